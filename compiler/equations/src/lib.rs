@@ -1,1 +1,10 @@
-//! (being written)
+//! Equations: the heart of bdl. A program is a list of index-notation equations over named tensors.
+//!
+//! `out[free] = monoid[bound | filter] body` covers dense layers, convolutions, pooling, attention, message passing and all their
+//! derivatives; reshape, slice, pad and broadcast are only subscripts. See [`data`] for the exact meaning of every node.
+//!
+//! Deliberately absent: layers, shapes inference, machines, buffers, loop orders.
+
+pub mod data;
+
+pub use data::*;
