@@ -1,1 +1,10 @@
-//! (being written)
+//! The plan: the contract between compiler and runtime. Buffers, kernels as loop nests, contractions, launches: plain data, free of
+//! equations, CLIF and PTX. The scheduler writes it; back ends turn its kernels into code; the executor runs its launches in order.
+//!
+//! See [`data`] for the exact meaning of every part.
+//!
+//! Deliberately absent: decisions. Which loops are fused, stored, split or run in parallel is settled before a plan exists.
+
+pub mod data;
+
+pub use data::*;
