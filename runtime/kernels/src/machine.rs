@@ -1,0 +1,156 @@
+//! Questions about the machine: allowed processors, pinning, and its measured limits (for `bdl bench` and the banner).
+//!
+//! Workers that are not pinned are sometimes stacked on one core for many milliseconds when work comes in short bursts;
+//! pinning inside the *allowed* set respects `taskset`, containers and cluster schedulers.
+//!
+//! Pinning works on Linux and does nothing elsewhere.
+
+use crate::contraction::{Matrix, MatrixMut, Mode, contract_f32};
+use crate::isa::Isa;
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+/// Name for people of the instruction set the kernels use: "AVX-512", "AVX2" or "portable".
+pub fn isa_name() -> &'static str {
+    Isa::current().name()
+}
+
+/// The processors this thread may run on, in increasing order; at least one.
+#[cfg(target_os = "linux")]
+pub fn allowed_processors() -> Vec<usize> {
+    // SAFETY: `set` is a plain bit set that lives for the whole call, and the size passed is its size.
+    let allowed = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) == 0 {
+            (0..libc::CPU_SETSIZE as usize).filter(|&p| libc::CPU_ISSET(p, &set)).collect()
+        } else {
+            Vec::new()
+        }
+    };
+    if allowed.is_empty() { all_processors() } else { allowed }
+}
+
+/// The processors this thread may run on, in increasing order; at least one.
+#[cfg(not(target_os = "linux"))]
+pub fn allowed_processors() -> Vec<usize> {
+    all_processors()
+}
+
+fn all_processors() -> Vec<usize> {
+    (0..std::thread::available_parallelism().map_or(1, |n| n.get())).collect()
+}
+
+/// Ties the calling thread to one processor. False where that is not possible or not allowed; the thread then stays free.
+#[cfg(target_os = "linux")]
+pub fn pin_this_thread(processor: usize) -> bool {
+    if processor >= libc::CPU_SETSIZE as usize {
+        return false;
+    }
+    // SAFETY: as in `allowed_processors`; CPU_SET is given a number below CPU_SETSIZE.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) == 0
+    }
+}
+
+/// Ties the calling thread to one processor. False where that is not possible or not allowed; the thread then stays free.
+#[cfg(not(target_os = "linux"))]
+pub fn pin_this_thread(_processor: usize) -> bool {
+    false
+}
+
+/// Runs `work` on `threads` pinned threads again and again for `time`, all starting each round together.
+/// The shortest round in seconds.
+fn best_round(threads: usize, time: Duration, make_work: impl Fn() -> Box<dyn FnMut()> + Sync) -> f64 {
+    let processors = allowed_processors();
+    let threads = threads.clamp(1, processors.len());
+    let barrier = Barrier::new(threads);
+    let best = std::sync::Mutex::new(f64::INFINITY);
+    // Rounds are counted, not timed, by the threads, so that all take part in the same number.
+    let rounds = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        for t in 0..threads {
+            let (barrier, best, rounds, make_work, processor) = (&barrier, &best, &rounds, &make_work, processors[t]);
+            scope.spawn(move || {
+                pin_this_thread(processor);
+                let mut work = make_work();
+                work();
+                barrier.wait();
+                let begin = Instant::now();
+                loop {
+                    barrier.wait();
+                    let start = Instant::now();
+                    work();
+                    barrier.wait();
+                    if t == 0 {
+                        let mut best = best.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                        *best = best.min(start.elapsed().as_secs_f64());
+                        rounds.store(begin.elapsed() < time, std::sync::atomic::Ordering::Relaxed);
+                    }
+                    barrier.wait();
+                    if !rounds.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    best.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// f32 GFLOP/s of the contraction kernel: the best round of 512³ products on each of `threads` pinned threads, in about 0.1 s.
+pub fn measure_gflops(threads: usize) -> f64 {
+    const N: usize = 512;
+    let threads = threads.clamp(1, allowed_processors().len());
+    let seconds = best_round(threads, Duration::from_millis(80), || {
+        let (a, b, mut c) = (vec![1.0f32; N * N], vec![0.5f32; N * N], vec![0.0f32; N * N]);
+        Box::new(move || {
+            let (a, b, c) = (Matrix::rows(&a, N), Matrix::rows(&b, N), MatrixMut::rows(&mut c, N));
+            // SAFETY: the three buffers hold N x N elements each and do not overlap.
+            unsafe { contract_f32(N, N, N, a, b, c, Mode::Write) }
+        })
+    });
+    threads as f64 * 2.0 * (N * N * N) as f64 / seconds / 1e9
+}
+
+/// Memory bandwidth in GB/s (bytes read plus bytes written): the best round of copying 64 MB on `threads` pinned threads.
+pub fn measure_bandwidth(threads: usize) -> f64 {
+    const BYTES: usize = 64 << 20;
+    let threads = threads.clamp(1, allowed_processors().len());
+    let part = BYTES / 8 / threads;
+    let seconds = best_round(threads, Duration::from_millis(80), || {
+        let (from, mut to) = (vec![1u64; part], vec![0u64; part]);
+        Box::new(move || {
+            to.copy_from_slice(&from);
+            std::hint::black_box(&mut to);
+        })
+    });
+    (2 * 8 * part * threads) as f64 / seconds / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pinning_stays_inside_the_allowed_set() {
+        let allowed = allowed_processors();
+        assert!(!allowed.is_empty());
+        std::thread::spawn(move || {
+            if pin_this_thread(allowed[0]) {
+                assert_eq!(allowed_processors(), [allowed[0]]);
+            }
+            assert!(!pin_this_thread(usize::MAX));
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn measurements_are_positive_and_finite() {
+        for value in [measure_gflops(1), measure_gflops(usize::MAX), measure_bandwidth(1)] {
+            assert!(value > 0.01 && value < 1e6, "{value}");
+        }
+    }
+}
