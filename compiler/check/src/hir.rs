@@ -1,0 +1,559 @@
+//! The HIR: resolved and typed, each layer or function once for every way in which it is applied.
+//!
+//! `Conv1d(32, kernel: 9)` applied to `f32[60, 4]` is a [`Function`] of its own with the hyper-parameters filled in, `..` expanded to
+//! indices, `if pad == same` decided, and dimensions as numbers where they are known and as polynomials over named sizes where they
+//! are not. Parameters and state belong to layer *instances* (`net.conv1d_1`) and stand in tables of the training program, so that an
+//! instance that is used twice shares them.
+//!
+//! Nothing here speaks of a batch but [`IndexKind::Batch`]; a value is one example's.
+
+use bdl_dims::Dim;
+use bdl_grammar::Span;
+use std::sync::Arc;
+
+pub type Name = Arc<str>;
+
+// ------------------------------------------------------------------------------------------------ types
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Type {
+    Tensor(TensorType),
+    Record(Vec<(Name, Type)>),
+    /// Something was wrong and has been said; absorbs further errors. Never reaches elaboration.
+    Error,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorType {
+    pub scalar: Scalar,
+    /// `T?`: elements may be missing.
+    pub optional: bool,
+    pub shape: Vec<Axis>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Axis {
+    pub size: Dim,
+    /// Names of the elements along the axis, from data (genes, classes).
+    pub names: Option<Arc<Vec<String>>>,
+    /// Where the size comes from, for messages: the latest reason first.
+    pub origin: Option<Arc<SizeOrigin>>,
+}
+
+/// "919 comes from here".
+#[derive(Clone, Debug, PartialEq)]
+pub struct SizeOrigin {
+    pub span: Span,
+    pub why: String,
+    pub before: Option<Arc<SizeOrigin>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scalar {
+    /// The working precision.
+    F32,
+    F64,
+    BF16,
+    I32,
+    Bool,
+    /// One of this many classes, with their names where the data gives them.
+    Category(Dim, Option<Arc<Vec<String>>>),
+    /// A natural number below this.
+    Index(Dim),
+    /// A letter: alphabet and number of letters.
+    Letter(Name, i64),
+    /// Arithmetic on these three gives F32.
+    Logit,
+    Prob,
+    Count,
+}
+
+// ------------------------------------------------------------------------------------------------ functions
+
+/// The body of one application: a closed term over its inputs, the parameter table and random draws.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    /// As the user wrote it: `Conv1d`, `softmax`, `loss`.
+    pub name: Name,
+    /// `Conv1d(32, kernel: 9)`: with its hyper-parameters, for tables.
+    pub shown: String,
+    /// The instance's path for a layer (`net.conv1d_1`); `None` for a `fn`.
+    pub path: Option<Name>,
+    /// Indexed by [`LocalId`]: inputs, `let`s, carried values.
+    pub locals: Vec<Local>,
+    /// Indexed by [`IndexId`].
+    pub indices: Vec<IndexVar>,
+    pub inputs: Vec<LocalId>,
+    pub body: Expr,
+    /// `update mu = ...`: take effect after the step, once a step.
+    pub updates: Vec<(StateId, Expr)>,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionId(pub u32);
+/// A local of the enclosing function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LocalId(pub u32);
+/// An index of the enclosing function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IndexId(pub u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateId(pub u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConstId(pub u32);
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Local {
+    pub name: Name,
+    pub ty: Type,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct IndexVar {
+    pub name: Name,
+    pub kind: IndexKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum IndexKind {
+    /// Runs over `0..size`.
+    Range(Dim),
+    /// Runs over the examples of the batch (`mean[batch, t]`): every per-example value in the body is that example's.
+    Batch,
+    /// `other in batch`: only what is read through it (`other.time`, [`ExprKind::OfExample`]) is that example's.
+    Other,
+    /// The step of a scan, `0..size`.
+    Step(Dim),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub ty: Type,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    /// A number of the expression's scalar type; a category or letter by its id.
+    Number(f64),
+    Bool(bool),
+    /// A dimension as a number (`sqrt(D / heads)`): integer-valued; division in a value is [`BinaryOp::Div`] of two such.
+    Size(Dim),
+    /// An index as a number.
+    Index(IndexId),
+    Local(LocalId),
+    Param(ParamId),
+    State(StateId),
+    /// `next m`: the value that an `update` of this step gives.
+    NextState(StateId),
+    Const(ConstId),
+    Ambient(Ambient),
+    /// Statements, then a value.
+    Block { lets: Vec<Let>, value: Box<Expr> },
+    /// The tensor of `body` at every value of the indices; the body's own axes come last.
+    For { indices: Vec<IndexId>, body: Box<Expr> },
+    /// The reduction of `body` (a scalar, or element by element of a tensor) over the indices where `filter` holds.
+    /// `default` is the value of an empty reduction.
+    Reduce { op: Reduction, indices: Vec<IndexId>, filter: Option<Box<Expr>>, default: Option<Box<Expr>>, body: Box<Expr> },
+    /// Leading axes are subscripted; axes left out stay.
+    Subscript { base: Box<Expr>, subs: Vec<Sub> },
+    /// On scalars, or element by element on tensors.
+    Unary(UnaryOp, Box<Expr>),
+    /// Element by element: equal shapes, a scalar, or one shape a suffix of the other.
+    Binary(BinaryOp, Box<Expr>, Box<Expr>),
+    /// `if .0 then .1 else .2`, element by element; a condition known when the model is built is already decided.
+    If(Box<Expr>, Box<Expr>, Box<Expr>),
+    Record(Vec<(Name, Expr)>),
+    Field(Box<Expr>, Name),
+    /// `e` of the example that the index names (`other.time`).
+    OfExample(IndexId, Box<Expr>),
+    /// An application: the callee's inputs are the arguments. The same instance applied at two places is two functions with the same parameters.
+    Apply { function: FunctionId, args: Vec<Expr> },
+    Builtin(Builtin, Vec<Expr>),
+    /// A tensor written out, row-major; each element a scalar.
+    List(Vec<Expr>),
+    Scan(Box<Scan>),
+    Iterate(Box<Iterate>),
+}
+
+/// `let local = value`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Let {
+    pub local: LocalId,
+    pub value: Expr,
+}
+
+/// Numbers that the run supplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ambient {
+    /// A truth value: in a training step or not.
+    Training,
+    /// Steps done since the start of the run (0 in the first step), and how many there will be.
+    Step,
+    Steps,
+    /// Epochs begun before this one (0 in the first), and how many there will be at most.
+    Epoch,
+    Epochs,
+    /// The number of examples in the batch.
+    BatchSize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sub {
+    /// `sum of coefficient * index + offset`.
+    Affine { terms: Vec<(IndexId, i64)>, offset: Dim, outside: Outside },
+    /// An integer-valued scalar expression.
+    Data { index: Box<Expr>, outside: Outside },
+    /// `a..b`: the axis stays, with `len` elements from `from`.
+    Range { from: Dim, len: Dim },
+    /// The whole axis.
+    All,
+}
+
+/// What a subscript gives when it leaves the axis.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outside {
+    /// It provably does not, or the data was checked.
+    Never,
+    /// This value (a scalar expression, usually a constant) instead of the element.
+    Else(Box<Expr>),
+    /// The nearest element of the axis.
+    Clamp,
+    /// The axis repeats.
+    Mod,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    Sum,
+    Prod,
+    Min,
+    Max,
+    Mean,
+    Any,
+    All,
+    Argmax,
+    Argmin,
+    Logsumexp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnaryOp {
+    Neg,
+    Not,
+    Exp,
+    Expm1,
+    Log,
+    Log1p,
+    Sqrt,
+    Tanh,
+    Sigmoid,
+    Softplus,
+    Erf,
+    Sin,
+    Cos,
+    Abs,
+    Floor,
+    Round,
+    Sign,
+    Lgamma,
+    Digamma,
+    /// Of a category, index, integer or truth value.
+    ToReal,
+    ToInt,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BinaryOp {
+    Add,
+    Sub,
+    Mul,
+    /// Real division, also of sizes and indices.
+    Div,
+    /// `div(a, b)`: rounded down.
+    FloorDiv,
+    Rem,
+    Pow,
+    Min,
+    Max,
+    And,
+    Or,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Builtin {
+    /// Along axis `.0`.
+    Concat(usize),
+    /// A new axis `.0`.
+    Stack(usize),
+    /// Row-major alias under the expression's own shape (also `flatten`).
+    Reshape,
+    /// Axis i of the result is axis `.0[i]` of the argument.
+    Transpose(Vec<usize>),
+    /// Tensors of the expression's shape.
+    Fill(f64),
+    /// The unit matrix.
+    Eye,
+    /// Draws of the expression's shape; `site` is the number of the draw: hash of instance path and ordinal in the layer.
+    Normal { site: u32 },
+    Uniform { site: u32 },
+    /// `p` is the argument.
+    Bernoulli { site: u32 },
+    /// Below the argument.
+    Below { site: u32 },
+    /// Of probabilities along the last axis.
+    Categorical { site: u32 },
+    Permutation { site: u32 },
+    /// Orthonormal matrix (initialisation only).
+    Orthogonal { site: u32 },
+    /// Letters or categories to one axis more.
+    OneHot,
+    /// Record (values, indices) of the k largest along the last axis.
+    TopK(i64),
+    Sort,
+    Argsort,
+    Cumsum,
+    /// Gradients stop here.
+    Freeze,
+    /// d first / d second (a local or parameter).
+    Grad,
+    /// Is the optional value there?
+    Known,
+    /// First where it is known, else second.
+    OrElse,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scan {
+    pub index: IndexId,
+    pub extent: Dim,
+    pub reversed: bool,
+    /// `(local inside the body, start value)`.
+    pub carried: Vec<(LocalId, Expr)>,
+    pub lets: Vec<Let>,
+    /// One for each carried value, in order. `next h` in an expression reads a local of `lets`.
+    pub next: Vec<Expr>,
+    /// What is stacked; without it the value is the record of last carried values.
+    pub emit: Option<Expr>,
+    pub checkpoint: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Iterate {
+    pub carried: Vec<(LocalId, Expr)>,
+    pub until: Expr,
+    pub at_most: Dim,
+    pub lets: Vec<Let>,
+    pub next: Vec<Expr>,
+}
+
+// ------------------------------------------------------------------------------------------------ programs
+
+/// Everything that a file defines and that can be run.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Hir {
+    /// Indexed by [`FunctionId`].
+    pub functions: Vec<Function>,
+    pub trains: Vec<Train>,
+    /// Models and functions that were asked for by name, applied to inputs of symbolic or given shape: `bdl check` tables and value tests.
+    pub entries: Vec<Entry>,
+    /// Names that dimensions mention and what is known of them.
+    pub sizes: Vec<(Name, SizeKind)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeKind {
+    /// One number for all examples.
+    Built,
+    PerExample,
+}
+
+/// Parameters, state and fixed knowledge of the instances of one training program or entry.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Store {
+    pub params: Vec<Param>,
+    pub states: Vec<State>,
+    pub consts: Vec<Const>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Param {
+    /// `net.conv1d_1.w`.
+    pub path: Name,
+    pub ty: TensorType,
+    /// A function without inputs that gives the first value.
+    pub init: FunctionId,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub path: Name,
+    pub ty: TensorType,
+    pub init: FunctionId,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Const {
+    pub path: Name,
+    pub ty: TensorType,
+    pub values: Vec<f64>,
+}
+
+/// A model or function applied to named inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    pub name: Name,
+    pub function: FunctionId,
+    pub store: Store,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Train {
+    pub name: Name,
+    pub span: Span,
+    /// The effective hyper-parameters, for the run's record: `lr = 0.001`, `net.width = 32`.
+    pub hyper: Vec<(String, String)>,
+    /// `(net, shown)`: models by the name they have here.
+    pub models: Vec<(Name, String)>,
+    pub data: Name,
+    pub store: Store,
+    /// Fields of the data that anything below reads: the inputs, in this order, of `loss`, `per`, and every prediction.
+    pub inputs: Vec<Field>,
+    /// Of one example: a scalar.
+    pub loss: FunctionId,
+    /// Of one example: a scalar. The loss of a batch is the sum of `loss` over the sum of this.
+    pub per: FunctionId,
+    /// Added once a step, without inputs; scalar.
+    pub penalties: Vec<FunctionId>,
+    pub predictions: Vec<Prediction>,
+    /// `None`: the program only evaluates.
+    pub optimizer: Option<Optimizer>,
+    pub clip: Option<Clip>,
+    pub epochs: i64,
+    pub batch: i64,
+    pub stop: Option<Stop>,
+    pub keep: Option<Score>,
+    pub split: Option<Split>,
+    pub reports: Vec<Report>,
+    pub expectations: Vec<Expectation>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub name: Name,
+    pub ty: Type,
+}
+
+/// What `bdl predict` writes and metrics see. All predictions of a train share one function's work where they share terms.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    pub name: Name,
+    pub function: FunctionId,
+    pub ty: Type,
+    /// Class names along the last axis, or of the category.
+    pub classes: Option<Arc<Vec<String>>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Optimizer {
+    pub shown: String,
+    /// One for every trained parameter.
+    pub parts: Vec<OptimizerPart>,
+}
+
+/// An optimiser applied to one parameter: a function of its value and gradient, with state of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OptimizerPart {
+    pub param: ParamId,
+    /// Inputs w and g. Its `updates` are those of its state; its value is the parameter's new value.
+    pub function: FunctionId,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Clip {
+    /// All gradients scaled so that their joint Euclidean norm is at most this (a scalar function without inputs).
+    Norm(FunctionId),
+    /// Each element kept within plus and minus this.
+    Value(FunctionId),
+}
+
+/// `stop when valid.loss stalls for 5 epochs`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stop {
+    pub score: Score,
+    pub epochs: i64,
+}
+
+/// `valid.loss`, `valid.auroc`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    pub part: Part,
+    /// `loss` or the name of a reported metric.
+    pub metric: Name,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    Train,
+    Valid,
+    Test,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Split {
+    Random { train: f64, valid: f64, test: f64, balance: Option<Name>, groups: Option<Name>, seed: u64 },
+    /// A text field whose values are `train`, `valid`, `test`.
+    Given { field: Name },
+    KFold { folds: i64, repeats: i64, balance: Option<Name>, groups: Option<Name>, seed: u64 },
+    LeaveOneOut,
+}
+
+/// `accuracy(kind, site)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub metric: Name,
+    pub args: Vec<ReportArg>,
+    /// Named numbers (`threshold: 0.5`).
+    pub options: Vec<(Name, f64)>,
+    pub by: Option<Name>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReportArg {
+    Prediction(Name),
+    Field(Name),
+}
+
+/// `test.accuracy >= 0.93`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expectation {
+    pub score: Score,
+    pub op: BinaryOp,
+    pub value: f64,
+    /// As written.
+    pub shown: String,
+}
+
+/// What the driver found out about a data block before checking (or symbolic types where the file is not there).
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataFacts {
+    pub name: Name,
+    pub rows: Option<usize>,
+    pub fields: Vec<Field>,
+}
