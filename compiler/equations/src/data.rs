@@ -5,11 +5,25 @@
 //!
 //! Before `batch` a program speaks of one example; after it every per-example tensor has a leading axis `B` and every equation
 //! that computes one has a leading free index over it. Sizes are [`Dim`]s; a name in a `Dim` is declared in [`Program::sizes`].
+//!
+//! # Whose size
+//! An index whose range is exactly the size [`BATCH`] is a *batch index*. Before batching such an index is always bound (a reduction
+//! over the batch). The *main* batch index of a piece is its free one, or else its first bound one. A per-example size name such as
+//! `T` in an affine form, a number or an index range without `example` is that of the main batch index; before batching, in a piece
+//! without a batch index, it is that of the example at hand.
+//!
+//! # Stopping gradients
+//! `freeze(x)` is [`UnaryOp::Freeze`]: the identity for values, without derivative. It stays until every differentiation is done;
+//! `simplify` (its last pass, `thaw`) removes it, so schedules never see one.
 
 use bdl_dims::Dim;
 use std::sync::Arc;
 
 pub type Name = Arc<str>;
+
+/// The name of the number of examples in a batch. Declared in [`Program::sizes`] (kind [`SizeKind::Batch`]) by every batched program
+/// and by unbatched programs that reduce over the batch.
+pub const BATCH: &str = "B";
 
 /// A named list of nodes over tensors, in an order in which every tensor is computed before it is read. Programs of one model
 /// (`init`, `step`, `eval`, `predict`) share parameters and state by name.
@@ -134,7 +148,8 @@ pub struct Index {
     pub name: Name,
     /// Runs over `0..range`.
     pub range: Dim,
-    /// Whose size a per-example name in `range` is: a batch index of the same piece. `None` is the free batch index.
+    /// Whose size a per-example name in `range` is: a batch index of the same piece. `None` is the main batch index (see the module).
+    /// Before batching a reduction such as `sum[o in batch, t] o.x[t]` says `Some(o)` at `t`.
     pub example: Option<IndexId>,
 }
 
@@ -236,6 +251,8 @@ pub enum UnaryOp {
     ToReal,
     /// To an integer, towards minus infinity.
     ToInt,
+    /// The value itself, through which no gradient flows. Gone after `simplify::thaw`.
+    Freeze,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -270,6 +287,8 @@ pub enum CompareOp {
 
 /// A recurrence: `carried` values go from step to step while `body` runs `extent` times.
 /// Inside `body` the size name `step` is the step number (also when reversed: it then counts down).
+/// When `extent` belongs to the example, each example runs its own steps (number `t` while `t < extent`): its carried values rest
+/// outside them, and a reduction over the batch in the body takes only the examples that run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scan {
     pub step: Name,
@@ -278,7 +297,8 @@ pub struct Scan {
     pub carried: Vec<Carried>,
     /// Nodes of one step. The tensors they define live in [`Program::tensors`] and exist per step.
     pub body: Vec<Node>,
-    /// `(tensor of the body, tensor outside)`: outside\[step, ..\] = its value at that step.
+    /// `(tensor of the body, tensor outside)`: outside\[step, ..\] = its value at that step. The tensor of the body may be a carried
+    /// value (`inside`). In a batched program a per-example one is stacked behind its batch axis: outside\[b, step, ..\].
     pub stacks: Vec<(TensorId, TensorId)>,
     /// Keep every n-th carried value and recompute between.
     pub checkpoint: Option<Dim>,

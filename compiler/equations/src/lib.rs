@@ -5,6 +5,11 @@
 //!
 //! Deliberately absent: layers, shapes inference, machines, buffers, loop orders.
 
+pub mod affine;
+pub mod builder;
 pub mod data;
+pub mod expr;
+pub mod walk;
 
+pub use builder::PieceBuilder;
 pub use data::*;
