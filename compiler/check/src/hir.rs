@@ -371,6 +371,20 @@ pub struct Hir {
     pub entries: Vec<Entry>,
     /// Names that dimensions mention and what is known of them.
     pub sizes: Vec<(Name, SizeKind)>,
+    /// What the sizes of every example must satisfy; what could be proved is not among them.
+    pub laws: Vec<SizeLaw>,
+}
+
+/// A `where` law that depends on sizes which only the data know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SizeLaw {
+    /// Must not be negative.
+    pub least: Dim,
+    /// `T >= K`, in the names of its author.
+    pub shown: String,
+    /// The author's words.
+    pub message: String,
+    pub span: Span,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
