@@ -1,0 +1,188 @@
+//! The command line: what can be asked for. What is done about it stands in `command/`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Deep learning in biology from one file: checked, differentiated, compiled and trained by one program.
+#[derive(Debug, Parser)]
+#[command(name = "bdl", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Where to compute
+    #[arg(long, global = true, value_enum, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// Threads to compute with [default: all that this process may use]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Width of real numbers
+    #[arg(long, global = true, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+    /// Seed of the run: initial weights, order of rows, random draws
+    #[arg(long, global = true, value_name = "N")]
+    pub seed: Option<u64>,
+    /// Another value for a hyper-parameter: `--set net.width=64`
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub overrides: Vec<(String, String)>,
+    /// Another file for a data block: `--data Junctions=new.csv`
+    #[arg(long = "data", global = true, value_name = "NAME=PATH", value_parser = name_and_value)]
+    pub data: Vec<(String, String)>,
+    /// Results as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print results only
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    #[default]
+    Cpu,
+    Cuda,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    #[default]
+    F32,
+    F64,
+    Bf16,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a folder with a model, its data and a README, ready to run
+    New { name: PathBuf },
+    /// Check a program; print shapes, parameters, arithmetic and memory
+    Check {
+        #[arg(required_unless_present = "explain")]
+        file: Option<PathBuf>,
+        /// Print the page about a message's code: `--explain dim-mismatch`
+        #[arg(long, value_name = "CODE")]
+        explain: Option<String>,
+    },
+    /// Show what the data blocks read: schema, missing values, classes, first rows, suspicious columns
+    Data { file: PathBuf },
+    /// Train a model; write a run folder
+    Train {
+        /// FILE or FILE:NAME where the file has several `train` blocks
+        target: String,
+        /// The run folder [default: runs/NAME/HASH]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Go on where the run stopped
+        #[arg(long)]
+        resume: bool,
+    },
+    /// Metrics of a run on its held-out data
+    Eval { run: PathBuf },
+    /// Predictions of a run for new data, as TSV
+    Predict {
+        run: PathBuf,
+        input: PathBuf,
+        /// Write here instead of to the terminal
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Print what a stage of the compiler made of a program
+    Emit {
+        /// FILE or FILE:NAME
+        target: String,
+        /// One or several, separated by commas
+        #[arg(long, value_enum, value_delimiter = ',', required = true)]
+        stage: Vec<Stage>,
+        /// Only equations and kernels whose name contains this
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+    },
+    /// Outputs, loss and gradients for given weights and inputs
+    Grad {
+        /// FILE or FILE:NAME
+        target: String,
+        /// Weights by name (safetensors)
+        #[arg(long, value_name = "FILE")]
+        weights: PathBuf,
+        /// Inputs by field name, the batch first (npz)
+        #[arg(long, value_name = "FILE")]
+        inputs: PathBuf,
+        /// Where to write them (safetensors)
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Time per step, arithmetic rate, share of this machine's peak, peak memory
+    Bench {
+        /// FILE or FILE:NAME
+        target: String,
+        /// Seconds to measure
+        #[arg(long, default_value_t = 3.0, value_name = "S")]
+        seconds: f64,
+        /// Time of each kernel
+        #[arg(long)]
+        profile: bool,
+    },
+    /// Run the `expect` blocks of a file, training what they need
+    Test { file: PathBuf },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    /// What was written, in canonical layout
+    Ast,
+    /// Names, types and dimensions resolved
+    Hir,
+    /// The training step before differentiation
+    Equations,
+    /// The training step with its gradient
+    Gradient,
+    /// Kernels, buffers and launches
+    Plan,
+    /// Cranelift's intermediate code
+    Clif,
+    /// Machine code
+    Asm,
+    /// Code for GPUs
+    Ptx,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_string(), value.to_string())),
+        Some(_) | None => Err(format!("`{text}` is not NAME=VALUE")),
+    }
+}
+
+/// `FILE:NAME` in its parts. A colon belongs to the name only where a file of the whole name does not exist.
+pub fn target(text: &str) -> (PathBuf, Option<String>) {
+    match text.rsplit_once(':') {
+        Some((file, name)) if !PathBuf::from(text).exists() && !file.is_empty() && !name.contains(['/', '\\']) => {
+            (PathBuf::from(file), Some(name.to_string()))
+        }
+        Some(_) | None => (PathBuf::from(text), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn targets_name_a_file_and_a_block() {
+        assert_eq!(target("a/net.bdl:gan"), (PathBuf::from("a/net.bdl"), Some("gan".into())));
+        assert_eq!(target("net.bdl"), (PathBuf::from("net.bdl"), None));
+        assert_eq!(target("C:\\net.bdl"), (PathBuf::from("C:\\net.bdl"), None));
+    }
+}

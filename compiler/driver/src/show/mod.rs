@@ -1,0 +1,3 @@
+//! What people see: numbers, tables, progress. Words and looks live here, not in the code that computes.
+
+pub mod number;

@@ -1,0 +1,69 @@
+//! What can go wrong around a run, in words for the user.
+
+use std::fmt;
+use std::path::Path;
+
+/// A failure of a run: a word as code, one sentence, and what to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunError {
+    pub code: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+/// Every code this crate reports, with a page for `bdl check --explain`.
+pub const CODES: &[(&str, &str)] = &[
+    ("run-folder", "A run folder could not be made or written: the place is read-only, or the disk is full. Nothing that was saved \
+before is touched: files are written beside their final name and renamed when complete. Free some space, or choose another place \
+with `--out DIR`."),
+    ("checkpoint-corrupted", "A checkpoint file is not what bdl wrote: cut short, changed, or another program's file. The other \
+checkpoint of the run folder (`best.safetensors` beside `last.safetensors`) is usually intact; otherwise train again."),
+    ("checkpoint-mismatch", "The tensors in a checkpoint do not fit the program: names or shapes differ. All differences are listed \
+at once. The program was changed after the run, or the file belongs to another model."),
+    ("not-a-run", "The folder holds no run of bdl (no `run.json` or `program.bdl`). `bdl train` makes run folders under `runs/`; \
+`runs/NAME/latest` is the newest."),
+    ("not-finite", "The loss became infinite or NaN. The message names the first equation that produced such a value. Usual causes: a \
+learning rate that is too high, the logarithm or division of zero, data that were not standardized."),
+    ("empty-part", "A part of the split holds no rows, but the program needs it: `stop` and `keep` look at the validation part, \
+`report` at the test part."),
+    ("metric", "A metric could not be computed for these predictions."),
+];
+
+pub type RunResult<T> = Result<T, RunError>;
+
+impl RunError {
+    pub fn new(code: &'static str, message: impl Into<String>) -> RunError {
+        debug_assert!(CODES.iter().any(|(known, _)| *known == code), "undocumented code {code}");
+        RunError { code, message: message.into(), help: None }
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> RunError {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// A file of the run folder could not be read or written.
+    pub fn io(doing: &str, path: &Path, error: &std::io::Error) -> RunError {
+        let reason = match error.kind() {
+            std::io::ErrorKind::StorageFull => "the disk is full".to_string(),
+            std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
+            std::io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_string(),
+            std::io::ErrorKind::NotFound => "there is no such file or folder".to_string(),
+            _ => error.to_string(),
+        };
+        RunError::new("run-folder", format!("could not {doing} `{}`: {reason}", path.display()))
+            .help("choose another place with `--out DIR`; what was saved before is intact")
+    }
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error[{}]: {}", self.code, self.message)?;
+        match &self.help {
+            Some(help) => write!(f, "\n   = help: {help}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}

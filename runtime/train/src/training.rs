@@ -1,0 +1,405 @@
+//! The training loop: epochs of shuffled batches, scores on held-out rows, checkpoints, early stopping, resuming.
+//!
+//! Everything random is a function of seed, epoch, step and row, nothing of time; so a run that is interrupted anywhere and resumed
+//! from its last checkpoint ends with the bits of one that was not.
+//!
+//! Deliberately absent: what a step computes ([`Machine`]), how progress looks (the observer), which metrics are asked for (`score`).
+
+use crate::checkpoint::{self, Array, Position};
+use crate::error::{RunError, RunResult};
+use crate::folder::RunFolder;
+use std::time::{Duration, Instant};
+
+/// What the loop asks of a compiled model.
+pub trait Machine {
+    /// One optimiser step on these rows. Returns the sums of loss and weight over the batch.
+    fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Sums>;
+    /// Loss and predictions of these rows, nothing changed.
+    fn evaluate(&mut self, rows: &[u32]) -> RunResult<Evaluation>;
+    /// Everything that a step changes: parameters, state, the optimiser's state.
+    fn everything(&self) -> Vec<Array>;
+    /// Parameters and the layers' state: what prediction needs.
+    fn weights(&self) -> Vec<Array>;
+    /// Puts arrays back, by name; those that are not given stay.
+    fn restore(&mut self, arrays: &[Array]) -> RunResult<()>;
+    /// Which equation first gave a value that is not finite in the step on these rows.
+    fn first_not_finite(&mut self, rows: &[u32], moment: Moment) -> Option<String>;
+}
+
+/// Where in the run a step stands: the keys of its random draws and the numbers that schedules read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    pub seed: u64,
+    pub step: u64,
+    pub steps: u64,
+    pub epoch: u64,
+    pub epochs: u64,
+    /// Position of the batch's first example in the epoch.
+    pub first: u64,
+}
+
+/// Loss of a batch: `loss` over `per`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sums {
+    pub loss: f64,
+    pub per: f64,
+}
+
+/// What [`Machine::evaluate`] found on a part of the data.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Evaluation {
+    pub sums: Sums,
+    /// Predictions by name: row-major, in the order of the rows asked for.
+    pub predictions: Vec<PredictionValues>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PredictionValues {
+    pub name: String,
+    /// Elements of one example where all have the same number of them, otherwise `None`.
+    pub width: Option<usize>,
+    /// Where each example's elements begin; one entry more than examples.
+    pub offsets: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+/// How long to train and what to look at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub seed: u64,
+    pub epochs: u64,
+    pub batch: u64,
+    /// Score (by name: `valid.loss`, `valid.auroc`) and number of epochs without improvement after which the run stops.
+    pub stop: Option<(Watch, u64)>,
+    /// The score whose best epoch is kept. Without it the last epoch is the best.
+    pub keep: Option<Watch>,
+}
+
+/// A score that the loop compares from epoch to epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watch {
+    pub name: String,
+    pub higher_is_better: bool,
+}
+
+impl Watch {
+    /// NaN never improves on anything.
+    fn improves(&self, new: f64, old: Option<f64>) -> bool {
+        match old {
+            None => !new.is_nan(),
+            Some(old) if self.higher_is_better => new > old,
+            Some(old) => new < old,
+        }
+    }
+}
+
+/// Row numbers of the parts of the split.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parts {
+    pub train: Vec<u32>,
+    pub valid: Vec<u32>,
+    pub test: Vec<u32>,
+}
+
+/// What an observer is told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event<'e> {
+    Batch { epoch: u64, batch: u64, batches: u64, loss: f64, examples: u64 },
+    Epoch { epoch: u64, train_loss: f64, scores: &'e [(String, f64)], improved: bool, seconds: f64, examples_per_second: f64 },
+}
+
+/// What an observer answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    Continue,
+    /// Save and return (Ctrl-C).
+    Interrupt,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    pub position: Position,
+    pub interrupted: bool,
+}
+
+/// A run that is not saved for this long is saved in the middle of an epoch.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
+
+/// Trains from `position` on. `score` turns the evaluation of the validation rows into named scores.
+pub fn train(
+    machine: &mut dyn Machine,
+    settings: &Settings,
+    parts: &Parts,
+    folder: &RunFolder,
+    mut position: Position,
+    score: &mut dyn FnMut(&mut dyn Machine) -> RunResult<Vec<(String, f64)>>,
+    observe: &mut dyn FnMut(Event<'_>) -> Control,
+) -> RunResult<Outcome> {
+    if parts.train.is_empty() {
+        return Err(RunError::new("empty-part", "the training part holds no rows")
+            .help("give `train:` a larger share of the split, or look at `keep` and `distinct` in the data block"));
+    }
+    let batch = settings.batch.max(1);
+    let batches = (parts.train.len() as u64).div_ceil(batch);
+    let (started, before) = (Instant::now(), position.seconds);
+    let mut saved = Instant::now();
+    while !position.finished && position.epoch < settings.epochs {
+        let order = shuffled(&parts.train, settings.seed, position.epoch);
+        let (epoch_started, first_batch) = (Instant::now(), position.batch);
+        while position.batch < batches {
+            let first = position.batch * batch;
+            let rows = &order[first as usize..((first + batch) as usize).min(order.len())];
+            let moment = Moment {
+                seed: settings.seed,
+                step: position.step,
+                steps: settings.epochs * batches,
+                epoch: position.epoch,
+                epochs: settings.epochs,
+                first,
+            };
+            let sums = machine.step(rows, moment)?;
+            if !sums.loss.is_finite() || !sums.per.is_finite() {
+                return Err(not_finite(machine, rows, moment, position.epoch, folder));
+            }
+            position.loss_sum += sums.loss;
+            position.per_sum += sums.per;
+            position.batch += 1;
+            position.step += 1;
+            let event = Event::Batch {
+                epoch: position.epoch,
+                batch: position.batch,
+                batches,
+                loss: position.loss_sum / position.per_sum,
+                examples: rows.len() as u64,
+            };
+            let interrupted = observe(event) == Control::Interrupt;
+            if interrupted || saved.elapsed() > SAVE_EVERY {
+                position.seconds = before + started.elapsed().as_secs_f64();
+                checkpoint::save(&folder.file("last.safetensors"), &machine.everything(), &position)?;
+                saved = Instant::now();
+            }
+            if interrupted {
+                return Ok(Outcome { position, interrupted: true });
+            }
+        }
+        let examples = parts.train.len() as u64 - (first_batch * batch).min(parts.train.len() as u64);
+        let rate = examples as f64 / epoch_started.elapsed().as_secs_f64().max(1e-9);
+        let train_loss = position.loss_sum / position.per_sum;
+        let mut scores = vec![("train.loss".to_string(), train_loss)];
+        scores.extend(score(machine)?);
+        position.epoch += 1;
+        position.batch = 0;
+        (position.loss_sum, position.per_sum) = (0.0, 0.0);
+        let improved = note_scores(settings, &mut position, &scores)?;
+        position.seconds = before + started.elapsed().as_secs_f64();
+        position.finished = position.stopped_early || position.epoch == settings.epochs;
+        if improved {
+            checkpoint::save(&folder.file("best.safetensors"), &machine.weights(), &position)?;
+        }
+        checkpoint::save(&folder.file("last.safetensors"), &machine.everything(), &position)?;
+        saved = Instant::now();
+        let event = Event::Epoch {
+            epoch: position.epoch,
+            train_loss,
+            scores: &scores,
+            improved,
+            seconds: position.seconds,
+            examples_per_second: rate,
+        };
+        if observe(event) == Control::Interrupt && !position.finished {
+            return Ok(Outcome { position, interrupted: true });
+        }
+    }
+    Ok(Outcome { position, interrupted: false })
+}
+
+/// Brings the best score and the patience of `stop` up to date. True when this epoch is the best one so far.
+fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, f64)]) -> RunResult<bool> {
+    let find = |watch: &Watch| {
+        scores.iter().find(|(name, _)| *name == watch.name).map(|(_, value)| *value).ok_or_else(|| {
+            RunError::new("metric", format!("`{}` is not measured in this run", watch.name))
+                .help("`stop` and `keep` may name `train.loss`, `valid.loss` or a metric of `report` on the validation part")
+        })
+    };
+    let improved = match &settings.keep {
+        None => true,
+        Some(watch) => {
+            let value = find(watch)?;
+            let improved = watch.improves(value, position.best);
+            if improved {
+                position.best = Some(value);
+            }
+            improved || position.best_epoch == 0
+        }
+    };
+    if improved {
+        position.best_epoch = position.epoch;
+    }
+    if let Some((watch, patience)) = &settings.stop {
+        let value = find(watch)?;
+        if watch.improves(value, position.watched) {
+            position.watched = Some(value);
+            position.stalled = 0;
+        } else {
+            position.stalled += 1;
+            position.stopped_early = position.stalled >= *patience;
+        }
+    }
+    Ok(improved)
+}
+
+fn not_finite(machine: &mut dyn Machine, rows: &[u32], moment: Moment, epoch: u64, folder: &RunFolder) -> RunError {
+    let place = machine.first_not_finite(rows, moment).unwrap_or_else(|| "the loss itself".to_string());
+    let error = RunError::new(
+        "not-finite",
+        format!("the loss is not a finite number in epoch {}, step {}; the first such value is in {place}", epoch + 1, moment.step + 1),
+    );
+    if folder.has("best.safetensors") {
+        return error.help("try a smaller learning rate, `clip norm 1.0`, or standardized inputs; the best epoch so far is saved");
+    }
+    error.help("try a smaller learning rate, `clip norm 1.0`, or standardized inputs")
+}
+
+/// The rows in the order of an epoch: a function of seed and epoch alone.
+pub fn shuffled(rows: &[u32], seed: u64, epoch: u64) -> Vec<u32> {
+    let order = bdl_kernels::philox::permutation(rows.len(), seed, epoch);
+    order.into_iter().map(|at| rows[at as usize]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Values;
+
+    /// A machine whose single weight depends on every row of every batch and on the step, so that any lost or repeated step shows.
+    #[derive(Clone)]
+    struct Chain {
+        weight: f64,
+        not_finite_at: Option<u64>,
+    }
+
+    impl Machine for Chain {
+        fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Sums> {
+            for row in rows {
+                self.weight = self.weight * 0.999 + f64::from(*row) + moment.step as f64 * 1e-3;
+            }
+            let loss = if self.not_finite_at == Some(moment.step) { f64::NAN } else { self.weight };
+            Ok(Sums { loss, per: rows.len() as f64 })
+        }
+        fn evaluate(&mut self, rows: &[u32]) -> RunResult<Evaluation> {
+            let loss = (self.weight * 1e3).sin() + rows.len() as f64;
+            Ok(Evaluation { sums: Sums { loss, per: 1.0 }, predictions: vec![] })
+        }
+        fn everything(&self) -> Vec<Array> {
+            vec![Array { name: "w".into(), shape: vec![], values: Values::F64(vec![self.weight]) }]
+        }
+        fn weights(&self) -> Vec<Array> {
+            self.everything()
+        }
+        fn restore(&mut self, arrays: &[Array]) -> RunResult<()> {
+            self.weight = arrays[0].values.to_f64()[0];
+            Ok(())
+        }
+        fn first_not_finite(&mut self, _: &[u32], _: Moment) -> Option<String> {
+            Some("`y` (line 3)".into())
+        }
+    }
+
+    fn parts() -> Parts {
+        Parts { train: (0..23).collect(), valid: (23..30).collect(), test: vec![] }
+    }
+
+    fn settings() -> Settings {
+        let watch = Watch { name: "valid.loss".into(), higher_is_better: false };
+        Settings { seed: 5, epochs: 9, batch: 4, stop: Some((watch.clone(), 6)), keep: Some(watch) }
+    }
+
+    /// Trains until `stop_after` batches were seen in this life.
+    fn live(machine: &mut Chain, folder: &RunFolder, position: Position, stop_after: u64) -> RunResult<Outcome> {
+        let mut seen = 0;
+        train(
+            machine,
+            &settings(),
+            &parts(),
+            folder,
+            position,
+            &mut |machine| {
+                let found = machine.evaluate(&parts().valid)?;
+                Ok(vec![("valid.loss".into(), found.sums.loss / found.sums.per)])
+            },
+            &mut |event| {
+                if matches!(event, Event::Batch { .. }) {
+                    seen += 1;
+                }
+                if seen >= stop_after { Control::Interrupt } else { Control::Continue }
+            },
+        )
+    }
+
+    #[test]
+    fn interrupted_anywhere_and_resumed_ends_with_the_same_bits() {
+        let base = tempfile::tempdir().unwrap();
+        let whole_folder = RunFolder::create(base.path(), "whole", "0", None).unwrap();
+        let mut whole = Chain { weight: 1.0, not_finite_at: None };
+        let end = live(&mut whole, &whole_folder, Position::default(), u64::MAX).unwrap().position;
+        for stop_after in 1..54 {
+            let folder = RunFolder::create(base.path(), "cut", &stop_after.to_string(), None).unwrap();
+            let mut first = Chain { weight: 1.0, not_finite_at: None };
+            live(&mut first, &folder, Position::default(), stop_after).unwrap();
+            let (arrays, position) = checkpoint::load(&folder.file("last.safetensors")).unwrap();
+            let mut second = Chain { weight: f64::NAN, not_finite_at: None };
+            second.restore(&arrays).unwrap();
+            let resumed = live(&mut second, &folder, position, u64::MAX).unwrap().position;
+            assert_eq!(second.weight.to_bits(), whole.weight.to_bits(), "cut after {stop_after}");
+            assert_eq!(Position { seconds: 0.0, ..resumed }, Position { seconds: 0.0, ..end.clone() });
+        }
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_and_names_the_equation() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(base.path(), "nan", "0", None).unwrap();
+        let mut machine = Chain { weight: 1.0, not_finite_at: Some(8) };
+        let error = live(&mut machine, &folder, Position::default(), u64::MAX).unwrap_err();
+        assert_eq!(error.code, "not-finite");
+        assert!(error.message.contains("epoch 2, step 9") && error.message.contains("`y` (line 3)"), "{error}");
+        assert!(folder.has("last.safetensors"), "the epoch before it is saved");
+    }
+
+    #[test]
+    fn stop_counts_epochs_without_improvement() {
+        let watch = Watch { name: "valid.loss".into(), higher_is_better: false };
+        let settings = Settings { seed: 0, epochs: 100, batch: 1, stop: Some((watch.clone(), 2)), keep: Some(watch) };
+        let mut position = Position::default();
+        let mut best = Vec::new();
+        for (epoch, loss) in [3.0, 2.0, 2.0, 1.5, f64::NAN, 1.6].into_iter().enumerate() {
+            position.epoch = epoch as u64 + 1;
+            best.push(note_scores(&settings, &mut position, &[("valid.loss".into(), loss)]).unwrap());
+        }
+        assert_eq!(best, [true, true, false, true, false, false]);
+        assert!(position.stopped_early);
+        assert_eq!((position.best_epoch, position.best), (4, Some(1.5)));
+    }
+
+    #[test]
+    fn an_epoch_sees_every_row_once_in_an_order_of_its_own() {
+        let rows: Vec<u32> = (100..150).collect();
+        let (a, b) = (shuffled(&rows, 1, 0), shuffled(&rows, 1, 1));
+        assert_ne!(a, b);
+        assert_eq!(a, shuffled(&rows, 1, 0));
+        let mut sorted = a;
+        sorted.sort_unstable();
+        assert_eq!(sorted, rows);
+    }
+
+    #[test]
+    fn no_training_rows_is_an_error() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = RunFolder::create(base.path(), "none", "0", None).unwrap();
+        let mut machine = Chain { weight: 1.0, not_finite_at: None };
+        let no_rows = Parts::default();
+        let end = train(&mut machine, &settings(), &no_rows, &folder, Position::default(), &mut |_| Ok(vec![]), &mut |_| Control::Continue);
+        assert_eq!(end.unwrap_err().code, "empty-part");
+    }
+}
