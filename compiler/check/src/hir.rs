@@ -570,4 +570,6 @@ pub struct DataFacts {
     pub name: Name,
     pub rows: Option<usize>,
     pub fields: Vec<Field>,
+    /// Fields of text, which no model can take, but splits and reports may name.
+    pub texts: Vec<Name>,
 }
