@@ -34,14 +34,32 @@
 //! ```
 
 pub mod alphabet;
+pub mod batch;
+pub mod dataset;
+mod encode;
 pub mod error;
 pub mod facts;
+mod field;
+pub mod fit;
+mod keep;
+mod locate;
+mod numbers;
+pub mod repeats;
 pub mod spec;
+pub mod split;
+mod steps;
+mod synthetic;
+pub mod table;
 
 pub use alphabet::Alphabet;
+pub use batch::{Encoded, EncodedField};
+pub use dataset::Dataset;
 pub use error::{DataError, DataResult};
 pub use facts::{Class, DataFacts, FieldDim, FieldFacts, Kind};
+pub use fit::{Fitted, FittedField, FittedStep};
+pub use repeats::{Repeats, Straddling};
 pub use spec::{
     Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand, Origin,
     Precision, Separator, Source, Step, TableSource,
 };
+pub use split::{KfoldSplit, Parts, RandomSplit, SplitSpec};

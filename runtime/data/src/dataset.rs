@@ -1,0 +1,278 @@
+//! A data set: the rows of a source that are used, as typed fields.
+//!
+//! [`Dataset::open`] reads the source as the `data` block says: header, columns of each field, rows, `keep`, encoders,
+//! `distinct`. Nothing is fitted. [`Dataset::open_like`] reads another file for a model that was trained: columns, classes
+//! and lengths must be those of the run ([`Fitted`]), every row is read (`keep` and `distinct` chose training material),
+//! and only the fields that are asked for need to be there.
+
+use crate::encode::{Schema, encode};
+use crate::error::{DataError, DataResult};
+use crate::facts::DataFacts;
+use crate::field::{Field, Places, Rows, Values, for_field};
+use crate::fit::{Fitted, encoded_values};
+use crate::keep::{self, Test};
+use crate::repeats;
+use crate::spec::{Column, DataSpec, Precision, Source, TableSource};
+use crate::steps::{FieldPlan, From, plan_all};
+use crate::table::{self, Columns, Table};
+use crate::{batch::Encoded, batch::EncodedField, synthetic};
+use std::sync::Arc;
+
+/// Typed fields of the rows of a source, before anything is fitted.
+#[derive(Clone, Debug)]
+pub struct Dataset {
+    pub(crate) name: String,
+    pub(crate) precision: Precision,
+    pub(crate) rows_read: usize,
+    pub(crate) places: Places,
+    pub(crate) fields: Vec<Field>,
+    absent: Vec<String>,
+}
+
+impl Dataset {
+    /// Reads a data block's source. Numbers are kept in the given precision.
+    ///
+    /// Errors: everything that can be wrong with a file or with what the block asks of it; see [`crate::error::CODES`].
+    pub fn open(spec: &DataSpec, precision: Precision) -> DataResult<Self> {
+        read(spec, precision, None)
+            .map_err(|fault| if spec.pos.is_empty() { fault } else { fault.asked_by(&spec.name, &spec.pos) })
+    }
+
+    /// Reads another source of the same kind for a trained model: `spec.source` is the new file. Only the fields named in
+    /// `needed` are read (all that are there, if None); of the others those without columns in the file are [`absent`].
+    ///
+    /// Errors: as [`Dataset::open`]; `absent-field` where a needed field has no column; `unknown-category` and
+    /// `length-differs` where the file has what the model has not seen.
+    ///
+    /// [`absent`]: Dataset::absent
+    pub fn open_like(
+        spec: &DataSpec,
+        fitted: &Fitted,
+        needed: Option<&[&str]>,
+        precision: Precision,
+    ) -> DataResult<Self> {
+        read(spec, precision, Some(Like { fitted, needed }))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Rows after `keep` and `distinct`.
+    pub fn rows(&self) -> usize {
+        self.places.rows.len()
+    }
+
+    /// The file, unless the data is synthetic.
+    pub fn source(&self) -> Option<&TableSource> {
+        self.places.source.as_ref()
+    }
+
+    /// Fields that the file has no columns for (only after [`Dataset::open_like`]).
+    pub fn absent(&self) -> &[String] {
+        &self.absent
+    }
+
+    /// For each row its row in the source, from 0 (the first row below the header).
+    pub fn source_rows(&self) -> &[u32] {
+        &self.places.rows
+    }
+
+    /// The types, sizes and names that the checker asks for.
+    pub fn facts(&self) -> DataFacts {
+        DataFacts {
+            name: self.name.clone(),
+            file: self.source().map(|source| source.path.clone()),
+            rows: self.rows(),
+            rows_read: self.rows_read,
+            fields: self.fields.iter().map(|field| field.facts.clone()).collect(),
+        }
+    }
+
+    /// Replays what was fitted on all rows: values that batches can be made of.
+    ///
+    /// Errors: `wrong-fitted` if the values belong to another block, `out-of-domain`, `not-finite`.
+    pub fn encode(&self, fitted: &Fitted) -> DataResult<Encoded> {
+        let fields = self.fields.iter().map(|field| {
+            let stored = fitted.field(&field.name).ok_or_else(|| {
+                DataError::new("wrong-fitted", format!("nothing was fitted for the field `{}`", field.name))
+            })?;
+            let values = if field.tail.is_empty() {
+                Arc::clone(&field.values)
+            } else {
+                Arc::new(encoded_values(field, stored, &self.places, self.precision)?)
+            };
+            Ok(EncodedField::new(field, values, self.rows()))
+        });
+        Ok(Encoded { rows: self.rows(), fields: fields.collect::<DataResult<_>>()? })
+    }
+
+    /// The field of that name. Errors: `absent-field`, `unknown-field` with the nearest name.
+    pub(crate) fn field(&self, name: &str) -> DataResult<&Field> {
+        if let Some(field) = self.fields.iter().find(|field| field.name == name) {
+            return Ok(field);
+        }
+        if self.absent.iter().any(|absent| absent == name) {
+            return Err(DataError::new("absent-field", format!("this file has no columns for the field `{name}`")));
+        }
+        let known: Vec<String> = self.fields.iter().map(|field| field.name.clone()).collect();
+        let fault = DataError::new("unknown-field", format!("data `{}` has no field `{name}`", self.name));
+        Err(match table::nearest(name, &known) {
+            Some(near) => fault.help(format!("did you mean `{near}`?")),
+            None => fault.help(format!("its fields are {}", known.join(", "))),
+        })
+    }
+}
+
+/// What a trained model asks of another file.
+struct Like<'a> {
+    fitted: &'a Fitted,
+    needed: Option<&'a [&'a str]>,
+}
+
+fn read(spec: &DataSpec, precision: Precision, like: Option<Like>) -> DataResult<Dataset> {
+    match &spec.source {
+        Source::Table(source) => read_table(spec, source, precision, like),
+        Source::Synthetic { rows, seed } => {
+            if *rows == 0 || *rows > u32::MAX as usize {
+                return Err(DataError::new("bad-option", format!("`rows: {rows}` is not possible")));
+            }
+            let plans = plan_all(&spec.fields, true)?;
+            let fields = plans.iter().enumerate().map(|(site, plan)| {
+                for_field(synthetic::draw(plan, *rows, *seed, site, precision), &plan.name, &plan.pos)
+            });
+            let columns = Columns { names: vec![], named: false };
+            Ok(Dataset {
+                name: spec.name.clone(),
+                precision,
+                rows_read: *rows,
+                fields: fields.collect::<DataResult<_>>()?,
+                places: Places { source: None, columns, rows: (0..*rows as u32).collect() },
+                absent: vec![],
+            })
+        }
+    }
+}
+
+fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like: Option<Like>) -> DataResult<Dataset> {
+    let plans = plan_all(&spec.fields, false)?;
+    let reader = table::open(source)?;
+    let (mut chosen, mut absent) = (vec![], vec![]);
+    for plan in plans {
+        match columns_of(&plan, &reader.columns, source, like.as_ref()) {
+            Ok(Some(columns)) => chosen.push((plan, columns)),
+            Ok(None) => absent.push(plan.name),
+            Err(fault) => return Err(fault.asked_by(&plan.name, &plan.pos)),
+        }
+    }
+    let tests = match like {
+        Some(_) => vec![],
+        None => {
+            let find = |column: &Column| reader.columns.find(column, source);
+            let tests = spec.keep.iter().map(|condition| keep::resolve(condition, &find, &spec.fields));
+            tests.collect::<DataResult<Vec<Test>>>()?
+        }
+    };
+    let mut wanted: Vec<usize> = chosen.iter().flat_map(|(_, columns)| columns.clone()).collect();
+    tests.iter().for_each(|test| test.columns(&mut wanted));
+    wanted.sort_unstable();
+    wanted.dedup();
+    let table = reader.read(&wanted)?;
+    let rows = kept_rows(&table, &tests)?;
+    let mut places = Places { source: Some(source.clone()), columns: table.columns.clone(), rows };
+    let schema = |plan: &FieldPlan| -> Schema { like.as_ref().and_then(|like| like.fitted.field(&plan.name)) };
+    let encode_all = |places: &Places, only: Option<&[String]>| {
+        let fields = chosen.iter().filter(|(plan, _)| only.is_none_or(|names| names.contains(&plan.name)));
+        let fields = fields.map(|(plan, columns)| {
+            let rows = Rows { table: &table, places };
+            for_field(encode(plan, &rows, columns.clone(), schema(plan), precision), &plan.name, &plan.pos)
+        });
+        fields.collect::<DataResult<Vec<Field>>>()
+    };
+    if !spec.distinct.is_empty() && like.is_none() {
+        for name in &spec.distinct {
+            if !spec.fields.iter().any(|field| field.name == *name) {
+                return Err(DataError::new("unknown-field", format!("`distinct` names `{name}`, which is no field")));
+            }
+        }
+        let fields = encode_all(&places, Some(&spec.distinct))?;
+        let first = repeats::first_of_equals(&fields.iter().collect::<Vec<_>>(), places.rows.len());
+        let keep: Vec<u32> =
+            places.rows.iter().enumerate().filter(|(row, _)| first[*row] == *row as u32).map(|(_, row)| *row).collect();
+        places.rows = keep;
+    }
+    let fields = encode_all(&places, None)?;
+    Ok(Dataset { name: spec.name.clone(), precision, rows_read: table.rows(), places, fields, absent })
+}
+
+/// The columns of a field; None if a trained model's file may lack them.
+fn columns_of(
+    plan: &FieldPlan,
+    columns: &Columns,
+    source: &TableSource,
+    like: Option<&Like>,
+) -> DataResult<Option<Vec<usize>>> {
+    let Some(like) = like else {
+        return Ok(Some(match &plan.from {
+            From::Column(column) => vec![columns.find(column, source)?],
+            From::Columns { include, except } => columns.matching(include, except, source)?,
+            From::Draw { .. } => vec![],
+        }));
+    };
+    if like.needed.is_some_and(|needed| !needed.contains(&plan.name.as_str())) {
+        return Ok(None);
+    }
+    let Some(fitted) = like.fitted.field(&plan.name) else { return Ok(None) };
+    // The run's columns by name, whatever else the file has: `columns("*")` must not take in a new column.
+    let found = fitted.columns.iter().map(|name| {
+        let by_number = name.parse().ok().filter(|_| !columns.named).map(Column::Number);
+        columns.find(&by_number.unwrap_or(Column::Name(name.clone())), source)
+    });
+    match found.collect::<DataResult<Vec<_>>>() {
+        Ok(found) => Ok(Some(found)),
+        Err(_) if like.needed.is_none() => Ok(None),
+        Err(fault) => {
+            let needs = format!("the model needs the field `{}`, but {}", plan.name, fault.message);
+            let fault = DataError { code: "absent-field", message: needs, ..*fault };
+            Err(Box::new(fault))
+        }
+    }
+}
+
+/// Rows for which all conditions hold. Errors: `no-rows-left`.
+fn kept_rows(table: &Table, tests: &[Test]) -> DataResult<Vec<u32>> {
+    let rows = u32::try_from(table.rows())
+        .map_err(|_| DataError::new("unreadable-file", "the table has more than 4 billion rows"))?;
+    if tests.is_empty() {
+        return Ok((0..rows).collect());
+    }
+    let mut kept = vec![];
+    for row in 0..rows {
+        let mut holds = true;
+        for test in tests {
+            holds &= test.holds(table, row as usize)? == Some(true);
+        }
+        if holds {
+            kept.push(row);
+        }
+    }
+    if kept.is_empty() {
+        let text = format!("none of the {rows} rows meets the `keep` conditions");
+        return Err(DataError::new("no-rows-left", text)
+            .in_file(&table.source.path)
+            .help("compare with a value that the column has; `bdl data` shows the first rows"));
+    }
+    Ok(kept)
+}
+
+/// Bytes that are equal exactly if two rows of a field are equal.
+pub(crate) fn append_bytes(field: &Field, row: usize, bytes: &mut Vec<u8>) {
+    let range = field.layout.range(row);
+    bytes.extend((range.len() as u64).to_le_bytes());
+    match &*field.values {
+        Values::F32(values) => values[range].iter().for_each(|x| bytes.extend((x + 0.0).to_le_bytes())),
+        Values::F64(values) => values[range].iter().for_each(|x| bytes.extend((x + 0.0).to_le_bytes())),
+        Values::Truth(values) | Values::Letters(values) => bytes.extend(&values[range]),
+        Values::Ids(values) => values[range].iter().for_each(|x| bytes.extend(x.to_le_bytes())),
+    }
+}

@@ -1,0 +1,316 @@
+//! What is learned from training rows, and its replay.
+//!
+//! [`Dataset::fit`] is the only place where numbers of rows are summarised, and it is given the rows it may look at. The
+//! result is plain data, stored with the run as json and read back to the same bits, so that another file is treated
+//! exactly as the training rows were.
+//!
+//! Steps are fitted in the order in which they stand: after `impute(median) |> standardize` the mean is that of the filled
+//! column. The *classes* of a category are part of the type and come from the whole table (or the program); a class that no
+//! training row has is reported, never dropped, since dropping it would change the model's shape from fold to fold.
+
+use crate::dataset::Dataset;
+use crate::error::{DataError, DataResult};
+use crate::facts::{FieldDim, FieldFacts, Kind};
+use crate::field::{Field, Layout, Places, Values, narrow, too_large};
+use crate::numbers;
+use crate::spec::{Impute, Precision, Step};
+use serde::{Deserialize, Serialize};
+
+/// Everything about a data set that was learned from training rows or must hold for other files too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fitted {
+    /// The data block's name.
+    pub data: String,
+    /// How many rows were fitted on.
+    pub rows: usize,
+    pub fields: Vec<FittedField>,
+}
+
+/// What is fixed about one field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FittedField {
+    pub name: String,
+    pub kind: Kind,
+    /// The columns by name; empty for draws.
+    pub columns: Vec<String>,
+    /// One entry an axis; None where each row has its own length.
+    pub dims: Vec<Option<usize>>,
+    /// In the order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
+    /// One entry a fitted step, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<FittedStep>,
+}
+
+/// The numbers of a fitted step, one a column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FittedStep {
+    /// y = (x - mean) / sd
+    Standardize { mean: Vec<f64>, sd: Vec<f64> },
+    /// y = (x - min) / range
+    MinMax { min: Vec<f64>, range: Vec<f64> },
+    /// y = value where x is missing
+    Impute { value: Vec<f64> },
+}
+
+impl Fitted {
+    /// The fitted values as json text.
+    pub fn to_json(&self) -> String {
+        // Strings, integers and finite numbers only: writing cannot fail.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// Reads what [`Fitted::to_json`] wrote, to the same bits. Errors: `wrong-fitted`.
+    pub fn from_json(text: &str) -> DataResult<Self> {
+        serde_json::from_str(text)
+            .map_err(|error| DataError::new("wrong-fitted", format!("the stored fitted values are damaged: {error}")))
+    }
+
+    /// What is fixed about a field.
+    pub fn field(&self, name: &str) -> Option<&FittedField> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+impl Dataset {
+    /// Fits everything that is to be fitted on the given rows (positions in the data set), and nothing else.
+    ///
+    /// Errors: `nothing-known` if no given row knows a column whose mean or the like is needed, `out-of-domain`.
+    pub fn fit(&self, rows: &[u32]) -> DataResult<Fitted> {
+        if rows.is_empty() {
+            return Err(DataError::new("too-few-rows", "there is no training row to fit on"));
+        }
+        let fields = self.fields.iter().map(|field| fit_field(field, &self.places, rows)).collect::<DataResult<_>>()?;
+        Ok(Fitted { data: self.name.clone(), rows: rows.len(), fields })
+    }
+}
+
+fn fit_field(field: &Field, places: &Places, rows: &[u32]) -> DataResult<FittedField> {
+    let mut steps = vec![];
+    if !field.tail.is_empty() {
+        // Only training rows are looked at, and only they are changed between one fitted step and the next.
+        let mut work = Work::of_rows(field, rows)?;
+        for step in &field.tail {
+            let fitted = fit_step(step, &work, field)?;
+            work.apply(step, fitted.as_ref(), field, places)?;
+            steps.extend(fitted);
+        }
+    }
+    let facts = &field.facts;
+    Ok(FittedField {
+        name: facts.name.clone(),
+        kind: facts.kind.clone(),
+        columns: facts.columns.clone(),
+        dims: facts.dims.iter().map(fixed).collect(),
+        classes: classes(facts),
+        steps,
+    })
+}
+
+fn fixed(dim: &FieldDim) -> Option<usize> {
+    match dim {
+        FieldDim::Fixed(size) => Some(*size),
+        FieldDim::PerRow(_) => None,
+    }
+}
+
+fn classes(facts: &FieldFacts) -> Vec<String> {
+    match facts.kind {
+        // Text is not an input, and its list may be as long as the table; truth has its two texts in the program.
+        Kind::Text | Kind::Truth => vec![],
+        Kind::Number | Kind::Category | Kind::Letters { .. } | Kind::Index(_) => {
+            facts.classes.iter().map(|class| class.name.clone()).collect()
+        }
+    }
+}
+
+/// Numbers of some rows on their way through the fitted steps.
+struct Work<'a> {
+    numbers: Vec<f64>,
+    /// Numbers a row.
+    width: usize,
+    /// For each row here its row in the data set; None for all rows in order.
+    rows: Option<&'a [u32]>,
+}
+
+impl<'a> Work<'a> {
+    fn of_rows(field: &Field, rows: &'a [u32]) -> DataResult<Self> {
+        let (all, width) = numbers_of(field)?;
+        let numbers = rows.iter().flat_map(|row| &all[*row as usize * width..][..width]).copied().collect();
+        Ok(Work { numbers, width, rows: Some(rows) })
+    }
+
+    fn of_all(field: &Field) -> DataResult<Self> {
+        let (all, width) = numbers_of(field)?;
+        Ok(Work { numbers: all.to_vec(), width, rows: None })
+    }
+
+    /// Row of the data set and position in the row.
+    fn place(&self, at: usize) -> (usize, usize) {
+        let row = at / self.width;
+        (self.rows.map_or(row, |rows| rows[row] as usize), at % self.width)
+    }
+
+    /// The known numbers of a column.
+    fn known(&self, column: usize) -> impl Iterator<Item = f64> + '_ {
+        self.numbers.iter().skip(column).step_by(self.width).copied().filter(|x| !x.is_nan())
+    }
+
+    fn apply(&mut self, step: &Step, fitted: Option<&FittedStep>, field: &Field, places: &Places) -> DataResult<()> {
+        match fitted {
+            Some(fitted) => self.numbers.chunks_mut(self.width.max(1)).for_each(|row| replay(fitted, row)),
+            None => {
+                for at in 0..self.numbers.len() {
+                    let x = self.numbers[at];
+                    self.numbers[at] = numbers::apply(step, x).ok_or_else(|| {
+                        let (row, element) = self.place(at);
+                        places
+                            .fault(numbers::domain_fault(step, x), row, field.column_of(element), None)
+                            .asked_by(&field.name, &field.pos)
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn numbers_of(field: &Field) -> DataResult<(&[f64], usize)> {
+    match (&*field.values, &field.layout) {
+        (Values::F64(numbers), Layout::Fixed(width)) => Ok((numbers, *width)),
+        (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_), _) => {
+            Err(DataError::new("wrong-step", "only numbers can be fitted").asked_by(&field.name, &field.pos))
+        }
+    }
+}
+
+/// y for one row, in place.
+fn replay(fitted: &FittedStep, row: &mut [f64]) {
+    match fitted {
+        FittedStep::Standardize { mean, sd } => {
+            row.iter_mut().zip(mean).zip(sd).for_each(|((x, mean), sd)| *x = (*x - mean) / sd);
+        }
+        FittedStep::MinMax { min, range } => {
+            row.iter_mut().zip(min).zip(range).for_each(|((x, min), range)| *x = (*x - min) / range);
+        }
+        FittedStep::Impute { value } => {
+            row.iter_mut().zip(value).filter(|(x, _)| x.is_nan()).for_each(|(x, value)| *x = *value);
+        }
+    }
+}
+
+fn fit_step(step: &Step, work: &Work, field: &Field) -> DataResult<Option<FittedStep>> {
+    let columns = 0..work.width;
+    let fit = |one: &dyn Fn(&[f64]) -> (f64, f64)| -> DataResult<(Vec<f64>, Vec<f64>)> {
+        let fitted = columns.clone().map(|column| {
+            let known: Vec<f64> = work.known(column).collect();
+            if known.is_empty() { Err(nothing_known(step, field, column)) } else { Ok(one(&known)) }
+        });
+        Ok(fitted.collect::<DataResult<Vec<_>>>()?.into_iter().unzip())
+    };
+    Ok(match step {
+        Step::Standardize => {
+            let (mean, sd) = fit(&mean_and_sd)?;
+            Some(FittedStep::Standardize { mean, sd })
+        }
+        Step::MinMax => {
+            let (min, range) = fit(&min_and_range)?;
+            Some(FittedStep::MinMax { min, range })
+        }
+        Step::Impute(Impute::Mean) => Some(FittedStep::Impute { value: fit(&|known| (mean_and_sd(known).0, 0.0))?.0 }),
+        Step::Impute(Impute::Median) => Some(FittedStep::Impute { value: fit(&|known| (median(known), 0.0))?.0 }),
+        Step::Impute(Impute::Constant(_))
+        | Step::Number
+        | Step::Truth { .. }
+        | Step::Category { .. }
+        | Step::Text
+        | Step::Letters(_)
+        | Step::OneHotText(_)
+        | Step::OneHot
+        | Step::Tokens { .. }
+        | Step::Log1p
+        | Step::Log
+        | Step::Sqrt
+        | Step::Arith(_) => None,
+    })
+}
+
+fn nothing_known(step: &Step, field: &Field, column: usize) -> Box<DataError> {
+    let which = match field.facts.columns.get(column) {
+        Some(name) => format!("column `{name}`"),
+        None => format!("element {}", column + 1),
+    };
+    DataError::new(
+        "nothing-known",
+        format!("`{}` has nothing to go by: no training row knows {which}", numbers::step_name(step)),
+    )
+    .help("leave the column out (`except`), or fill it with `impute(0)`")
+    .asked_by(&field.name, &field.pos)
+}
+
+/// Mean and population standard deviation (denominator n), in f64, in two passes. A standard deviation that is only
+/// rounding error of a constant column (Chan, Golub and LeVeque 1983, eq. 3.6: n eps |mean|) becomes 1.
+fn mean_and_sd(known: &[f64]) -> (f64, f64) {
+    let n = known.len() as f64;
+    let mean = known.iter().sum::<f64>() / n;
+    let variance = known.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
+    let constant = variance <= n * f64::EPSILON * variance + (n * mean * f64::EPSILON).powi(2);
+    (mean, if constant { 1.0 } else { variance.sqrt() })
+}
+
+fn min_and_range(known: &[f64]) -> (f64, f64) {
+    let (min, max) =
+        known.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
+    (min, if max > min { max - min } else { 1.0 })
+}
+
+/// The middle value, or the mean of the middle two.
+fn median(known: &[f64]) -> f64 {
+    let mut known = known.to_vec();
+    let (middle, odd) = (known.len() / 2, known.len() % 2 == 1);
+    let (below, upper, _) = known.select_nth_unstable_by(middle, f64::total_cmp);
+    let upper = *upper;
+    if odd {
+        return upper;
+    }
+    let lower = below.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    lower + (upper - lower) / 2.0
+}
+
+/// The field's numbers after all fitted steps, in the working precision.
+pub(crate) fn encoded_values(
+    field: &Field,
+    fitted: &FittedField,
+    places: &Places,
+    precision: Precision,
+) -> DataResult<Values> {
+    let mut work = Work::of_all(field)?;
+    let mut stored = fitted.steps.iter();
+    for step in &field.tail {
+        let fitted = if step.is_fitted() { Some(stored.next().ok_or_else(|| wrong_fitted(field))?) } else { None };
+        let width = match fitted {
+            Some(FittedStep::Standardize { mean, .. }) => mean.len(),
+            Some(FittedStep::MinMax { min, .. }) => min.len(),
+            Some(FittedStep::Impute { value }) => value.len(),
+            None => work.width,
+        };
+        if width != work.width {
+            return Err(wrong_fitted(field));
+        }
+        work.apply(step, fitted, field, places)?;
+    }
+    let width = work.width;
+    let copy = if precision == Precision::F32 { work.numbers.clone() } else { vec![] };
+    narrow(work.numbers, precision).map_err(|at| {
+        places
+            .fault(too_large(copy[at]), at / width, field.column_of(at % width), None)
+            .asked_by(&field.name, &field.pos)
+    })
+}
+
+fn wrong_fitted(field: &Field) -> Box<DataError> {
+    DataError::new("wrong-fitted", format!("the stored fitted values of `{}` do not fit its steps", field.name))
+        .help("the program was changed after the run; train again")
+}

@@ -1,0 +1,326 @@
+//! One way to split: a list of row numbers for each part, a function of the data, the request and the split's own seed.
+//!
+//! ```text
+//! random(train: 0.7, valid: 0.15, test: 0.15, balance: site)     each class in the same proportions
+//! random(.., groups: patient)                                    a group is never cut
+//! kfold(5, repeats: 3)                                           15 pairs of train and test
+//! given(part)                                                    a column says train, valid or test
+//! ```
+//!
+//! Rows of a part are in the order of the file; shuffling within an epoch is the trainer's. Sizes are exact: fractions are
+//! rounded by largest remainder, class by class, and what rounding took from a part in one class it gets back in the next.
+
+use crate::dataset::Dataset;
+use crate::error::{DataError, DataResult};
+use crate::facts::Kind;
+use crate::field::{MISSING_ID, MISSING_TRUTH, Values};
+use bdl_kernels::philox::permutation;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+
+/// Row numbers of the three parts, each ascending.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    pub train: Vec<u32>,
+    pub valid: Vec<u32>,
+    pub test: Vec<u32>,
+}
+
+impl Parts {
+    /// Without a split all rows train.
+    pub fn all(rows: usize) -> Self {
+        Parts { train: (0..rows as u32).collect(), valid: vec![], test: vec![] }
+    }
+
+    /// The parts with their names.
+    pub fn named(&self) -> [(&'static str, &[u32]); 3] {
+        [("train", &self.train), ("valid", &self.valid), ("test", &self.test)]
+    }
+}
+
+/// What `split` in a `train` block says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SplitSpec {
+    /// No split: all rows train.
+    None,
+    Random(RandomSplit),
+    Kfold(KfoldSplit),
+    /// The field's text in each row is `train`, `valid` or `test`.
+    Given {
+        field: String,
+    },
+}
+
+/// `random(train:, valid:, test:, balance:, groups:, seed:)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RandomSplit {
+    pub train: f64,
+    pub valid: f64,
+    pub test: f64,
+    /// A category or truth field whose classes are to have the same proportions in each part.
+    pub balance: Option<String>,
+    /// Rows with the same value of this field stay together.
+    pub groups: Option<String>,
+    pub seed: u64,
+}
+
+/// `kfold(k, repeats:, balance:, groups:, seed:)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KfoldSplit {
+    pub k: usize,
+    pub repeats: usize,
+    pub balance: Option<String>,
+    pub groups: Option<String>,
+    pub seed: u64,
+}
+
+/// Shuffles of splits are told apart from those of epochs, which count from 0.
+const SPLIT_STREAM: u64 = 1 << 40;
+
+impl Dataset {
+    /// Splits the rows; one entry a fold (one for all but `kfold`).
+    ///
+    /// Errors: `bad-split`, `class-too-small`, `too-few-groups`, `too-few-rows`, `unknown-part`, `unknown-field`,
+    /// `missing-value` where a row has no group or class.
+    pub fn split(&self, split: &SplitSpec) -> DataResult<Vec<Parts>> {
+        match split {
+            SplitSpec::None => Ok(vec![Parts::all(self.rows())]),
+            SplitSpec::Random(random) => Ok(vec![self.split_random(random)?]),
+            SplitSpec::Kfold(kfold) => self.split_kfold(kfold),
+            SplitSpec::Given { field } => Ok(vec![self.split_given(field)?]),
+        }
+    }
+
+    fn split_random(&self, split: &RandomSplit) -> DataResult<Parts> {
+        let fractions = [split.train, split.valid, split.test];
+        let sum: f64 = fractions.iter().sum();
+        if fractions.iter().any(|f| !(0.0..=1.0).contains(f)) || (sum - 1.0).abs() > 1e-9 {
+            let text = format!(
+                "`random(train: {}, valid: {}, test: {})` sums to {sum:.6}",
+                split.train, split.valid, split.test
+            );
+            return Err(DataError::new("bad-split", text).help("fractions lie between 0 and 1 and sum to 1"));
+        }
+        if split.train == 0.0 {
+            return Err(DataError::new("bad-split", "`train:` must be above 0").help("fractions sum to 1"));
+        }
+        let labels = self.labels(split.balance.as_deref())?;
+        let order = permutation(self.rows(), split.seed, SPLIT_STREAM);
+        let part_of = match &split.groups {
+            Some(groups) => by_groups(&fractions, &labels, &self.groups(groups)?, &order)?,
+            None => by_rows(&fractions, &labels, &order),
+        };
+        let mut parts = [vec![], vec![], vec![]];
+        part_of.iter().enumerate().for_each(|(row, part)| parts[*part].push(row as u32));
+        for ((name, fraction), part) in ["train", "valid", "test"].into_iter().zip(fractions).zip(&parts) {
+            if fraction > 0.0 && part.is_empty() {
+                let text = format!("`{name}: {fraction}` of {} rows leaves no row for this part", self.rows());
+                return Err(DataError::new("too-few-rows", text).help("give the part a larger fraction, or 0"));
+            }
+        }
+        let [train, valid, test] = parts;
+        Ok(Parts { train, valid, test })
+    }
+
+    fn split_kfold(&self, split: &KfoldSplit) -> DataResult<Vec<Parts>> {
+        let KfoldSplit { k, repeats, seed, .. } = *split;
+        if k < 2 || k > self.rows() {
+            let text = format!("`kfold({k})` is not possible with {} rows", self.rows());
+            return Err(DataError::new("bad-split", text).help("use at least 2 folds and at most one a row"));
+        }
+        if repeats == 0 {
+            return Err(DataError::new("bad-split", "`repeats:` must be at least 1"));
+        }
+        let labels = self.labels(split.balance.as_deref())?;
+        let groups = split.groups.as_deref().map(|field| self.groups(field)).transpose()?;
+        let fractions = vec![1.0 / k as f64; k];
+        let mut folds = vec![];
+        for repeat in 0..repeats {
+            let order = permutation(self.rows(), seed, SPLIT_STREAM + repeat as u64);
+            let fold_of = match &groups {
+                Some(groups) => by_groups(&fractions, &labels, groups, &order)?,
+                None => by_rows(&fractions, &labels, &order),
+            };
+            for fold in 0..k {
+                let (test, train) = (0..self.rows() as u32).partition(|row| fold_of[*row as usize] == fold);
+                folds.push(Parts { train, valid: vec![], test });
+            }
+        }
+        Ok(folds)
+    }
+
+    fn split_given(&self, name: &str) -> DataResult<Parts> {
+        let field = self.field(name)?;
+        let (Values::Ids(ids), Kind::Text | Kind::Category, []) =
+            (&*field.values, &field.facts.kind, field.facts.dims.as_slice())
+        else {
+            return Err(DataError::new("wrong-step", format!("`given({name})` needs a field of text or a category")));
+        };
+        let mut parts = Parts::default();
+        for (row, id) in ids.iter().enumerate() {
+            let text = field.facts.classes.get(*id as usize).map_or("", |class| class.name.as_str());
+            match text.to_ascii_lowercase().as_str() {
+                "train" | "training" => parts.train.push(row as u32),
+                "valid" | "validation" | "val" | "dev" => parts.valid.push(row as u32),
+                "test" | "testing" => parts.test.push(row as u32),
+                _ => {
+                    let fault = DataError::new("unknown-part", format!("`{text}` is no part of a split"))
+                        .help("each row says `train`, `valid` or `test`; rows of no part are left out with `keep`");
+                    return Err(self.places.fault(fault, row, field.column_of(0), None));
+                }
+            }
+        }
+        if parts.train.is_empty() {
+            return Err(DataError::new("too-few-rows", format!("no row of `{name}` says `train`")));
+        }
+        Ok(parts)
+    }
+
+    /// The class of each row and the classes' names; one class for all without `balance`.
+    fn labels(&self, balance: Option<&str>) -> DataResult<Labels> {
+        let Some(name) = balance else { return Ok(Labels { of_row: vec![0; self.rows()], classes: 1 }) };
+        let field = self.field(name)?;
+        let of_row: Vec<u32> = match (&*field.values, field.facts.dims.as_slice()) {
+            (Values::Ids(ids), []) if field.one_hot.is_none() => ids.clone(),
+            (Values::Truth(values), []) => values
+                .iter()
+                .map(|value| if *value == MISSING_TRUTH { MISSING_ID } else { u32::from(*value) })
+                .collect(),
+            (Values::Ids(_) | Values::Truth(_) | Values::F32(_) | Values::F64(_) | Values::Letters(_), _) => {
+                return Err(DataError::new(
+                    "wrong-step",
+                    format!("`balance: {name}` needs one category or truth value a row"),
+                ));
+            }
+        };
+        if let Some(row) = of_row.iter().position(|id| *id == MISSING_ID) {
+            let fault = DataError::new("missing-value", format!("a row without `{name}` cannot be balanced"))
+                .help("leave such rows out: `keep known(...)`");
+            return Err(self.places.fault(fault, row, field.column_of(0), None));
+        }
+        for (id, class) in field.facts.classes.iter().enumerate() {
+            let mut rows = of_row.iter().enumerate().filter(|(_, label)| **label == id as u32).map(|(row, _)| row);
+            if let (Some(row), None) = (rows.next(), rows.next()) {
+                let text = format!("class `{}` of `{name}` has one row, and a balanced split needs two", class.name);
+                let fault = DataError::new("class-too-small", text)
+                    .help("leave the class out with `keep`, merge it with another, or split without `balance:`");
+                return Err(self.places.fault(fault, row, field.column_of(0), None));
+            }
+        }
+        Ok(Labels { of_row, classes: field.facts.classes.len() })
+    }
+
+    /// The group of each row, numbered by first appearance.
+    fn groups(&self, name: &str) -> DataResult<Vec<usize>> {
+        let field = self.field(name)?;
+        if !field.facts.dims.is_empty() {
+            return Err(DataError::new("wrong-step", format!("`groups: {name}` needs one value a row")));
+        }
+        let key = |row: usize| match &*field.values {
+            Values::F32(values) => (!values[row].is_nan()).then(|| u64::from(values[row].to_bits())),
+            Values::F64(values) => (!values[row].is_nan()).then(|| values[row].to_bits()),
+            Values::Truth(values) => (values[row] != MISSING_TRUTH).then(|| u64::from(values[row])),
+            Values::Ids(values) => (values[row] != MISSING_ID).then(|| u64::from(values[row])),
+            Values::Letters(values) => Some(u64::from(values[row])),
+        };
+        let mut seen = HashMap::new();
+        let mut groups = Vec::with_capacity(self.rows());
+        for row in 0..self.rows() {
+            let Some(key) = key(row) else {
+                let fault = DataError::new("missing-value", format!("a row without `{name}` belongs to no group"))
+                    .help("leave such rows out: `keep known(...)`");
+                return Err(self.places.fault(fault, row, field.column_of(0), None));
+            };
+            let next = seen.len();
+            groups.push(*seen.entry(key).or_insert(next));
+        }
+        Ok(groups)
+    }
+}
+
+struct Labels {
+    of_row: Vec<u32>,
+    classes: usize,
+}
+
+/// The part of each row. Within a class the rows, in random order, fill the parts one after the other.
+fn by_rows(fractions: &[f64], labels: &Labels, order: &[usize]) -> Vec<usize> {
+    let mut members: Vec<Vec<usize>> = vec![vec![]; labels.classes];
+    order.iter().for_each(|row| members[labels.of_row[*row] as usize].push(*row));
+    let mut part_of = vec![0; order.len()];
+    let mut owed = vec![0.0; fractions.len()];
+    for members in members {
+        let mut rows = members.iter();
+        for (part, size) in sizes(fractions, members.len(), &mut owed).into_iter().enumerate() {
+            rows.by_ref().take(size).for_each(|row| part_of[*row] = part);
+        }
+    }
+    part_of
+}
+
+/// Sizes that sum to n: the whole numbers below the exact ones, and one more for the parts that are owed most (the first,
+/// among equals). `owed` carries what rounding withheld from one class to the next.
+fn sizes(fractions: &[f64], n: usize, owed: &mut [f64]) -> Vec<usize> {
+    // The small addition keeps 0.7 * 10 from being 6.999...
+    let mut sizes: Vec<usize> =
+        fractions.iter().map(|fraction| (fraction * n as f64 + 1e-9).floor() as usize).collect();
+    for (part, fraction) in fractions.iter().enumerate() {
+        owed[part] += fraction * n as f64 - sizes[part] as f64;
+    }
+    while sizes.iter().sum::<usize>() < n {
+        let mut most = 0;
+        for part in 1..owed.len() {
+            if owed[part] > owed[most] + 1e-9 {
+                most = part;
+            }
+        }
+        sizes[most] += 1;
+        owed[most] -= 1.0;
+    }
+    sizes
+}
+
+/// The part of each row when groups stay whole. Groups are taken from large to small (equal ones in random order) and each
+/// goes where most of its rows are still wanted, as a share of what the part wants.
+fn by_groups(fractions: &[f64], labels: &Labels, groups: &[usize], order: &[usize]) -> DataResult<Vec<usize>> {
+    let number = groups.iter().max().map_or(0, |group| group + 1);
+    let wanted_parts = fractions.iter().filter(|fraction| **fraction > 0.0).count();
+    if number < wanted_parts {
+        let text = format!("{number} groups cannot fill {wanted_parts} parts");
+        return Err(DataError::new("too-few-groups", text).help("a group is never cut; ask for fewer parts"));
+    }
+    let mut counts = vec![vec![0.0f64; labels.classes]; number];
+    groups.iter().zip(&labels.of_row).for_each(|(group, label)| counts[*group][*label as usize] += 1.0);
+    let mut totals = vec![0.0; labels.classes];
+    labels.of_row.iter().for_each(|label| totals[*label as usize] += 1.0);
+    let mut rank = vec![usize::MAX; number];
+    order.iter().enumerate().for_each(|(at, row)| rank[groups[*row]] = rank[groups[*row]].min(at));
+    let size = |group: usize| counts[group].iter().sum::<f64>();
+    let mut queue: Vec<usize> = (0..number).collect();
+    queue.sort_by(|a, b| size(*b).total_cmp(&size(*a)).then(rank[*a].cmp(&rank[*b])));
+    let mut has = vec![vec![0.0f64; labels.classes]; fractions.len()];
+    let mut taken = vec![0; fractions.len()];
+    let mut part_of_group = vec![0; number];
+    for (position, group) in queue.iter().enumerate() {
+        let empty = taken.iter().zip(fractions).filter(|(taken, fraction)| **taken == 0 && **fraction > 0.0).count();
+        let must_fill = number - position <= empty;
+        let mut best: Option<(usize, f64)> = None;
+        for (part, fraction) in fractions.iter().enumerate() {
+            if *fraction == 0.0 || (must_fill && taken[part] > 0) {
+                continue;
+            }
+            let need: f64 = (0..labels.classes)
+                .filter(|class| counts[*group][*class] > 0.0)
+                .map(|class| counts[*group][class] * (1.0 - has[part][class] / (fraction * totals[class])))
+                .sum();
+            if best.is_none_or(|(_, most)| need > most + 1e-12) {
+                best = Some((part, need));
+            }
+        }
+        let part = best.map_or(0, |(part, _)| part);
+        taken[part] += 1;
+        part_of_group[*group] = part;
+        counts[*group].iter().enumerate().for_each(|(class, count)| has[part][class] += count);
+    }
+    Ok(groups.iter().map(|group| part_of_group[*group]).collect())
+}
