@@ -8,6 +8,7 @@
 use crate::checkpoint::{self, Array, Position};
 use crate::error::{RunError, RunResult};
 use crate::folder::RunFolder;
+use bdl_data::Parts;
 use std::time::{Duration, Instant};
 
 /// What the loop asks of a compiled model.
@@ -91,14 +92,6 @@ impl Watch {
             Some(old) => new < old,
         }
     }
-}
-
-/// Row numbers of the parts of the split.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Parts {
-    pub train: Vec<u32>,
-    pub valid: Vec<u32>,
-    pub test: Vec<u32>,
 }
 
 /// What an observer is told.

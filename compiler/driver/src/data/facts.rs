@@ -1,0 +1,146 @@
+//! What the checker is told about a data block: a type for every field.
+//!
+//! With the file at hand the types come from it: `dna` is `f32[60, 4]`. Without it they are symbolic: `f32[dna.len, 4]`, and
+//! `bdl check` still proves what holds for every file. A sequence column whose rows have lengths of their own gives a per-example
+//! size; fields whose lengths agree row by row share its name, so that a model may give both one dimension.
+
+use bdl_check::hir::{Axis, DataFacts, Field, Name, Scalar, TensorType, Type};
+use bdl_data::{DataSpec, Draw, FieldDim, FieldSpec, Kind, Missing, Origin, Source, Step};
+use bdl_dims::Dim;
+use std::sync::Arc;
+
+/// Per-example sizes of a data set: the name that dimensions mention, and the size in each row.
+pub type Lengths = Vec<(Name, Arc<Vec<u32>>)>;
+
+/// Types of the fields of a data set that was read.
+pub fn of_data(facts: &bdl_data::DataFacts) -> (DataFacts, Lengths) {
+    let mut lengths: Lengths = Vec::new();
+    let mut fields = Vec::new();
+    let mut texts = Vec::new();
+    for field in &facts.fields {
+        let classes = || {
+            let names: Vec<String> = field.classes.iter().map(|class| class.name.clone()).collect();
+            Scalar::Category(Dim::from(names.len() as i64), Some(Arc::new(names)))
+        };
+        let scalar = match &field.kind {
+            Kind::Number => Scalar::F32,
+            Kind::Truth => Scalar::Bool,
+            Kind::Category => classes(),
+            Kind::Letters { alphabet, letters } => Scalar::Letter(alphabet.as_str().into(), *letters as i64),
+            Kind::Index(below) => Scalar::Index(Dim::from(*below as i64)),
+            Kind::Text => {
+                texts.push(field.name.as_str().into());
+                continue;
+            }
+        };
+        let mut shape = Vec::new();
+        for (at, dim) in field.dims.iter().enumerate() {
+            let size = match dim {
+                FieldDim::Fixed(size) => Dim::from(*size as i64),
+                FieldDim::PerRow(rows) => Dim::var(name_of(&mut lengths, &field.name, at, rows)),
+            };
+            shape.push(Axis { size, names: field.axis_names.get(at).cloned().flatten(), origin: None });
+        }
+        let ty = Type::Tensor(TensorType { scalar, optional: field.optional, shape });
+        fields.push(Field { name: field.name.as_str().into(), ty });
+    }
+    (DataFacts { name: facts.name.as_str().into(), rows: Some(facts.rows), fields, texts }, lengths)
+}
+
+fn name_of(lengths: &mut Lengths, field: &str, axis: usize, rows: &Arc<Vec<u32>>) -> Name {
+    if let Some((name, _)) = lengths.iter().find(|(_, known)| known == rows) {
+        return name.clone();
+    }
+    let name: Name = if axis == 0 { format!("{field}.len") } else { format!("{field}.len{}", axis + 1) }.into();
+    lengths.push((name.clone(), rows.clone()));
+    name
+}
+
+/// Types of the fields of a data set whose file is not there.
+pub fn symbolic(spec: &DataSpec) -> DataFacts {
+    let mut facts = DataFacts { name: spec.name.as_str().into(), rows: None, fields: Vec::new(), texts: Vec::new() };
+    if let Source::Synthetic { rows, .. } = spec.source {
+        facts.rows = Some(rows);
+    }
+    for field in &spec.fields {
+        match symbolic_field(field, &facts) {
+            Some(ty) => facts.fields.push(Field { name: field.name.as_str().into(), ty: Type::Tensor(ty) }),
+            None => facts.texts.push(field.name.as_str().into()),
+        }
+    }
+    facts
+}
+
+/// `None` for text.
+fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
+    let axis = |size: Dim| Axis { size, names: None, origin: None };
+    let mut ty = TensorType { scalar: Scalar::F32, optional: field.missing == Missing::Keep, shape: Vec::new() };
+    match &field.origin {
+        Origin::Column(_) => {}
+        Origin::Columns { .. } => ty.shape.push(axis(Dim::var(format!("{}.columns", field.name)))),
+        Origin::Field(earlier) => {
+            if let Some(Field { ty: Type::Tensor(known), .. }) = facts.fields.iter().find(|f| &*f.name == earlier.as_str()) {
+                ty = known.clone();
+            }
+        }
+        Origin::Draw { draw, dims } => {
+            ty.scalar = match draw {
+                Draw::Normal | Draw::Uniform => Scalar::F32,
+                Draw::Bernoulli(_) => Scalar::Bool,
+                Draw::Category(classes) => Scalar::Category(Dim::from(*classes as i64), None),
+                Draw::Letters(alphabet) => Scalar::Letter(alphabet.name().into(), alphabet.len() as i64),
+                Draw::Index(below) => Scalar::Index(Dim::from(*below as i64)),
+            };
+            ty.shape = dims.iter().map(|size| axis(Dim::from(*size as i64))).collect();
+        }
+    }
+    let found = |what: &str| Dim::var(format!("{}.{what}", field.name));
+    for step in &field.steps {
+        match step {
+            Step::Truth { .. } => ty.scalar = Scalar::Bool,
+            Step::Category { classes } => ty.scalar = category(classes, found("classes")),
+            Step::Tokens { classes } => {
+                ty.scalar = category(classes, found("words"));
+                ty.shape.push(axis(found("len")));
+            }
+            Step::Letters(alphabet) => {
+                ty.scalar = Scalar::Letter(alphabet.name().into(), alphabet.len() as i64);
+                ty.shape.push(axis(found("len")));
+            }
+            Step::OneHotText(alphabet) => {
+                ty.shape.push(axis(found("len")));
+                ty.shape.push(axis(Dim::from(alphabet.len() as i64)));
+            }
+            Step::OneHot => {
+                let width = match &ty.scalar {
+                    Scalar::Letter(_, letters) => Dim::from(*letters),
+                    Scalar::Category(classes, _) => classes.clone(),
+                    Scalar::Index(below) => below.clone(),
+                    Scalar::F32
+                    | Scalar::F64
+                    | Scalar::BF16
+                    | Scalar::I32
+                    | Scalar::Bool
+                    | Scalar::Logit
+                    | Scalar::Prob
+                    | Scalar::Count => found("classes"),
+                };
+                ty.scalar = Scalar::F32;
+                ty.shape.push(axis(width));
+            }
+            Step::Text => return None,
+            Step::Impute(_) => ty.optional = false,
+            Step::Number | Step::Log1p | Step::Log | Step::Sqrt | Step::Arith(_) | Step::Standardize | Step::MinMax => {
+                ty.scalar = Scalar::F32;
+            }
+        }
+    }
+    Some(ty)
+}
+
+fn category(classes: &Option<Vec<String>>, found: Dim) -> Scalar {
+    match classes {
+        Some(names) => Scalar::Category(Dim::from(names.len() as i64), Some(Arc::new(names.clone()))),
+        None => Scalar::Category(found, None),
+    }
+}

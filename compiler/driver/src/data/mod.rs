@@ -1,0 +1,4 @@
+//! From a `data` block to values: the reader's spec, the types the checker asks for, the parts of the split.
+
+pub mod block;
+pub mod facts;
