@@ -9,6 +9,8 @@ pub mod affine;
 pub mod builder;
 pub mod data;
 pub mod expr;
+pub mod interpret;
+pub mod text;
 pub mod walk;
 
 pub use builder::PieceBuilder;

@@ -1,16 +1,15 @@
 //! Walking over pieces, nodes and programs: what a node writes and reads, where it came from, and rewriting its parts.
 
-use crate::data::{
-    Affine, Carried, Condition, Equation, Expr, Index, IndexId, Monoid, Node, Origin, Piece, Read, TensorId,
-};
+use crate::data::{Affine, Carried, Condition, Equation, Expr, IndexId, Monoid, Node, Origin, Piece, Read, TensorId};
+use bdl_dims::Dim;
 
 impl Piece {
     pub fn bound(&self) -> usize {
         self.indices.len() - self.free
     }
 
-    pub fn index(&self, id: IndexId) -> &Index {
-        &self.indices[id.0 as usize]
+    pub fn range(&self, id: IndexId) -> &Dim {
+        &self.indices[id.0 as usize].range
     }
 
     pub fn free_ids(&self) -> impl Iterator<Item = IndexId> + use<> {
