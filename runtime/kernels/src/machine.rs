@@ -70,8 +70,8 @@ fn best_round(threads: usize, time: Duration, make_work: impl Fn() -> Box<dyn Fn
     // Rounds are counted, not timed, by the threads, so that all take part in the same number.
     let rounds = std::sync::atomic::AtomicBool::new(true);
     std::thread::scope(|scope| {
-        for t in 0..threads {
-            let (barrier, best, rounds, make_work, processor) = (&barrier, &best, &rounds, &make_work, processors[t]);
+        for (t, &processor) in processors.iter().enumerate().take(threads) {
+            let (barrier, best, rounds, make_work) = (&barrier, &best, &rounds, &make_work);
             scope.spawn(move || {
                 pin_this_thread(processor);
                 let mut work = make_work();

@@ -25,13 +25,15 @@
 //! assert_eq!(whole[5..8], part);
 //! ```
 
+use crate::isa::Isa;
 use crate::vector_math;
+
+const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// Ten rounds of Philox 4x32.
 #[inline(always)]
 pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-    const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-    const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
     let ([mut c0, mut c1, mut c2, mut c3], [mut k0, mut k1]) = (counter, key);
     for _ in 0..10 {
         let p0 = u64::from(MULTIPLIER[0]) * u64::from(c0);
@@ -80,21 +82,82 @@ impl Stream {
     }
 }
 
-/// Blocks of four words computed together; the compiler turns the inner loops into wide vectors.
+/// Blocks of four words computed together, one block a vector lane.
 const BLOCKS: usize = 16;
 const CHUNK: usize = 4 * BLOCKS;
 
-/// `BLOCKS` consecutive blocks, laid out as elements.
+/// Fills in the words of `BLOCKS` consecutive blocks.
+type Words = unsafe fn(&Stream, u64, &mut [u32; CHUNK]);
+
+/// The rounds of [`philox`] on arrays, which the compiler turns into vectors of whatever width it compiles for. The words
+/// live in the low halves of 64-bit lanes, where a multiply instruction finds them; the high halves hold leftovers.
 #[inline(always)]
 fn words_inline(stream: &Stream, first_block: u64, words: &mut [u32; CHUNK]) {
-    for j in 0..BLOCKS {
-        let block = stream.block(first_block.wrapping_add(j as u64));
-        words[4 * j..4 * j + 4].copy_from_slice(&block);
+    use std::array::from_fn;
+    const LOW: u64 = 0xffff_ffff;
+    const LANES: usize = 8; // as many as stay in registers
+    for (group, words) in words.chunks_exact_mut(4 * LANES).enumerate() {
+        let block: [u64; LANES] = from_fn(|j| first_block.wrapping_add((group * LANES + j) as u64));
+        let [e0, e1] = stream.example.map(u64::from);
+        let mut c: [[u64; LANES]; 4] = [block, block.map(|b| b >> 32), [e0; LANES], [e1; LANES]];
+        let [mut k0, mut k1] = stream.key;
+        for _ in 0..10 {
+            let p0: [u64; LANES] = from_fn(|j| (c[0][j] & LOW) * u64::from(MULTIPLIER[0]));
+            let p1: [u64; LANES] = from_fn(|j| (c[2][j] & LOW) * u64::from(MULTIPLIER[1]));
+            let (x0, x1) = (u64::from(k0), u64::from(k1));
+            c = [from_fn(|j| (p1[j] >> 32) ^ c[1][j] ^ x0), p1, from_fn(|j| (p0[j] >> 32) ^ c[3][j] ^ x1), p0];
+            k0 = k0.wrapping_add(WEYL[0]);
+            k1 = k1.wrapping_add(WEYL[1]);
+        }
+        for j in 0..LANES {
+            let block: [u32; 4] = from_fn(|i| c[i][j] as u32);
+            words[4 * j..4 * j + 4].copy_from_slice(&block);
+        }
     }
 }
 
-/// Calls `put(offset, words)` so that together the calls cover elements `first..first + n`: `words[i]` belongs to the
-/// element at `offset + i` of the caller's slice, chunk boundaries lie on multiples of `CHUNK` of the *index*.
+/// # Safety
+/// The processor has AVX-512 F and DQ.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2")]
+unsafe fn words_avx512(stream: &Stream, first_block: u64, words: &mut [u32; CHUNK]) {
+    words_inline(stream, first_block, words);
+}
+
+/// # Safety
+/// The processor has AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn words_avx2(stream: &Stream, first_block: u64, words: &mut [u32; CHUNK]) {
+    words_inline(stream, first_block, words);
+}
+
+unsafe fn words_portable(stream: &Stream, first_block: u64, words: &mut [u32; CHUNK]) {
+    words_inline(stream, first_block, words);
+}
+
+/// The version for the instruction set in use, hence safe to call.
+fn words_for_isa() -> Words {
+    match Isa::current() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => words_avx512,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => words_avx2,
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx512 | Isa::Avx2 => words_portable,
+        Isa::Portable => words_portable,
+    }
+}
+
+impl Stream {
+    fn words(&self, words_for_isa: Words, first_block: u64, words: &mut [u32; CHUNK]) {
+        // SAFETY: `words_for_isa` chose a version this processor can run.
+        unsafe { words_for_isa(self, first_block, words) }
+    }
+}
+
+/// Cuts elements `first..first + n` at multiples of `CHUNK` and calls `put(first block of the chunk, which of its words,
+/// how many elements came before)` for each piece.
 #[inline(always)]
 fn for_each_chunk(first: u64, n: usize, mut put: impl FnMut(u64, std::ops::Range<usize>, usize)) {
     let mut done = 0;
@@ -125,10 +188,10 @@ fn unit_f64(word: u32, finer: u32) -> f64 {
 
 /// Uniform in [0, 1) with 24 bits: elements `first..first + out.len()` of the example.
 pub fn fill_uniform_f32(key: DrawKey, example: u64, first: u64, out: &mut [f32]) {
-    let stream = Stream::new(key, example);
+    let (stream, kernel) = (Stream::new(key, example), words_for_isa());
     let mut words = [0; CHUNK];
     for_each_chunk(first, out.len(), |block, range, done| {
-        words_inline(&stream, block, &mut words);
+        stream.words(kernel, block, &mut words);
         for (y, &w) in out[done..].iter_mut().zip(&words[range]) {
             *y = unit_f32(w);
         }
@@ -137,11 +200,11 @@ pub fn fill_uniform_f32(key: DrawKey, example: u64, first: u64, out: &mut [f32])
 
 /// Uniform in [0, 1) with 53 bits, of which the first 24 are those of [`fill_uniform_f32`].
 pub fn fill_uniform_f64(key: DrawKey, example: u64, first: u64, out: &mut [f64]) {
-    let stream = Stream::new(key, example);
+    let (stream, kernel) = (Stream::new(key, example), words_for_isa());
     let (mut words, mut finer) = ([0; CHUNK], [0; CHUNK]);
     for_each_chunk(first, out.len(), |block, range, done| {
-        words_inline(&stream, block, &mut words);
-        words_inline(&stream, block | FINER, &mut finer);
+        stream.words(kernel, block, &mut words);
+        stream.words(kernel, block | FINER, &mut finer);
         for ((y, &w), &f) in out[done..].iter_mut().zip(&words[range.clone()]).zip(&finer[range]) {
             *y = unit_f64(w, f);
         }
@@ -163,10 +226,10 @@ pub fn fill_bernoulli_f64(key: DrawKey, example: u64, first: u64, p: f64, out: &
 fn fill_bernoulli<T: Copy + Default>(key: DrawKey, example: u64, first: u64, p: f64, out: &mut [T], one: T) {
     // A float to integer cast saturates and takes NaN to 0.
     let threshold = (p * 4_294_967_296.0).round_ties_even() as u64;
-    let stream = Stream::new(key, example);
+    let (stream, kernel) = (Stream::new(key, example), words_for_isa());
     let mut words = [0; CHUNK];
     for_each_chunk(first, out.len(), |block, range, done| {
-        words_inline(&stream, block, &mut words);
+        stream.words(kernel, block, &mut words);
         for (y, &w) in out[done..].iter_mut().zip(&words[range]) {
             *y = if u64::from(w) < threshold { one } else { T::default() };
         }
@@ -216,10 +279,10 @@ pub fn permutation(n: usize, seed: u64, epoch: u64) -> Vec<usize> {
 /// v = the top 24 bits of b; element 2j is r cos t, element 2j + 1 is r sin t. Largest possible value 6.76.
 /// Log, sine and cosine are those of `vector_math`, so the bits are the same on every machine.
 pub fn fill_normal_f32(key: DrawKey, example: u64, first: u64, out: &mut [f32]) {
-    let stream = Stream::new(key, example);
+    let (stream, kernel) = (Stream::new(key, example), words_for_isa());
     let (mut words, mut normals) = ([0; CHUNK], [0.0; CHUNK]);
     for_each_chunk(first, out.len(), |block, range, done| {
-        words_inline(&stream, block, &mut words);
+        stream.words(kernel, block, &mut words);
         box_muller_f32(&words, &mut normals);
         let n = range.len();
         out[done..done + n].copy_from_slice(&normals[range]);
@@ -246,11 +309,11 @@ fn box_muller_f32(words: &[u32; CHUNK], normals: &mut [f32; CHUNK]) {
 
 /// [`fill_normal_f32`] with the same words and more bits behind them.
 pub fn fill_normal_f64(key: DrawKey, example: u64, first: u64, out: &mut [f64]) {
-    let stream = Stream::new(key, example);
+    let (stream, kernel) = (Stream::new(key, example), words_for_isa());
     let (mut words, mut finer, mut normals) = ([0; CHUNK], [0; CHUNK], [0.0; CHUNK]);
     for_each_chunk(first, out.len(), |block, range, done| {
-        words_inline(&stream, block, &mut words);
-        words_inline(&stream, block | FINER, &mut finer);
+        stream.words(kernel, block, &mut words);
+        stream.words(kernel, block | FINER, &mut finer);
         for j in 0..CHUNK / 2 {
             let a = (u64::from(words[2 * j]) << 20 | u64::from(finer[2 * j] >> 12)) as f64;
             let u = (a + 0.5) * (TWO_POW_M53 * 2.0);

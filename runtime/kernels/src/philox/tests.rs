@@ -12,6 +12,33 @@ fn known_answers_of_random123() {
     );
 }
 
+#[test]
+fn vectors_of_blocks_are_blocks_on_every_instruction_set() {
+    use crate::isa::with_isa;
+    let stream = Stream::new(KEY, 1 << 40 | 17);
+    for first in [0, 5, u64::from(u32::MAX) - 3, FINER | 9] {
+        let expected: Vec<u32> = (0..BLOCKS as u64).flat_map(|j| stream.block(first + j)).collect();
+        for isa in Isa::available() {
+            let mut words = [0; CHUNK];
+            with_isa(isa, || stream.words(words_for_isa(), first, &mut words));
+            assert_eq!(words[..], expected, "{} from {first}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn normal_draws_are_the_same_bits_on_every_instruction_set() {
+    let run = |isa| {
+        let mut out = vec![0.0f32; 1001];
+        crate::isa::with_isa(isa, || fill_normal_f32(KEY, 3, 1, &mut out));
+        out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let expected = run(Isa::Portable);
+    assert!(Isa::available().all(|isa| run(isa) == expected));
+    // A value is a format: it must never change.
+    assert_eq!(expected[..4], [3211045972, 1059514303, 3214479015, 1058099446]);
+}
+
 /// Any way to cut a slice gives the same values.
 fn assert_partition_free<T: Copy + Default + PartialEq + std::fmt::Debug>(fill: impl Fn(u64, &mut [T])) {
     let n = 3 * CHUNK + 5;
