@@ -1,1 +1,54 @@
-//! (being written)
+//! Equations to plans: which loops run, in which order, fused how, stored where.
+//!
+//! [`schedule`] turns a batched, differentiated and simplified program into a [`bdl_plan::Plan`]. A dense layer with relu
+//!
+//! ```text
+//! h[b, f] = sum[c] x[b, c] * w[c, f]
+//! y[b, f] = if h[b, f] + v[f] > 0 then h[b, f] + v[f] else 0
+//! ```
+//!
+//! becomes one contraction with one epilogue kernel. The modules, in the order in which they work: [`layout`] (where a tensor lies),
+//! `contraction` (sums of products), `nest` and `loops` (everything else, as loop nests), `memory` (which buffers share a slot of the
+//! arena), `kernels` (equal kernels once).
+//!
+//! Deliberately absent: machine code, and anything that depends on the size of a batch: a plan holds for all of them.
+
+mod builder;
+mod error;
+mod form;
+mod kernels;
+mod layout;
+mod loops;
+mod memory;
+mod nest;
+mod nodes;
+mod scalar;
+
+pub use error::Error;
+pub use memory::peak;
+
+/// What `Real` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Real {
+    F32,
+    F64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    pub real: Real,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { real: Real::F32 }
+    }
+}
+
+/// The plan of a batched program.
+///
+/// Errors: [`Error::NotBuilt`] for `iterate` and for scans over a length that differs from example to example;
+/// [`Error::Malformed`] if the program breaks the rules of the equation IR.
+pub fn schedule(program: &bdl_equations::Program, options: &Options) -> Result<bdl_plan::Plan, Error> {
+    nodes::plan(program, options)
+}

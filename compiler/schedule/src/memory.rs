@@ -1,0 +1,116 @@
+//! Which buffers share memory.
+//!
+//! Every computed buffer lives from the launch that first touches it to the last one that does (outputs: to the end; what a scan's
+//! body touches: for the whole scan). The largest buffers are placed first, each in the first slot that is free for its life and
+//! provably large enough for every batch ([`Dim::dominates`]); sizes that cannot be compared get slots of their own.
+//!
+//! Deliberately absent: addresses. The executor lays the slots one after the other.
+
+use crate::layout::UNPLACED;
+use bdl_dims::Dim;
+use bdl_plan::*;
+use std::collections::BTreeMap;
+
+/// First and last moment of a buffer's life; launches are counted through, bodies of scans included.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    from: usize,
+    to: usize,
+}
+
+/// Gives each unplaced buffer a slot.
+pub(crate) fn place(plan: &mut Plan) {
+    let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
+    let mut now = 0;
+    for launch in &plan.launches {
+        let start = now;
+        let mut touched = Vec::new();
+        touches(&launch.op, &mut touched, &mut now);
+        for buffer in touched {
+            let life = lives.entry(buffer.0).or_insert(Life { from: start, to: now });
+            life.to = now;
+        }
+        now += 1;
+    }
+    for (_, buffer) in &plan.outputs {
+        lives.entry(buffer.0).or_insert(Life { from: 0, to: now }).to = now;
+    }
+    let mut wanting: Vec<(i64, u32, Dim)> = Vec::new();
+    for (at, buffer) in plan.buffers.iter().enumerate().filter(|(_, b)| b.place == UNPLACED) {
+        let bytes = buffer.len.scale(bytes_of(buffer.dtype));
+        wanting.push((-typical(&bytes), at as u32, bytes));
+    }
+    wanting.sort();
+    let mut slots: Vec<(Dim, Vec<Life>)> = Vec::new();
+    for (_, buffer, bytes) in wanting {
+        // A buffer that nothing touches still needs a place to be named.
+        let life = lives.get(&buffer).copied().unwrap_or(Life { from: now, to: now });
+        let free = |lives: &[Life]| lives.iter().all(|l| l.to < life.from || life.to < l.from);
+        let slot = match slots.iter().position(|(size, lives)| size.dominates(&bytes) && free(lives)) {
+            Some(slot) => slot,
+            None => {
+                slots.push((bytes, Vec::new()));
+                slots.len() - 1
+            }
+        };
+        slots[slot].1.push(life);
+        plan.buffers[buffer as usize].place = Place::Slot(SlotId(slot as u32));
+    }
+    plan.slots = slots.into_iter().map(|(size, _)| size).collect();
+}
+
+fn touches(op: &Op, touched: &mut Vec<BufferId>, now: &mut usize) {
+    match op {
+        Op::Kernel(kernel) => touched.extend(kernel.buffers.iter().map(|s| s.buffer)),
+        Op::Contract(c) => {
+            touched.extend([c.out.buffer, c.a.buffer, c.b.buffer]);
+            touched.extend(c.axes.iter().filter_map(|a| a.offsets));
+            if let Some(epilogue) = &c.epilogue {
+                touched.extend(epilogue.buffers.iter().map(|s| s.buffer));
+            }
+        }
+        Op::Draw(draw) => touched.push(draw.out),
+        Op::Copy { from, to } => touched.extend([*from, *to]),
+        Op::Clear { buffer } => touched.push(*buffer),
+        Op::Scan(scan) => {
+            for launch in &scan.body {
+                touches(&launch.op, touched, now);
+                *now += 1;
+            }
+        }
+        Op::Sort(sort) => touched.extend([sort.out, sort.input]),
+        Op::Library { out, inputs, .. } => {
+            touched.push(*out);
+            touched.extend(inputs);
+        }
+    }
+}
+
+pub(crate) fn bytes_of(dtype: DType) -> i64 {
+    match dtype {
+        DType::F64 | DType::I64 => 8,
+        DType::F32 | DType::I32 => 4,
+        DType::BF16 => 2,
+        DType::Bool => 1,
+    }
+}
+
+/// A number to order sizes by: every name taken as a few hundred.
+pub(crate) fn typical(dim: &Dim) -> i64 {
+    dim.eval(&|name| Some(if name.starts_with("rows_") { 16_384 } else { 256 })).unwrap_or(i64::MAX)
+}
+
+/// Memory of one run in bytes, as a formula in the sizes' names: `c0 + B * c1`. Counts parameters, state, inputs, literals, tables and
+/// the arena; not what the runtime itself needs.
+pub fn peak(plan: &Plan) -> Dim {
+    let mut total: Dim = plan.slots.iter().cloned().sum();
+    for buffer in &plan.buffers {
+        total = match buffer.place {
+            Place::Slot(_) => total,
+            Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) | Place::Table(_) => {
+                total + buffer.len.scale(bytes_of(buffer.dtype))
+            }
+        };
+    }
+    total
+}
