@@ -5,6 +5,8 @@
 //!
 //! Deliberately absent: decisions. Which loops are fused, stored, split or run in parallel is settled before a plan exists.
 
+pub mod code;
 pub mod data;
 
+pub use code::{CompiledKernels, KernelFn};
 pub use data::*;

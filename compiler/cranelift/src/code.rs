@@ -1,0 +1,231 @@
+//! Kernels in, functions out.
+//!
+//! Equal kernels (up to the names of the kernel, its buffers and its indices) are compiled once; compilation runs on two threads.
+//! The memory of the code belongs to [`Code`] and goes with it.
+
+use crate::emit;
+use bdl_plan::{CompiledKernels, Kernel, KernelFn, Name};
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::UserFuncName;
+use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{CompiledCode, Context};
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{Module, ModuleReloc, default_libcall_names};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// A kernel that could not be compiled. The plan did not pass the verifier, or uses an operation that does not exist for a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    pub kernel: Name,
+    pub what: String,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "kernel `{}`: {}", self.kernel, self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Machine code of the kernels of a plan.
+pub struct Code {
+    kernels: CompiledKernels,
+    distinct: usize,
+    bytes: usize,
+}
+
+impl Code {
+    /// The functions, by kernel, to hand to the executor. They keep the code alive.
+    pub fn kernels(&self) -> CompiledKernels {
+        self.kernels.clone()
+    }
+
+    /// How many functions were compiled: equal kernels count once.
+    pub fn distinct(&self) -> usize {
+        self.distinct
+    }
+
+    /// Bytes of machine code.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Keeps the mapped code; unmaps it when the last user is gone.
+struct Mapped(Mutex<Option<JITModule>>);
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let module = self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(module) = module {
+            // SAFETY: function pointers are only reachable through `CompiledKernels`, which owns this value: nobody can call them now.
+            unsafe { module.free_memory() }
+        }
+    }
+}
+
+/// The code generator for this machine.
+pub fn host_isa() -> Result<OwnedTargetIsa, String> {
+    let mut flags = settings::builder();
+    for (name, value) in [
+        ("opt_level", "speed"),
+        ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
+        ("enable_probestack", "false"),
+        ("unwind_info", "false"),
+        ("is_pic", "false"),
+        ("use_colocated_libcalls", "false"),
+    ] {
+        flags.set(name, value).map_err(|e| e.to_string())?;
+    }
+    let builder = cranelift_native::builder().map_err(str::to_string)?;
+    builder.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())
+}
+
+/// Compiles every kernel.
+///
+/// Errors: the first kernel that is not valid (a plan that passes `bdl_plan::verify` always compiles).
+pub fn compile(kernels: &[Kernel]) -> Result<Code, Error> {
+    let failed = |kernel: &Kernel, what: String| Error { kernel: kernel.name.clone(), what };
+    let nobody = |what: String| Error { kernel: "".into(), what };
+    let isa = host_isa().map_err(nobody)?;
+
+    // Equal kernels share a number.
+    let mut numbers: HashMap<String, usize> = HashMap::new();
+    let mut distinct: Vec<&Kernel> = Vec::new();
+    let number_of: Vec<usize> = kernels
+        .iter()
+        .map(|kernel| {
+            *numbers.entry(content(kernel)).or_insert_with(|| {
+                distinct.push(kernel);
+                distinct.len() - 1
+            })
+        })
+        .collect();
+
+    let compiled = compile_all(&isa, &distinct)?;
+    let mut module = JITModule::new(JITBuilder::with_isa(isa.clone(), default_libcall_names()));
+    let signature = emit::signature(&*isa);
+    let mut ids = Vec::new();
+    let mut bytes = 0;
+    for (kernel, code) in distinct.iter().zip(&compiled) {
+        let id = module.declare_anonymous_function(&signature).map_err(|e| failed(kernel, e.to_string()))?;
+        let relocs: Vec<ModuleReloc> = code.relocs.clone();
+        bytes += code.bytes.len();
+        module
+            .define_function_bytes(id, code.alignment, &code.bytes, &relocs)
+            .map_err(|e| failed(kernel, e.to_string()))?;
+        ids.push(id);
+    }
+    module.finalize_definitions().map_err(|e| nobody(e.to_string()))?;
+    let functions: Vec<KernelFn> = ids
+        .iter()
+        .map(|id| {
+            let pointer = module.get_finalized_function(*id);
+            // SAFETY: the function was compiled with `emit::signature`, which is that of `KernelFn`.
+            unsafe { std::mem::transmute::<*const u8, KernelFn>(pointer) }
+        })
+        .collect();
+    let functions = number_of.iter().map(|n| functions[*n]).collect();
+    let owner = Arc::new(Mapped(Mutex::new(Some(module))));
+    // SAFETY: each function is the code of its kernel, holds no state, and stays mapped while `owner` lives.
+    let kernels = unsafe { CompiledKernels::new(functions, owner) };
+    Ok(Code { kernels, distinct: distinct.len(), bytes })
+}
+
+/// Position-independent code of one kernel.
+struct Blob {
+    bytes: Vec<u8>,
+    alignment: u64,
+    relocs: Vec<ModuleReloc>,
+}
+
+fn compile_all(isa: &OwnedTargetIsa, kernels: &[&Kernel]) -> Result<Vec<Blob>, Error> {
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
+    if threads == 1 || kernels.len() < 2 {
+        return compile_some(isa, kernels.iter().copied());
+    }
+    // Thread t takes kernels t, t + threads, ..: neighbours are alike, so the shares are.
+    let results: Vec<Result<Vec<Blob>, Error>> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|t| scope.spawn(move || compile_some(isa, kernels.iter().copied().skip(t).step_by(threads))))
+            .collect();
+        handles
+            .into_iter()
+            .map(|h| match h.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+            .collect()
+    });
+    let mut shares = Vec::new();
+    for result in results {
+        shares.push(result?.into_iter());
+    }
+    Ok((0..kernels.len()).filter_map(|i| shares[i % threads].next()).collect())
+}
+
+fn compile_some<'k>(isa: &OwnedTargetIsa, kernels: impl Iterator<Item = &'k Kernel>) -> Result<Vec<Blob>, Error> {
+    let mut context = Context::new();
+    let mut builder = FunctionBuilderContext::new();
+    let mut blobs = Vec::new();
+    for kernel in kernels {
+        let code = compile_one(isa, kernel, &mut context, &mut builder)?;
+        let relocs = code
+            .buffer
+            .relocs()
+            .iter()
+            .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, cranelift_module::FuncId::from_u32(0)))
+            .collect();
+        blobs.push(Blob { bytes: code.code_buffer().to_vec(), alignment: u64::from(code.buffer.alignment), relocs });
+        context.clear();
+    }
+    Ok(blobs)
+}
+
+fn compile_one(
+    isa: &OwnedTargetIsa,
+    kernel: &Kernel,
+    context: &mut Context,
+    builder: &mut FunctionBuilderContext,
+) -> Result<CompiledCode, Error> {
+    let failed = |what: String| Error { kernel: kernel.name.clone(), what };
+    context.func.signature = emit::signature(&**isa);
+    context.func.name = UserFuncName::user(0, 0);
+    emit::kernel(kernel, &**isa, &mut context.func, builder).map_err(failed)?;
+    context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| failed(format!("{:?}", e.inner)))?;
+    context.take_compiled_code().ok_or_else(|| failed("no code came back".to_string()))
+}
+
+/// A kernel without its names, as a key.
+fn content(kernel: &Kernel) -> String {
+    let mut kernel = kernel.clone();
+    kernel.name = "".into();
+    kernel.buffers.iter_mut().for_each(|b| b.name = "".into());
+    kernel.indices.iter_mut().for_each(|i| *i = "".into());
+    format!("{kernel:?}")
+}
+
+/// The CLIF of a kernel as text, before optimisation.
+pub fn clif_text(kernel: &Kernel) -> Result<String, Error> {
+    let failed = |what: String| Error { kernel: kernel.name.clone(), what };
+    let isa = host_isa().map_err(failed)?;
+    let mut context = Context::new();
+    context.func.signature = emit::signature(&*isa);
+    emit::kernel(kernel, &*isa, &mut context.func, &mut FunctionBuilderContext::new()).map_err(failed)?;
+    Ok(format!("; kernel {}\n{}", kernel.name, context.func.display()))
+}
+
+/// The machine code of a kernel as assembly text of this machine.
+pub fn asm_text(kernel: &Kernel) -> Result<String, Error> {
+    let failed = |what: String| Error { kernel: kernel.name.clone(), what };
+    let isa = host_isa().map_err(failed)?;
+    let mut context = Context::new();
+    context.set_disasm(true);
+    let code = compile_one(&isa, kernel, &mut context, &mut FunctionBuilderContext::new())?;
+    let text = code.vcode.ok_or_else(|| failed("no text came back".to_string()))?;
+    Ok(format!("; kernel {}\n{text}", kernel.name))
+}
