@@ -6,12 +6,18 @@
 //! Deliberately absent: layers, shapes inference, machines, buffers, loop orders.
 
 pub mod affine;
+pub mod batch;
+pub mod bounds;
 pub mod builder;
 pub mod data;
 pub mod expr;
 pub mod interpret;
 pub mod text;
+pub mod types;
+pub mod verify;
 pub mod walk;
 
+pub use batch::batch;
 pub use builder::PieceBuilder;
 pub use data::*;
+pub use verify::verify;
