@@ -14,6 +14,7 @@
 //! Deliberately absent: machine code, and anything that depends on the size of a batch: a plan holds for all of them.
 
 mod builder;
+mod contraction;
 mod error;
 mod form;
 mod kernels;

@@ -402,8 +402,12 @@ impl<'p> PieceWriter<'p, '_> {
                 let here = builder.number(&here);
                 let here = builder.convert(here, ValueType::I32);
                 let so_far = builder.read_variable(*best);
-                let op = if *largest { plan::CompareOp::Gt } else { plan::CompareOp::Lt };
-                let better = builder.value(ValueOp::Compare(op, value, so_far), ValueType::Bool);
+                // NaN counts as better than any number, and nothing is better than NaN.
+                let worse = if *largest { plan::CompareOp::Le } else { plan::CompareOp::Ge };
+                let worse = builder.value(ValueOp::Compare(worse, value, so_far), ValueType::Bool);
+                let better = builder.value(ValueOp::Unary(plan::UnaryOp::Not, worse), ValueType::Bool);
+                let number = builder.value(ValueOp::Compare(plan::CompareOp::Eq, so_far, so_far), ValueType::Bool);
+                let better = builder.value(ValueOp::Binary(plan::BinaryOp::And, better, number), ValueType::Bool);
                 let before = builder.read_variable(*seen);
                 let none = builder.value(ValueOp::Unary(plan::UnaryOp::Not, before), ValueType::Bool);
                 let mut take = builder.value(ValueOp::Binary(plan::BinaryOp::Or, better, none), ValueType::Bool);

@@ -68,7 +68,7 @@ impl Nest {
 }
 
 /// The batch index and the per-example index that can run together over packed rows.
-fn rows(storage: &Storage, piece: &eq::Piece) -> Option<(eq::IndexId, eq::IndexId)> {
+pub(crate) fn rows(storage: &Storage, piece: &eq::Piece) -> Option<(eq::IndexId, eq::IndexId)> {
     let mut found = None;
     for (at, pair) in piece.indices.windows(2).enumerate() {
         let (batch, position) = (eq::IndexId(at as u32), eq::IndexId(at as u32 + 1));

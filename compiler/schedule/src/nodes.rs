@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage, UNPLACED};
-use crate::{Options, Real, loops, memory};
+use crate::{Options, Real, contraction, loops, memory};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -93,6 +93,27 @@ impl Scheduler {
     }
 
     fn piece(&mut self, out: eq::TensorId, piece: &eq::Piece, origin: &eq::Origin) -> Result<(), Error> {
+        if let Some(mut found) = contraction::recognise(&self.program, &mut self.storage, out, piece) {
+            if let Some(repack) = contraction::repack(piece, &found) {
+                let source = self.program.tensors[repack.source.0 as usize].clone();
+                let copy = self.temporary(&format!("{}_repacked", source.name), repack.source);
+                self.program.tensors[copy.0 as usize].shape = repack.shape;
+                self.piece(copy, &repack.copy, origin)?;
+                let body = repack.piece.body.map_reads(&mut |mut read| {
+                    if read.tensor == contraction::COPY {
+                        read.tensor = copy;
+                    }
+                    eq::Expr::Read(read)
+                });
+                let piece = eq::Piece { body, ..repack.piece };
+                if let Some(again) = contraction::recognise(&self.program, &mut self.storage, out, &piece) {
+                    found = again;
+                }
+            }
+            let name = self.program.tensors[out.0 as usize].name.clone();
+            self.launch(plan::Op::Contract(found.to_plan()), &name, origin);
+            return Ok(());
+        }
         let (kernel, buffers) = loops::piece_kernel(&self.program, &mut self.storage, out, piece, origin)?;
         let kernel = self.kernels.add(kernel);
         let name = self.program.tensors[out.0 as usize].name.clone();

@@ -393,10 +393,10 @@ impl<'p> Writer<'p, '_> {
             }
             eq::Condition::Equal(affine, data) => {
                 let form = self.affine(env, affine)?;
-                let number = self.builder.number(&form);
+                let number = Val::Is(self.builder.number(&form));
                 let data = self.expr(env, data)?;
-                let data = self.integer(data);
-                let data = self.builder.convert(data, ValueType::I64);
+                let ty = self.meet(number, data);
+                let (number, data) = (self.typed(number, ty), self.typed(data, ty));
                 self.builder.value(ValueOp::Compare(plan::CompareOp::Eq, number, data), ValueType::Bool)
             }
             eq::Condition::Holds(expr) => {
