@@ -137,12 +137,23 @@ pub enum Op {
     Contract(Contraction),
     Draw(Draw),
     /// `to = from`, whole buffers of one length.
-    Copy { from: BufferId, to: BufferId },
+    Copy {
+        from: BufferId,
+        to: BufferId,
+    },
     /// All elements 0.
-    Clear { buffer: BufferId },
+    Clear {
+        buffer: BufferId,
+    },
     Scan(Scan),
     Sort(Sort),
-    Library { routine: Routine, out: BufferId, inputs: Vec<BufferId>, rows: Dim, columns: Dim },
+    Library {
+        routine: Routine,
+        out: BufferId,
+        inputs: Vec<BufferId>,
+        rows: Dim,
+        columns: Dim,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -324,17 +335,43 @@ pub struct VariableId(pub u32);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stmt {
     /// `index` runs over `from..to`.
-    Loop { index: LoopIndex, from: Bound, to: Bound, mode: LoopMode, body: Vec<Stmt> },
-    Let { value: ValueId, op: ValueOp },
+    Loop {
+        index: LoopIndex,
+        from: Bound,
+        to: Bound,
+        mode: LoopMode,
+        body: Vec<Stmt>,
+    },
+    Let {
+        value: ValueId,
+        op: ValueOp,
+    },
     /// Declare a variable with its first value.
-    Variable { variable: VariableId, start: ValueId },
+    Variable {
+        variable: VariableId,
+        start: ValueId,
+    },
     /// `variable = monoid(variable, value)`.
-    Combine { variable: VariableId, monoid: Monoid, value: ValueId },
+    Combine {
+        variable: VariableId,
+        monoid: Monoid,
+        value: ValueId,
+    },
     /// `variable = value`.
-    Assign { variable: VariableId, value: ValueId },
-    Store { buffer: u32, at: Address, value: ValueId },
+    Assign {
+        variable: VariableId,
+        value: ValueId,
+    },
+    Store {
+        buffer: u32,
+        at: Address,
+        value: ValueId,
+    },
     /// Runs `body` where the condition holds. In a `Lanes` loop the condition may differ from lane to lane.
-    If { condition: ValueId, body: Vec<Stmt> },
+    If {
+        condition: ValueId,
+        body: Vec<Stmt>,
+    },
 }
 
 /// A loop bound: a size, or an integer value computed before (ragged rows: `offsets[b]`).
@@ -378,7 +415,12 @@ pub enum ValueOp {
     Index(LoopIndex),
     Variable(VariableId),
     /// `otherwise` is the value where a guard fails; nothing is read there. Without guards the address is always inside.
-    Load { buffer: u32, at: Address, guards: Vec<Guard>, otherwise: f64 },
+    Load {
+        buffer: u32,
+        at: Address,
+        guards: Vec<Guard>,
+        otherwise: f64,
+    },
     Unary(UnaryOp, ValueId),
     Binary(BinaryOp, ValueId, ValueId),
     /// `Bool`.
