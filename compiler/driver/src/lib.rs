@@ -1,1 +1,10 @@
-//! (being written)
+//! bdl: a model-description language and compiler for deep learning in biology.
+
+pub mod cli;
+pub mod command;
+pub mod data;
+pub mod error;
+pub mod load;
+pub mod npz;
+pub mod overrides;
+pub mod show;

@@ -33,7 +33,7 @@ pub fn seconds(value: f64) -> String {
     if value < 0.0995 {
         return format!("{:.0} ms", value * 1e3);
     }
-    if value < 99.5 {
+    if value < 59.5 {
         return format!("{} s", if value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") });
     }
     let whole = value.round() as u64;

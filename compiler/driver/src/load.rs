@@ -1,0 +1,105 @@
+//! Files into syntax trees: the program, what it uses, and the standard library that is part of the binary.
+
+use crate::error::Failure;
+use bdl_check::{Link, Modules, StdFile};
+use bdl_grammar::{Diagnostic, FileId, SourceMap, ast};
+use std::path::{Path, PathBuf};
+
+/// The standard library: module name and text.
+pub const STDLIB: &[(&str, &str)] = &[
+    ("init", include_str!("../../../stdlib/init.bdl")),
+    ("nn", include_str!("../../../stdlib/nn.bdl")),
+    ("loss", include_str!("../../../stdlib/loss.bdl")),
+    ("optim", include_str!("../../../stdlib/optim.bdl")),
+];
+
+/// A program and everything it is made of, parsed.
+#[derive(Debug)]
+pub struct Source {
+    pub sources: SourceMap,
+    pub modules: Modules,
+    /// Where relative paths of the program begin.
+    pub folder: PathBuf,
+    /// The program's own text, as it was read.
+    pub text: String,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads and parses a file and what it uses.
+pub fn file(path: &Path) -> Result<Source, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| no_file(path, &error))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::user("not-text", format!("`{}` is not UTF-8 text (byte {at})", path.display()))
+    })?;
+    let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    text_in(&path.display().to_string(), &text, &folder)
+}
+
+/// Parses a program given as text; `folder` is where its relative paths begin.
+pub fn text_in(name: &str, text: &str, folder: &Path) -> Result<Source, Failure> {
+    let mut sources = SourceMap::new();
+    let mut diagnostics = Vec::new();
+    let id = sources.add(name, text);
+    let (main, errors) = bdl_grammar::parse(&sources, id);
+    diagnostics.extend(errors);
+
+    let mut used: Vec<(PathBuf, FileId, ast::File)> = Vec::new();
+    let mut links = Vec::new();
+    let mut waiting = vec![(id, folder.to_path_buf(), bdl_check::uses(&main))];
+    while let Some((from, folder, uses)) = waiting.pop() {
+        for wanted in uses {
+            let path = folder.join(&wanted.path);
+            // Two spellings of one path are one file.
+            let place = path.canonicalize().unwrap_or_else(|_| path.clone());
+            let known = used.iter().find(|(known, _, _)| *known == place).map(|(_, id, _)| *id);
+            let to = match known {
+                Some(to) => to,
+                None => {
+                    let text = match std::fs::read_to_string(&path) {
+                        Ok(text) => text,
+                        Err(error) => {
+                            let message = format!("could not read `{}`: {error}", path.display());
+                            diagnostics.push(
+                                Diagnostic::error("missing-file", message)
+                                    .primary(wanted.span, "used here")
+                                    .help("paths are relative to the file that uses them"),
+                            );
+                            continue;
+                        }
+                    };
+                    let to = sources.add(path.display().to_string(), text);
+                    let (file, errors) = bdl_grammar::parse(&sources, to);
+                    diagnostics.extend(errors);
+                    let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+                    waiting.push((to, folder, bdl_check::uses(&file)));
+                    used.push((place, to, file));
+                    to
+                }
+            };
+            links.push(Link { from, path: wanted.path, to });
+        }
+    }
+
+    let mut stdlib = Vec::new();
+    for (name, text) in STDLIB {
+        let id = sources.add(format!("std.{name}"), *text);
+        let (file, errors) = bdl_grammar::parse(&sources, id);
+        diagnostics.extend(errors);
+        stdlib.push(StdFile { name: (*name).to_string(), file });
+    }
+    let modules = Modules { main, used: used.into_iter().map(|(_, _, file)| file).collect(), links, stdlib };
+    Ok(Source { sources, modules, folder: folder.to_path_buf(), text: text.to_string(), diagnostics })
+}
+
+fn no_file(path: &Path, error: &std::io::Error) -> Failure {
+    let reason = match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_string(),
+        _ => error.to_string(),
+    };
+    let failure = Failure::user("missing-file", format!("could not read `{}`: {reason}", path.display()));
+    if path.extension().is_none() {
+        return failure.help(format!("a program's name ends in .bdl: `{}.bdl`?", path.display()));
+    }
+    failure
+}
