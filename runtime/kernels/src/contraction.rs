@@ -1,10 +1,40 @@
 //! `C[m, n] (+)= sum k: A[m, k] * B[k, n]` over any strides, with bits that do not depend on how the product was cut.
 //!
-//! **Definition.** k is taken in chunks of 512. Each chunk is one chain of fused multiply-adds in order of k, starting at
-//! 0; chunk sums are added to C in order. Every element of C is thus a function of its row of A, its column of B and its
-//! own old value.
+//! **Definition.** k is taken in chunks of [`CHUNK`] = 512. Each chunk is one chain of fused multiply-adds in order of k
+//! that starts at 0; chunk sums are added to C (to nothing, in [`Mode::Write`]) in order. So an element of C is a function
+//! of its row of A, its column of B, k and its own old value. It has the same bits
 //!
-//! A and B may overlap in any way (a convolution reads overlapping rows); C must not overlap them nor itself.
+//! - alone or among any other rows and columns, hence on any number of threads, whether those share rows or columns;
+//! - with any strides, with A and B exchanged for their transposes, packed or not;
+//! - in AVX-512, AVX2 and portable code.
+//!
+//! Chains of 512 keep the error of long sums (a weight gradient over 10⁵ rows) near that of a pairwise sum.
+//!
+//! A and B may overlap themselves and each other in any way: a channels-last convolution is one call over rows that
+//! overlap (`row = stride * channels`), and a dilated one is [`contract_taps_f32`]. C must overlap neither them nor itself.
+//!
+//! Threads are the caller's business: give each its own rows or columns of C. Every thread keeps one scratch buffer of
+//! about 0.7 MB for packed panels.
+//!
+//! ```
+//! use bdl_kernels::contraction::{product_f32, Mode};
+//! let (a, b) = ([1.0, 2.0, 3.0, 4.0], [10.0, 20.0]);
+//! let mut c = [0.0; 2];
+//! product_f32(2, 1, 2, &a, &b, &mut c, Mode::Write);
+//! assert_eq!(c, [50.0, 110.0]);
+//! ```
+//!
+//! | file | job |
+//! |---|---|
+//! | `blocks.rs` | the loops: chunks of k, blocks of columns, blocks of rows |
+//! | `pack.rs` | copies a block of B (and sometimes A) into panels that are read front to back |
+//! | `tile.rs` | the innermost loop: up to 14 x 32 elements of C in registers |
+
+use crate::isa::Isa;
+
+mod blocks;
+mod pack;
+mod tile;
 
 /// The longest chain of products; the sums of such chains are added to C one after the other.
 pub const CHUNK: usize = 512;
@@ -58,52 +88,116 @@ pub enum Mode {
     Add,
 }
 
-macro_rules! contract {
-    ($name:ident, $T:ty) => {
-        /// The contraction (see the module).
+/// An outer axis of the sum, as the taps of a dilated convolution: the product is
+/// `C[m, n] (+)= sum t < count, k: A[t * a + (m, k)] * B[t * b + (k, n)]`, where (m, k) and (k, n) are strided as ever.
+/// For chunks, the sum counts as one of length count * k, in order of t, then k.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taps {
+    pub count: usize,
+    /// Elements from one tap to the next in A and in B.
+    pub a: isize,
+    pub b: isize,
+}
+
+impl Taps {
+    pub const ONE: Taps = Taps { count: 1, a: 0, b: 0 };
+}
+
+/// One call, all of it.
+#[derive(Clone, Copy)]
+struct Job<T> {
+    m: usize,
+    n: usize,
+    k: usize,
+    taps: Taps,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    c: MatrixMut<T>,
+    add: bool,
+}
+
+impl<T> Job<T> {
+    /// The same sums, in the form the loops like best: fewest taps, C with contiguous rows if it has contiguous anything.
+    fn normalised(mut self) -> Job<T> {
+        let Taps { count, a, b } = self.taps;
+        if count > 1 && a == self.k as isize * self.a.col && b == self.k as isize * self.b.row {
+            (self.k, self.taps) = (self.k * count, Taps::ONE);
+        } else if self.k == 1 {
+            (self.k, self.taps, self.a.col, self.b.row) = (count, Taps::ONE, a, b);
+        }
+        // A product with a few columns is run as one with a few rows: then vectors hold rows of A.
+        let few_columns = self.n <= 4 && self.m >= 8;
+        if few_columns || (self.c.col != 1 && self.c.row == 1 && self.m > 4) {
+            let taps = Taps { count: self.taps.count, a: self.taps.b, b: self.taps.a };
+            self = Job {
+                m: self.n,
+                n: self.m,
+                taps,
+                a: self.b.transposed(),
+                b: self.a.transposed(),
+                c: self.c.transposed(),
+                ..self
+            };
+        }
+        self
+    }
+}
+
+macro_rules! contraction {
+    ($plain:ident $taps:ident $safe:ident $T:ty, $avx512:ident $avx2:ident $portable:ident) => {
+        /// The contraction with one summed axis (see the module).
         ///
         /// # Safety
         /// Every `A[i, k]`, `B[k, j]` is readable and every `C[i, j]` writable for i < m, j < n, k < `k`; elements of C
-        /// are distinct and not part of A or B.
-        pub unsafe fn $name(m: usize, n: usize, k: usize, a: Matrix<$T>, b: Matrix<$T>, c: MatrixMut<$T>, mode: Mode) {
-            if m == 0 || n == 0 {
-                return;
-            }
-            let mut at = 0;
-            loop {
-                let len = (k - at).min(CHUNK);
-                let (ap, bp) = (a.ptr.wrapping_offset(at as isize * a.col), b.ptr.wrapping_offset(at as isize * b.row));
-                // SAFETY: the caller's promise, for the part of k from `at`.
-                unsafe {
-                    gemm::gemm(
-                        m,
-                        n,
-                        len,
-                        c.ptr,
-                        c.col,
-                        c.row,
-                        at > 0 || mode == Mode::Add,
-                        ap,
-                        a.col,
-                        a.row,
-                        bp,
-                        b.col,
-                        b.row,
-                        1.0,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        gemm::Parallelism::None,
-                    );
-                }
-                at += len;
-                if at >= k {
-                    break;
+        /// are distinct and not part of A or B; with [`Mode::Add`] C is initialised.
+        pub unsafe fn $plain(m: usize, n: usize, k: usize, a: Matrix<$T>, b: Matrix<$T>, c: MatrixMut<$T>, mode: Mode) {
+            // SAFETY: the caller's promise.
+            unsafe { $taps(m, n, k, Taps::ONE, a, b, c, mode) }
+        }
+
+        /// The contraction with an outer summed axis (see [`Taps`]).
+        ///
+        /// # Safety
+        /// As for the plain contraction, for every tap.
+        #[allow(clippy::too_many_arguments, reason = "extents, operands, mode: a struct would only rename them")]
+        pub unsafe fn $taps(
+            m: usize,
+            n: usize,
+            k: usize,
+            taps: Taps,
+            a: Matrix<$T>,
+            b: Matrix<$T>,
+            c: MatrixMut<$T>,
+            mode: Mode,
+        ) {
+            let job = Job { m, n, k, taps, a, b, c, add: mode == Mode::Add }.normalised();
+            // SAFETY: the caller's promise about memory; `Isa::current` only names what the processor has.
+            unsafe {
+                match Isa::current() {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => blocks::$avx512(&job),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => blocks::$avx2(&job),
+                    #[cfg(not(target_arch = "x86_64"))]
+                    Isa::Avx512 | Isa::Avx2 => blocks::$portable(&job),
+                    Isa::Portable => blocks::$portable(&job),
                 }
             }
         }
+
+        /// The contraction of row-major slices: A [m, k], B [k, n], C [m, n].
+        ///
+        /// # Panics
+        /// If a slice does not have the length its shape says.
+        pub fn $safe(m: usize, n: usize, k: usize, a: &[$T], b: &[$T], c: &mut [$T], mode: Mode) {
+            assert_eq!((a.len(), b.len(), c.len()), (m * k, k * n, m * n), "slices hold their matrices");
+            // SAFETY: the lengths were checked, and a unique borrow overlaps nothing.
+            unsafe { $plain(m, n, k, Matrix::rows(a, k), Matrix::rows(b, n), MatrixMut::rows(c, n), mode) }
+        }
     };
 }
-contract!(contract_f32, f32);
-contract!(contract_f64, f64);
+contraction!(contract_f32 contract_taps_f32 product_f32 f32, avx512_f32 avx2_f32 portable_f32);
+contraction!(contract_f64 contract_taps_f64 product_f64 f64, avx512_f64 avx2_f64 portable_f64);
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use crate::Float;
 mod double;
 
 mod gamma;
-mod lanes;
+pub(crate) mod lanes;
 mod pow;
 mod run;
 mod single;

@@ -9,7 +9,7 @@
 
 /// N floats of one type.
 pub(crate) trait Lanes: Copy {
-    type Elem: Copy + Default;
+    type Elem: Copy + Default + std::ops::Add<Output = Self::Elem>;
     /// The same bits as integers.
     type Int: Copy;
     type Mask: Copy;
@@ -57,6 +57,20 @@ pub(crate) trait Lanes: Copy {
     fn mantissa_left(a: Self::Int) -> Self::Int;
     fn mantissa_right(a: Self::Int) -> Self::Int;
 
+    /// `to[i * to_step + j] = from[j * from_step + i]` for i, j < 8.
+    ///
+    /// # Safety
+    /// Those elements are readable and writable.
+    #[inline(always)]
+    unsafe fn transpose_8(from: *const Self::Elem, from_step: isize, to: *mut Self::Elem, to_step: usize) {
+        for j in 0..8 {
+            for i in 0..8 {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(i * to_step + j) = *from.offset(j as isize * from_step).add(i) }
+            }
+        }
+    }
+
     // What follows is written in the operations above; `SIGN`, `EXPONENT_ONE` and `MAGIC` tell the two formats apart.
 
     /// The sign bit.
@@ -67,6 +81,11 @@ pub(crate) trait Lanes: Copy {
     const MAGIC: u64;
     /// The bits of 2^mantissa.
     const TWO_POW_MANTISSA: u64;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Self::from_bits(Self::int(0))
+    }
 
     #[inline(always)]
     fn abs(self) -> Self {

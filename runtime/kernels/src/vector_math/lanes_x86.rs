@@ -19,6 +19,7 @@ macro_rules! register_lanes {
      zero $zx:ident $zero:expr;
      left $lx:ident $left:expr;
      right $gx:ident $right:expr;
+     transpose $transpose:ident;
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -45,6 +46,11 @@ macro_rules! register_lanes {
             unsafe fn store(self, p: *mut $T) {
                 // SAFETY: above, and the caller promises N writable elements; the store needs no alignment.
                 unsafe { $store(p, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn transpose_8(from: *const $T, from_step: isize, to: *mut $T, to_step: usize) {
+                // SAFETY: above, and the caller's promise.
+                unsafe { $transpose(from, from_step, to, to_step) }
             }
             #[inline(always)]
             fn splat(x: $T) -> Self {
@@ -177,6 +183,7 @@ register_lanes! {
     zero x _mm512_cmpeq_epi32_mask(x, _mm512_setzero_si512());
     left x _mm512_slli_epi32::<23>(x);
     right x _mm512_srli_epi32::<23>(x);
+    transpose transpose_8_f32;
 }
 
 register_lanes! {
@@ -195,6 +202,7 @@ register_lanes! {
     zero x _mm512_cmpeq_epi64_mask(x, _mm512_setzero_si512());
     left x _mm512_slli_epi64::<52>(x);
     right x _mm512_srli_epi64::<52>(x);
+    transpose transpose_8_f64;
 }
 
 register_lanes! {
@@ -213,6 +221,7 @@ register_lanes! {
     zero x _mm256_castsi256_ps(_mm256_cmpeq_epi32(x, _mm256_setzero_si256()));
     left x _mm256_slli_epi32::<23>(x);
     right x _mm256_srli_epi32::<23>(x);
+    transpose transpose_8_f32;
 }
 
 register_lanes! {
@@ -231,4 +240,70 @@ register_lanes! {
     zero x _mm256_castsi256_pd(_mm256_cmpeq_epi64(x, _mm256_setzero_si256()));
     left x _mm256_slli_epi64::<52>(x);
     right x _mm256_srli_epi64::<52>(x);
+    transpose transpose_8_f64;
+}
+
+/// Eight rows of eight, through eight registers.
+///
+/// # Safety
+/// [`Lanes::transpose_8`]'s contract and AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_8_f32(from: *const f32, from_step: isize, to: *mut f32, to_step: usize) {
+    // SAFETY: the caller's promise: eight rows of eight elements each.
+    unsafe {
+        let x: [__m256; 8] = std::array::from_fn(|j| _mm256_loadu_ps(from.offset(j as isize * from_step)));
+        // Pairs of rows, then of pairs, then of halves.
+        let t = [
+            _mm256_unpacklo_ps(x[0], x[1]),
+            _mm256_unpackhi_ps(x[0], x[1]),
+            _mm256_unpacklo_ps(x[2], x[3]),
+            _mm256_unpackhi_ps(x[2], x[3]),
+            _mm256_unpacklo_ps(x[4], x[5]),
+            _mm256_unpackhi_ps(x[4], x[5]),
+            _mm256_unpacklo_ps(x[6], x[7]),
+            _mm256_unpackhi_ps(x[6], x[7]),
+        ];
+        let u = [
+            _mm256_shuffle_ps::<0x44>(t[0], t[2]),
+            _mm256_shuffle_ps::<0xee>(t[0], t[2]),
+            _mm256_shuffle_ps::<0x44>(t[1], t[3]),
+            _mm256_shuffle_ps::<0xee>(t[1], t[3]),
+            _mm256_shuffle_ps::<0x44>(t[4], t[6]),
+            _mm256_shuffle_ps::<0xee>(t[4], t[6]),
+            _mm256_shuffle_ps::<0x44>(t[5], t[7]),
+            _mm256_shuffle_ps::<0xee>(t[5], t[7]),
+        ];
+        for i in 0..4 {
+            _mm256_storeu_ps(to.add(i * to_step), _mm256_permute2f128_ps::<0x20>(u[i], u[i + 4]));
+            _mm256_storeu_ps(to.add((i + 4) * to_step), _mm256_permute2f128_ps::<0x31>(u[i], u[i + 4]));
+        }
+    }
+}
+
+/// Four times four rows of four.
+///
+/// # Safety
+/// [`Lanes::transpose_8`]'s contract and AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn transpose_8_f64(from: *const f64, from_step: isize, to: *mut f64, to_step: usize) {
+    for (down, right) in [(0, 0), (0, 4), (4, 0), (4, 4)] {
+        // SAFETY: the caller's promise; the four blocks lie inside the eight by eight.
+        unsafe {
+            let from = from.offset(down as isize * from_step).add(right);
+            let to = to.add(right * to_step + down);
+            let x: [__m256d; 4] = std::array::from_fn(|j| _mm256_loadu_pd(from.offset(j as isize * from_step)));
+            let t = [
+                _mm256_unpacklo_pd(x[0], x[1]),
+                _mm256_unpackhi_pd(x[0], x[1]),
+                _mm256_unpacklo_pd(x[2], x[3]),
+                _mm256_unpackhi_pd(x[2], x[3]),
+            ];
+            _mm256_storeu_pd(to, _mm256_permute2f128_pd::<0x20>(t[0], t[2]));
+            _mm256_storeu_pd(to.add(to_step), _mm256_permute2f128_pd::<0x20>(t[1], t[3]));
+            _mm256_storeu_pd(to.add(2 * to_step), _mm256_permute2f128_pd::<0x31>(t[0], t[2]));
+            _mm256_storeu_pd(to.add(3 * to_step), _mm256_permute2f128_pd::<0x31>(t[1], t[3]));
+        }
+    }
 }

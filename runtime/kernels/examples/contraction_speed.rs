@@ -1,0 +1,148 @@
+//! Prints GFLOP/s of the contraction on one thread for shapes that models have, beside the `gemm` crate in the same run.
+//!
+//! `cargo run --release -p bdl-kernels --example contraction_speed`
+
+use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, contract_f32, contract_taps_f32};
+use bdl_kernels::isa::Isa;
+use std::time::Instant;
+
+fn best(flop: f64, mut work: impl FnMut()) -> f64 {
+    work();
+    let mut best = f64::INFINITY;
+    for _ in 0..8 {
+        let (start, mut calls) = (Instant::now(), 0);
+        while start.elapsed().as_secs_f64() < 0.012 {
+            work();
+            calls += 1;
+        }
+        best = best.min(start.elapsed().as_secs_f64() / f64::from(calls));
+    }
+    flop / best / 1e9
+}
+
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
+}
+
+/// Row, column strides of A, B.
+enum Layout {
+    /// `x w`
+    Forward,
+    /// `dy wᵀ`
+    InputGradient,
+    /// `xᵀ dy`
+    WeightGradient,
+}
+
+fn main() {
+    println!("{}, GFLOP/s on one thread {:>40}", Isa::current().name(), "ours    gemm");
+    let shapes = [
+        (64, 2000, 512),
+        (64, 512, 2000),
+        (64, 512, 512),
+        (1024, 1024, 1024),
+        (256, 64, 256),
+        (4096, 1024, 256),
+        (32, 512, 128),
+        (16, 1280, 320),
+        (1, 1024, 2400),
+        (2, 1024, 2400),
+        (64, 10, 512),
+        (64, 1, 64),
+        (1000, 1, 256),
+        (4, 4, 4),
+        (8, 8, 8),
+        (16, 16, 16),
+        (32, 32, 32),
+        (13440, 200, 330),
+    ];
+    for (name, layout) in
+        [("x w", Layout::Forward), ("dy w^T", Layout::InputGradient), ("x^T dy", Layout::WeightGradient)]
+    {
+        for (m, n, k) in shapes {
+            let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
+            let (am, bm) = match layout {
+                Layout::Forward => (Matrix::rows(&a, k), Matrix::rows(&b, n)),
+                Layout::InputGradient => (Matrix::rows(&a, k), Matrix::rows(&b, k).transposed()),
+                Layout::WeightGradient => (Matrix::rows(&a, m).transposed(), Matrix::rows(&b, n)),
+            };
+            let flop = 2.0 * (m * n * k) as f64;
+            let cm = MatrixMut::rows(&mut c, n);
+            // SAFETY: buffers of exactly these matrices.
+            let ours = best(flop, || unsafe { contract_f32(m, n, k, am, bm, cm, Mode::Write) });
+            let gemm = best(flop, || gemm_f32(m, n, k, am, bm, cm, false));
+            println!("{name:8} {m:6} x {n:5} x {k:5} {ours:32.1} {gemm:7.1}");
+        }
+    }
+    let convolutions = [
+        ("splice 32 ch k11 dilation 1", 30000, 32, 32, 11, 1),
+        ("splice 32 ch k11 dilation 4", 30000, 32, 32, 11, 4),
+        ("basset 4 -> 320 k19", 38400, 320, 4, 19, 1),
+        ("basset 300 -> 192 k11", 12800, 192, 300, 11, 1),
+    ];
+    for (name, m, n, channels, count, dilation) in convolutions {
+        let (x, w, mut c) =
+            (numbers((m + count * dilation) * channels), numbers(count * channels * n), vec![0.0f32; m * n]);
+        let dy = numbers(m * n);
+        let mut dw = vec![0.0f32; count * channels * n];
+        let flop = 2.0 * (m * n * channels * count) as f64;
+        let (a, b, cm) = (Matrix::rows(&x, channels), Matrix::rows(&w, n), MatrixMut::rows(&mut c, n));
+        let taps = Taps { count, a: (dilation * channels) as isize, b: (channels * n) as isize };
+        // SAFETY: x holds the rows of all taps.
+        let ours = best(flop, || unsafe { contract_taps_f32(m, n, channels, taps, a, b, cm, Mode::Write) });
+        let shifted = |t: usize| Matrix { ptr: a.ptr.wrapping_add(t * dilation * channels), ..a };
+        let gemm = best(flop, || {
+            if dilation == 1 {
+                gemm_f32(m, n, channels * count, a, b, cm, false);
+            } else {
+                for t in 0..count {
+                    gemm_f32(
+                        m,
+                        n,
+                        channels,
+                        shifted(t),
+                        Matrix { ptr: b.ptr.wrapping_add(t * channels * n), ..b },
+                        cm,
+                        t > 0,
+                    );
+                }
+            }
+        });
+        println!("{name:36} {ours:25.1} {gemm:7.1}");
+        let tap = |t: usize| MatrixMut {
+            ptr: dw.as_ptr().cast_mut().wrapping_add(t * channels * n),
+            row: n as isize,
+            col: 1,
+        };
+        let dy = Matrix::rows(&dy, n);
+        let run = |own: bool| {
+            best(flop, || {
+                let (calls, rows) = if dilation == 1 { (1, channels * count) } else { (count, channels) };
+                for t in 0..calls {
+                    let x = shifted(t).transposed();
+                    if own {
+                        // SAFETY: as above.
+                        unsafe { contract_f32(rows, n, m, x, dy, tap(t), Mode::Write) }
+                    } else {
+                        gemm_f32(rows, n, m, x, dy, tap(t), false);
+                    }
+                }
+            })
+        };
+        let (ours, gemm) = (run(true), run(false));
+        println!("{:36} {ours:25.1} {gemm:7.1}", format!("{name}, dw"));
+        std::hint::black_box(&mut dw);
+    }
+}
+
+fn gemm_f32(m: usize, n: usize, k: usize, a: Matrix<f32>, b: Matrix<f32>, c: MatrixMut<f32>, add: bool) {
+    let none = gemm::Parallelism::None;
+    let alpha = if add { 1.0 } else { 0.0 };
+    // SAFETY: the caller's matrices.
+    unsafe {
+        gemm::gemm(
+            m, n, k, c.ptr, c.col, c.row, add, a.ptr, a.col, a.row, b.ptr, b.col, b.row, alpha, 1.0, false, false,
+            false, none,
+        );
+    }
+}

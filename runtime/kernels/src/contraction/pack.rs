@@ -1,0 +1,162 @@
+//! Copies blocks of the operands into panels that a tile reads front to back.
+//!
+//! A panel holds, step after step, `width` neighbouring columns of B (or rows of A). Columns beyond the edge are zero;
+//! their sums are computed and thrown away.
+
+use super::Job;
+use crate::vector_math::lanes::Lanes;
+use std::cell::RefCell;
+
+/// The part of the summed axis in one chunk: steps `from..from + len` of the count * k.
+#[derive(Clone, Copy)]
+pub(super) struct Chunk {
+    pub from: usize,
+    pub len: usize,
+}
+
+/// Calls `run(step of the chunk, tap, k, length)` for each stretch of the chunk within one tap.
+#[inline(always)]
+fn each_run(chunk: Chunk, k: usize, mut run: impl FnMut(usize, usize, usize, usize)) {
+    let mut done = 0;
+    while done < chunk.len {
+        let (tap, at) = ((chunk.from + done) / k, (chunk.from + done) % k);
+        let len = (chunk.len - done).min(k - at);
+        run(done, tap, at, len);
+        done += len;
+    }
+}
+
+/// Panels of B for one chunk and `cols` columns from `col`: panel p holds `width` columns at `out + p * width * len`.
+///
+/// # Safety
+/// The job's B is readable; `out` has room for `cols` rounded up to `width` times the chunk's length.
+#[inline(always)]
+pub(super) unsafe fn pack_b<L: Lanes>(
+    job: &Job<L::Elem>,
+    chunk: Chunk,
+    col: usize,
+    cols: usize,
+    width: usize,
+    out: *mut L::Elem,
+) {
+    let panels = cols.div_ceil(width);
+    let last = cols - (panels - 1) * width;
+    let panel_len = width * chunk.len;
+    each_run(chunk, job.k, |step, tap, at, run| {
+        let start =
+            job.b.ptr.wrapping_offset(tap as isize * job.taps.b + at as isize * job.b.row + col as isize * job.b.col);
+        // SAFETY: every element read is B[at + i, col + j] of this tap with i < run and j < cols, every element written lies
+        // in panel p < panels at a step below the chunk's length.
+        unsafe {
+            if job.b.col == 1 {
+                for i in 0..run {
+                    let from = start.wrapping_offset(i as isize * job.b.row);
+                    let to = out.add((step + i) * width);
+                    for p in 0..panels {
+                        let (from, to) = (from.add(p * width), to.add(p * panel_len));
+                        if p + 1 < panels || last == width {
+                            for v in (0..width).step_by(L::N) {
+                                L::load(from.add(v)).store(to.add(v));
+                            }
+                        } else {
+                            for j in 0..width {
+                                *to.add(j) = if j < last { *from.add(j) } else { L::Elem::default() };
+                            }
+                        }
+                    }
+                }
+            } else {
+                for p in 0..panels {
+                    let count = if p + 1 < panels { width } else { last };
+                    let from = start.wrapping_offset((p * width) as isize * job.b.col);
+                    let to = out.add(p * panel_len + step * width);
+                    gather::<L>(from, job.b.col, job.b.row, count, width, run, to);
+                }
+            }
+        }
+    });
+}
+
+/// The elements of `rows` rows of A from `row` on, step after step, at `out`.
+///
+/// # Safety
+/// The job's A is readable; `out` has room for rows times the chunk's length.
+#[inline(always)]
+pub(super) unsafe fn pack_a<L: Lanes>(job: &Job<L::Elem>, chunk: Chunk, row: usize, rows: usize, out: *mut L::Elem) {
+    each_run(chunk, job.k, |step, tap, at, run| {
+        let start =
+            job.a.ptr.wrapping_offset(tap as isize * job.taps.a + at as isize * job.a.col + row as isize * job.a.row);
+        // SAFETY: as in `pack_b`.
+        unsafe { gather::<L>(start, job.a.row, job.a.col, rows, rows, run, out.add(step * rows)) }
+    });
+}
+
+/// `to[i * width + j] = from[j * line + i * step]` for i < run and j < count, zero for j from count to width.
+///
+/// # Safety
+/// Those elements are readable and writable.
+#[inline(always)]
+unsafe fn gather<L: Lanes>(
+    from: *const L::Elem,
+    line: isize,
+    step: isize,
+    count: usize,
+    width: usize,
+    run: usize,
+    to: *mut L::Elem,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut done = 0;
+        if step == 1 {
+            // Square blocks of the size of a cache line, so that lines read are used up while they are near.
+            const SQUARE: usize = 8;
+            while done + SQUARE <= run {
+                let mut j = 0;
+                while j + SQUARE <= count {
+                    L::transpose_8(from.offset(j as isize * line).add(done), line, to.add(done * width + j), width);
+                    j += SQUARE;
+                }
+                for j in j..count {
+                    for i in done..done + SQUARE {
+                        *to.add(i * width + j) = *from.offset(j as isize * line).add(i);
+                    }
+                }
+                for j in count..width {
+                    for i in done..done + SQUARE {
+                        *to.add(i * width + j) = L::Elem::default();
+                    }
+                }
+                done += SQUARE;
+            }
+        }
+        for i in done..run {
+            for j in 0..count {
+                *to.add(i * width + j) = *from.offset(j as isize * line + i as isize * step);
+            }
+            for j in count..width {
+                *to.add(i * width + j) = L::Elem::default();
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+#[repr(align(64))]
+struct Line(#[allow(dead_code, reason = "only its bytes are used")] [u8; 64]);
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `body` with this thread's scratch of at least `len` elements, aligned to 64 bytes.
+#[inline(always)]
+pub(super) fn with_scratch<T>(len: usize, body: impl FnOnce(*mut T)) {
+    let lines = (len * size_of::<T>()).div_ceil(64);
+    SCRATCH.with_borrow_mut(|scratch| {
+        if scratch.len() < lines {
+            scratch.resize(lines, Line([0; 64]));
+        }
+        body(scratch.as_mut_ptr().cast());
+    });
+}

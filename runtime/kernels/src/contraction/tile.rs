@@ -1,0 +1,222 @@
+//! The innermost loop: R rows and V vectors of C live in registers while one chunk of k goes by.
+//!
+//! Each step loads V vectors of B and, for each row, one element of A into all lanes: R + V loads for R V multiply-adds.
+//! Every element of C is its own chain, so neither R nor V nor the vector width shows in the result.
+
+use crate::vector_math::lanes::Lanes;
+use std::array::from_fn;
+
+/// Where the elements of A for one tile are: `len` steps, k of a tap, then on to the next tap.
+#[derive(Clone, Copy)]
+pub(super) struct Steps<T> {
+    /// Row 0 at the first step.
+    pub a: *const T,
+    pub row: isize,
+    pub col: isize,
+    /// Steps of one tap, and which of them comes first.
+    pub k: usize,
+    pub first: usize,
+    /// From a tap to the next.
+    pub tap: isize,
+    pub len: usize,
+}
+
+/// B for one tile: V vectors a step.
+#[derive(Clone, Copy)]
+pub(super) struct Panel<T> {
+    pub b: *const T,
+    /// From a step to the next.
+    pub step: isize,
+}
+
+/// The place in C of one tile.
+#[derive(Clone, Copy)]
+pub(super) struct Target<T> {
+    pub c: *mut T,
+    pub row: isize,
+    pub col: isize,
+    /// Columns that exist, at most V vectors.
+    pub cols: usize,
+    /// Add to C, or replace it.
+    pub add: bool,
+}
+
+/// One tile.
+///
+/// # Safety
+/// A is readable for R rows and all steps, B for V vectors at all steps, C writable for R rows and `cols` columns; the
+/// instruction set of L is there.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "indices unroll into registers, iterators over parts do not")]
+pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
+    steps: &Steps<L::Elem>,
+    panel: Panel<L::Elem>,
+    target: &Target<L::Elem>,
+) {
+    // SAFETY: the caller's promise; pointers step with wrapping arithmetic and are read only where a step is.
+    unsafe {
+        let mut sum = [[L::zero(); V]; R];
+        let (row, col) = (steps.row, steps.col);
+        let (mut a, mut b) = (steps.a, panel.b);
+        let (mut at, mut left) = (steps.first, steps.len);
+        loop {
+            let run = left.min(steps.k - at);
+            let mut p = a;
+            for _ in 0..run {
+                let bv: [L; V] = from_fn(|v| L::load(b.add(v * L::N)));
+                for r in 0..R {
+                    let x = L::splat(*p.offset(r as isize * row));
+                    for v in 0..V {
+                        sum[r][v] = x.fma(bv[v], sum[r][v]);
+                    }
+                }
+                p = p.wrapping_offset(col);
+                b = b.wrapping_offset(panel.step);
+            }
+            left -= run;
+            if left == 0 {
+                break;
+            }
+            a = a.wrapping_offset(steps.tap - at as isize * col);
+            at = 0;
+        }
+        // Only loops with constant bounds and small bodies may touch `sum`: anything else would keep it in memory.
+        if target.col == 1 && target.cols == V * L::N {
+            if target.add {
+                for r in 0..R {
+                    for v in 0..V {
+                        sum[r][v] = L::load(target.c.offset(r as isize * target.row).add(v * L::N)).add(sum[r][v]);
+                    }
+                }
+            }
+            for r in 0..R {
+                for v in 0..V {
+                    sum[r][v].store(target.c.offset(r as isize * target.row).add(v * L::N));
+                }
+            }
+        } else {
+            let mut lines = [L::zero(); 28];
+            for r in 0..R {
+                for v in 0..V {
+                    lines[r * V + v] = sum[r][v];
+                }
+            }
+            store_edge(lines.as_ptr().cast(), V * L::N, R, target);
+        }
+    }
+}
+
+/// Writes the part of a tile that exists: `rows` rows of `width` elements lie at `lines`.
+///
+/// # Safety
+/// The tile's contract.
+#[inline(never)]
+unsafe fn store_edge<E: Copy + std::ops::Add<Output = E>>(
+    lines: *const E,
+    width: usize,
+    rows: usize,
+    target: &Target<E>,
+) {
+    for r in 0..rows {
+        for j in 0..target.cols {
+            // SAFETY: r and j count elements of the tile that exist.
+            unsafe {
+                let x = *lines.add(r * width + j);
+                let c = target.c.offset(r as isize * target.row + j as isize * target.col);
+                *c = if target.add { *c + x } else { x };
+            }
+        }
+    }
+}
+
+/// Tiles compiled for one instruction set and one type, by number of rows and vectors.
+pub(super) trait Tiles {
+    type L: Lanes;
+    /// Most rows of a tile of two vectors.
+    const ROWS: usize;
+    /// Vectors of a tile of at most three rows.
+    const WIDE: usize;
+
+    /// # Safety
+    /// [`tile`]'s contract with R = rows in 1..=ROWS and V = vectors in 1..=2, or rows in 1..=3 and V = vectors = WIDE.
+    unsafe fn run(
+        rows: usize,
+        vectors: usize,
+        steps: &Steps<<Self::L as Lanes>::Elem>,
+        panel: Panel<<Self::L as Lanes>::Elem>,
+        target: &Target<<Self::L as Lanes>::Elem>,
+    );
+}
+
+macro_rules! tiles {
+    ($(#[$feature:meta])* $Name:ident $tile:ident $L:ty, $rows:literal, $wide:literal; $($r:literal)*) => {
+        pub(in crate::contraction) struct $Name;
+
+        /// # Safety
+        /// [`tile`]'s contract, on a processor with this instruction set.
+        $(#[$feature])*
+        #[inline(never)]
+        unsafe fn $tile<const R: usize, const V: usize>(
+            steps: &Steps<<$L as Lanes>::Elem>,
+            panel: Panel<<$L as Lanes>::Elem>,
+            target: &Target<<$L as Lanes>::Elem>,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { tile::<$L, R, V>(steps, panel, target) }
+        }
+
+        impl Tiles for $Name {
+            type L = $L;
+            const ROWS: usize = $rows;
+            const WIDE: usize = $wide;
+
+            #[inline(always)]
+            unsafe fn run(
+                rows: usize,
+                vectors: usize,
+                steps: &Steps<<$L as Lanes>::Elem>,
+                panel: Panel<<$L as Lanes>::Elem>,
+                target: &Target<<$L as Lanes>::Elem>,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match (rows, vectors) {
+                        $(
+                            ($r, 1) => $tile::<$r, 1>(steps, panel, target),
+                            ($r, 2) => $tile::<$r, 2>(steps, panel, target),
+                        )*
+                        (1, $wide) => $tile::<1, $wide>(steps, panel, target),
+                        (2, $wide) => $tile::<2, $wide>(steps, panel, target),
+                        (3, $wide) => $tile::<3, $wide>(steps, panel, target),
+                        (_, _) => unreachable!("no tile of {rows} rows and {vectors} vectors"),
+                    }
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    use crate::vector_math::lanes::{Avx2F32, Avx2F64, Avx512F32, Avx512F64};
+
+    // 14 x 2 sums, 2 vectors of B and 1 of A: 31 of 32 registers.
+    tiles! {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        Avx512TilesF32 tile_avx512_f32 Avx512F32, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+    }
+    tiles! {
+        #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+        Avx512TilesF64 tile_avx512_f64 Avx512F64, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+    }
+    // 6 x 2 sums, 2 vectors of B and 1 of A: 15 of 16 registers.
+    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF32 tile_avx2_f32 Avx2F32, 6, 4; 1 2 3 4 5 6 }
+    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF64 tile_avx2_f64 Avx2F64, 6, 4; 1 2 3 4 5 6 }
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use x86::*;
+
+use crate::vector_math::lanes::Plain;
+tiles! { PortableTilesF32 tile_portable_f32 Plain<f32, 8>, 6, 4; 1 2 3 4 5 6 }
+tiles! { PortableTilesF64 tile_portable_f64 Plain<f64, 4>, 6, 4; 1 2 3 4 5 6 }
