@@ -16,7 +16,7 @@
 //! stand as values.
 
 use crate::span::Span;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// An identifier and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,17 +43,16 @@ pub struct File {
     pub span: Span,
 }
 
-/// What was written but has no meaning: comments, spellings of numbers, parentheses, blank lines.
+/// What was written but has no meaning, for a printer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layout {
+    /// The text itself: how numbers were spelled, where lines were empty, what was aligned. Empty for a tree that was not
+    /// parsed.
+    pub text: String,
     /// Every `//` comment, and each `///` that documents no item, in order.
     pub comments: Vec<Comment>,
-    /// Number literals as they were spelled (`1e-3`, `1_000`), by the offset they start at.
-    pub spellings: BTreeMap<u32, String>,
     /// Expressions that stood in parentheses of their own: start and end of what is inside.
     pub parentheses: BTreeSet<(u32, u32)>,
-    /// Offsets of tokens that come after a blank line.
-    pub after_blank: BTreeSet<u32>,
 }
 
 /// A comment, marker included: `// fitted on training rows only`.

@@ -24,12 +24,14 @@ mod build;
 mod diagnostic;
 mod lex;
 mod parse;
+mod print;
 mod source;
 mod span;
 mod wording;
 
 pub use diagnostic::{Diagnostic, Label, Severity, render_all};
 pub use parse::parse;
+pub use print::print;
 pub use source::{Source, SourceMap};
 pub use span::{FileId, Span, Spanned};
 

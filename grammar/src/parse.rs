@@ -56,7 +56,7 @@ pub fn parse(sources: &SourceMap, file: FileId) -> (File, Vec<Diagnostic>) {
 
     let mut layout = reader.layout;
     let doc = documentation(scanned.comments, &mut items, &mut layout);
-    note_blank_lines(text, &lines.tokens, &mut layout);
+    layout.text = text.to_string();
     let span = Span::new(file, 0, text.len() as u32);
     (File { doc, items, layout, span }, one_a_line(diagnostics, sources))
 }
@@ -101,7 +101,6 @@ impl Reader<'_> {
             let error = match self.parser.parse(&mut context, input) {
                 Ok(item) => {
                     self.diagnostics.extend(context.diagnostics);
-                    self.layout.spellings.extend(context.spellings);
                     self.layout.parentheses.extend(context.parentheses);
                     return item;
                 }
@@ -195,20 +194,6 @@ fn documentation(comments: Vec<Comment>, items: &mut [Item], layout: &mut Layout
     }
     layout.comments = rest;
     of_file.iter().map(line).collect()
-}
-
-/// Notes the first tokens and comments of lines that follow an empty line.
-fn note_blank_lines(text: &str, tokens: &[Lexeme], layout: &mut Layout) {
-    let starts = tokens.iter().filter(|lexeme| lexeme.end > lexeme.start).map(|lexeme| lexeme.start);
-    let starts = starts.chain(layout.comments.iter().map(|comment| comment.span.start));
-    let after_blank = |&start: &u32| {
-        let before = &text[..start as usize];
-        let mut lines = before.rsplit('\n');
-        let nothing_before = lines.next().is_some_and(|line| line.trim().is_empty());
-        // The very first line has no line before it.
-        nothing_before && before.contains('\n') && lines.next().is_some_and(|line| line.trim().is_empty())
-    };
-    layout.after_blank = starts.filter(after_blank).collect();
 }
 
 /// In the order of the text, and of several in one line the first: the others mostly follow from it.

@@ -86,10 +86,11 @@ impl Context {
         self.expr(start, ExprKind::Except { value: Box::new(value), except: vec![except] }, end)
     }
 
-    /// Between the brackets of a subscript `e else d` guards a read.
-    pub fn sub(expr: Expr) -> SubKind {
+    /// Between the brackets of a subscript `e else d` guards a read; `(e else d)` is a value like any other.
+    pub fn sub(&self, expr: Expr) -> SubKind {
+        let written_alone = !self.parentheses.contains(&(expr.span.start, expr.span.end));
         match expr.kind {
-            ExprKind::Else { value, default } => SubKind::Else { index: *value, default: *default },
+            ExprKind::Else { value, default } if written_alone => SubKind::Else { index: *value, default: *default },
             _ => SubKind::Expr(expr),
         }
     }

@@ -19,7 +19,6 @@ use crate::span::{FileId, Span};
 pub struct Context {
     pub file: FileId,
     pub diagnostics: Vec<Diagnostic>,
-    pub spellings: Vec<(u32, String)>,
     pub parentheses: Vec<(u32, u32)>,
 }
 
@@ -105,23 +104,15 @@ impl Context {
         Expr::new(kind, self.span(start, end))
     }
 
-    pub fn int(&mut self, start: u32, literal: &str, end: u32) -> Expr {
+    pub fn int(&self, start: u32, literal: &str, end: u32) -> Expr {
         // The lexer has refused what does not fit.
         let value = literal.replace('_', "").parse().unwrap_or(0);
-        self.spell(start, literal, value.to_string());
         self.expr(start, ExprKind::Int(value), end)
     }
 
-    pub fn float(&mut self, start: u32, literal: &str, end: u32) -> Expr {
+    pub fn float(&self, start: u32, literal: &str, end: u32) -> Expr {
         let value: f64 = literal.replace('_', "").parse().unwrap_or(0.0);
-        self.spell(start, literal, format!("{value:?}"));
         self.expr(start, ExprKind::Float(value), end)
-    }
-
-    fn spell(&mut self, start: u32, literal: &str, usual: String) {
-        if literal != usual {
-            self.spellings.push((start, literal.to_string()));
-        }
     }
 
     /// `400 epochs`.
