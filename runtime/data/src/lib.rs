@@ -48,6 +48,8 @@ pub mod repeats;
 pub mod spec;
 pub mod split;
 mod steps;
+pub mod summary;
+mod suspicious;
 mod synthetic;
 pub mod table;
 
@@ -63,3 +65,4 @@ pub use spec::{
     Precision, Separator, Source, Step, TableSource,
 };
 pub use split::{KfoldSplit, Parts, RandomSplit, SplitSpec};
+pub use summary::{Summary, Warning};

@@ -238,6 +238,20 @@ pub fn open(source: &TableSource) -> DataResult<TableReader> {
 }
 
 impl TableReader {
+    /// The cells of the first rows, for people to look at; all columns. A faulty row ends the list.
+    pub fn head(mut self, rows: usize) -> Vec<Vec<String>> {
+        let text = |record: &csv::ByteRecord| {
+            record.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_string()).collect()
+        };
+        let mut head: Vec<Vec<String>> = self.first.iter().map(text).collect();
+        let mut record = csv::ByteRecord::new();
+        while head.len() < rows && self.reader.read_byte_record(&mut record).unwrap_or(false) {
+            head.push(text(&record));
+        }
+        head.truncate(rows);
+        head
+    }
+
     /// Reads all rows, keeping the columns at the given positions, in that order.
     ///
     /// Errors: `no-rows`, `unequal-rows`, `bad-utf8`, `unreadable-file`, `bad-gzip`.
