@@ -1,1 +1,32 @@
-//! (being written)
+//! HIR to equations: the only crate that knows both.
+//!
+//! A checked training program becomes a handful of equation programs that share parameters and state by name:
+//!
+//! ```text
+//! loss, per, predictions (HIR, one example)
+//!   │ elaborate: every reduction an equation of its own, calls inlined, broadcasts written out         expr.rs and friends
+//! one example's equations
+//!   │ bdl_equations::batch, then differentiate with respect to every parameter                         program.rs
+//!   │ clip, optimiser (again HIR, elaborated over the gradients), state updates
+//! init, step, eval, predict, gradient
+//! ```
+//!
+//! [`programs`] does all of that for a `train` block, [`entry`] makes the forward equations of one function or model for value
+//! tests and tables.
+//!
+//! Deliberately absent: types and dimensions (the checker has decided everything), derivatives (equations know how), loop orders,
+//! machines.
+
+mod apply;
+mod builtin;
+mod context;
+mod expr;
+mod names;
+mod program;
+mod reduce;
+mod scan;
+mod subscript;
+mod value;
+mod walk;
+
+pub use program::{Programs, entry, entry_init, programs};

@@ -1,0 +1,446 @@
+//! What the language knows without a definition: layouts, constants, draws, sorting, stopping and taking gradients.
+//!
+//! | builtin | becomes |
+//! |---|---|
+//! | `concat`, `stack` | one tensor in disjoint pieces |
+//! | `reshape`, `flatten` | a `View` |
+//! | `transpose` | other subscripts |
+//! | `bernoulli(p)` | uniform < p |
+//! | `below(n)` | floor(n * uniform) |
+//! | `categorical(p)` | how many of the running sums of p are at most a uniform number |
+//! | `permutation(n)` | the sorted order of n uniform numbers |
+//! | `top_k`, `sort` | reads through a `Sort` |
+//! | `cumsum` | a sum over the positions up to here |
+//! | `grad` | the derivative of the equations made so far |
+
+use crate::context::{Elaborator, Part, Reducing, Result, Scope, broken, not_built, origin, shape_of};
+use crate::expr::{compare, dtype_of_expr};
+use crate::names;
+use crate::value::{Pointwise, Value, as_subscript, number};
+use bdl_check::hir::{self, Builtin, ExprKind};
+use bdl_dims::Dim;
+use bdl_equations::{
+    Affine, BinaryOp, CompareOp, Condition, DType, Distribution, Draw, Expr, IndexId, Library, Monoid, Name, Node,
+    Routine, Sort, Sub, TensorId, UnaryOp, View,
+};
+use bdl_grammar::Span;
+use std::collections::HashSet;
+
+impl<'h> Elaborator<'h> {
+    pub fn builtin(
+        &mut self,
+        scope: &mut Scope<'h>,
+        builtin: &'h Builtin,
+        args: &'h [hir::Expr],
+        expr: &'h hir::Expr,
+    ) -> Result<Value> {
+        if let (Builtin::Freeze, [inner]) = (builtin, args) {
+            let value = self.expr(scope, inner)?;
+            return Ok(frozen(value));
+        }
+        if let Builtin::TopK(count) = builtin {
+            return self.top_k(scope, *count, args, expr);
+        }
+        let dtype = dtype_of_expr(expr)?;
+        let hint = |word: &str| names::inside(&scope.prefix, word);
+        let value = match builtin {
+            Builtin::Concat(axis) => {
+                let hint = hint("concat");
+                let parts = self.tensors(scope, args)?;
+                self.concat(*axis, parts, &hint, dtype, expr)?
+            }
+            Builtin::Stack(axis) => {
+                let hint = hint("stack");
+                let parts = self.tensors(scope, args)?;
+                self.stack(*axis, parts, &hint, dtype, expr)?
+            }
+            Builtin::Reshape => {
+                let hint = hint("reshape");
+                let value = self.one(scope, args, expr.span)?;
+                self.reshape(value, &hint, dtype, expr)?
+            }
+            Builtin::Transpose(order) => {
+                let value = self.one(scope, args, expr.span)?;
+                let axes = order.iter().map(|axis| value.axes.get(*axis).copied()).collect::<Option<Vec<_>>>();
+                let axes = axes.ok_or_else(|| broken(expr.span, "a transposition of axes that are not there"))?;
+                Pointwise { axes, ..value }
+            }
+            Builtin::Fill(value) => self.filled(*value, expr, dtype),
+            Builtin::Eye => {
+                let filled = self.filled(0.0, expr, dtype);
+                let [.., i, j] = filled.axes.as_slice() else {
+                    return Err(broken(expr.span, "a unit matrix that is not a matrix"));
+                };
+                let same = Expr::number(*i).compare(CompareOp::Eq, Expr::number(*j));
+                filled.map(dtype, |_| same.select(Expr::Const(1.0), Expr::Const(0.0)))
+            }
+            Builtin::Normal { site } => self.draw(Distribution::Normal, *site, &hint("normal"), expr)?,
+            Builtin::Uniform { site } => self.draw(Distribution::Uniform, *site, &hint("uniform"), expr)?,
+            Builtin::Bernoulli { site } => {
+                let hint = hint("bernoulli");
+                let chance = self.scalar(scope, the(args, 0, expr.span)?)?;
+                let uniform = self.draw(Distribution::Uniform, *site, &hint, expr)?;
+                uniform.map(DType::Bool, |u| u.compare(CompareOp::Lt, chance))
+            }
+            Builtin::Below { site } => {
+                let hint = hint("below");
+                let limit = self.scalar(scope, the(args, 0, expr.span)?)?;
+                let uniform = self.draw(Distribution::Uniform, *site, &hint, expr)?;
+                uniform.map(dtype, |u| below(u, limit))
+            }
+            Builtin::Categorical { site } => self.categorical(scope, *site, args, expr, dtype)?,
+            Builtin::Permutation { site } => {
+                let hint = hint("permutation");
+                let uniform = self.draw(Distribution::Uniform, *site, &hint, expr)?;
+                self.sorted(&uniform, false, &hint, expr.span)?
+            }
+            Builtin::Orthogonal { site } => self.orthogonal(*site, &hint("orthogonal"), expr)?,
+            Builtin::OneHot => {
+                let value = self.one(scope, args, expr.span)?;
+                let filled = self.filled(0.0, expr, dtype);
+                let Some((last, leading)) = filled.axes.split_last() else {
+                    return Err(broken(expr.span, "one-hot numbers without an axis"));
+                };
+                let here = compare(CompareOp::Eq, value.at_indices(leading), Expr::number(*last));
+                filled.map(dtype, |_| here.select(Expr::Const(1.0), Expr::Const(0.0)))
+            }
+            Builtin::Sort => {
+                let hint = hint("sort");
+                let value = self.one(scope, args, expr.span)?;
+                let value = self.tensor_of(&value, &hint, expr.span)?;
+                let order = self.sorted(&value, false, &hint, expr.span)?;
+                at_order(&value, &order)
+            }
+            Builtin::Argsort => {
+                let hint = hint("argsort");
+                let value = self.one(scope, args, expr.span)?;
+                self.sorted(&value, false, &hint, expr.span)?
+            }
+            Builtin::Cumsum => {
+                let hint = hint("cumsum");
+                let value = self.one(scope, args, expr.span)?;
+                self.cumsum(&value, &hint, dtype, expr.span)?
+            }
+            Builtin::Grad => self.grad(scope, args, expr)?,
+            Builtin::Known | Builtin::OrElse => {
+                return Err(not_built(expr.span, "an optional value in a model"));
+            }
+            Builtin::Freeze | Builtin::TopK(_) => {
+                return Err(broken(expr.span, "a builtin with the wrong number of arguments"));
+            }
+        };
+        Ok(Value::Tensor(value))
+    }
+
+    fn tensors(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr]) -> Result<Vec<Pointwise>> {
+        args.iter().map(|arg| self.tensor(scope, arg)).collect()
+    }
+
+    fn one(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr], span: Span) -> Result<Pointwise> {
+        self.tensor(scope, the(args, 0, span)?)
+    }
+
+    // ------------------------------------------------------------------------------------------------ layouts
+
+    fn concat(
+        &mut self,
+        axis: usize,
+        values: Vec<Pointwise>,
+        hint: &Name,
+        dtype: DType,
+        expr: &hir::Expr,
+    ) -> Result<Pointwise> {
+        let axes = self.result_axes(expr)?;
+        let mut offset = Dim::zero();
+        let mut parts = Vec::new();
+        for value in values {
+            let Some(joined) = value.axes.get(axis).copied() else {
+                return Err(broken(expr.span, "a concatenation along an axis that is not there"));
+            };
+            let at = value.axes.iter().map(|a| {
+                let form = Affine::from(*a);
+                if *a == joined { form + offset.clone().into() } else { form }
+            });
+            let at = at.collect();
+            offset = offset.clone() + self.range(joined).clone();
+            parts.push(Part { axes: value.axes, body: value.body, at });
+        }
+        self.pieces(hint, dtype, &axes, parts, origin(expr.span, "the concatenation".into()))
+    }
+
+    fn stack(
+        &mut self,
+        axis: usize,
+        values: Vec<Pointwise>,
+        hint: &Name,
+        dtype: DType,
+        expr: &hir::Expr,
+    ) -> Result<Pointwise> {
+        let axes = self.result_axes(expr)?;
+        let mut parts = Vec::new();
+        for (place, value) in values.into_iter().enumerate() {
+            let mut at: Vec<Affine> = value.axes.iter().map(|a| Affine::from(*a)).collect();
+            if axis > at.len() {
+                return Err(broken(expr.span, "a stack along an axis that is not there"));
+            }
+            at.insert(axis, Affine::from(place as i64));
+            parts.push(Part { axes: value.axes, body: value.body, at });
+        }
+        self.pieces(hint, dtype, &axes, parts, origin(expr.span, "the stack".into()))
+    }
+
+    fn reshape(&mut self, value: Pointwise, hint: &Name, dtype: DType, expr: &hir::Expr) -> Result<Pointwise> {
+        let axes = self.result_axes(expr)?;
+        let same = value.axes.len() == axes.len()
+            && value.axes.iter().zip(&axes).all(|(a, b)| self.range(*a) == self.range(*b));
+        if same {
+            return Ok(value);
+        }
+        let made = origin(expr.span, "the reshaping".into());
+        let (input, context) = self.whole_tensor(&value, &format!("{hint}.x"), made.clone())?;
+        let shape: Vec<Dim> = context.iter().chain(&axes).map(|v| self.range(*v).clone()).collect();
+        shape.iter().for_each(|s| self.declare_sizes(s));
+        let name = self.unique(hint);
+        let out = self.program.computed(&name, dtype, shape);
+        if self.is_per_example(input) {
+            self.mark_per_example(out);
+        }
+        self.add(Node::View(View { out, input, origin: made }));
+        Ok(self.read_back(out, &context, &axes, dtype))
+    }
+
+    fn result_axes(&mut self, expr: &hir::Expr) -> Result<Vec<IndexId>> {
+        match &expr.ty {
+            hir::Type::Tensor(ty) => Ok(self.axes(&shape_of(ty))),
+            hir::Type::Record(_) | hir::Type::Error => Err(broken(expr.span, "a layout that is not a tensor")),
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ draws
+
+    /// Random numbers of the expression's shape, one set for each value of the `for` indices that the draw belongs to.
+    fn draw(&mut self, distribution: Distribution, site: u32, hint: &Name, expr: &hir::Expr) -> Result<Pointwise> {
+        let axes = self.result_axes(expr)?;
+        let shape: Vec<Dim> = axes.iter().map(|v| self.range(*v).clone()).collect();
+        let (out, context) = self.draw_of(distribution, site, hint, shape, expr.span);
+        Ok(self.read_back(out, &context, &axes, DType::Real))
+    }
+
+    fn draw_of(
+        &mut self,
+        distribution: Distribution,
+        site: u32,
+        hint: &Name,
+        shape: Vec<Dim>,
+        span: Span,
+    ) -> (TensorId, Vec<IndexId>) {
+        let context = self.draws.clone();
+        let shape: Vec<Dim> = context.iter().map(|v| self.range(*v).clone()).chain(shape).collect();
+        shape.iter().for_each(|s| self.declare_sizes(s));
+        let name = self.unique(hint);
+        let out = self.program.computed(&name, DType::Real, shape);
+        if self.draws_per_example {
+            self.mark_per_example(out);
+        }
+        self.add(Node::Draw(Draw { out, distribution, site, origin: origin(span, "the draw".into()) }));
+        (out, context)
+    }
+
+    /// The number of running sums of the probabilities that a uniform number has passed.
+    fn categorical(
+        &mut self,
+        scope: &mut Scope<'h>,
+        site: u32,
+        args: &'h [hir::Expr],
+        expr: &'h hir::Expr,
+        dtype: DType,
+    ) -> Result<Pointwise> {
+        let hint = names::inside(&scope.prefix, "categorical");
+        let chances = self.one(scope, args, expr.span)?;
+        let running = self.cumsum(&chances, &names::inside(&hint, "cumsum"), DType::Real, expr.span)?;
+        let uniform = self.draw(Distribution::Uniform, site, &hint, expr)?;
+        let Some((last, leading)) = running.axes.split_last() else {
+            return Err(broken(expr.span, "a choice among probabilities without an axis"));
+        };
+        let passed = running.body.clone().compare(CompareOp::Le, uniform.at_indices(leading));
+        let how = Reducing {
+            monoid: Monoid::Sum,
+            bound: vec![*last],
+            filter: vec![Condition::Holds(passed.clone())],
+            empty: None,
+        };
+        let context = self.context_of(&[&passed], &running.axes);
+        let free: Vec<IndexId> = context.iter().chain(leading).copied().collect();
+        let made = origin(expr.span, "the draw".into());
+        let count = self.equation(&hint, DType::I32, &free, &how, &Expr::Const(1.0), made)?;
+        let most = number(Affine::from(self.range(*last).clone() - Dim::one()));
+        let counted = self.read_back(count, &context, leading, DType::I32);
+        Ok(counted.map(dtype, |n| n.binary(BinaryOp::Min, most)))
+    }
+
+    /// An orthonormal matrix; of more axes, the matrix whose rows are all but the last axis.
+    fn orthogonal(&mut self, site: u32, hint: &Name, expr: &hir::Expr) -> Result<Pointwise> {
+        let axes = self.result_axes(expr)?;
+        let sizes: Vec<Dim> = axes.iter().map(|v| self.range(*v).clone()).collect();
+        let Some((columns, rows)) = sizes.split_last().filter(|(_, rows)| !rows.is_empty()) else {
+            return Err(not_built(expr.span, "an orthogonal tensor of fewer than two axes"));
+        };
+        let matrix = vec![rows.iter().cloned().product(), columns.clone()];
+        let outer = std::mem::take(&mut self.draws);
+        let (input, _) =
+            self.draw_of(Distribution::Normal, site, &names::inside(hint, "normal"), matrix.clone(), expr.span);
+        self.draws = outer;
+        let made = origin(expr.span, "the orthogonal matrix".into());
+        let name = self.unique(hint);
+        let out = self.program.computed(&name, DType::Real, matrix);
+        let routine = Library { out, routine: Routine::Orthogonal, inputs: vec![input], origin: made.clone() };
+        self.add(Node::Library(routine));
+        if rows.len() == 1 {
+            return Ok(self.read_back(out, &[], &axes, DType::Real));
+        }
+        let name = self.unique(&names::inside(hint, "shaped"));
+        let shaped = self.program.computed(&name, DType::Real, sizes);
+        self.add(Node::View(View { out: shaped, input: out, origin: made }));
+        Ok(self.read_back(shaped, &[], &axes, DType::Real))
+    }
+
+    // ------------------------------------------------------------------------------------------------ order
+
+    fn tensor_of(&mut self, value: &Pointwise, hint: &Name, span: Span) -> Result<Pointwise> {
+        if matches!(value.body, Expr::Read(_)) {
+            return Ok(value.clone());
+        }
+        self.materialise(value, &names::inside(hint, "x"), origin(span, "what is sorted".into()))
+    }
+
+    /// The positions of the elements along the last axis in sorted order.
+    fn sorted(&mut self, value: &Pointwise, descending: bool, hint: &Name, span: Span) -> Result<Pointwise> {
+        let made = origin(span, "the sorting".into());
+        let (input, context) = self.whole_tensor(value, &names::inside(hint, "x"), made.clone())?;
+        let shape = self.program.get(input).shape.clone();
+        let name = self.unique(&names::inside(hint, "order"));
+        let out = self.program.computed(&name, DType::I32, shape);
+        if self.is_per_example(input) {
+            self.mark_per_example(out);
+        }
+        self.add(Node::Sort(Sort { out, input, descending, origin: made }));
+        Ok(self.read_back(out, &context, &value.axes, DType::I32))
+    }
+
+    fn top_k(
+        &mut self,
+        scope: &mut Scope<'h>,
+        count: i64,
+        args: &'h [hir::Expr],
+        expr: &'h hir::Expr,
+    ) -> Result<Value> {
+        let hint = names::inside(&scope.prefix, "top_k");
+        let value = self.one(scope, args, expr.span)?;
+        let value = self.tensor_of(&value, &hint, expr.span)?;
+        let order = self.sorted(&value, true, &hint, expr.span)?;
+        let Some((_, leading)) = order.axes.split_last() else {
+            return Err(broken(expr.span, "the largest of a single number"));
+        };
+        let mut axes = leading.to_vec();
+        axes.push(self.var("k", Dim::from(count)));
+        let body = order.at_indices(&axes);
+        let indices = Pointwise { axes, body, dtype: DType::I32, hint: None };
+        let values = at_order(&value, &indices);
+        let names = match &expr.ty {
+            hir::Type::Record(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
+            hir::Type::Tensor(_) | hir::Type::Error => Vec::new(),
+        };
+        let [first, second] = <[Name; 2]>::try_from(names).unwrap_or(["values".into(), "indices".into()]);
+        Ok(Value::Record(vec![(first, Value::Tensor(values)), (second, Value::Tensor(indices))]))
+    }
+
+    fn cumsum(&mut self, value: &Pointwise, hint: &Name, dtype: DType, span: Span) -> Result<Pointwise> {
+        let Some((last, leading)) = value.axes.split_last() else {
+            return Err(broken(span, "a running sum of a single number"));
+        };
+        let size = self.range(*last).clone();
+        let (upto, from) = (self.var("i", size.clone()), self.var("j", size));
+        let within = Condition::NonNegative(Affine::from(upto) - Affine::from(from));
+        let how = Reducing { monoid: Monoid::Sum, bound: vec![from], filter: vec![within], empty: None };
+        let body = value.at_indices(&[leading, &[from]].concat());
+        let axes = [leading, &[upto]].concat();
+        let context = self.context_of(&[&body], &[axes.as_slice(), &[from]].concat());
+        let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
+        let tensor = self.equation(hint, dtype, &free, &how, &body, origin(span, "the running sum".into()))?;
+        Ok(self.read_back(tensor, &context, &axes, dtype))
+    }
+
+    // ------------------------------------------------------------------------------------------------ gradients
+
+    /// `grad(f(x), x)`: the derivative of the equations made so far, added to them.
+    fn grad(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr], expr: &'h hir::Expr) -> Result<Pointwise> {
+        let value = self.tensor(scope, the(args, 0, expr.span)?)?;
+        let by = self.tensor(scope, the(args, 1, expr.span)?)?;
+        if !value.axes.is_empty() {
+            return Err(not_built(expr.span, "the gradient of something that is not a single number"));
+        }
+        let made = origin(expr.span, "the value that is differentiated".into());
+        let hint = names::inside(&scope.prefix, "grad");
+        let (loss, loss_context) = self.whole_tensor(&value, &names::inside(&hint, "of"), made.clone())?;
+        let (wrt, by_context) = self.whole_tensor(&by, &names::inside(&hint, "by"), made)?;
+        if !loss_context.is_empty() || !by_context.is_empty() {
+            return Err(not_built(expr.span, "a gradient under `for`"));
+        }
+        let gradient = self.differentiated(loss, &[wrt], expr.span)?;
+        match gradient.first().copied().flatten() {
+            Some(tensor) => Ok(self.whole(tensor)),
+            None => Ok(self.filled(0.0, expr, DType::Real)),
+        }
+    }
+}
+
+/// Locals that a function takes gradients by: they must be tensors of their own before anything reads them.
+pub(crate) fn grad_roots(function: &hir::Function) -> HashSet<hir::LocalId> {
+    let mut roots = HashSet::new();
+    let mut look = |expr: &hir::Expr| {
+        if let ExprKind::Builtin(Builtin::Grad, args) = &expr.kind
+            && let Some(hir::Expr { kind: ExprKind::Local(local), .. }) = args.get(1)
+        {
+            roots.insert(*local);
+        }
+    };
+    crate::walk::visit(&function.body, &mut look);
+    roots
+}
+
+fn the(args: &[hir::Expr], place: usize, span: Span) -> Result<&hir::Expr> {
+    args.get(place).ok_or_else(|| broken(span, "a builtin lacks an argument"))
+}
+
+fn frozen(value: Value) -> Value {
+    match value {
+        Value::Tensor(tensor) => {
+            let dtype = tensor.dtype;
+            Value::Tensor(tensor.map(dtype, |e| match e.as_const() {
+                Some(_) => e,
+                None => e.unary(UnaryOp::Freeze),
+            }))
+        }
+        Value::Record(fields) => Value::Record(fields.into_iter().map(|(n, v)| (n, frozen(v))).collect()),
+    }
+}
+
+/// floor(u n), kept below n where rounding would reach it.
+fn below(uniform: Expr, limit: Expr) -> Expr {
+    let real = match &limit {
+        Expr::Const(_) | Expr::Number(_) => limit.clone(),
+        Expr::Read(_) | Expr::Unary(_, _) | Expr::Binary(_, _, _) | Expr::Compare(_, _, _) | Expr::Select(_, _, _) => {
+            limit.clone().unary(UnaryOp::ToReal)
+        }
+    };
+    let most = limit - Expr::Const(1.0);
+    (uniform * real).unary(UnaryOp::ToInt).binary(BinaryOp::Min, most)
+}
+
+/// The elements of `value` along its last axis in the given order.
+fn at_order(value: &Pointwise, order: &Pointwise) -> Pointwise {
+    let mut subs: Vec<Sub> = order.axes.iter().map(|a| Sub::from(*a)).collect();
+    subs.pop();
+    subs.push(as_subscript(order.body.clone()));
+    Pointwise { axes: order.axes.clone(), body: value.at(&subs), dtype: value.dtype, hint: None }
+}

@@ -1,0 +1,346 @@
+//! Reductions: each is an equation of its own.
+//!
+//! ```text
+//! logsumexp[k] x[k]        m = max[k] x[k]; s = sum[k] exp(x[k] - freeze(m)); freeze(m) + log(s)
+//! mean[batch, t] x[t, c]   n = sum[b] T;    s[c] = sum[b, t] x@b[t, c];       s[c] / n
+//! sum[e if dst[e] == v]    a filter that compares data with an index stays one, so that it can run as a segment reduction
+//! ```
+//!
+//! The shift of `logsumexp` is frozen because its derivative is zero: what remains of the gradient is the softmax, exactly.
+
+use crate::context::{Elaborator, Reducing, Result, Scope, broken, origin};
+use crate::expr::{as_form, dtype_of_expr};
+use crate::value::{Pointwise, Value, number};
+use bdl_check::hir::{self, IndexKind, Reduction};
+use bdl_dims::Dim;
+use bdl_equations::{Affine, BinaryOp, CompareOp, Condition, DType, Expr, IndexId, Monoid, Read, UnaryOp};
+
+/// A reduction with its indices bound and its operands elaborated.
+struct Parts {
+    bound: Vec<IndexId>,
+    filter: Vec<Condition>,
+    default: Option<Expr>,
+    value: Pointwise,
+    batch: Option<IndexId>,
+}
+
+impl<'h> Elaborator<'h> {
+    #[allow(clippy::too_many_arguments)] // the fields of one HIR node
+    pub fn reduce(
+        &mut self,
+        scope: &mut Scope<'h>,
+        op: Reduction,
+        indices: &'h [hir::IndexId],
+        filter: Option<&'h hir::Expr>,
+        default: Option<&'h hir::Expr>,
+        body: &'h hir::Expr,
+        expr: &'h hir::Expr,
+    ) -> Result<Pointwise> {
+        let bound = self.bind_indices(scope, indices, expr.span)?;
+        let value = self.tensor(scope, body)?;
+        if bound.is_empty() && filter.is_none() && !matches!(op, Reduction::Argmax | Reduction::Argmin) {
+            return Ok(value);
+        }
+        let filter = match filter {
+            Some(filter) => {
+                let filter = self.scalar(scope, filter)?;
+                self.conditions(filter)
+            }
+            None => Vec::new(),
+        };
+        let default = match default {
+            Some(default) => Some(self.scalar(scope, default)?),
+            None => None,
+        };
+        let kinds = indices.iter().map(|i| &scope.function.indices[i.0 as usize].kind);
+        let batch = kinds.zip(&bound).find(|(kind, _)| matches!(kind, IndexKind::Batch)).map(|(_, v)| *v);
+        let mut parts = Parts { bound, filter, default, value, batch };
+        self.own_by_batch(&mut parts);
+        let made = origin(expr.span, format!("the {} in `{}`", word(op), scope.prefix));
+        let hint = format!("{}.{}", scope.prefix, word(op));
+        self.reduced(op, parts, &hint, dtype_of_expr(expr)?, made)
+    }
+
+    /// Under a bare `batch` every per-example value in the body is that example's; under `other in batch` a range may be.
+    fn own_by_batch(&mut self, parts: &mut Parts) {
+        if let Some(batch) = parts.batch {
+            parts.value.body = self.of(parts.value.body.clone(), batch);
+            parts.filter = parts.filter.drain(..).map(|c| c.map(&Affine::clone, &mut |e| self.of(e, batch))).collect();
+            for var in parts.bound.clone() {
+                self.set_example(var, batch);
+            }
+            return;
+        }
+        let others: Vec<IndexId> = parts.bound.iter().copied().filter(|v| self.is_batch_var(*v)).collect();
+        let [other] = others.as_slice() else { return };
+        for var in parts.bound.clone() {
+            let through = |r: &&Read| r.example == Some(*other);
+            let reads = parts.value.body.reads();
+            let spans_other = reads.iter().filter(|r| through(r)).any(|r| Expr::Read((*r).clone()).mentions(var));
+            if var != *other && spans_other {
+                self.set_example(var, *other);
+            }
+        }
+    }
+
+    /// The expression with its per-example reads taken from the example that `batch` names.
+    pub fn of(&self, expr: Expr, batch: IndexId) -> Expr {
+        expr.map_reads(&mut |read| {
+            let own = read.example.is_none() && self.is_per_example(read.tensor);
+            Expr::Read(Read { example: if own { Some(batch) } else { read.example }, ..read })
+        })
+    }
+
+    pub fn of_example(&mut self, scope: &mut Scope<'h>, index: hir::IndexId, inner: &'h hir::Expr) -> Result<Value> {
+        let Some(batch) = self.index(scope, index, inner.span)?.as_index() else {
+            return Err(broken(inner.span, "an example is named by something that is not an index"));
+        };
+        let value = self.expr(scope, inner)?;
+        let hint = format!("{}.other", scope.prefix);
+        self.value_of(value, batch, &hint, inner)
+    }
+
+    fn value_of(&mut self, value: Value, batch: IndexId, hint: &str, inner: &'h hir::Expr) -> Result<Value> {
+        match value {
+            Value::Record(fields) => {
+                let mut owned = Vec::new();
+                for (name, field) in fields {
+                    owned.push((name, self.value_of(field, batch, hint, inner)?));
+                }
+                Ok(Value::Record(owned))
+            }
+            Value::Tensor(tensor) => {
+                let simple = matches!(&tensor.body, Expr::Read(_) | Expr::Const(_));
+                let tensor = if simple {
+                    tensor
+                } else {
+                    self.materialise(&tensor, hint, origin(inner.span, "a value of another example".into()))?
+                };
+                let body = self.of(tensor.body.clone(), batch);
+                Ok(Value::Tensor(Pointwise { body, ..tensor }))
+            }
+        }
+    }
+
+    fn reduced(
+        &mut self,
+        op: Reduction,
+        parts: Parts,
+        hint: &str,
+        dtype: DType,
+        made: bdl_equations::Origin,
+    ) -> Result<Pointwise> {
+        match op {
+            Reduction::Sum => self.fold(&parts, Monoid::Sum, &parts.value, hint, dtype, made, true),
+            Reduction::Prod => self.fold(&parts, Monoid::Prod, &parts.value, hint, dtype, made, true),
+            Reduction::Min => self.fold(&parts, Monoid::Min, &parts.value, hint, dtype, made, true),
+            Reduction::Max => self.fold(&parts, Monoid::Max, &parts.value, hint, dtype, made, true),
+            Reduction::Any => self.fold(&parts, Monoid::Any, &parts.value, hint, dtype, made, true),
+            Reduction::All => self.fold(&parts, Monoid::All, &parts.value, hint, dtype, made, true),
+            Reduction::Argmax => self.argument(&parts, Monoid::ArgMax, hint, dtype, made),
+            Reduction::Argmin => self.argument(&parts, Monoid::ArgMin, hint, dtype, made),
+            Reduction::Mean => {
+                let count = self.count(&parts, hint, &made)?;
+                let total = self.fold(&parts, Monoid::Sum, &parts.value, hint, dtype, made.clone(), false)?;
+                let mean = total.map(dtype, |sum| sum / count);
+                self.with_default(&parts, mean, hint, made)
+            }
+            Reduction::Logsumexp => {
+                let shared = if parts.value.is_cheap() || parts.batch.is_some() || self.under_other(&parts) {
+                    parts.value.clone()
+                } else {
+                    self.materialise(&parts.value, &format!("{hint}.x"), made.clone())?
+                };
+                let parts = Parts { value: shared, ..parts };
+                let largest =
+                    self.fold(&parts, Monoid::Max, &parts.value, &format!("{hint}.max"), dtype, made.clone(), false)?;
+                // All -inf: shift by nothing, so that the sum is 0 and its logarithm -inf.
+                let finite = Expr::Const(f64::NEG_INFINITY);
+                let shift = largest.map(dtype, |m| {
+                    m.clone().compare(CompareOp::Gt, finite).select(m, Expr::Const(0.0)).unary(UnaryOp::Freeze)
+                });
+                let shift = self.materialise(&shift, &format!("{hint}.shift"), made.clone())?;
+                let raised = Pointwise {
+                    body: (parts.value.body.clone() - shift.at_indices(&parts.value.axes)).unary(UnaryOp::Exp),
+                    ..parts.value.clone()
+                };
+                let total = self.fold(&parts, Monoid::Sum, &raised, hint, dtype, made.clone(), false)?;
+                let value =
+                    Pointwise { body: shift.at_indices(&total.axes) + total.body.clone().unary(UnaryOp::Log), ..total };
+                self.with_default(&parts, value, hint, made)
+            }
+        }
+    }
+
+    fn under_other(&self, parts: &Parts) -> bool {
+        parts.bound.iter().any(|v| self.is_batch_var(*v))
+    }
+
+    /// One reduction equation. A constant default becomes the value of the empty reduction, another is chosen where nothing took part.
+    #[allow(clippy::too_many_arguments)]
+    fn fold(
+        &mut self,
+        parts: &Parts,
+        monoid: Monoid,
+        value: &Pointwise,
+        hint: &str,
+        dtype: DType,
+        made: bdl_equations::Origin,
+        with_default: bool,
+    ) -> Result<Pointwise> {
+        let constant = parts.default.as_ref().and_then(Expr::as_const).filter(|_| with_default);
+        let how = Reducing { monoid, bound: parts.bound.clone(), filter: parts.filter.clone(), empty: constant };
+        let context = self.reduced_context(parts, value);
+        let free: Vec<IndexId> = context.iter().chain(&value.axes).copied().collect();
+        let tensor = self.equation(hint, dtype, &free, &how, &value.body, made.clone())?;
+        let result = self.read_back(tensor, &context, &value.axes, dtype);
+        if with_default && constant.is_none() { self.with_default(parts, result, hint, made) } else { Ok(result) }
+    }
+
+    /// The context variables that body and filter mention.
+    fn reduced_context(&self, parts: &Parts, value: &Pointwise) -> Vec<IndexId> {
+        let mut forms: Vec<Expr> = vec![value.body.clone()];
+        for condition in &parts.filter {
+            match condition {
+                Condition::NonNegative(form) => forms.push(Expr::Number(form.clone())),
+                Condition::Equal(form, e) => forms.extend([Expr::Number(form.clone()), e.clone()]),
+                Condition::Holds(e) => forms.push(e.clone()),
+            }
+        }
+        let except: Vec<IndexId> = parts.bound.iter().chain(&value.axes).copied().collect();
+        self.context_of(&forms.iter().collect::<Vec<_>>(), &except)
+    }
+
+    /// `value` where anything took part, the default elsewhere.
+    fn with_default(
+        &mut self,
+        parts: &Parts,
+        value: Pointwise,
+        hint: &str,
+        made: bdl_equations::Origin,
+    ) -> Result<Pointwise> {
+        let Some(default) = parts.default.clone() else { return Ok(value) };
+        let one = Pointwise::scalar(Expr::Const(1.0), DType::Real);
+        let count = self.fold(parts, Monoid::Sum, &one, &format!("{hint}.count"), DType::Real, made, false)?;
+        let dtype = value.dtype;
+        Ok(value.map(dtype, |v| count.body.compare(CompareOp::Gt, Expr::Const(0.0)).select(v, default)))
+    }
+
+    /// How many points take part, as a scalar.
+    fn count(&mut self, parts: &Parts, hint: &str, made: &bdl_equations::Origin) -> Result<Expr> {
+        let ranges: Vec<Dim> = parts.bound.iter().map(|v| self.range(*v).clone()).collect();
+        let others: Vec<IndexId> = parts.bound.iter().copied().filter(|v| self.is_batch_var(*v)).collect();
+        let ragged = ranges.iter().any(|r| self.is_per_example_size(r));
+        if parts.filter.is_empty() && (others.is_empty() || !ragged) {
+            return Ok(self.size(ranges.into_iter().product()));
+        }
+        let one = Pointwise::scalar(Expr::Const(1.0), DType::Real);
+        let hint = format!("{hint}.count");
+        if parts.filter.is_empty() && others.len() == 1 {
+            // The positions of all examples: the sum over the batch of how many each has.
+            let inner: Dim =
+                parts.bound.iter().filter(|v| !others.contains(v)).map(|v| self.range(*v).clone()).product();
+            let how = Reducing { monoid: Monoid::Sum, bound: others, filter: Vec::new(), empty: None };
+            let body = number(Affine::from(inner));
+            let tensor = self.equation(&hint, DType::Real, &[], &how, &body, made.clone())?;
+            return Ok(Expr::read(tensor, Vec::<bdl_equations::Sub>::new()));
+        }
+        Ok(self.fold(parts, Monoid::Sum, &one, &hint, DType::Real, made.clone(), false)?.body)
+    }
+
+    /// The place of the first largest point; of several indices their row-major number.
+    fn argument(
+        &mut self,
+        parts: &Parts,
+        monoid: fn(u32) -> Monoid,
+        hint: &str,
+        dtype: DType,
+        made: bdl_equations::Origin,
+    ) -> Result<Pointwise> {
+        if let [_] = parts.bound.as_slice() {
+            return self.fold(parts, monoid(0), &parts.value, hint, dtype, made, true);
+        }
+        let mut total: Option<Pointwise> = None;
+        for (place, var) in parts.bound.iter().enumerate() {
+            let one = self.fold(parts, monoid(place as u32), &parts.value, hint, dtype, made.clone(), false)?;
+            total = Some(match total {
+                None => one,
+                Some(sum) => {
+                    let size = self.size(self.range(*var).clone());
+                    let next = one.at_indices(&sum.axes);
+                    sum.map(dtype, |s| s.binary(BinaryOp::Mul, size).binary(BinaryOp::Add, next))
+                }
+            });
+        }
+        match total {
+            Some(total) => self.with_default(parts, total, hint, made),
+            None => Ok(self.filled_like(&parts.value, 0.0, dtype)),
+        }
+    }
+
+    /// A condition as the conditions of a domain: affine inequalities, integer data equal to an index, anything else.
+    fn conditions(&self, filter: Expr) -> Vec<Condition> {
+        match filter {
+            Expr::Binary(BinaryOp::And, a, b) => {
+                let mut all = self.conditions(*a);
+                all.extend(self.conditions(*b));
+                all
+            }
+            Expr::Const(value) if value != 0.0 => Vec::new(),
+            Expr::Compare(op, a, b) => match (as_form(&a), as_form(&b)) {
+                (Some(a), Some(b)) => match op {
+                    CompareOp::Ge => vec![Condition::NonNegative(a - b)],
+                    CompareOp::Le => vec![Condition::NonNegative(b - a)],
+                    CompareOp::Gt => vec![Condition::NonNegative(a - b - 1.into())],
+                    CompareOp::Lt => vec![Condition::NonNegative(b - a - 1.into())],
+                    CompareOp::Eq => {
+                        vec![Condition::NonNegative(a.clone() - b.clone()), Condition::NonNegative(b - a)]
+                    }
+                    CompareOp::Ne => vec![Condition::Holds(number(a).compare(CompareOp::Ne, number(b)))],
+                },
+                (Some(form), None) if op == CompareOp::Eq && self.is_key(&form, &b) => vec![Condition::Equal(form, *b)],
+                (None, Some(form)) if op == CompareOp::Eq && self.is_key(&form, &a) => vec![Condition::Equal(form, *a)],
+                (_, _) => vec![Condition::Holds(Expr::Compare(op, a, b))],
+            },
+            other @ (Expr::Const(_)
+            | Expr::Number(_)
+            | Expr::Read(_)
+            | Expr::Unary(_, _)
+            | Expr::Binary(_, _, _)
+            | Expr::Select(_, _, _)) => vec![Condition::Holds(other)],
+        }
+    }
+
+    /// Can the reduction run sorted by this data: is it read as it stands, integers, and compared with an index?
+    fn is_key(&self, form: &Affine, data: &Expr) -> bool {
+        match data {
+            Expr::Read(read) => !form.terms.is_empty() && self.program.get(read.tensor).dtype == DType::I32,
+            Expr::Const(_)
+            | Expr::Number(_)
+            | Expr::Unary(_, _)
+            | Expr::Binary(_, _, _)
+            | Expr::Compare(_, _, _)
+            | Expr::Select(_, _, _) => false,
+        }
+    }
+
+    fn filled_like(&mut self, value: &Pointwise, constant: f64, dtype: DType) -> Pointwise {
+        let shape = self.shape(value);
+        Pointwise { axes: self.axes(&shape), body: Expr::Const(constant), dtype, hint: None }
+    }
+}
+
+fn word(op: Reduction) -> &'static str {
+    match op {
+        Reduction::Sum => "sum",
+        Reduction::Prod => "prod",
+        Reduction::Min => "min",
+        Reduction::Max => "max",
+        Reduction::Mean => "mean",
+        Reduction::Any => "any",
+        Reduction::All => "all",
+        Reduction::Argmax => "argmax",
+        Reduction::Argmin => "argmin",
+        Reduction::Logsumexp => "logsumexp",
+    }
+}

@@ -1,0 +1,336 @@
+//! Loops: `scan` and `iterate` as regions of the program.
+//!
+//! The step number is a size name inside the body; carried values are tensors with the axes of the value, after those `for` indices
+//! around the loop on which the loop depends. Which these are is known only when the body has been elaborated, so a loop whose body
+//! turns out to depend on more of them than its start values is elaborated again with those added.
+
+use crate::context::{Elaborator, Result, Scope, broken, origin};
+use crate::names;
+use crate::value::{Pointwise, Value};
+use bdl_check::hir::{self, Type};
+use bdl_dims::Dim;
+use bdl_equations::{Affine, Carried, Expr, IndexId, Iterate, Name, Node, Origin, Read, Scan, SizeKind, Sub, TensorId};
+use bdl_grammar::Span;
+
+/// A carried value while its loop is made.
+struct Loop {
+    name: Name,
+    start: Pointwise,
+    start_tensor: TensorId,
+    inside: TensorId,
+    axes: Vec<IndexId>,
+}
+
+/// What a body left: the next values, and what is emitted.
+struct Body {
+    nodes: Vec<Node>,
+    next: Vec<Pointwise>,
+    next_tensors: Vec<TensorId>,
+    emitted: Vec<(Vec<Name>, Pointwise, TensorId)>,
+}
+
+impl<'h> Elaborator<'h> {
+    pub fn scan(&mut self, scope: &mut Scope<'h>, scan: &'h hir::Scan, expr: &'h hir::Expr) -> Result<Value> {
+        let made = origin(expr.span, format!("the scan in `{}`", scope.prefix));
+        let starts = self.starts(scope, &scan.carried)?;
+        let mut context = self.loop_context(&starts);
+        loop {
+            let before = self.save();
+            let loops = self.enter(scope, &scan.carried, &starts, &context, &made)?;
+            let index = &scope.function.indices[scan.index.0 as usize];
+            let step = self.step_name(&index.name);
+            scope.indices[scan.index.0 as usize] = Some(Affine::from(Dim::var(step.clone())));
+            let body = self.scan_body(scope, scan, &loops, &context, expr.span)?;
+            let missing = self.missing(&body, &context);
+            if !missing.is_empty() {
+                self.restore(before);
+                context.extend(missing);
+                context.sort();
+                continue;
+            }
+            let carried = self.leave(&loops, &body, &context);
+            self.declare_sizes(&scan.extent);
+            let mut stacks = Vec::new();
+            let mut values = Vec::new();
+            for (path, value, inside) in &body.emitted {
+                let mut shape = vec![scan.extent.clone()];
+                shape.extend(self.program.get(*inside).shape.iter().cloned());
+                let name = self.unique(&names::inside(&scope.prefix, path.last().map_or("emitted", |n| n)));
+                let outside = self.program.computed(&name, value.dtype, shape);
+                self.mark_per_example(outside);
+                stacks.push((*inside, outside));
+                let at = self.var(&index.name, scan.extent.clone());
+                let fresh = self.fresh_axes(&value.axes);
+                let subs = std::iter::once(at).chain(context.iter().copied()).chain(fresh.iter().copied());
+                let body = Expr::Read(Read::new(outside, subs.map(Sub::from)));
+                let axes = std::iter::once(at).chain(fresh.iter().copied()).collect();
+                values.push((path.clone(), Pointwise { axes, body, dtype: value.dtype, hint: None }));
+            }
+            let node = Scan {
+                step,
+                extent: scan.extent.clone(),
+                reversed: scan.reversed,
+                carried: carried.iter().map(|(c, _)| c.clone()).collect(),
+                body: body.nodes,
+                stacks,
+                checkpoint: scan.checkpoint.map(Dim::from),
+                origin: made,
+            };
+            self.add(Node::Scan(node));
+            return if scan.emit.is_some() { Ok(nested(values)) } else { Ok(last_values(carried, &expr.ty)) };
+        }
+    }
+
+    fn scan_body(
+        &mut self,
+        scope: &mut Scope<'h>,
+        scan: &'h hir::Scan,
+        loops: &[Loop],
+        context: &[IndexId],
+        span: Span,
+    ) -> Result<Body> {
+        let outside = std::mem::take(&mut self.program.nodes);
+        let done = self.scan_inside(scope, scan, loops, context, span);
+        let nodes = std::mem::replace(&mut self.program.nodes, outside);
+        let (next, next_tensors, emitted) = done?;
+        Ok(Body { nodes, next, next_tensors, emitted })
+    }
+
+    #[allow(clippy::type_complexity)] // the fields of `Body`
+    fn scan_inside(
+        &mut self,
+        scope: &mut Scope<'h>,
+        scan: &'h hir::Scan,
+        loops: &[Loop],
+        context: &[IndexId],
+        span: Span,
+    ) -> Result<(Vec<Pointwise>, Vec<TensorId>, Vec<(Vec<Name>, Pointwise, TensorId)>)> {
+        self.lets(scope, &scan.lets)?;
+        let (next, tensors) = self.next_values(scope, &scan.next, loops, context, span)?;
+        let mut emitted = Vec::new();
+        if let Some(emit) = &scan.emit {
+            let value = self.expr(scope, emit)?;
+            let mut flat = Vec::new();
+            flatten(value, &mut Vec::new(), &mut flat);
+            for (path, value) in flat {
+                let hint = names::inside(&scope.prefix, "emit");
+                let tensor = self.over(&value, context, &hint, origin(emit.span, "what the scan emits".into()))?;
+                emitted.push((path, value, tensor));
+            }
+        }
+        Ok((next, tensors, emitted))
+    }
+
+    fn next_values(
+        &mut self,
+        scope: &mut Scope<'h>,
+        next: &'h [hir::Expr],
+        loops: &[Loop],
+        context: &[IndexId],
+        span: Span,
+    ) -> Result<(Vec<Pointwise>, Vec<TensorId>)> {
+        let (mut values, mut tensors) = (Vec::new(), Vec::new());
+        for (expr, carried) in next.iter().zip(loops) {
+            let value = self.tensor(scope, expr)?;
+            if value.axes.len() != carried.axes.len() {
+                return Err(broken(span, "a carried value changes its shape"));
+            }
+            let hint = format!("{}.{}.next", scope.prefix, carried.name);
+            tensors.push(self.over(&value, context, &hint, origin(expr.span, format!("`next {}`", carried.name)))?);
+            values.push(value);
+        }
+        Ok((values, tensors))
+    }
+
+    pub fn iterate(&mut self, scope: &mut Scope<'h>, iterate: &'h hir::Iterate, expr: &'h hir::Expr) -> Result<Value> {
+        let made = origin(expr.span, format!("the iteration in `{}`", scope.prefix));
+        let starts = self.starts(scope, &iterate.carried)?;
+        let mut context = self.loop_context(&starts);
+        loop {
+            let before = self.save();
+            let loops = self.enter(scope, &iterate.carried, &starts, &context, &made)?;
+            let step = self.step_name("step");
+            let outside = std::mem::take(&mut self.program.nodes);
+            let until = self.tensor(scope, &iterate.until).and_then(|until| {
+                let hint = names::inside(&scope.prefix, "until");
+                let tensor = self.over(&until, &[], &hint, origin(iterate.until.span, "the stop condition".into()))?;
+                Ok((until, tensor))
+            });
+            let condition = std::mem::take(&mut self.program.nodes);
+            let done = until.and_then(|until| {
+                self.lets(scope, &iterate.lets)?;
+                let next = self.next_values(scope, &iterate.next, &loops, &context, expr.span)?;
+                Ok((until, next))
+            });
+            let nodes = std::mem::replace(&mut self.program.nodes, outside);
+            let ((_, until), (next, next_tensors)) = done?;
+            let body = Body { nodes, next, next_tensors, emitted: Vec::new() };
+            let missing = self.missing(&body, &context);
+            if !missing.is_empty() {
+                self.restore(before);
+                context.extend(missing);
+                context.sort();
+                continue;
+            }
+            if !context.is_empty() {
+                return Err(crate::context::not_built(expr.span, "`iterate` under `for`"));
+            }
+            let carried = self.leave(&loops, &body, &context);
+            self.declare_sizes(&iterate.at_most);
+            self.add(Node::Iterate(Iterate {
+                step,
+                at_most: iterate.at_most.clone(),
+                carried: carried.iter().map(|(c, _)| c.clone()).collect(),
+                condition,
+                until,
+                body: body.nodes,
+                origin: made,
+            }));
+            return Ok(last_values(carried, &expr.ty));
+        }
+    }
+
+    // ------------------------------------------------------------------------------------------------ parts of a loop
+
+    fn starts(&mut self, scope: &mut Scope<'h>, carried: &'h [(hir::LocalId, hir::Expr)]) -> Result<Vec<Pointwise>> {
+        carried.iter().map(|(_, start)| self.tensor(scope, start)).collect()
+    }
+
+    fn loop_context(&self, values: &[Pointwise]) -> Vec<IndexId> {
+        let mut all: Vec<IndexId> = values.iter().flat_map(|v| self.context_of(&[&v.body], &v.axes)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// Context variables that the body depends on and the carried values do not have yet.
+    fn missing(&self, body: &Body, context: &[IndexId]) -> Vec<IndexId> {
+        let mut all = self.loop_context(&body.next);
+        all.extend(body.emitted.iter().flat_map(|(_, v, _)| self.context_of(&[&v.body], &v.axes)));
+        all.sort();
+        all.dedup();
+        all.retain(|v| !context.contains(v));
+        all
+    }
+
+    /// Declares the start tensors and what the body reads, and binds the carried locals.
+    fn enter(
+        &mut self,
+        scope: &mut Scope<'h>,
+        carried: &'h [(hir::LocalId, hir::Expr)],
+        starts: &[Pointwise],
+        context: &[IndexId],
+        made: &Origin,
+    ) -> Result<Vec<Loop>> {
+        let mut loops = Vec::new();
+        for ((local, _), start) in carried.iter().zip(starts) {
+            let name = scope.function.locals[local.0 as usize].name.clone();
+            let hint = format!("{}.{name}", scope.prefix);
+            let start_tensor = self.over(start, context, &format!("{hint}.start"), made.clone())?;
+            let shape = self.program.get(start_tensor).shape.clone();
+            let unique = self.unique(&hint);
+            let inside = self.program.computed(&unique, start.dtype, shape);
+            if self.draws_per_example {
+                self.mark_per_example(inside);
+            }
+            let value = self.read_back(inside, context, &start.axes, start.dtype);
+            scope.locals[local.0 as usize] = Some(Value::Tensor(value));
+            let axes = start.axes.clone();
+            loops.push(Loop { name, start: start.clone(), start_tensor, inside, axes });
+        }
+        Ok(loops)
+    }
+
+    /// Declares the last values.
+    fn leave(&mut self, loops: &[Loop], body: &Body, context: &[IndexId]) -> Vec<(Carried, (Name, Pointwise))> {
+        let mut done = Vec::new();
+        for (carried, next) in loops.iter().zip(&body.next_tensors) {
+            let (inside, dtype) = (self.program.get(carried.inside).clone(), carried.start.dtype);
+            let name = self.unique(&format!("{}.last", inside.name));
+            let last = self.program.computed(&name, dtype, inside.shape);
+            if self.is_per_example(carried.inside) {
+                self.mark_per_example(last);
+            }
+            let value = self.read_back(last, context, &carried.axes, dtype);
+            let node = Carried { start: carried.start_tensor, inside: carried.inside, next: *next, last };
+            done.push((node, (carried.name.clone(), value)));
+        }
+        done
+    }
+
+    /// The value as a tensor over exactly these context variables (those it mentions among them), then its own axes.
+    fn over(&mut self, value: &Pointwise, context: &[IndexId], hint: &str, made: Origin) -> Result<TensorId> {
+        let mentioned = self.context_of(&[&value.body], &value.axes);
+        if mentioned == context {
+            let (tensor, _) = self.whole_tensor(&Pointwise { hint: None, ..value.clone() }, hint, made.clone())?;
+            if self.is_written_here(tensor) {
+                return Ok(tensor);
+            }
+            // A carried value or a tensor from outside as the next value: a copy of its own.
+        }
+        let extra = mentioned.iter().filter(|v| !context.contains(v));
+        let free: Vec<IndexId> = context.iter().chain(extra).chain(&value.axes).copied().collect();
+        self.equation(hint, value.dtype, &free, &crate::context::Reducing::none(), &value.body, made)
+    }
+
+    fn is_written_here(&self, tensor: TensorId) -> bool {
+        self.program.nodes.iter().any(|node| node.writes().contains(&tensor))
+    }
+
+    fn step_name(&mut self, hint: &str) -> Name {
+        let mut number = 1u32;
+        let mut name: Name = hint.into();
+        while self.program.size_kind(&name).is_some() || self.hir.sizes.iter().any(|(n, _)| *n == name) {
+            number += 1;
+            name = format!("{hint}_{number}").into();
+        }
+        self.program.size(name.clone(), SizeKind::Step);
+        name
+    }
+
+    fn fresh_axes(&mut self, axes: &[IndexId]) -> Vec<IndexId> {
+        axes.iter().map(|a| self.var(&self.var_name(*a), self.range(*a).clone())).collect()
+    }
+}
+
+/// The carried values after the last step, by name.
+fn last_values(carried: Vec<(Carried, (Name, Pointwise))>, ty: &Type) -> Value {
+    let mut fields: Vec<(Name, Value)> =
+        carried.into_iter().map(|(_, (name, value))| (name, Value::Tensor(value))).collect();
+    match (ty, fields.len()) {
+        (Type::Tensor(_), 1) => fields.remove(0).1,
+        (Type::Tensor(_) | Type::Record(_) | Type::Error, _) => Value::Record(fields),
+    }
+}
+
+fn flatten(value: Value, path: &mut Vec<Name>, out: &mut Paths) {
+    match value {
+        Value::Tensor(tensor) => out.push((path.clone(), tensor)),
+        Value::Record(fields) => {
+            for (name, field) in fields {
+                path.push(name);
+                flatten(field, path, out);
+                path.pop();
+            }
+        }
+    }
+}
+
+/// Tensors by the path of field names that leads to them.
+type Paths = Vec<(Vec<Name>, Pointwise)>;
+
+/// Tensors by path as nested records again.
+fn nested(values: Paths) -> Value {
+    let mut groups: Vec<(Name, Paths)> = Vec::new();
+    for (mut path, value) in values {
+        if path.is_empty() {
+            return Value::Tensor(value);
+        }
+        let head = path.remove(0);
+        match groups.iter_mut().find(|(name, _)| *name == head) {
+            Some((_, inner)) => inner.push((path, value)),
+            None => groups.push((head, vec![(path, value)])),
+        }
+    }
+    Value::Record(groups.into_iter().map(|(name, inner)| (name, nested(inner))).collect())
+}

@@ -1,0 +1,146 @@
+//! Subscripts: substitution of placeholders, and what stands outside a tensor.
+//!
+//! `x[t + k - 4 else 0, c]` of a stored tensor is one guarded read. A guard on something that is not a plain read (a sum of two
+//! tensors, a second guard) first stores that as a tensor. Several guards with one constant are one guarded read; a default that is
+//! not a constant is chosen by comparing the subscript with the axis.
+
+use crate::context::{Elaborator, Result, Scope, broken, origin};
+use crate::value::{Pointwise, Value, as_subscript, number};
+use bdl_check::hir::{self, Outside};
+use bdl_dims::Dim;
+use bdl_equations::{Affine, BinaryOp, CompareOp, Expr, IndexId, Read, Sub};
+use bdl_grammar::Span;
+
+/// A subscript that may leave its axis, and what stands there.
+struct Guard {
+    /// Position of the axis in the subscripted value.
+    axis: usize,
+    sub: Sub,
+    size: Dim,
+    otherwise: Expr,
+}
+
+impl<'h> Elaborator<'h> {
+    pub fn subscript(
+        &mut self,
+        scope: &mut Scope<'h>,
+        base: &'h hir::Expr,
+        subs: &'h [hir::Sub],
+        span: Span,
+    ) -> Result<Value> {
+        let mut value = self.tensor(scope, base)?;
+        if subs.len() > value.axes.len() {
+            return Err(broken(span, "there are more subscripts than axes"));
+        }
+        let mut places = Vec::new();
+        let mut kept = Vec::new();
+        let mut guards = Vec::new();
+        for (axis, sub) in subs.iter().enumerate() {
+            let size = self.range(value.axes[axis]).clone();
+            let (place, outside) = match sub {
+                hir::Sub::Affine { terms, offset, outside } => {
+                    let mut form = Affine::from(offset.clone());
+                    for (index, coefficient) in terms {
+                        form = form + self.index(scope, *index, span)?.scale(*coefficient);
+                    }
+                    (Sub::Affine(form), outside)
+                }
+                hir::Sub::Data { index, outside } => (as_subscript(self.scalar(scope, index)?), outside),
+                hir::Sub::Range { from, len } => {
+                    let var = self.var(&self.var_name(value.axes[axis]), len.clone());
+                    kept.push(var);
+                    places.push(Sub::Affine(Affine::from(var) + from.clone().into()));
+                    continue;
+                }
+                hir::Sub::All => {
+                    let var = self.var(&self.var_name(value.axes[axis]), size);
+                    kept.push(var);
+                    places.push(var.into());
+                    continue;
+                }
+            };
+            match outside {
+                Outside::Never => places.push(place),
+                Outside::Clamp => places.push(Sub::Data(Box::new(clamped(scalar_of(place), size)))),
+                Outside::Mod => {
+                    let wrapped = scalar_of(place).binary(BinaryOp::Rem, number(Affine::from(size)));
+                    places.push(Sub::Data(Box::new(wrapped)));
+                }
+                Outside::Else(default) => {
+                    let otherwise = self.scalar(scope, default)?;
+                    guards.push(Guard { axis, sub: place.clone(), size, otherwise });
+                    places.push(place);
+                }
+            }
+        }
+        for axis in subs.len()..value.axes.len() {
+            let var = self.var(&self.var_name(value.axes[axis]), self.range(value.axes[axis]).clone());
+            kept.push(var);
+            places.push(var.into());
+        }
+        if !guards.is_empty() && !self.takes_guards(&value, &guards) {
+            let hint = format!("{}.guarded", scope.prefix);
+            value =
+                self.materialise(&value, &hint, origin(base.span, "the tensor that is read with a guard".into()))?;
+        }
+        let dtype = value.dtype;
+        let body = guarded(value.at(&places), &guards);
+        Ok(Value::Tensor(Pointwise { axes: kept, body, dtype, hint: None }))
+    }
+
+    /// Is the value one read in which each guarded axis is exactly an axis of the tensor?
+    fn takes_guards(&self, value: &Pointwise, guards: &[Guard]) -> bool {
+        let Expr::Read(read) = &value.body else { return false };
+        if read.otherwise.is_some() {
+            return false;
+        }
+        let shape = &self.program.get(read.tensor).shape;
+        guards.iter().all(|guard| {
+            let placeholder = value.axes[guard.axis];
+            let holders: Vec<usize> = (0..read.subs.len()).filter(|s| mentions(&read.subs[*s], placeholder)).collect();
+            let [at] = holders.as_slice() else { return false };
+            let plain = matches!(&read.subs[*at], Sub::Affine(form) if form.as_index() == Some(placeholder));
+            plain && shape[*at] == guard.size
+        })
+    }
+}
+
+fn mentions(sub: &Sub, index: IndexId) -> bool {
+    match sub {
+        Sub::Affine(form) => form.mentions(index),
+        Sub::Data(data) => data.mentions(index),
+    }
+}
+
+/// The read with its guards.
+fn guarded(read: Expr, guards: &[Guard]) -> Expr {
+    let Some(first) = guards.first() else { return read };
+    let Expr::Read(read) = read else { return read };
+    let constants: Option<Vec<f64>> = guards.iter().map(|g| g.otherwise.as_const()).collect();
+    if let Some(constants) = constants
+        && constants.iter().all(|c| c.to_bits() == constants[0].to_bits())
+    {
+        return Expr::Read(Read { otherwise: first.otherwise.as_const(), ..read });
+    }
+    // The first subscript that leaves decides.
+    let inner = Expr::Read(Read { otherwise: Some(0.0), ..read });
+    guards.iter().rev().fold(inner, |value, guard| {
+        let at = scalar_of(guard.sub.clone());
+        let low = at.clone().compare(CompareOp::Ge, Expr::Const(0.0));
+        let high = at.compare(CompareOp::Lt, number(Affine::from(guard.size.clone())));
+        low.binary(BinaryOp::And, high).select(value, guard.otherwise.clone())
+    })
+}
+
+fn scalar_of(sub: Sub) -> Expr {
+    match sub {
+        Sub::Affine(form) => number(form),
+        Sub::Data(data) => *data,
+    }
+}
+
+/// The nearest place of an axis of `size` elements.
+fn clamped(at: Expr, size: Dim) -> Expr {
+    let last = number(Affine::from(size - Dim::one()));
+    at.binary(BinaryOp::Max, Expr::Const(0.0)).binary(BinaryOp::Min, last)
+}
