@@ -11,7 +11,7 @@
 use crate::dataset::Dataset;
 use crate::error::{DataError, DataResult};
 use crate::facts::{FieldDim, FieldFacts, Kind};
-use crate::field::{Field, Layout, Places, Values, narrow, too_large};
+use crate::field::{Field, Layout, Places, Values, too_large};
 use crate::numbers;
 use crate::spec::{Impute, Precision, Step};
 use serde::{Deserialize, Serialize};
@@ -126,55 +126,65 @@ fn classes(facts: &FieldFacts) -> Vec<String> {
     }
 }
 
+/// Columns that are gathered together: those of one cache line, so that a wide table is not read once a column.
+const COLUMNS_AT_ONCE: usize = 8;
+
 /// Numbers of some rows on their way through the fitted steps.
 struct Work<'a> {
     numbers: Vec<f64>,
     /// Numbers a row.
     width: usize,
-    /// For each row here its row in the data set; None for all rows in order.
-    rows: Option<&'a [u32]>,
+    /// For each row here its row in the data set.
+    rows: &'a [u32],
 }
 
 impl<'a> Work<'a> {
     fn of_rows(field: &Field, rows: &'a [u32]) -> DataResult<Self> {
         let (all, width) = numbers_of(field)?;
         let numbers = rows.iter().flat_map(|row| &all[*row as usize * width..][..width]).copied().collect();
-        Ok(Work { numbers, width, rows: Some(rows) })
+        Ok(Work { numbers, width, rows })
     }
 
-    fn of_all(field: &Field) -> DataResult<Self> {
-        let (all, width) = numbers_of(field)?;
-        Ok(Work { numbers: all.to_vec(), width, rows: None })
-    }
-
-    /// Row of the data set and position in the row.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let row = at / self.width;
-        (self.rows.map_or(row, |rows| rows[row] as usize), at % self.width)
-    }
-
-    /// The known numbers of a column.
-    fn known(&self, column: usize) -> impl Iterator<Item = f64> + '_ {
-        self.numbers.iter().skip(column).step_by(self.width).copied().filter(|x| !x.is_nan())
+    /// The known numbers of up to [`COLUMNS_AT_ONCE`] columns from the given one on.
+    fn known(&self, first: usize) -> Vec<Vec<f64>> {
+        let last = self.width.min(first + COLUMNS_AT_ONCE);
+        let mut columns = vec![vec![]; last - first];
+        for row in self.numbers.chunks(self.width) {
+            for (column, x) in columns.iter_mut().zip(&row[first..last]).filter(|(_, x)| !x.is_nan()) {
+                column.push(*x);
+            }
+        }
+        columns
     }
 
     fn apply(&mut self, step: &Step, fitted: Option<&FittedStep>, field: &Field, places: &Places) -> DataResult<()> {
-        match fitted {
-            Some(fitted) => self.numbers.chunks_mut(self.width.max(1)).for_each(|row| replay(fitted, row)),
-            None => {
-                for at in 0..self.numbers.len() {
-                    let x = self.numbers[at];
-                    self.numbers[at] = numbers::apply(step, x).ok_or_else(|| {
-                        let (row, element) = self.place(at);
-                        places
-                            .fault(numbers::domain_fault(step, x), row, field.column_of(element), None)
-                            .asked_by(&field.name, &field.pos)
-                    })?;
-                }
-            }
+        for (at, row) in self.numbers.chunks_mut(self.width.max(1)).enumerate() {
+            apply_to_row(step, fitted, row, self.rows[at] as usize, field, places)?;
         }
         Ok(())
     }
+}
+
+/// One step on one row of the data set, in place. Errors: `out-of-domain` with the place.
+fn apply_to_row(
+    step: &Step,
+    fitted: Option<&FittedStep>,
+    numbers: &mut [f64],
+    row: usize,
+    field: &Field,
+    places: &Places,
+) -> DataResult<()> {
+    if let Some(fitted) = fitted {
+        replay(fitted, numbers);
+        return Ok(());
+    }
+    for (element, x) in numbers.iter_mut().enumerate() {
+        *x = numbers::apply(step, *x).ok_or_else(|| {
+            let fault = places.fault(numbers::domain_fault(step, *x), row, field.column_of(element), None);
+            fault.asked_by(&field.name, &field.pos)
+        })?;
+    }
+    Ok(())
 }
 
 fn numbers_of(field: &Field) -> DataResult<(&[f64], usize)> {
@@ -202,13 +212,21 @@ fn replay(fitted: &FittedStep, row: &mut [f64]) {
 }
 
 fn fit_step(step: &Step, work: &Work, field: &Field) -> DataResult<Option<FittedStep>> {
-    let columns = 0..work.width;
     let fit = |one: &dyn Fn(&[f64]) -> (f64, f64)| -> DataResult<(Vec<f64>, Vec<f64>)> {
-        let fitted = columns.clone().map(|column| {
-            let known: Vec<f64> = work.known(column).collect();
-            if known.is_empty() { Err(nothing_known(step, field, column)) } else { Ok(one(&known)) }
-        });
-        Ok(fitted.collect::<DataResult<Vec<_>>>()?.into_iter().unzip())
+        let mut fitted = Vec::with_capacity(work.width);
+        for first in (0..work.width).step_by(COLUMNS_AT_ONCE) {
+            for (column, known) in (first..).zip(work.known(first)) {
+                if known.is_empty() {
+                    return Err(nothing_known(step, field, column));
+                }
+                let (a, b) = one(&known);
+                if !(a.is_finite() && b.is_finite()) {
+                    return Err(overflow(step, field, column));
+                }
+                fitted.push((a, b));
+            }
+        }
+        Ok(fitted.into_iter().unzip())
     };
     Ok(match step {
         Step::Standardize => {
@@ -238,16 +256,24 @@ fn fit_step(step: &Step, work: &Work, field: &Field) -> DataResult<Option<Fitted
 }
 
 fn nothing_known(step: &Step, field: &Field, column: usize) -> Box<DataError> {
-    let which = match field.facts.columns.get(column) {
+    let (step, column) = (numbers::step_name(step), column_name(field, column));
+    DataError::new("nothing-known", format!("`{step}` has nothing to go by: no training row knows {column}"))
+        .help("leave the column out (`except`), or fill it with `impute(0)`")
+        .asked_by(&field.name, &field.pos)
+}
+
+fn overflow(step: &Step, field: &Field, column: usize) -> Box<DataError> {
+    let (step, column) = (numbers::step_name(step), column_name(field, column));
+    DataError::new("not-finite", format!("the numbers of {column} are too large for `{step}`"))
+        .help("scale the column (`_ / 1e200`) or take its logarithm")
+        .asked_by(&field.name, &field.pos)
+}
+
+fn column_name(field: &Field, column: usize) -> String {
+    match field.facts.columns.get(column) {
         Some(name) => format!("column `{name}`"),
         None => format!("element {}", column + 1),
-    };
-    DataError::new(
-        "nothing-known",
-        format!("`{}` has nothing to go by: no training row knows {which}", numbers::step_name(step)),
-    )
-    .help("leave the column out (`except`), or fill it with `impute(0)`")
-    .asked_by(&field.name, &field.pos)
+    }
 }
 
 /// Mean and population standard deviation (denominator n), in f64, in two passes. A standard deviation that is only
@@ -279,34 +305,55 @@ fn median(known: &[f64]) -> f64 {
     lower + (upper - lower) / 2.0
 }
 
-/// The field's numbers after all fitted steps, in the working precision.
+/// The field's numbers after all fitted steps, in the working precision. Row by row, so that a large table is not held a
+/// third time.
 pub(crate) fn encoded_values(
     field: &Field,
     fitted: &FittedField,
     places: &Places,
     precision: Precision,
 ) -> DataResult<Values> {
-    let mut work = Work::of_all(field)?;
+    let (all, width) = numbers_of(field)?;
     let mut stored = fitted.steps.iter();
+    let mut steps = vec![];
     for step in &field.tail {
         let fitted = if step.is_fitted() { Some(stored.next().ok_or_else(|| wrong_fitted(field))?) } else { None };
-        let width = match fitted {
-            Some(FittedStep::Standardize { mean, .. }) => mean.len(),
-            Some(FittedStep::MinMax { min, .. }) => min.len(),
-            Some(FittedStep::Impute { value }) => value.len(),
-            None => work.width,
+        let fits = match fitted {
+            Some(FittedStep::Standardize { mean, sd }) => mean.len() == width && sd.len() == width,
+            Some(FittedStep::MinMax { min, range }) => min.len() == width && range.len() == width,
+            Some(FittedStep::Impute { value }) => value.len() == width,
+            None => true,
         };
-        if width != work.width {
+        if !fits {
             return Err(wrong_fitted(field));
         }
-        work.apply(step, fitted, field, places)?;
+        steps.push((step, fitted));
     }
-    let width = work.width;
-    let copy = if precision == Precision::F32 { work.numbers.clone() } else { vec![] };
-    narrow(work.numbers, precision).map_err(|at| {
-        places
-            .fault(too_large(copy[at]), at / width, field.column_of(at % width), None)
-            .asked_by(&field.name, &field.pos)
+    let (mut single, mut double) = (vec![], vec![]);
+    match precision {
+        Precision::F32 => single.reserve_exact(all.len()),
+        Precision::F64 => double.reserve_exact(all.len()),
+    }
+    let mut work = vec![0.0; width];
+    for (row, numbers) in all.chunks(width.max(1)).enumerate() {
+        work.copy_from_slice(numbers);
+        for (step, fitted) in &steps {
+            apply_to_row(step, *fitted, &mut work, row, field, places)?;
+        }
+        match precision {
+            Precision::F64 => double.extend_from_slice(&work),
+            Precision::F32 => single.extend(work.iter().map(|x| *x as f32)),
+        }
+        // What f64 holds and f32 does not; a file that differs much from the training rows may bring this about.
+        let limit = if precision == Precision::F32 { f64::from(f32::MAX) } else { f64::MAX };
+        if let Some(element) = work.iter().position(|x| x.abs() > limit) {
+            let fault = places.fault(too_large(work[element]), row, field.column_of(element), None);
+            return Err(fault.asked_by(&field.name, &field.pos));
+        }
+    }
+    Ok(match precision {
+        Precision::F32 => Values::F32(single),
+        Precision::F64 => Values::F64(double),
     })
 }
 

@@ -14,6 +14,7 @@ use crate::dataset::Dataset;
 use crate::error::{DataError, DataResult};
 use crate::facts::Kind;
 use crate::field::{MISSING_ID, MISSING_TRUTH, Values};
+use crate::summary::Warning;
 use bdl_kernels::philox::permutation;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -89,6 +90,37 @@ impl Dataset {
             SplitSpec::Kfold(kfold) => self.split_kfold(kfold),
             SplitSpec::Given { field } => Ok(vec![self.split_given(field)?]),
         }
+    }
+
+    /// What a reader has to know about a split: classes of a category that no training row has (`class-not-in-training`).
+    pub fn split_warnings(&self, parts: &Parts) -> Vec<Warning> {
+        let mut found = vec![];
+        for field in &self.fields {
+            let (Values::Ids(ids), Kind::Category) = (&*field.values, &field.facts.kind) else { continue };
+            let mut seen = vec![false; field.facts.classes.len()];
+            for row in &parts.train {
+                let ids = ids[field.layout.range(*row as usize)].iter().filter(|id| **id != MISSING_ID);
+                ids.for_each(|id| seen[*id as usize] = true);
+            }
+            let unseen = field.facts.classes.iter().zip(&seen).filter(|(class, seen)| !**seen && class.count > 0);
+            let unseen: Vec<&str> = unseen.map(|(class, _)| class.name.as_str()).collect();
+            if unseen.is_empty() {
+                continue;
+            }
+            let more = if unseen.len() > 4 { format!(" and {} more", unseen.len() - 4) } else { String::new() };
+            found.push(Warning {
+                code: "class-not-in-training",
+                field: Some(field.name.clone()),
+                column: field.facts.columns.first().cloned(),
+                message: format!(
+                    "no training row has `{}` {}{more}",
+                    field.name,
+                    unseen[..unseen.len().min(4)].join(", ")
+                ),
+                help: format!("split with `balance: {}`, or leave such rows out with `keep`", field.name),
+            });
+        }
+        found
     }
 
     fn split_random(&self, split: &RandomSplit) -> DataResult<Parts> {
@@ -198,14 +230,14 @@ impl Dataset {
                 .help("leave such rows out: `keep known(...)`");
             return Err(self.places.fault(fault, row, field.column_of(0), None));
         }
-        for (id, class) in field.facts.classes.iter().enumerate() {
-            let mut rows = of_row.iter().enumerate().filter(|(_, label)| **label == id as u32).map(|(row, _)| row);
-            if let (Some(row), None) = (rows.next(), rows.next()) {
-                let text = format!("class `{}` of `{name}` has one row, and a balanced split needs two", class.name);
-                let fault = DataError::new("class-too-small", text)
-                    .help("leave the class out with `keep`, merge it with another, or split without `balance:`");
-                return Err(self.places.fault(fault, row, field.column_of(0), None));
-            }
+        let mut counts = vec![0; field.facts.classes.len()];
+        of_row.iter().for_each(|label| counts[*label as usize] += 1);
+        if let Some(row) = of_row.iter().position(|label| counts[*label as usize] == 1) {
+            let class = &field.facts.classes[of_row[row] as usize].name;
+            let text = format!("class `{class}` of `{name}` has one row, and a balanced split needs two");
+            let fault = DataError::new("class-too-small", text)
+                .help("leave the class out with `keep`, merge it with another, or split without `balance:`");
+            return Err(self.places.fault(fault, row, field.column_of(0), None));
         }
         Ok(Labels { of_row, classes: field.facts.classes.len() })
     }
