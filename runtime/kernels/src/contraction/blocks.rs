@@ -10,6 +10,9 @@ use crate::vector_math::lanes::Lanes;
 /// Bytes of packed B kept in the second-level cache.
 const PACKED_BYTES: usize = 640 * 1024;
 
+/// Up to so many rows B is read where it lies.
+const IN_PLACE_ROWS: usize = 160;
+
 /// # Safety
 /// The contract of a contraction, on a processor with the instruction set of T.
 #[inline(always)]
@@ -75,8 +78,11 @@ fn steps<E>(job: &Job<E>, chunk: Chunk, row: usize) -> Steps<E> {
 unsafe fn packed<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
     let n = T::L::N;
     let add = job.add || chunk.from > 0;
-    let block_cols = (PACKED_BYTES / size_of::<<T::L as Lanes>::Elem>() / CHUNK / (2 * n)).max(1) * 2 * n;
-    let most_cols = job.n.min(block_cols).next_multiple_of(2 * n);
+    // A tile of few rows needs more vectors for enough chains to run side by side.
+    let vectors = if job.m <= 3 && job.n >= T::WIDE * n { T::WIDE } else { 2 };
+    let width = vectors * n;
+    let block_cols = (PACKED_BYTES / size_of::<<T::L as Lanes>::Elem>() / CHUNK / width).max(1) * width;
+    let most_cols = job.n.min(block_cols).next_multiple_of(width);
     // Rows of a block differ by at most one.
     let row_blocks = job.m.div_ceil(T::ROWS);
     with_scratch(chunk.len * (most_cols + T::ROWS), |scratch: *mut <T::L as Lanes>::Elem| {
@@ -84,20 +90,20 @@ unsafe fn packed<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
         while col < job.n {
             let cols = (job.n - col).min(block_cols);
             // A last panel of at most one vector is packed as such.
-            let wide = cols / (2 * n) * 2 * n;
+            let wide = cols / width * width;
             let (wide, narrow) = if cols - wide > n { (cols, 0) } else { (wide, cols - wide) };
             // SAFETY: the scratch holds `most_cols` columns, then ROWS rows, of the chunk; tiles stay inside A, B's panels
             // and C.
             unsafe {
-                let narrow_panel = scratch.add(chunk.len * wide.next_multiple_of(2 * n));
+                let narrow_panel = scratch.add(chunk.len * wide.next_multiple_of(width));
                 if wide > 0 {
-                    pack_b::<T::L>(job, chunk, col, wide, 2 * n, scratch);
+                    pack_b::<T::L>(job, chunk, col, wide, width, scratch);
                 }
                 if narrow > 0 {
                     pack_b::<T::L>(job, chunk, col + wide, narrow, n, narrow_panel);
                 }
                 let packed_rows = scratch.add(chunk.len * most_cols);
-                let pack_rows = worth_packing(job, wide.div_ceil(2 * n) + usize::from(narrow > 0));
+                let pack_rows = worth_packing(job, wide.div_ceil(width) + usize::from(narrow > 0));
                 for block in 0..row_blocks {
                     let (row, end) = (block * job.m / row_blocks, (block + 1) * job.m / row_blocks);
                     let rows = end - row;
@@ -124,9 +130,9 @@ unsafe fn packed<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
                     };
                     let mut at = 0;
                     while at < wide {
-                        let panel = Panel { b: scratch.add(at * chunk.len), step: 2 * n as isize };
-                        T::run(rows, 2, &steps, panel, &target(at, (wide - at).min(2 * n)));
-                        at += 2 * n;
+                        let panel = Panel { b: scratch.add(at * chunk.len), step: width as isize };
+                        T::run(rows, vectors, &steps, panel, &target(at, (wide - at).min(width)));
+                        at += width;
                     }
                     if narrow > 0 {
                         let panel = Panel { b: narrow_panel, step: n as isize };
@@ -151,7 +157,7 @@ fn worth_packing<E>(job: &Job<E>, panels: usize) -> bool {
 /// Are there so few rows that copying B costs more than reading it where it lies?
 fn in_place<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
     let even_steps = job.taps.count == 1 || job.taps.b == job.k as isize * job.b.row;
-    job.m <= 2 * T::ROWS && job.b.col == 1 && even_steps
+    job.m <= IN_PLACE_ROWS && job.b.col == 1 && even_steps
 }
 
 /// One chunk, over B as it lies; only columns that do not fill a vector are packed.

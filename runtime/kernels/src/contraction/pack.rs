@@ -59,8 +59,8 @@ pub(super) unsafe fn pack_b<L: Lanes>(
                                 L::load(from.add(v)).store(to.add(v));
                             }
                         } else {
-                            for j in 0..width {
-                                *to.add(j) = if j < last { *from.add(j) } else { L::Elem::default() };
+                            for v in (0..width).step_by(L::N) {
+                                L::load_part(from.wrapping_add(v), last.saturating_sub(v).min(L::N)).store(to.add(v));
                             }
                         }
                     }

@@ -101,17 +101,41 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
                     lines[r * V + v] = sum[r][v];
                 }
             }
-            store_edge(lines.as_ptr().cast(), V * L::N, R, target);
+            if target.col == 1 {
+                store_part(&lines, R, V, target);
+            } else {
+                store_scattered(lines.as_ptr().cast(), V * L::N, R, target);
+            }
         }
     }
 }
 
-/// Writes the part of a tile that exists: `rows` rows of `width` elements lie at `lines`.
+/// Writes the columns of a tile that exist, where they are neighbours.
+///
+/// # Safety
+/// The tile's contract.
+#[inline(always)]
+unsafe fn store_part<L: Lanes>(lines: &[L; 28], rows: usize, vectors: usize, target: &Target<L::Elem>) {
+    for r in 0..rows {
+        for v in 0..vectors {
+            // SAFETY: `count` columns from v N on exist (none, where the pointer lies beyond the row).
+            unsafe {
+                let c = target.c.offset(r as isize * target.row).wrapping_add(v * L::N);
+                let count = target.cols.saturating_sub(v * L::N).min(L::N);
+                let x = lines[r * vectors + v];
+                let value = if target.add { L::load_part(c, count).add(x) } else { x };
+                value.store_part(c, count);
+            }
+        }
+    }
+}
+
+/// Writes the columns of a tile that exist, anywhere: `rows` rows of `width` elements lie at `lines`.
 ///
 /// # Safety
 /// The tile's contract.
 #[inline(never)]
-unsafe fn store_edge<E: Copy + std::ops::Add<Output = E>>(
+unsafe fn store_scattered<E: Copy + std::ops::Add<Output = E>>(
     lines: *const E,
     width: usize,
     rows: usize,

@@ -21,6 +21,32 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// N elements from `p` are writable.
     unsafe fn store(self, p: *mut Self::Elem);
+    /// The first `count` lanes from memory, the others 0.
+    ///
+    /// # Safety
+    /// `count` elements from `p` are readable, count <= N.
+    #[inline(always)]
+    unsafe fn load_part(p: *const Self::Elem, count: usize) -> Self {
+        let mut line = [Self::Elem::default(); 16];
+        // SAFETY: the caller's promise; no vector is longer than the line.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, line.as_mut_ptr(), count);
+            Self::load(line.as_ptr())
+        }
+    }
+    /// Only the first `count` lanes.
+    ///
+    /// # Safety
+    /// `count` elements from `p` are writable, count <= N.
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut Self::Elem, count: usize) {
+        let mut line = [Self::Elem::default(); 16];
+        // SAFETY: the caller's promise; no vector is longer than the line.
+        unsafe {
+            self.store(line.as_mut_ptr());
+            std::ptr::copy_nonoverlapping(line.as_ptr(), p, count);
+        }
+    }
     fn splat(x: Self::Elem) -> Self;
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;

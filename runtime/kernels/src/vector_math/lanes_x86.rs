@@ -20,6 +20,7 @@ macro_rules! register_lanes {
      left $lx:ident $left:expr;
      right $gx:ident $right:expr;
      transpose $transpose:ident;
+     part $pc:ident $pp:ident $px:ident $load_part:expr, $store_part:expr;
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
@@ -51,6 +52,17 @@ macro_rules! register_lanes {
             unsafe fn transpose_8(from: *const $T, from_step: isize, to: *mut $T, to_step: usize) {
                 // SAFETY: above, and the caller's promise.
                 unsafe { $transpose(from, from_step, to, to_step) }
+            }
+            #[inline(always)]
+            unsafe fn load_part($pp: *const $T, $pc: usize) -> Self {
+                // SAFETY: above, and the caller's promise; masked lanes are not read.
+                $Name(unsafe { $load_part })
+            }
+            #[inline(always)]
+            unsafe fn store_part(self, $pp: *mut $T, $pc: usize) {
+                let $px = self.0;
+                // SAFETY: above, and the caller's promise; masked lanes are not written.
+                unsafe { $store_part }
             }
             #[inline(always)]
             fn splat(x: $T) -> Self {
@@ -184,6 +196,7 @@ register_lanes! {
     left x _mm512_slli_epi32::<23>(x);
     right x _mm512_srli_epi32::<23>(x);
     transpose transpose_8_f32;
+    part count p x _mm512_maskz_loadu_ps(((1u32 << count) - 1) as __mmask16, p), _mm512_mask_storeu_ps(p, ((1u32 << count) - 1) as __mmask16, x);
 }
 
 register_lanes! {
@@ -203,6 +216,7 @@ register_lanes! {
     left x _mm512_slli_epi64::<52>(x);
     right x _mm512_srli_epi64::<52>(x);
     transpose transpose_8_f64;
+    part count p x _mm512_maskz_loadu_pd(((1u32 << count) - 1) as __mmask8, p), _mm512_mask_storeu_pd(p, ((1u32 << count) - 1) as __mmask8, x);
 }
 
 register_lanes! {
@@ -222,6 +236,7 @@ register_lanes! {
     left x _mm256_slli_epi32::<23>(x);
     right x _mm256_srli_epi32::<23>(x);
     transpose transpose_8_f32;
+    part count p x _mm256_maskload_ps(p, first_f32(count)), _mm256_maskstore_ps(p, first_f32(count), x);
 }
 
 register_lanes! {
@@ -241,6 +256,21 @@ register_lanes! {
     left x _mm256_slli_epi64::<52>(x);
     right x _mm256_srli_epi64::<52>(x);
     transpose transpose_8_f64;
+    part count p x _mm256_maskload_pd(p, first_f64(count)), _mm256_maskstore_pd(p, first_f64(count), x);
+}
+
+/// All ones in the first `count` lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_f32(count: usize) -> __m256i {
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(count as i32), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// All ones in the first `count` lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_f64(count: usize) -> __m256i {
+    _mm256_cmpgt_epi64(_mm256_set1_epi64x(count as i64), _mm256_setr_epi64x(0, 1, 2, 3))
 }
 
 /// Eight rows of eight, through eight registers.
