@@ -167,10 +167,38 @@ impl Builder {
         let op = ValueOp::Load { buffer, at, guards, otherwise };
         let here = self.frames.len() - 1;
         if written {
-            return self.append(op, ty, here);
+            // What it holds may change between bodies, not within one: stores come last.
+            let key = format!("{ty:?} {op:?}");
+            if let Some(known) = self.frames[here].known.get(&key) {
+                return *known;
+            }
+            let value = self.append(op, ty, here);
+            self.frames[here].known.insert(key, value);
+            return value;
         }
-        let level = if reach == Reach::Always { self.level_of(&op) } else { here };
+        let level = match reach {
+            Reach::Always => self.level_of(&op),
+            Reach::Here => self.level_of(&op).max(self.certain()),
+        };
         self.place(op, ty, level)
+    }
+
+    /// The outermost frame that runs only if this point is reached.
+    fn certain(&self) -> usize {
+        let mut level = self.frames.len() - 1;
+        while level > 0 {
+            let runs = match &self.frames[level].opened {
+                Opened::Loop { from: Bound::Size(from), to: Bound::Size(to), .. } => {
+                    from.is_zero() && to.as_const().is_some_and(|n| n > 0)
+                }
+                Opened::Loop { .. } | Opened::Kernel | Opened::If(_) => false,
+            };
+            if !runs {
+                break;
+            }
+            level -= 1;
+        }
+        level
     }
 
     fn place(&mut self, op: ValueOp, ty: ValueType, level: usize) -> ValueId {
@@ -178,7 +206,7 @@ impl Builder {
             return self.append(op, ty, level);
         }
         let key = format!("{ty:?} {op:?}");
-        if let Some(known) = self.frames[..=level.max(self.frames.len() - 1)].iter().find_map(|f| f.known.get(&key)) {
+        if let Some(known) = self.frames.iter().find_map(|f| f.known.get(&key)) {
             return *known;
         }
         if let ValueOp::Size(size) = &op {

@@ -44,13 +44,13 @@ pub(crate) struct Axis {
 
 pub(crate) struct Operand {
     pub tensor: eq::TensorId,
-    pub buffer: plan::BufferId,
     pub offset: Dim,
 }
 
 impl Contraction {
-    pub fn to_plan(&self) -> plan::Contraction {
-        let slice = |o: &Operand| plan::Slice { buffer: o.buffer, offset: o.offset.clone() };
+    pub fn to_plan(&self, program: &eq::Program, storage: &mut Storage) -> plan::Contraction {
+        let mut slice = |o: &Operand| plan::Slice { buffer: storage.place(program, o.tensor).buffer, offset: o.offset.clone() };
+        let (out, a, b) = (slice(&self.out), slice(&self.a), slice(&self.b));
         let axis = |axis: &Axis| plan::ContractionAxis {
             name: axis.name.as_str().into(),
             role: axis.role,
@@ -61,9 +61,9 @@ impl Contraction {
             offsets: axis.offsets,
         };
         plan::Contraction {
-            out: slice(&self.out),
-            a: slice(&self.a),
-            b: slice(&self.b),
+            out,
+            a,
+            b,
             axes: self.axes.iter().map(axis).collect(),
             clips: self.clips.clone(),
             accumulate: false,
@@ -135,7 +135,7 @@ pub(crate) fn recognise(
     }
     let clips = clips(storage, piece, &walks, &axes)?;
     let [o, a, b] = walks;
-    let operand = |w: Walk| Operand { tensor: w.tensor, buffer: w.layout.buffer, offset: w.offset };
+    let operand = |w: Walk| Operand { tensor: w.tensor, offset: w.offset };
     let mut found = Contraction { axes, out: operand(o), a: operand(a), b: operand(b), clips };
     found.merge();
     Some(found)

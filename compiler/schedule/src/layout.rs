@@ -52,6 +52,8 @@ pub(crate) struct Storage {
     pub layouts: Vec<Option<Layout>>,
     totals: BTreeMap<Dim, Dim>,
     names: HashMap<String, u32>,
+    /// Views and the tensor whose elements they show.
+    views: HashMap<eq::TensorId, eq::TensorId>,
 }
 
 impl Storage {
@@ -65,6 +67,7 @@ impl Storage {
             layouts: vec![None; program.tensors.len()],
             totals: BTreeMap::new(),
             names: HashMap::new(),
+            views: HashMap::new(),
         };
         // These are bound by name: no other buffer may take it.
         for tensor in program.tensors.iter().filter(|t| t.role != eq::Role::Computed) {
@@ -261,7 +264,13 @@ impl Storage {
             return Ok(false);
         }
         self.layouts[out.0 as usize] = Some(self.row_major(new, from.buffer, from.offset));
+        self.views.insert(out, self.view_of(input));
         Ok(true)
+    }
+
+    /// The tensor that a view shows; a tensor that is no view shows itself.
+    pub fn view_of(&self, tensor: eq::TensorId) -> eq::TensorId {
+        self.views.get(&tensor).copied().unwrap_or(tensor)
     }
 
     /// Is the order in memory the order of the subscripts?

@@ -15,8 +15,10 @@
 
 mod builder;
 mod contraction;
+mod element;
 mod error;
 mod form;
+mod fuse;
 mod kernels;
 mod layout;
 mod loops;

@@ -18,6 +18,62 @@ struct Life {
     to: usize,
 }
 
+/// Removes the buffers that no launch and no output names, but those that the caller knows by name.
+pub(crate) fn drop_unused(plan: &mut Plan) {
+    let mut used = vec![false; plan.buffers.len()];
+    for launch in &plan.launches {
+        let mut touched = Vec::new();
+        touches(&launch.op, &mut touched, &mut 0);
+        touched.iter().for_each(|b| used[b.0 as usize] = true);
+    }
+    plan.outputs.iter().for_each(|(_, b)| used[b.0 as usize] = true);
+    for at in 0..plan.buffers.len() {
+        if let (true, Place::Table(Table::SortedBy { keys } | Table::Runs { keys, .. })) = (used[at], &plan.buffers[at].place) {
+            used[keys.0 as usize] = true;
+        }
+    }
+    let mut next = 0;
+    let renamed: Vec<BufferId> = used
+        .iter()
+        .map(|used| {
+            let id = BufferId(next);
+            next += u32::from(*used);
+            id
+        })
+        .collect();
+    let mut keep = used.iter();
+    plan.buffers.retain(|_| keep.next() == Some(&true));
+    let rename = |b: &mut BufferId| *b = renamed[b.0 as usize];
+    for buffer in &mut plan.buffers {
+        if let Place::Table(Table::SortedBy { keys } | Table::Runs { keys, .. }) = &mut buffer.place {
+            rename(keys);
+        }
+    }
+    plan.outputs.iter_mut().for_each(|(_, b)| rename(b));
+    plan.launches.iter_mut().for_each(|l| rename_op(&mut l.op, &rename));
+}
+
+fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
+    let kernel = |k: &mut KernelUse| k.buffers.iter_mut().for_each(|s| rename(&mut s.buffer));
+    match op {
+        Op::Kernel(k) => kernel(k),
+        Op::Contract(c) => {
+            [&mut c.out, &mut c.a, &mut c.b].into_iter().for_each(|s| rename(&mut s.buffer));
+            c.axes.iter_mut().filter_map(|a| a.offsets.as_mut()).for_each(rename);
+            c.epilogue.iter_mut().for_each(kernel);
+        }
+        Op::Draw(draw) => rename(&mut draw.out),
+        Op::Copy { from, to } => [from, to].into_iter().for_each(rename),
+        Op::Clear { buffer } => rename(buffer),
+        Op::Scan(scan) => scan.body.iter_mut().for_each(|l| rename_op(&mut l.op, rename)),
+        Op::Sort(sort) => [&mut sort.out, &mut sort.input].into_iter().for_each(rename),
+        Op::Library { out, inputs, .. } => {
+            rename(out);
+            inputs.iter_mut().for_each(rename);
+        }
+    }
+}
+
 /// Gives each unplaced buffer a slot.
 pub(crate) fn place(plan: &mut Plan) {
     let mut lives: BTreeMap<u32, Life> = BTreeMap::new();

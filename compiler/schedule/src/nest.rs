@@ -29,6 +29,7 @@ pub(crate) enum Extent {
     Rows(Dim),
 }
 
+/// Which loop of a piece wants to be vectorised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lanes {
     None,
@@ -38,33 +39,13 @@ pub(crate) enum Lanes {
     Bound,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Nest {
-    pub free: Vec<Loop>,
-    pub bound: Vec<Loop>,
-    pub lanes: Lanes,
-}
-
 /// A few: reductions of at most so many elements are not vectorised but unrolled.
 pub(crate) const FEW: i64 = 8;
 
 /// Strides of every access of a piece, by index; `stays` are the indices that cannot merge.
-struct Walk {
+pub(crate) struct Walk {
     strides: Vec<BTreeMap<eq::IndexId, Dim>>,
     stays: BTreeSet<eq::IndexId>,
-}
-
-impl Nest {
-    pub fn of(program: &eq::Program, storage: &mut Storage, out: eq::TensorId, piece: &eq::Piece) -> Nest {
-        let rows = rows(storage, piece);
-        let walk = Walk::of(program, storage, out, piece, &rows);
-        let id = |i: usize| eq::IndexId(i as u32);
-        let free = merge(storage, piece, (0..piece.free).map(id), &walk, &rows, true);
-        let argument = matches!(piece.monoid, eq::Monoid::ArgMax(_) | eq::Monoid::ArgMin(_));
-        let bound = merge(storage, piece, (piece.free..piece.indices.len()).map(id), &walk, &rows, !argument);
-        let lanes = lanes(piece, &free, &bound, &walk);
-        Nest { free, bound, lanes }
-    }
 }
 
 /// The batch index and the per-example index that can run together over packed rows.
@@ -135,12 +116,12 @@ pub(crate) fn visit_expr(expr: &eq::Expr, read: &mut dyn FnMut(&eq::Read), numbe
 }
 
 impl Walk {
-    fn of(
+    pub fn of(
         program: &eq::Program,
         storage: &mut Storage,
         out: eq::TensorId,
         piece: &eq::Piece,
-        rows: &Option<(eq::IndexId, eq::IndexId)>,
+        rows: Option<(eq::IndexId, eq::IndexId)>,
     ) -> Walk {
         let mut accesses = Vec::new();
         let mut stays = BTreeSet::new();
@@ -149,6 +130,14 @@ impl Walk {
         });
         let at = piece.at.iter().cloned().map(eq::Sub::Affine).collect();
         accesses.push((out, at, false));
+        if let Some((batch, _)) = rows {
+            // A size of the example in a formula: the example must be known, so only rows may merge.
+            piece.visit_affine(&mut |affine| {
+                if storage.names_example(&affine.offset) {
+                    stays.insert(batch);
+                }
+            });
+        }
         for (i, index) in piece.indices.iter().enumerate() {
             if storage.names_example(&index.range) && rows.is_none_or(|(_, position)| position.0 as usize != i) {
                 stays.insert(eq::IndexId(i as u32));
@@ -161,10 +150,10 @@ impl Walk {
             let mut walk: BTreeMap<eq::IndexId, Dim> = BTreeMap::new();
             let packed_rows = match (rows, &layout.packed) {
                 (Some((batch, position)), Some(packed))
-                    if packed.rows == piece.indices[position.0 as usize].range && is_index(&subs[0], *batch) =>
+                    if packed.rows == piece.indices[position.0 as usize].range && is_index(&subs[0], batch) =>
                 {
-                    walk.insert(*position, packed.inner.clone());
-                    Some(*position)
+                    walk.insert(position, packed.inner.clone());
+                    Some(position)
                 }
                 (_, _) => None,
             };
@@ -213,20 +202,21 @@ fn plainly_inside(piece: &eq::Piece, affine: &eq::Affine, dim: &Dim) -> bool {
     }
 }
 
-fn merge(
+/// The loops over `indices`, adjacent ones merged where every walk allows it. The indices are numbered alike in all walks.
+pub(crate) fn merge(
     storage: &mut Storage,
     piece: &eq::Piece,
-    indices: impl Iterator<Item = eq::IndexId>,
-    walk: &Walk,
-    rows: &Option<(eq::IndexId, eq::IndexId)>,
-    may: bool,
+    indices: &[eq::IndexId],
+    walks: &[&Walk],
+    rows: Option<(eq::IndexId, eq::IndexId)>,
 ) -> Vec<Loop> {
+    let stays = |index: &eq::IndexId| walks.iter().any(|w| w.stays.contains(index));
     let mut loops: Vec<Loop> = Vec::new();
     for index in indices {
         let info = &piece.indices[index.0 as usize];
-        if let Some((batch, _)) = rows.filter(|(_, position)| *position == index) {
+        if let Some((batch, _)) = rows.filter(|(_, position)| position == index) {
             loops.pop();
-            loops.push(Loop { indices: vec![batch, index], extent: Extent::Rows(info.range.clone()) });
+            loops.push(Loop { indices: vec![batch, *index], extent: Extent::Rows(info.range.clone()) });
             continue;
         }
         let extent = if storage.names_example(&info.range) {
@@ -236,52 +226,72 @@ fn merge(
             Extent::Size(info.range.clone())
         };
         let outer = loops.last_mut().filter(|outer| {
-            may && !walk.stays.contains(&index)
-                && outer.indices.iter().all(|i| !walk.stays.contains(i))
+            !stays(index)
+                && !outer.indices.iter().any(stays)
                 && outer.indices.last().is_some_and(|last| {
-                    walk.strides.iter().all(|access| {
+                    walks.iter().flat_map(|w| &w.strides).all(|access| {
                         let of = |i| Walk::stride(access, i).cloned().unwrap_or_default();
-                        of(*last) == of(index) * info.range.clone()
+                        of(*last) == of(*index) * info.range.clone()
                     })
                 })
         });
         match (outer, &extent) {
             (Some(outer), Extent::Size(size)) => {
-                outer.indices.push(index);
+                outer.indices.push(*index);
                 outer.extent = match &outer.extent {
                     Extent::Size(so_far) => Extent::Size(so_far.clone() * size.clone()),
                     Extent::Rows(rows) => Extent::Size(storage.total(rows) * size.clone()),
-                    Extent::PerExample(so_far, example) => {
-                        Extent::PerExample(so_far.clone() * size.clone(), *example)
-                    }
+                    Extent::PerExample(so_far, example) => Extent::PerExample(so_far.clone() * size.clone(), *example),
                 };
             }
-            (_, _) => loops.push(Loop { indices: vec![index], extent }),
+            (_, _) => loops.push(Loop { indices: vec![*index], extent }),
         }
     }
     loops
 }
 
-fn lanes(piece: &eq::Piece, free: &[Loop], bound: &[Loop], walk: &Walk) -> Lanes {
-    // A condition that differs from lane to lane must be affine.
-    let plain_filter = |l: &Loop| {
-        piece.filter.iter().all(|c| matches!(c, eq::Condition::NonNegative(_)) || !l.indices.iter().any(|i| names(c, *i)))
-    };
-    let smooth = |l: Option<&Loop>| l.and_then(|l| l.indices.last()).map_or(i64::MIN, |i| walk.smoothness(*i));
-    let few = |l: &Loop| matches!(&l.extent, Extent::Size(size) if size.as_const().is_some_and(|n| n <= FEW));
-    let last_bound = bound.last().filter(|l| {
-        let monoid = !matches!(piece.monoid, eq::Monoid::ArgMax(_) | eq::Monoid::ArgMin(_));
-        monoid && plain_filter(l) && !few(l)
-    });
-    let last_free = free.last().filter(|l| plain_filter(l));
-    match (last_free, last_bound) {
+/// The loops over the bound indices of one piece.
+pub(crate) fn bound_loops(
+    storage: &mut Storage,
+    piece: &eq::Piece,
+    walk: &Walk,
+    rows: Option<(eq::IndexId, eq::IndexId)>,
+) -> Vec<Loop> {
+    let indices: Vec<eq::IndexId> = piece.bound_ids().collect();
+    let rows = rows.filter(|(batch, _)| indices.contains(batch));
+    if is_argument(piece.monoid) {
+        // The place of the winner is asked for by index: none may merge.
+        return indices.iter().flat_map(|i| merge(storage, piece, &[*i], &[walk], None)).collect();
+    }
+    merge(storage, piece, &indices, &[walk], rows)
+}
+
+pub(crate) fn is_argument(monoid: eq::Monoid) -> bool {
+    matches!(monoid, eq::Monoid::ArgMax(_) | eq::Monoid::ArgMin(_))
+}
+
+/// Reductions of at most a few elements.
+pub(crate) fn is_few(l: &Loop) -> bool {
+    matches!(&l.extent, Extent::Size(size) if size.as_const().is_some_and(|n| n <= FEW))
+}
+
+/// Which loop the piece wants vectorised, the innermost of `free` or the innermost of `bound`.
+pub(crate) fn lanes(piece: &eq::Piece, free: Option<&Loop>, bound: Option<&Loop>, walk: &Walk) -> Lanes {
+    let smooth = |l: &Loop| l.indices.last().map_or(i64::MIN, |i| walk.smoothness(*i));
+    let bound = bound.filter(|l| !is_argument(piece.monoid) && may_be_lanes(piece, l) && !is_few(l));
+    match (free.filter(|l| may_be_lanes(piece, l)), bound) {
         (None, None) => Lanes::None,
         (Some(_), None) => Lanes::Free,
         (None, Some(_)) => Lanes::Bound,
-        (Some(f), Some(b)) if few(f) && smooth(Some(b)) > 0 => Lanes::Bound,
-        (Some(f), Some(b)) if smooth(Some(b)) > smooth(Some(f)) => Lanes::Bound,
+        (Some(f), Some(b)) if is_few(f) && smooth(b) > 0 => Lanes::Bound,
+        (Some(f), Some(b)) if smooth(b) > smooth(f) => Lanes::Bound,
         (Some(_), Some(_)) => Lanes::Free,
     }
+}
+
+/// A condition that differs from lane to lane must be affine.
+pub(crate) fn may_be_lanes(piece: &eq::Piece, l: &Loop) -> bool {
+    piece.filter.iter().all(|c| matches!(c, eq::Condition::NonNegative(_)) || !l.indices.iter().any(|i| names(c, *i)))
 }
 
 fn names(condition: &eq::Condition, index: eq::IndexId) -> bool {

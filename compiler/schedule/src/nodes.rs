@@ -1,12 +1,15 @@
 //! Each node of a program as launches, in order; then updates, outputs and memory.
 
 use crate::error::Error;
+use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage, UNPLACED};
+use crate::loops::is_identity;
 use crate::{Options, Real, contraction, loops, memory};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Plan, Error> {
     let real = match options.real {
@@ -17,8 +20,11 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
     let storage = Storage::new(&program, real);
     let mut scheduler = Scheduler { program, storage, kernels: Kernels::default(), launches: Vec::new() };
     let nodes = scheduler.program.nodes.clone();
-    scheduler.nodes(&nodes)?;
-    scheduler.updates()?;
+    let updates = scheduler.program.updates.clone();
+    let mut kept: HashSet<eq::TensorId> = scheduler.program.outputs.iter().map(|(_, t)| *t).collect();
+    kept.extend(updates.iter().map(|(_, value)| *value));
+    let done = scheduler.nodes(&nodes, &kept, &updates)?;
+    scheduler.updates(&updates, &done)?;
     let outputs = scheduler.outputs()?;
     let mut plan = plan::Plan {
         name: scheduler.program.name.clone(),
@@ -29,6 +35,7 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
         launches: scheduler.launches,
         outputs,
     };
+    memory::drop_unused(&mut plan);
     memory::place(&mut plan);
     Ok(plan)
 }
@@ -39,6 +46,9 @@ struct Scheduler {
     kernels: Kernels,
     launches: Vec<plan::Launch>,
 }
+
+/// `(parameter or state, its new value)`.
+type Update = (eq::TensorId, eq::TensorId);
 
 impl Scheduler {
     fn layout(&mut self, tensor: eq::TensorId) -> Layout {
@@ -51,23 +61,58 @@ impl Scheduler {
         self.launches.push(plan::Launch { op, origin });
     }
 
-    fn nodes(&mut self, nodes: &[eq::Node]) -> Result<(), Error> {
+    /// Schedules nodes. `kept` is read after them; `updates` are done in place where that is possible, and those are returned.
+    fn nodes(&mut self, nodes: &[eq::Node], kept: &HashSet<eq::TensorId>, updates: &[Update]) -> Result<Vec<Update>, Error> {
+        let mut units = Vec::new();
         for node in nodes {
-            self.node(node)?;
+            self.units(node, &mut units)?;
         }
-        Ok(())
+        let mut fusion = fuse::clusters(&self.program, &self.storage, &units);
+        let done = in_place(&mut fusion, &self.program, &self.storage, &units, updates);
+        let early: BTreeSet<usize> = done.iter().map(|(_, _, cluster)| *cluster).collect();
+        let order = fusion.sorted(&early);
+        let clusters = fusion.clusters;
+        if order.len() != clusters.len() {
+            let problem = "the order of execution has a circle".to_string();
+            return Err(Error::Malformed { problem, origin: eq::Origin::default() });
+        }
+        for (target, value, _) in &done {
+            self.storage.layouts[value.0 as usize] = Some(self.layout(*target));
+        }
+        // Who reads a tensor, to know what must be stored.
+        let mut readers: HashMap<eq::TensorId, BTreeSet<usize>> = HashMap::new();
+        for (at, cluster) in clusters.iter().enumerate() {
+            for tensor in cluster.units.iter().flat_map(|u| units[*u].reads()) {
+                readers.entry(tensor).or_default().insert(at);
+                let root = self.storage.view_of(tensor);
+                if root != tensor {
+                    // Through a view only what is in memory is seen.
+                    readers.entry(root).or_default().insert(usize::MAX);
+                }
+            }
+        }
+        let kept: HashSet<eq::TensorId> = kept.iter().map(|t| self.storage.view_of(*t)).collect();
+        for at in order {
+            let needed = |t: eq::TensorId| kept.contains(&t) || readers.get(&t).is_some_and(|r| r.iter().any(|c| *c != at));
+            self.cluster(&units, &clusters[at], &needed)?;
+        }
+        Ok(done.into_iter().map(|(target, value, _)| (target, value)).collect())
     }
 
-    fn node(&mut self, node: &eq::Node) -> Result<(), Error> {
+    /// What a node is scheduled as. Views and literals are only places.
+    fn units(&mut self, node: &eq::Node, units: &mut Vec<Unit>) -> Result<(), Error> {
         match node {
-            eq::Node::Equation(equation) => self.equation(equation),
-            eq::Node::Scan(scan) => self.scan(scan),
-            eq::Node::Iterate(iterate) => {
-                Err(Error::NotBuilt { construct: "`iterate`".to_string(), origin: iterate.origin.clone() })
+            eq::Node::Equation(equation) => {
+                let shape = &self.program.tensors[equation.out.0 as usize].shape;
+                if !covered(shape, &equation.pieces) {
+                    units.push(Unit::Clear { out: equation.out, origin: equation.origin.clone() });
+                }
+                for piece in &equation.pieces {
+                    self.piece_units(equation.out, piece, &equation.origin, units);
+                }
+                Ok(())
             }
-            eq::Node::Draw(draw) => self.draw(draw),
             eq::Node::View(view) => self.view(view),
-            eq::Node::Sort(sort) => self.sort(sort),
             eq::Node::Literal(literal) => {
                 let t = &self.program.tensors[literal.out.0 as usize];
                 let place = plan::Place::Literal(literal.values.clone().into());
@@ -76,47 +121,119 @@ impl Scheduler {
                 self.storage.layouts[literal.out.0 as usize] = Some(layout);
                 Ok(())
             }
-            eq::Node::Library(library) => self.library(library),
+            eq::Node::Scan(_) | eq::Node::Iterate(_) | eq::Node::Draw(_) | eq::Node::Sort(_) | eq::Node::Library(_) => {
+                units.push(Unit::Other(node.clone()));
+                Ok(())
+            }
         }
     }
 
-    fn equation(&mut self, equation: &eq::Equation) -> Result<(), Error> {
-        let tensor = self.program.tensors[equation.out.0 as usize].clone();
-        if !covered(&tensor.shape, &equation.pieces) {
-            let buffer = self.whole(equation.out, &equation.origin)?;
-            self.launch(plan::Op::Clear { buffer }, &tensor.name, &equation.origin);
+    fn piece_units(&mut self, out: eq::TensorId, piece: &eq::Piece, origin: &eq::Origin, units: &mut Vec<Unit>) {
+        let mut piece = piece.clone();
+        let mut found = contraction::recognise(&self.program, &mut self.storage, out, &piece);
+        if let Some(repack) = found.as_ref().and_then(|f| contraction::repack(&piece, f)) {
+            let source = self.program.tensors[repack.source.0 as usize].clone();
+            let copy = self.temporary(&format!("{}_repacked", source.name), repack.source);
+            self.program.tensors[copy.0 as usize].shape = repack.shape;
+            let body = repack.piece.body.map_reads(&mut |mut read| {
+                if read.tensor == contraction::COPY {
+                    read.tensor = copy;
+                }
+                eq::Expr::Read(read)
+            });
+            piece = eq::Piece { body, ..repack.piece };
+            found = contraction::recognise(&self.program, &mut self.storage, out, &piece);
+            units.push(Unit::Piece { out: copy, piece: repack.copy, origin: origin.clone(), contraction: None });
         }
-        for piece in &equation.pieces {
-            self.piece(equation.out, piece, &equation.origin)?;
+        units.push(Unit::Piece { out, piece, origin: origin.clone(), contraction: found });
+    }
+
+    fn cluster(&mut self, units: &[Unit], cluster: &Cluster, needed: &dyn Fn(eq::TensorId) -> bool) -> Result<(), Error> {
+        let mut parts = Vec::new();
+        let mut head = None;
+        for unit in &cluster.units {
+            match &units[*unit] {
+                Unit::Piece { out, piece, origin, contraction: None } => parts.push(loops::Part { out: *out, piece, origin }),
+                Unit::Piece { out, origin, contraction: Some(contraction), .. } => head = Some((*out, contraction, origin)),
+                Unit::Clear { out, origin } => {
+                    let buffer = self.whole(*out, origin)?;
+                    let name = self.program.tensors[out.0 as usize].name.clone();
+                    self.launch(plan::Op::Clear { buffer }, &name, origin);
+                }
+                Unit::Other(node) => self.other(node)?,
+            }
+        }
+        let kernel = match parts.first() {
+            None => None,
+            Some(first) => {
+                let origin = first.origin;
+                let wanted = loops::Wanted {
+                    name: self.kernel_name(&parts, needed),
+                    prefix: cluster.rows.unwrap_or(cluster.prefix.len().min(first.piece.free)),
+                    flat: head.is_some(),
+                    parts,
+                    needed,
+                };
+                let name = wanted.name.clone();
+                let (kernel, buffers) = loops::kernel(&self.program, &mut self.storage, &wanted)?;
+                let kernel = self.kernels.add(kernel);
+                Some((plan::KernelUse { kernel, buffers }, name, origin))
+            }
+        };
+        match (head, kernel) {
+            (Some((out, contraction, origin)), kernel) => {
+                let mut contraction = contraction.to_plan(&self.program, &mut self.storage);
+                contraction.epilogue = kernel.map(|(kernel, _, _)| kernel);
+                let name = self.program.tensors[out.0 as usize].name.clone();
+                self.launch(plan::Op::Contract(contraction), &name, origin);
+            }
+            (None, Some((kernel, name, origin))) => self.launch(plan::Op::Kernel(kernel), &name, origin),
+            (None, None) => {}
         }
         Ok(())
     }
 
-    fn piece(&mut self, out: eq::TensorId, piece: &eq::Piece, origin: &eq::Origin) -> Result<(), Error> {
-        if let Some(mut found) = contraction::recognise(&self.program, &mut self.storage, out, piece) {
-            if let Some(repack) = contraction::repack(piece, &found) {
-                let source = self.program.tensors[repack.source.0 as usize].clone();
-                let copy = self.temporary(&format!("{}_repacked", source.name), repack.source);
-                self.program.tensors[copy.0 as usize].shape = repack.shape;
-                self.piece(copy, &repack.copy, origin)?;
-                let body = repack.piece.body.map_reads(&mut |mut read| {
-                    if read.tensor == contraction::COPY {
-                        read.tensor = copy;
-                    }
-                    eq::Expr::Read(read)
-                });
-                let piece = eq::Piece { body, ..repack.piece };
-                if let Some(again) = contraction::recognise(&self.program, &mut self.storage, out, &piece) {
-                    found = again;
-                }
-            }
-            let name = self.program.tensors[out.0 as usize].name.clone();
-            self.launch(plan::Op::Contract(found.to_plan()), &name, origin);
-            return Ok(());
+    /// The names of what the kernel leaves behind.
+    fn kernel_name(&self, parts: &[loops::Part], needed: &dyn Fn(eq::TensorId) -> bool) -> String {
+        let name = |p: &loops::Part| self.program.tensors[p.out.0 as usize].name.to_string();
+        let mut names: Vec<String> = parts.iter().filter(|p| needed(p.out)).map(name).collect();
+        if names.is_empty() {
+            names.extend(parts.last().map(name));
         }
-        let (kernel, buffers) = loops::piece_kernel(&self.program, &mut self.storage, out, piece, origin)?;
-        let kernel = self.kernels.add(kernel);
+        names.dedup();
+        if names.len() > 3 {
+            let more = names.len() - 2;
+            names.truncate(2);
+            names.push(format!("and_{more}_more"));
+        }
+        names.join("_")
+    }
+
+    fn other(&mut self, node: &eq::Node) -> Result<(), Error> {
+        match node {
+            eq::Node::Scan(scan) => self.scan(scan),
+            eq::Node::Iterate(iterate) => {
+                Err(Error::NotBuilt { construct: "`iterate`".to_string(), origin: iterate.origin.clone() })
+            }
+            eq::Node::Draw(draw) => self.draw(draw),
+            eq::Node::Sort(sort) => self.sort(sort),
+            eq::Node::Library(library) => self.library(library),
+            eq::Node::Equation(_) | eq::Node::View(_) | eq::Node::Literal(_) => Ok(()),
+        }
+    }
+
+    /// One piece as a kernel of its own.
+    fn piece(&mut self, out: eq::TensorId, piece: &eq::Piece, origin: &eq::Origin) -> Result<(), Error> {
         let name = self.program.tensors[out.0 as usize].name.clone();
+        let wanted = loops::Wanted {
+            name: name.to_string(),
+            parts: vec![loops::Part { out, piece, origin }],
+            prefix: piece.free,
+            flat: false,
+            needed: &|_| true,
+        };
+        let (kernel, buffers) = loops::kernel(&self.program, &mut self.storage, &wanted)?;
+        let kernel = self.kernels.add(kernel);
         self.launch(plan::Op::Kernel(plan::KernelUse { kernel, buffers }), &name, origin);
         Ok(())
     }
@@ -258,7 +375,9 @@ impl Scheduler {
             }
         }
         let outside = std::mem::take(&mut self.launches);
-        self.nodes(&scan.body)?;
+        let mut kept: HashSet<eq::TensorId> = scan.stacks.iter().map(|(inside, _)| *inside).collect();
+        kept.extend(scan.carried.iter().map(|c| c.next));
+        self.nodes(&scan.body, &kept, &[])?;
         for (inside, place) in copied {
             self.copy(inside, place, &scan.origin)?;
         }
@@ -296,9 +415,9 @@ impl Scheduler {
     // -------------------------------------------------------------------------------------------- the end of a step
 
     /// All updates take effect together: values that are themselves updated are saved first.
-    fn updates(&mut self) -> Result<(), Error> {
+    fn updates(&mut self, updates: &[Update], done: &[Update]) -> Result<(), Error> {
         let mut copies = Vec::new();
-        for (target, value) in self.program.updates.clone() {
+        for (target, value) in updates.iter().copied().filter(|u| !done.contains(u)) {
             let buffer = self.layout(value).buffer;
             let kept = matches!(self.storage.buffers[buffer.0 as usize].place, plan::Place::Param | plan::Place::State);
             let from = if kept {
@@ -338,6 +457,52 @@ impl Scheduler {
         }
         Ok(outputs)
     }
+}
+
+/// The updates that may write where the old value is: the new value is computed element by element in a kernel that all other readers
+/// of the old value can precede. Returns `(target, value, cluster)` and orders the clusters.
+fn in_place(
+    fusion: &mut fuse::Fusion,
+    program: &eq::Program,
+    storage: &Storage,
+    units: &[Unit],
+    updates: &[Update],
+) -> Vec<(eq::TensorId, eq::TensorId, usize)> {
+    let mut done = Vec::new();
+    for (target, value) in updates.iter().copied() {
+        let read_at_end = program.outputs.iter().map(|(_, t)| t).chain(updates.iter().map(|(_, v)| v));
+        if read_at_end.clone().any(|t| storage.view_of(*t) == target) || storage.layouts[value.0 as usize].is_some() {
+            continue;
+        }
+        let writes = |c: &fuse::Cluster| c.units.iter().filter(|u| units[**u].writes().contains(&value)).count();
+        let mut writing = (0..fusion.clusters.len()).filter(|c| writes(&fusion.clusters[*c]) > 0);
+        let (Some(cluster), None) = (writing.next(), writing.next()) else { continue };
+        let same_dtype = program.tensors[target.0 as usize].dtype == program.tensors[value.0 as usize].dtype;
+        if writes(&fusion.clusters[cluster]) != 1 || !same_dtype {
+            continue;
+        }
+        let mut free = None;
+        let elementwise = fusion.clusters[cluster].units.iter().all(|u| match &units[*u] {
+            Unit::Piece { piece, contraction: None, .. } => {
+                let own = piece.reads().iter().filter(|r| storage.view_of(r.tensor) == target).all(|r| r.tensor == target && is_identity(r, piece.free));
+                own && piece.is_plain() && *free.get_or_insert(piece.free) == piece.free
+            }
+            Unit::Piece { piece, contraction: Some(_), .. } => piece.reads().iter().all(|r| storage.view_of(r.tensor) != target),
+            Unit::Clear { .. } | Unit::Other(_) => false,
+        });
+        let readers: BTreeSet<usize> = (0..fusion.clusters.len())
+            .filter(|c| *c != cluster)
+            .filter(|c| fusion.clusters[*c].units.iter().any(|u| units[*u].reads().iter().any(|t| storage.view_of(*t) == target)))
+            .collect();
+        if !elementwise || readers.iter().any(|r| fusion.contradicts(*r, cluster)) {
+            continue;
+        }
+        for reader in readers {
+            fusion.order(reader, cluster);
+        }
+        done.push((target, value, cluster));
+    }
+    done
 }
 
 /// Do the pieces write every element? They are disjoint, so it is enough to count.

@@ -60,6 +60,13 @@ pub(crate) struct Writer<'p, 's> {
     pub forwards: Vec<Forward>,
 }
 
+/// Subscripts as forms over the kernel.
+pub(crate) struct Subscripts {
+    pub forms: Vec<Address>,
+    pub guards: Vec<Guard>,
+    pub reach: Reach,
+}
+
 pub(crate) struct Forward {
     pub tensor: eq::TensorId,
     pub subs: Vec<Address>,
@@ -126,20 +133,35 @@ impl<'p> Writer<'p, '_> {
 
     // -------------------------------------------------------------------------------------------- accesses
 
-    /// Address of `tensor[subs]` in `layout`, and the guards that keep it inside if it may leave.
-    pub fn address(
-        &mut self,
-        env: &Env,
-        layout: &Layout,
-        shape: &[Dim],
-        subs: &[eq::Sub],
-        guarded: bool,
-    ) -> Result<(Address, Vec<Guard>, Reach, Vec<Address>), Error> {
+    /// The forms of `subs`, and the guards that keep them inside `shape` if they may leave.
+    pub fn subscripts(&mut self, env: &Env, subs: &[eq::Sub], shape: &[Dim], guarded: bool) -> Result<Subscripts, Error> {
         if subs.len() != shape.len() {
             return Err(malformed(env, format!("{} subscripts for {} axes", subs.len(), shape.len())));
         }
-        let mut reach = Reach::Always;
-        let (mut guards, mut forms) = (Vec::new(), Vec::new());
+        let mut all = Subscripts { forms: Vec::new(), guards: Vec::new(), reach: Reach::Always };
+        for (sub, dim) in subs.iter().zip(shape) {
+            let form = match sub {
+                eq::Sub::Affine(affine) => self.affine(env, affine)?,
+                eq::Sub::Data(data) => {
+                    let value = self.expr(env, data)?;
+                    form::value(self.integer(value))
+                }
+            };
+            if !self.inside(env, sub, dim) {
+                if guarded {
+                    let extent = self.length_of_axis(dim, &all.forms);
+                    all.guards.extend(range_guards(&form, &extent));
+                } else {
+                    all.reach = Reach::Here;
+                }
+            }
+            all.forms.push(form);
+        }
+        Ok(all)
+    }
+
+    /// Address in `layout` of the element at `forms`, which `subs` became.
+    pub fn address(&mut self, env: &Env, layout: &Layout, subs: &[eq::Sub], forms: &[Address]) -> Address {
         // The axes that `rows` walks together.
         let together = env.rows.as_ref().and_then(|rows| {
             let packed = layout.packed.as_ref().filter(|p| p.rows == rows.rows)?;
@@ -147,53 +169,40 @@ impl<'p> Writer<'p, '_> {
             is_index(&subs[0], rows.batch).then(|| (position, form::scale(&rows.row, &packed.inner)))
         });
         let mut at = Address::default();
-        for (axis, sub) in subs.iter().enumerate() {
-            let skip = together.as_ref().is_some_and(|(position, _)| axis == 0 || axis == *position);
-            let sub_form = match sub {
-                eq::Sub::Affine(affine) => self.affine(env, affine)?,
-                eq::Sub::Data(data) => {
-                    let value = self.expr(env, data)?;
-                    form::value(self.integer(value))
+        for (axis, form) in forms.iter().enumerate() {
+            if together.as_ref().is_some_and(|(position, _)| axis == 0 || axis == *position) {
+                continue;
+            }
+            match (axis, &layout.packed) {
+                (0, Some(packed)) => {
+                    let table = self.storage.table(plan::Table::Offsets(packed.rows.clone()));
+                    let base = form::value(self.table_load(table, form.clone()));
+                    at = form::add(at, &form::scale(&base, &packed.inner));
                 }
-            };
-            if !self.inside(env, sub, &shape[axis]) {
-                if guarded {
-                    let extent = self.length_of_axis(env, &shape[axis], &forms);
-                    guards.extend(range_guards(&sub_form, &extent));
-                } else {
-                    reach = Reach::Here;
+                (_, _) => {
+                    let stride = self.length_of_axis(&layout.strides[axis], forms);
+                    let part = self.builder.product(form, &stride);
+                    at = form::add(at, &part);
                 }
             }
-            if !skip {
-                match (axis, &layout.packed) {
-                    (0, Some(packed)) => {
-                        let table = self.storage.table(plan::Table::Offsets(packed.rows.clone()));
-                        let base = form::value(self.table_load(table, sub_form.clone()));
-                        at = form::add(at, &form::scale(&base, &packed.inner));
-                    }
-                    (_, _) => {
-                        let stride = self.length_of_axis(env, &layout.strides[axis], &forms);
-                        let part = self.builder.product(&sub_form, &stride);
-                        at = form::add(at, &part);
-                    }
-                }
-            }
-            forms.push(sub_form);
         }
-        if let Some((_, row)) = &together {
-            at = form::add(at, row);
+        match &together {
+            Some((_, row)) => form::add(at, row),
+            None => at,
         }
-        Ok((at, guards, reach, forms))
+    }
+
+    /// The kernel's parameter for what lies in `layout`.
+    pub fn parameter(&mut self, layout: &Layout) -> u32 {
+        let buffer = &self.storage.buffers[layout.buffer.0 as usize];
+        self.builder.buffer(layout.buffer, &layout.offset, &buffer.name, buffer.dtype)
     }
 
     /// A size of a tensor's axis: of the example in its first subscript.
-    fn length_of_axis(&mut self, env: &Env, dim: &Dim, forms: &[Address]) -> Address {
+    fn length_of_axis(&mut self, dim: &Dim, forms: &[Address]) -> Address {
         match forms.first() {
             Some(example) => self.length_of(dim, example.clone()),
-            None => {
-                debug_assert!(!self.storage.names_example(dim), "{}", env.origin.start);
-                form::constant(dim.clone())
-            }
+            None => form::constant(dim.clone()),
         }
     }
 
@@ -215,17 +224,17 @@ impl<'p> Writer<'p, '_> {
     }
 
     fn read(&mut self, env: &Env, read: &eq::Read) -> Result<Val, Error> {
-        let layout = self.storage.place(self.program, read.tensor).clone();
-        let tensor = &self.program.tensors[read.tensor.0 as usize];
-        let (at, mut guards, reach, forms) =
-            self.address(env, &layout, &tensor.shape, &read.subs, read.otherwise.is_some())?;
-        if let Some(known) = self.forwards.iter().rev().find(|f| f.tensor == read.tensor && f.subs == forms) {
+        let shape = &self.program.tensors[read.tensor.0 as usize].shape;
+        let mut subs = self.subscripts(env, &read.subs, shape, read.otherwise.is_some())?;
+        let known = self.forwards.iter().rev().find(|f| f.tensor == read.tensor && f.subs == subs.forms);
+        if let Some(known) = known {
             return Ok(Val::Is(known.value));
         }
-        guards.extend(env.lane_guards.iter().cloned());
-        let buffer = &self.storage.buffers[layout.buffer.0 as usize];
-        let parameter = self.builder.buffer(layout.buffer, &layout.offset, &buffer.name, buffer.dtype);
-        Ok(Val::Is(self.builder.load(parameter, at, guards, read.otherwise.unwrap_or(0.0), reach)))
+        let layout = self.storage.place(self.program, read.tensor).clone();
+        let at = self.address(env, &layout, &read.subs, &subs.forms);
+        subs.guards.extend(env.lane_guards.iter().cloned());
+        let parameter = self.parameter(&layout);
+        Ok(Val::Is(self.builder.load(parameter, at, subs.guards, read.otherwise.unwrap_or(0.0), subs.reach)))
     }
 
     // -------------------------------------------------------------------------------------------- types

@@ -1,0 +1,303 @@
+//! Which pieces run together: clusters.
+//!
+//! Units (pieces of equations, and other nodes) are taken in program order; each joins an earlier cluster or begins its own. A unit may
+//! join where all its first free indices up to the cluster's *prefix* are the cluster's, it reads what the cluster computes only at
+//! these same indices, and no other cluster stands between. It does join where it reads what the cluster computes (a chain,
+//! a reduction, an epilogue of a contraction), or where it runs over the same domain and shares an input (an optimiser's moments).
+//!
+//! ```text
+//! h = x w | y = relu(h + v)                     one contraction with an epilogue over its rows
+//! m = b m + g | v = c v + g g | w = w - m / v   one kernel: one pass over five arrays
+//! max, exp, sum, divide over a row              one kernel over rows
+//! ```
+//!
+//! The prefix shrinks when a member needs it to, as long as enough parallel work is left.
+//!
+//! Deliberately absent: loops (`loops`), and what is worth computing twice (nothing is, here).
+
+use crate::contraction::Contraction;
+use crate::loops::leading_identity;
+use crate::nest;
+use crate::layout::Storage;
+use bdl_dims::Dim;
+use bdl_equations as eq;
+use bdl_plan as plan;
+use std::collections::{BTreeSet, HashMap};
+
+/// What is scheduled as a whole.
+pub(crate) enum Unit {
+    Piece { out: eq::TensorId, piece: eq::Piece, origin: eq::Origin, contraction: Option<Contraction> },
+    /// All elements 0, before the pieces that do not cover it.
+    Clear { out: eq::TensorId, origin: eq::Origin },
+    Other(eq::Node),
+}
+
+impl Unit {
+    pub fn writes(&self) -> Vec<eq::TensorId> {
+        match self {
+            Unit::Piece { out, .. } | Unit::Clear { out, .. } => vec![*out],
+            Unit::Other(node) => node.writes_deep(),
+        }
+    }
+
+    pub fn reads(&self) -> Vec<eq::TensorId> {
+        match self {
+            Unit::Piece { piece, .. } => piece.reads().iter().map(|r| r.tensor).collect(),
+            Unit::Clear { .. } => Vec::new(),
+            Unit::Other(node) => node.reads_deep(),
+        }
+    }
+}
+
+pub(crate) struct Cluster {
+    pub units: Vec<usize>,
+    /// Dims of the first free indices that all members share.
+    pub prefix: Vec<Dim>,
+    /// The first member is a contraction, and this many first indices are its rows.
+    pub rows: Option<usize>,
+    /// Does nothing else join?
+    pub closed: bool,
+    /// Clusters that must run before.
+    pub before: BTreeSet<usize>,
+}
+
+/// Fewer iterations than this of the shared loops, and a kernel is not made of more than elementwise members over one domain.
+const LEAST_PARALLEL: i64 = 16;
+/// More members than this make a kernel that no one can read.
+const MOST_MEMBERS: usize = 48;
+
+pub(crate) struct Fusion<'u> {
+    program: &'u eq::Program,
+    storage: &'u Storage,
+    pub units: &'u [Unit],
+    pub clusters: Vec<Cluster>,
+    /// The clusters that write each tensor.
+    writers: HashMap<eq::TensorId, BTreeSet<usize>>,
+    /// How many units write each tensor.
+    parts: HashMap<eq::TensorId, usize>,
+}
+
+/// Clusters of `units`, each with those that must run before it.
+pub(crate) fn clusters<'u>(program: &'u eq::Program, storage: &'u Storage, units: &'u [Unit]) -> Fusion<'u> {
+    let mut parts: HashMap<eq::TensorId, usize> = HashMap::new();
+    for unit in units {
+        for tensor in unit.writes() {
+            *parts.entry(tensor).or_insert(0) += 1;
+        }
+    }
+    let mut fusion = Fusion { program, storage, units, clusters: Vec::new(), writers: HashMap::new(), parts };
+    for unit in 0..units.len() {
+        fusion.add(unit);
+    }
+    fusion
+}
+
+impl Fusion<'_> {
+    /// The view of an aliased tensor is the tensor whose buffer it has.
+    fn sources(&self, unit: usize) -> BTreeSet<usize> {
+        let mut clusters = BTreeSet::new();
+        for tensor in self.units[unit].reads() {
+            let root = self.root(tensor);
+            clusters.extend(self.writers.get(&root).into_iter().flatten());
+        }
+        // The pieces of one tensor follow its clearing.
+        for tensor in self.units[unit].writes() {
+            if matches!(self.units[unit], Unit::Piece { .. }) {
+                let clears = |c: &&usize| matches!(self.units[self.clusters[**c].units[0]], Unit::Clear { .. });
+                clusters.extend(self.writers.get(&tensor).into_iter().flatten().filter(clears));
+            }
+        }
+        clusters
+    }
+
+    fn root(&self, tensor: eq::TensorId) -> eq::TensorId {
+        self.storage.view_of(tensor)
+    }
+
+    fn add(&mut self, unit: usize) {
+        let sources = self.sources(unit);
+        let joined = match &self.units[unit] {
+            Unit::Piece { contraction: None, .. } => self.best(unit, &sources),
+            Unit::Piece { contraction: Some(_), .. } | Unit::Clear { .. } | Unit::Other(_) => None,
+        };
+        let cluster = match joined {
+            Some((cluster, prefix)) => {
+                self.clusters[cluster].prefix.truncate(prefix);
+                self.clusters[cluster].units.push(unit);
+                cluster
+            }
+            None => {
+                let (prefix, rows, closed) = match &self.units[unit] {
+                    Unit::Piece { piece, contraction, .. } => {
+                        let ranges: Vec<Dim> = piece.free_ids().map(|i| piece.range(i).clone()).collect();
+                        let rows = contraction.as_ref().and_then(|c| self.epilogue_rows(piece, c));
+                        let plain = (0..piece.free.min(piece.at.len()))
+                            .take_while(|i| piece.at[*i].as_index() == Some(eq::IndexId(*i as u32)))
+                            .count();
+                        let whole = self.parts.get(&self.units[unit].writes()[0]) == Some(&1);
+                        let closed = contraction.is_some() && (rows.is_none() || !whole || !piece.is_plain());
+                        (ranges[..plain.min(ranges.len())].to_vec(), rows, closed)
+                    }
+                    Unit::Clear { .. } | Unit::Other(_) => (Vec::new(), None, true),
+                };
+                self.clusters.push(Cluster { units: vec![unit], prefix, rows, closed, before: BTreeSet::new() });
+                self.clusters.len() - 1
+            }
+        };
+        for source in sources {
+            if source != cluster {
+                self.order(source, cluster);
+            }
+        }
+        for tensor in self.units[unit].writes() {
+            self.writers.entry(tensor).or_default().insert(cluster);
+        }
+    }
+
+    /// `first` runs before `then`; everything known follows.
+    pub fn order(&mut self, first: usize, then: usize) {
+        let mut all = self.clusters[first].before.clone();
+        all.insert(first);
+        for at in 0..self.clusters.len() {
+            if at == then || self.clusters[at].before.contains(&then) {
+                self.clusters[at].before.extend(all.iter().copied());
+            }
+        }
+    }
+
+    /// Would `first` before `then` close a circle?
+    pub fn contradicts(&self, first: usize, then: usize) -> bool {
+        first == then || self.clusters[first].before.contains(&then)
+    }
+
+    /// The first free indices of a contraction that are the rows of its epilogue: all batch axes, then all m axes, then n axes.
+    fn epilogue_rows(&self, piece: &eq::Piece, contraction: &Contraction) -> Option<usize> {
+        let rank = |role| match role {
+            plan::AxisRole::Batch => 0,
+            plan::AxisRole::M => 1,
+            plan::AxisRole::N => 2,
+            plan::AxisRole::K => 3,
+        };
+        let mut rows = 0;
+        let mut last = (0, None);
+        for axis in contraction.axes.iter().filter(|a| a.role != plan::AxisRole::K) {
+            for index in &axis.indices {
+                if rank(axis.role) < last.0 || last.1.is_some_and(|l: u32| l + 1 != index.0) || (last.1.is_none() && index.0 != 0) {
+                    return None;
+                }
+                last = (rank(axis.role), Some(index.0));
+                rows += usize::from(rank(axis.role) < 2);
+            }
+        }
+        // Rows of examples of different length must be all packed rows.
+        let ragged = (0..rows).any(|i| self.storage.names_example(piece.range(eq::IndexId(i as u32))));
+        let packed = nest::rows(self.storage, piece).is_some() && contraction.axes.iter().all(|a| a.offsets.is_none());
+        (rows > 0 && (!ragged || packed)).then_some(rows)
+    }
+
+    /// The best cluster to join, and the prefix that it then has.
+    fn best(&self, unit: usize, sources: &BTreeSet<usize>) -> Option<(usize, usize)> {
+        let mut best: Option<((bool, usize), usize, usize)> = None;
+        for cluster in 0..self.clusters.len() {
+            if let Some((feeds, prefix)) = self.joins(unit, cluster, sources) {
+                let rank = (feeds, prefix);
+                if best.is_none_or(|(so_far, _, _)| rank >= so_far) {
+                    best = Some((rank, cluster, prefix));
+                }
+            }
+        }
+        best.map(|(_, cluster, prefix)| (cluster, prefix))
+    }
+
+    /// May and should the unit join? Whether it reads what the cluster computes, and the prefix.
+    fn joins(&self, unit: usize, at: usize, sources: &BTreeSet<usize>) -> Option<(bool, usize)> {
+        let cluster = &self.clusters[at];
+        let Unit::Piece { out, piece, .. } = &self.units[unit] else { return None };
+        if cluster.closed || cluster.units.len() >= MOST_MEMBERS {
+            return None;
+        }
+        if sources.iter().any(|s| *s != at && self.clusters[*s].before.contains(&at)) {
+            return None;
+        }
+        let mut prefix = cluster
+            .prefix
+            .iter()
+            .zip(piece.free_ids())
+            .take_while(|(dim, index)| *dim == piece.range(*index) && piece.at.get(index.0 as usize).is_some_and(|a| a.as_index() == Some(*index)))
+            .count();
+        let feeds = sources.contains(&at);
+        if feeds {
+            for read in piece.reads() {
+                let root = self.root(read.tensor);
+                if !self.writers.get(&root).is_some_and(|w| w.contains(&at)) {
+                    continue;
+                }
+                // A view, and a tensor in several pieces, are only whole when the kernel is done.
+                if root != read.tensor || self.parts.get(&root).is_some_and(|n| *n > 1) {
+                    return None;
+                }
+                prefix = prefix.min(leading_identity(read));
+            }
+        }
+        match cluster.rows {
+            Some(rows) => {
+                if prefix < rows || !feeds {
+                    return None;
+                }
+                if piece.free_ids().take(rows).any(|i| self.storage.names_example(piece.range(i)))
+                    && nest::rows(self.storage, piece) != Some((eq::IndexId(0), eq::IndexId(1)))
+                {
+                    return None;
+                }
+                prefix = prefix.max(rows);
+            }
+            None => {
+                if prefix == 0 || piece.free == 0 {
+                    return None;
+                }
+            }
+        }
+        let whole = prefix == piece.free && prefix == cluster.prefix.len() && self.all_full(at, prefix);
+        let parallel: Dim = cluster.prefix[..prefix].iter().cloned().product();
+        if !whole && parallel.as_const().is_some_and(|n| n < LEAST_PARALLEL) {
+            return None;
+        }
+        // Several pieces of one tensor in one kernel are fine: they are disjoint.
+        let shares = whole && (self.shares_input(unit, at) || self.writers.get(out).is_some_and(|w| w.contains(&at)));
+        (feeds || shares).then_some((feeds, prefix))
+    }
+
+    fn all_full(&self, cluster: usize, prefix: usize) -> bool {
+        self.clusters[cluster].units.iter().all(|u| match &self.units[*u] {
+            Unit::Piece { piece, .. } => piece.free == prefix,
+            Unit::Clear { .. } | Unit::Other(_) => false,
+        })
+    }
+
+    /// Do they read a tensor of the whole domain in common?
+    fn shares_input(&self, unit: usize, cluster: usize) -> bool {
+        let Unit::Piece { piece, .. } = &self.units[unit] else { return false };
+        let mine: BTreeSet<eq::TensorId> =
+            piece.reads().iter().filter(|r| self.program.tensors[r.tensor.0 as usize].shape.len() >= piece.free).map(|r| r.tensor).collect();
+        self.clusters[cluster].units.iter().any(|u| self.units[*u].reads().iter().any(|t| mine.contains(t)))
+    }
+
+    /// An order that respects `before`: what is `early` as soon as it can run, the rest as the program has it.
+    pub fn sorted(&self, early: &BTreeSet<usize>) -> Vec<usize> {
+        let mut order = Vec::with_capacity(self.clusters.len());
+        let mut done: BTreeSet<usize> = BTreeSet::new();
+        while order.len() < self.clusters.len() {
+            let ready = |at: &usize| !done.contains(at) && self.clusters[*at].before.iter().all(|b| done.contains(b));
+            let next = early.iter().copied().find(|at| ready(at));
+            let next = next.or_else(|| {
+                let all = (0..self.clusters.len()).filter(|at| ready(at));
+                all.min_by_key(|at| self.clusters[*at].units.last().copied())
+            });
+            // Orders are only added where they close no circle.
+            let Some(next) = next else { break };
+            done.insert(next);
+            order.push(next);
+        }
+        order
+    }
+}
