@@ -7,4 +7,6 @@ pub mod error;
 pub mod load;
 pub mod npz;
 pub mod overrides;
+pub mod pipeline;
+pub mod run;
 pub mod show;

@@ -1,1 +1,34 @@
-fn main() {}
+//! The `bdl` binary: parses the command line, runs the command, prints what it returns, and picks the exit code.
+
+use bdl::cli::Cli;
+use bdl::command;
+use clap::Parser;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// A bug of ours.
+const BUG: u8 = 101;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.global.json;
+    std::panic::set_hook(Box::new(|panic| {
+        eprintln!("this is a bug in bdl, not in your program: {panic}\nplease report it with the program that shows it");
+    }));
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    match std::panic::catch_unwind(|| command::run(cli, coloured)) {
+        Ok(Ok(code)) => ExitCode::from(code),
+        Ok(Err(failure)) => {
+            // Nothing can be done about a closed pipe.
+            if json {
+                for line in failure.to_json() {
+                    let _ = writeln!(std::io::stdout(), "{line}");
+                }
+            } else {
+                let _ = writeln!(std::io::stderr(), "{failure}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+        Err(_) => ExitCode::from(BUG),
+    }
+}

@@ -1,3 +1,77 @@
 //! The commands, one file each: they call the library and decide what is shown.
 
+pub mod check;
+pub mod data;
+pub mod emit;
 pub mod new;
+
+use crate::cli::{Cli, Command, Device, Global, Precision};
+use crate::error::Failure;
+use crate::pipeline::Request;
+use bdl_schedule::Real;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// What commands are given beside their own arguments.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub global: Global,
+    /// Messages may use colours.
+    pub coloured: bool,
+    pub real: Real,
+}
+
+impl Context {
+    fn new(global: Global, coloured: bool) -> Result<Context, Failure> {
+        if global.device == Device::Cuda {
+            return Err(Failure::user("not-built-yet", "`--device cuda` is not built yet").help("leave it out to compute on the processor"));
+        }
+        let real = match global.precision {
+            Precision::F32 => Real::F32,
+            Precision::F64 => Real::F64,
+            Precision::Bf16 => {
+                return Err(Failure::user("not-built-yet", "`--precision bf16` is not built yet").help("there are f32 and f64"));
+            }
+        };
+        Ok(Context { global, coloured, real })
+    }
+
+    /// The request of a command about one `train` block.
+    pub fn request(&self, train: Option<String>) -> Request {
+        Request {
+            train,
+            overrides: self.global.overrides.clone(),
+            data: self.global.data.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect(),
+            real: self.real,
+            ..Request::default()
+        }
+    }
+
+    pub fn threads(&self) -> usize {
+        self.global.threads.map_or_else(bdl_kernels::machine::allowed_cpus, usize::from)
+    }
+}
+
+/// Runs a command; the exit code where it has a result.
+pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
+    let context = Context::new(cli.global, coloured)?;
+    match cli.command {
+        Command::New { name } => print(&new::run(&name)?),
+        Command::Check { file, explain } => check::run(&context, file.as_deref(), explain.as_deref()),
+        Command::Data { file } => data::run(&context, &file),
+        Command::Emit { target, stage, only } => emit::run(&context, &target, &stage, only.as_deref()),
+        Command::Train { .. }
+        | Command::Eval { .. }
+        | Command::Predict { .. }
+        | Command::Grad { .. }
+        | Command::Bench { .. }
+        | Command::Test { .. } => Err(Failure::bug("this command is being written")),
+    }
+}
+
+/// Writes a result to standard output. A reader that went away (`bdl check | head`) is no error.
+pub fn print(text: &str) -> Result<u8, Failure> {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(0)
+}

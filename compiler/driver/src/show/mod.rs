@@ -1,3 +1,5 @@
 //! What people see: numbers, tables, progress. Words and looks live here, not in the code that computes.
 
 pub mod number;
+pub mod progress;
+pub mod result;

@@ -1,0 +1,95 @@
+//! `bdl emit FILE --stage STAGE`: every stage of the compiler as readable text.
+//!
+//! A reader can follow one equation from text to machine code: every line of equations, plan and code names the place in the file
+//! that it came from.
+
+use super::{Context, print};
+use crate::cli::{Stage, target};
+use crate::error::Failure;
+use crate::pipeline::{self, Checked, ReadData};
+use bdl_check::hir::Train;
+use bdl_elaborate::Programs;
+use bdl_equations::Program;
+
+pub fn run(context: &Context, written: &str, stages: &[Stage], only: Option<&str>) -> Result<u8, Failure> {
+    let (file, name) = target(written);
+    let mut request = context.request(name.clone());
+    request.read_data = ReadData::WhereThere;
+    let checked = pipeline::check(&file, &request)?;
+    if stages.iter().any(|stage| *stage != Stage::Ast) {
+        checked.require_sound(context.coloured)?;
+    }
+    let mut text = String::new();
+    let mut programs = None;
+    for stage in stages {
+        if stages.len() > 1 {
+            text.push_str(&format!("// {}\n\n", heading(*stage)));
+        }
+        text.push_str(&show(context, &checked, name.as_deref(), *stage, only, &mut programs)?);
+        if stages.len() > 1 {
+            text.push('\n');
+        }
+    }
+    print(&text)
+}
+
+fn heading(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Ast => "the program as it was parsed",
+        Stage::Hir => "names, types and dimensions resolved",
+        Stage::Equations => "one evaluation as equations",
+        Stage::Gradient => "the loss and its gradient as equations",
+        Stage::Plan => "kernels, buffers and launches of a training step",
+        Stage::Clif => "the kernels of a training step for the code generator",
+        Stage::Asm => "the kernels of a training step as machine code",
+        Stage::Ptx => "the kernels for GPUs",
+    }
+}
+
+fn show(
+    context: &Context,
+    checked: &Checked,
+    name: Option<&str>,
+    stage: Stage,
+    only: Option<&str>,
+    programs: &mut Option<Programs>,
+) -> Result<String, Failure> {
+    match stage {
+        Stage::Ast => return Ok(bdl_grammar::print(&checked.source.modules.main)),
+        Stage::Hir => return Ok(bdl_check::hir::text::print(&checked.hir)),
+        Stage::Ptx => return Err(Failure::user("not-built-yet", "`--stage ptx` is not built yet")),
+        Stage::Equations | Stage::Gradient | Stage::Plan | Stage::Clif | Stage::Asm => {}
+    }
+    let train: &Train = checked.train(name)?;
+    let programs = match programs {
+        Some(programs) => programs,
+        None => programs.insert(pipeline::elaborate(checked, train)?),
+    };
+    let step: &Program = programs.step.as_ref().unwrap_or(&programs.eval);
+    let keep = |name: &str| only.is_none_or(|wanted| name.contains(wanted));
+    match stage {
+        Stage::Equations => Ok(lines(&bdl_equations::text::print(&programs.eval), only)),
+        Stage::Gradient => Ok(lines(&bdl_equations::text::print(&programs.gradient), only)),
+        Stage::Plan => Ok(lines(&bdl_plan::text::print(&pipeline::plan(step, context.real)?), None)),
+        Stage::Clif | Stage::Asm => {
+            let plan = pipeline::plan(step, context.real)?;
+            let mut text = String::new();
+            for kernel in plan.kernels.iter().filter(|kernel| keep(&kernel.name)) {
+                let code =
+                    if stage == Stage::Clif { bdl_cranelift::clif_text(kernel) } else { bdl_cranelift::asm_text(kernel) };
+                let code = code.map_err(|error| Failure::bug(error.to_string()))?;
+                text.push_str(&format!("; {}\n{}\n", kernel.name, code.trim_end()));
+            }
+            Ok(text)
+        }
+        Stage::Ast | Stage::Hir | Stage::Ptx => Ok(String::new()),
+    }
+}
+
+/// Only the lines that mention `only`.
+fn lines(text: &str, only: Option<&str>) -> String {
+    match only {
+        None => text.to_string(),
+        Some(wanted) => text.lines().filter(|line| line.contains(wanted)).map(|line| format!("{line}\n")).collect(),
+    }
+}

@@ -1,0 +1,202 @@
+//! The pipeline of ARCHITECTURE.md as code: text → syntax → HIR → equations → plan → machine code.
+//!
+//! Each stage is one function; [`Checked`], [`Elaborated`] and [`Compiled`] are what flows between them.
+
+use crate::data::{block, facts};
+use crate::error::Failure;
+use crate::load::{self, Source};
+use crate::overrides;
+use bdl_check::hir::{Hir, Train};
+use bdl_check::{EntryRequest, Options};
+use bdl_data::{DataSpec, Dataset};
+use bdl_elaborate::Programs;
+use bdl_equations::Program;
+use bdl_grammar::Diagnostic;
+use bdl_grammar::ast::{self, ItemKind};
+use bdl_plan::Plan;
+use bdl_schedule::Real;
+use std::path::{Path, PathBuf};
+
+/// What the command line adds to a program.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Only this `train` block.
+    pub train: Option<String>,
+    /// `--set`
+    pub overrides: Vec<(String, String)>,
+    /// `--data`
+    pub data: Vec<(String, PathBuf)>,
+    pub real: Real,
+    /// Are files of data read? Otherwise their fields have symbolic types.
+    pub read_data: ReadData,
+    pub entries: Vec<EntryRequest>,
+}
+
+impl Default for Request {
+    fn default() -> Request {
+        Request {
+            train: None,
+            overrides: Vec::new(),
+            data: Vec::new(),
+            real: Real::F32,
+            read_data: ReadData::Always,
+            entries: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadData {
+    /// A file that is not there is an error.
+    Always,
+    /// A file that is not there leaves types symbolic.
+    WhereThere,
+    Never,
+}
+
+/// A program that passed every check, or could not: `diagnostics` tells.
+pub struct Checked {
+    pub source: Source,
+    pub hir: Hir,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Data blocks in the order of the file.
+    pub data: Vec<DataBlock>,
+}
+
+/// A data block and, where its source was read, what is in it.
+pub struct DataBlock {
+    pub spec: DataSpec,
+    pub dataset: Option<Dataset>,
+    /// Sizes that belong to the example.
+    pub lengths: facts::Lengths,
+}
+
+impl Checked {
+    /// The `train` block asked for: by name, or the only one.
+    pub fn train(&self, name: Option<&str>) -> Result<&Train, Failure> {
+        let names = || self.hir.trains.iter().map(|train| train.name.to_string()).collect::<Vec<_>>().join(", ");
+        match (name, self.hir.trains.as_slice()) {
+            (None, [train]) => Ok(train),
+            (None, []) => Err(Failure::user("no-train", "the file has no `train` block")
+                .help("add `train NAME { model .. data .. loss .. optimizer .. }`")),
+            (None, _) => Err(Failure::user("which-train", "the file has several `train` blocks")
+                .help(format!("say which, as FILE:NAME; there are {}", names()))),
+            (Some(name), trains) => trains.iter().find(|train| &*train.name == name).ok_or_else(|| {
+                Failure::user("no-train", format!("the file has no `train` block called `{name}`")).help(format!("there are: {}", names()))
+            }),
+        }
+    }
+
+    /// The data block of that name.
+    pub fn data(&self, name: &str) -> Result<&DataBlock, Failure> {
+        self.data.iter().find(|block| block.spec.name == name).ok_or_else(|| Failure::bug(format!("no data block `{name}` was kept")))
+    }
+
+    /// An error if any message is one.
+    pub fn require_sound(&self, coloured: bool) -> Result<(), Failure> {
+        if self.diagnostics.iter().any(Diagnostic::is_error) {
+            return Err(Failure::program(&self.diagnostics, &self.source.sources, coloured));
+        }
+        Ok(())
+    }
+}
+
+/// Text → syntax → HIR, with the data's types where they are known.
+pub fn check(path: &Path, request: &Request) -> Result<Checked, Failure> {
+    let source = load::file(path)?;
+    if request.overrides.is_empty() {
+        return check_source(source, request);
+    }
+    let edited = overrides::apply(&source.text, request.train.as_deref(), &request.overrides)?;
+    check_source(load::text_in(&path.display().to_string(), &edited, &source.folder)?, request)
+}
+
+/// The same from text that is already parsed. Overrides of the request are not looked at.
+pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failure> {
+    let mut diagnostics = source.diagnostics.clone();
+    let mut data = Vec::new();
+    let mut types = Vec::new();
+    for item in &source.modules.main.items {
+        let ItemKind::Data(written) = &item.kind else { continue };
+        let replaced = request.data.iter().find(|(name, _)| *name == written.name.text).map(|(_, path)| path.as_path());
+        let (spec, messages) = block::lower(written, &source.sources, &source.folder, replaced);
+        diagnostics.extend(messages);
+        let Some(spec) = spec else { continue };
+        let dataset = if wanted(&source.modules.main, written, request) { open(&spec, request)? } else { None };
+        let lengths = match &dataset {
+            Some(dataset) => {
+                let (facts, lengths) = facts::of_data(&dataset.facts());
+                types.push(facts);
+                lengths
+            }
+            None => {
+                types.push(facts::symbolic(&spec));
+                Vec::new()
+            }
+        };
+        data.push(DataBlock { spec, dataset, lengths });
+    }
+    let options = Options { overrides: Vec::new(), entries: request.entries.clone(), train: request.train.clone() };
+    let (hir, messages) = bdl_check::check(&source.sources, &source.modules, &types, &options);
+    diagnostics.extend(messages);
+    Ok(Checked { source, hir, diagnostics, data })
+}
+
+/// Is the block read by the `train` block asked for? (Other files of the program need not be there.)
+fn wanted(file: &ast::File, data: &ast::Data, request: &Request) -> bool {
+    let Some(train) = &request.train else { return true };
+    file.items.iter().any(|item| {
+        let ItemKind::Train(block) = &item.kind else { return false };
+        block.name.text == *train
+            && block.entries.iter().any(|entry| {
+                matches!(&entry.kind, ast::TrainEntryKind::Data(name) if name.text == data.name.text)
+            })
+    })
+}
+
+fn open(spec: &DataSpec, request: &Request) -> Result<Option<Dataset>, Failure> {
+    let there = match &spec.source {
+        bdl_data::Source::Table(table) => table.path.exists(),
+        bdl_data::Source::Synthetic { .. } => true,
+    };
+    let read = match request.read_data {
+        ReadData::Always => true,
+        ReadData::WhereThere => there,
+        ReadData::Never => false,
+    };
+    let precision = match request.real {
+        Real::F32 => bdl_data::Precision::F32,
+        Real::F64 => bdl_data::Precision::F64,
+    };
+    Ok(if read { Some(Dataset::open(spec, precision)?) } else { None })
+}
+
+/// HIR → the equation programs of a `train` block.
+pub fn elaborate(checked: &Checked, train: &Train) -> Result<Programs, Failure> {
+    bdl_elaborate::programs(&checked.hir, train).map_err(|diagnostic| {
+        Failure::program(&[diagnostic], &checked.source.sources, false)
+    })
+}
+
+/// A program ready to be run by the executor.
+pub struct Compiled {
+    pub plan: Plan,
+    pub code: bdl_cranelift::Code,
+}
+
+/// Equations → plan → machine code. Verified between stages in builds with assertions.
+pub fn compile(program: &Program, real: Real) -> Result<Compiled, Failure> {
+    let plan = plan(program, real)?;
+    let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| Failure::bug(error.to_string()))?;
+    Ok(Compiled { plan, code })
+}
+
+/// Equations → plan.
+pub fn plan(program: &Program, real: Real) -> Result<Plan, Failure> {
+    if cfg!(debug_assertions) {
+        bdl_equations::verify(program).map_err(|error| Failure::bug(format!("equations of `{}`: {error}", program.name)))?;
+    }
+    let plan = bdl_schedule::schedule(program, &bdl_schedule::Options { real })
+        .map_err(|error| Failure::bug(format!("schedule of `{}`: {error}", program.name)))?;
+    Ok(plan)
+}

@@ -1,0 +1,131 @@
+//! A `train` block with its data: split, fitted on the training rows, encoded, and the program elaborated.
+
+use super::scores::{self, Asked};
+use crate::data::facts::Lengths;
+use crate::error::Failure;
+use crate::pipeline::{self, Checked};
+use bdl_check::hir::{self, Score, Train};
+use bdl_data::{Encoded, Fitted, KfoldSplit, Parts, RandomSplit, Repeats, SplitSpec, Straddling};
+use bdl_elaborate::Programs;
+use bdl_train::Watch;
+use bdl_train::metrics;
+
+/// Everything that training, evaluation and benchmarks start from.
+pub struct Prepared {
+    pub train: Train,
+    pub programs: Programs,
+    pub data: Encoded,
+    pub facts: bdl_data::DataFacts,
+    pub fitted: Fitted,
+    pub parts: Parts,
+    pub lengths: Lengths,
+    pub asked: Vec<Asked>,
+    /// Rows whose inputs repeat an earlier row's.
+    pub repeats: Repeats,
+    pub straddling: Straddling,
+    /// Fields that the predictions read.
+    pub predict_inputs: Vec<String>,
+}
+
+/// Splits, fits, encodes, elaborates. `fitted` of an earlier run is replayed instead of fitting.
+pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Result<Prepared, Failure> {
+    let block = checked.data(&train.data)?;
+    let dataset = block.dataset.as_ref().ok_or_else(|| Failure::bug(format!("the data `{}` was not read", train.data)))?;
+    if dataset.rows() == 0 {
+        return Err(Failure::user("no-rows", format!("`{}` has no rows left to train on", train.data))
+            .help("look at `keep` and `distinct` in the data block"));
+    }
+    let folds = dataset.split(&split_spec(train)?)?;
+    let Some(parts) = folds.into_iter().next() else { return Err(Failure::bug("a split without parts")) };
+    let fitted = match fitted {
+        Some(fitted) => fitted,
+        None => dataset.fit(&parts.train)?,
+    };
+    let data = dataset.encode(&fitted)?;
+    let programs = pipeline::elaborate(checked, train)?;
+    let predict_inputs: Vec<String> = programs
+        .predict
+        .tensors
+        .iter()
+        .filter(|tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true }))
+        .map(|tensor| tensor.name.to_string())
+        .collect();
+    let names: Vec<&str> = predict_inputs.iter().map(String::as_str).filter(|name| data.field(name).is_ok()).collect();
+    let repeats = dataset.repeats(&names)?;
+    let straddling = repeats.straddling(&parts);
+    let asked = scores::asked(&train.reports)?;
+    require_parts(train, &parts)?;
+    Ok(Prepared {
+        train: train.clone(),
+        programs,
+        data,
+        facts: dataset.facts(),
+        fitted,
+        parts,
+        lengths: block.lengths.clone(),
+        asked,
+        repeats,
+        straddling,
+        predict_inputs,
+    })
+}
+
+fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {
+    let text = |name: &Option<hir::Name>| name.as_ref().map(|name| name.to_string());
+    Ok(match &train.split {
+        None => SplitSpec::None,
+        Some(hir::Split::Random { train, valid, test, balance, groups, seed }) => SplitSpec::Random(RandomSplit {
+            train: *train,
+            valid: *valid,
+            test: *test,
+            balance: text(balance),
+            groups: text(groups),
+            seed: *seed,
+        }),
+        Some(hir::Split::Given { field }) => SplitSpec::Given { field: field.to_string() },
+        Some(hir::Split::KFold { folds, repeats, balance, groups, seed }) => SplitSpec::Kfold(KfoldSplit {
+            k: *folds as usize,
+            repeats: *repeats as usize,
+            balance: text(balance),
+            groups: text(groups),
+            seed: *seed,
+        }),
+        Some(hir::Split::LeaveOneOut) => {
+            return Err(Failure::user("not-built-yet", "`split leave_one_out` is part of the language but not built yet"));
+        }
+    })
+}
+
+/// `stop` and `keep` look at a part; it must not be empty.
+fn require_parts(train: &Train, parts: &Parts) -> Result<(), Failure> {
+    let scores = train.keep.iter().chain(train.stop.iter().map(|stop| &stop.score));
+    for score in scores {
+        let rows = match score.part {
+            hir::Part::Train => &parts.train,
+            hir::Part::Valid => &parts.valid,
+            hir::Part::Test => &parts.test,
+        };
+        if rows.is_empty() {
+            let shown = shown(score);
+            return Err(Failure::user("empty-part", format!("`{shown}` is watched, but that part of the split has no rows"))
+                .help("give the part a share: `split random(train: 0.7, valid: 0.15, test: 0.15)`"));
+        }
+    }
+    Ok(())
+}
+
+/// `valid.loss`
+pub fn shown(score: &Score) -> String {
+    let part = match score.part {
+        hir::Part::Train => "train",
+        hir::Part::Valid => "valid",
+        hir::Part::Test => "test",
+    };
+    format!("{part}.{}", score.metric)
+}
+
+/// A score as the training loop watches it.
+pub fn watch(score: &Score) -> Watch {
+    let higher_is_better = metrics::by_name(&score.metric).is_some_and(|metric| metric.higher_is_better);
+    Watch { name: shown(score), higher_is_better }
+}

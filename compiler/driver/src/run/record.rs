@@ -1,0 +1,82 @@
+//! What identifies a run and what is written about it: the hash that names its folder, and `run.json`.
+
+use crate::pipeline::DataBlock;
+use bdl_data::Source;
+use bdl_schedule::Real;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::path::Path;
+
+/// Hex digits of the hash in a run folder's name.
+const SHOWN: usize = 8;
+
+/// The hash of effective program, data, seed, precision and version. The text may differ in nothing, not even a comment.
+pub fn hash(program: &str, data: &[DataBlock], seed: u64, real: Real) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    hasher.update(env!("CARGO_PKG_VERSION"));
+    hasher.update(program);
+    hasher.update(seed.to_le_bytes());
+    hasher.update(precision(real));
+    for block in data {
+        hasher.update(&block.spec.name);
+        hasher.update(data_hash(&block.spec.source)?);
+    }
+    Ok(hex(&hasher.finalize())[..SHOWN].to_string())
+}
+
+/// The hash of what a source holds.
+pub fn data_hash(source: &Source) -> std::io::Result<String> {
+    match source {
+        Source::Table(table) => file_hash(&table.path),
+        Source::Synthetic { rows, seed } => Ok(format!("synthetic {rows} {seed}")),
+    }
+}
+
+fn file_hash(path: &Path) -> std::io::Result<String> {
+    let mut hasher = Sha256::new();
+    let mut file = std::fs::File::open(path)?;
+    std::io::copy(&mut file, &mut hasher)?;
+    Ok(hex(&hasher.finalize()))
+}
+
+/// The hash of any text, for names of cached facts.
+pub fn text_hash(text: &str) -> String {
+    hex(&Sha256::digest(text.as_bytes()))[..16].to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn precision(real: Real) -> &'static str {
+    match real {
+        Real::F32 => "f32",
+        Real::F64 => "f64",
+    }
+}
+
+/// What `run.json` says: enough to repeat the run, and to see on what it ran.
+pub fn run_json(train: &str, hash: &str, seed: u64, real: Real, threads: usize, hyper: &[(String, String)], data: &[DataBlock]) -> Value {
+    let sources: Vec<Value> = data
+        .iter()
+        .map(|block| {
+            let file = match &block.spec.source {
+                Source::Table(table) => Some(table.path.display().to_string()),
+                Source::Synthetic { .. } => None,
+            };
+            json!({"name": block.spec.name, "file": file, "sha256": data_hash(&block.spec.source).ok()})
+        })
+        .collect();
+    let hyper: serde_json::Map<String, Value> = hyper.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
+    json!({
+        "bdl": env!("CARGO_PKG_VERSION"),
+        "train": train,
+        "hash": hash,
+        "seed": seed,
+        "precision": precision(real),
+        "threads": threads,
+        "instructions": bdl_kernels::machine::isa_name(),
+        "hyper": hyper,
+        "data": sources,
+    })
+}
