@@ -5,7 +5,7 @@
 //! 2. *Ids.* Every tensor id and index id exists; the terms of an affine form are sorted by index and have no zero coefficients.
 //! 3. *Order.* Every computed tensor is written by exactly one node, before it is read; tensors of a loop's body are read only in it.
 //! 4. *Shapes.* A read has one subscript an axis; output subscripts are as many as axes, name only free indices and are injective where
-//!    that can be seen; a plain output subscript has the axis as its range. Views, sorts, literals, carried values and stacks agree in
+//!    that can be seen. Views, sorts, literals, carried values and stacks agree in
 //!    shape with what they connect.
 //! 5. *Types.* Boolean, integer and real expressions do not mix without `real(..)` and `int(..)`; filters are Boolean, data subscripts
 //!    integer, and the body has the type of its tensor.
@@ -489,14 +489,6 @@ impl Check<'_> {
             let above = Affine::from(dim.clone()) - Affine::from(1) - form.clone();
             if domain.somewhere_negative(form) || domain.somewhere_negative(&above) {
                 return fault(Invariant::Bounds, format!("an output subscript leaves `{}`", tensor.name));
-            }
-            if let Some(index) = form.as_index() {
-                let gap = piece.range(index).clone() - dim.clone();
-                if piece.is_plain() && gap.as_const().is_some_and(|n| n != 0) {
-                    let what =
-                        format!("`{}` has an axis of {dim}, its index a range of {}", tensor.name, piece.range(index));
-                    return fault(Invariant::Shapes, what);
-                }
             }
         }
         // A free index that no subscript names would write the same element again and again.

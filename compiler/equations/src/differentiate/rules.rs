@@ -1,0 +1,201 @@
+//! All derivative rules, on one page.
+//!
+//! Reverse mode on scalar expressions: [`spread`] carries a *seed* (the derivative of the loss by the expression) down to every read,
+//! multiplied on the way by the local derivative. Reductions and subscripts are the business of `transpose`:
+//!
+//! | reduction | seed at a point |
+//! |---|---|
+//! | `sum` | the adjoint of the result |
+//! | `max`, `min` | the adjoint where the point is the first winner (an `argmax` an index), nothing elsewhere |
+//! | `prod` | the adjoint times the product over all other points |
+//! | `any`, `all`, `argmax`, `argmin` | none: the result is no real number |
+//!
+//! Conventions (LANGUAGE.md section 5): a tie of `max(a, b)` goes to `a`; the derivative of `abs` at 0 is 0; the branch not taken by a
+//! `select` contributes no gradient: `d (if c then a else b) = if c then da else 0`, never a product with a mask.
+
+use crate::data::{BinaryOp, CompareOp, Expr, Read, UnaryOp};
+
+/// Appends `(read, seed * d e / d read)` for every active read in `e`. `value` is an expression equal to `e`, possibly simpler.
+///
+/// Errors: the operator that has no rule.
+pub fn spread(
+    e: &Expr,
+    value: &Expr,
+    seed: Expr,
+    active: &dyn Fn(&Read) -> bool,
+    into: &mut Vec<(Read, Expr)>,
+) -> Result<(), UnaryOp> {
+    if !touches(e, active) {
+        return Ok(());
+    }
+    let one = || Expr::Const(1.0);
+    let mut down = |e: &Expr, seed: Expr| spread(e, e, seed, active, into);
+    match e {
+        Expr::Const(_) | Expr::Number(_) | Expr::Compare(_, _, _) => {}
+        Expr::Read(read) => into.push((read.clone(), seed)),
+        Expr::Unary(op, a) => {
+            let x = || (**a).clone();
+            let y = || value.clone();
+            let seed = match op {
+                UnaryOp::Neg => negated(seed),
+                UnaryOp::Exp => times(seed, y()),
+                UnaryOp::Expm1 => times(seed, y() + one()),
+                UnaryOp::Log => over(seed, x()),
+                UnaryOp::Log1p => over(seed, one() + x()),
+                UnaryOp::Sqrt => over(times(seed, Expr::Const(0.5)), y()),
+                UnaryOp::Tanh => times(seed, one() - y().squared()),
+                UnaryOp::Sigmoid => times(seed, y() * (one() - y())),
+                UnaryOp::Softplus => times(seed, x().unary(UnaryOp::Sigmoid)),
+                // 2 / sqrt(pi) * exp(-x^2)
+                UnaryOp::Erf => {
+                    times(seed, Expr::Const(std::f64::consts::FRAC_2_SQRT_PI) * (-x().squared()).unary(UnaryOp::Exp))
+                }
+                UnaryOp::Sin => times(seed, x().unary(UnaryOp::Cos)),
+                UnaryOp::Cos => times(negated(seed), x().unary(UnaryOp::Sin)),
+                UnaryOp::Abs => times(seed, x().unary(UnaryOp::Sign)),
+                UnaryOp::Lgamma => times(seed, x().unary(UnaryOp::Digamma)),
+                UnaryOp::Digamma => times(seed, x().unary(UnaryOp::Trigamma)),
+                UnaryOp::Trigamma => return Err(UnaryOp::Trigamma),
+                UnaryOp::ToReal => seed,
+                UnaryOp::Not | UnaryOp::Floor | UnaryOp::Round | UnaryOp::Sign | UnaryOp::ToInt | UnaryOp::Freeze => {
+                    return Ok(());
+                }
+            };
+            down(a, seed)?;
+        }
+        Expr::Binary(op, a, b) => {
+            let (l, r) = (|| (**a).clone(), || (**b).clone());
+            match op {
+                BinaryOp::Add => {
+                    down(a, seed.clone())?;
+                    down(b, seed)?;
+                }
+                BinaryOp::Sub => {
+                    down(a, seed.clone())?;
+                    down(b, negated(seed))?;
+                }
+                BinaryOp::Mul => {
+                    down(a, times(seed.clone(), r()))?;
+                    down(b, times(seed, l()))?;
+                }
+                // d (a / b) = da / b - (a / b) db / b
+                BinaryOp::Div => {
+                    down(a, over(seed.clone(), r()))?;
+                    down(b, over(negated(times(seed, value.clone())), r()))?;
+                }
+                // a - b floor(a / b)
+                BinaryOp::Rem => {
+                    down(a, seed.clone())?;
+                    down(b, negated(times(seed, l().binary(BinaryOp::FloorDiv, r()))))?;
+                }
+                BinaryOp::Pow => {
+                    match b.as_const() {
+                        Some(1.0) => down(a, seed.clone())?,
+                        Some(2.0) => down(a, times(seed.clone(), Expr::Const(2.0) * l()))?,
+                        Some(n) => down(a, times(seed.clone(), r() * l().binary(BinaryOp::Pow, Expr::Const(n - 1.0))))?,
+                        None => {
+                            let power = l().binary(BinaryOp::Pow, r() - one());
+                            down(a, times(seed.clone(), r() * power))?;
+                        }
+                    }
+                    // a^b log a, which goes to 0 with a for b > 0.
+                    let zero = l().compare(CompareOp::Eq, Expr::Const(0.0));
+                    down(b, unless(zero, times(seed, value.clone() * l().unary(UnaryOp::Log))))?;
+                }
+                BinaryOp::Max => {
+                    let first = l().compare(CompareOp::Ge, r());
+                    down(a, only(first.clone(), seed.clone()))?;
+                    down(b, unless(first, seed))?;
+                }
+                BinaryOp::Min => {
+                    let first = l().compare(CompareOp::Le, r());
+                    down(a, only(first.clone(), seed.clone()))?;
+                    down(b, unless(first, seed))?;
+                }
+                BinaryOp::FloorDiv | BinaryOp::And | BinaryOp::Or => {}
+            }
+        }
+        Expr::Select(c, a, b) => {
+            down(a, only((**c).clone(), seed.clone()))?;
+            down(b, unless((**c).clone(), seed))?;
+        }
+    }
+    Ok(())
+}
+
+/// Can a change of an active read change the expression, other than in jumps?
+pub fn touches(e: &Expr, active: &dyn Fn(&Read) -> bool) -> bool {
+    match e {
+        Expr::Const(_) | Expr::Number(_) | Expr::Compare(_, _, _) => false,
+        // Subscripts jump.
+        Expr::Read(read) => active(read),
+        Expr::Unary(op, a) => match op {
+            UnaryOp::Not | UnaryOp::Floor | UnaryOp::Round | UnaryOp::Sign | UnaryOp::ToInt | UnaryOp::Freeze => false,
+            UnaryOp::Neg
+            | UnaryOp::Exp
+            | UnaryOp::Expm1
+            | UnaryOp::Log
+            | UnaryOp::Log1p
+            | UnaryOp::Sqrt
+            | UnaryOp::Tanh
+            | UnaryOp::Sigmoid
+            | UnaryOp::Softplus
+            | UnaryOp::Erf
+            | UnaryOp::Sin
+            | UnaryOp::Cos
+            | UnaryOp::Abs
+            | UnaryOp::Lgamma
+            | UnaryOp::Digamma
+            | UnaryOp::Trigamma
+            | UnaryOp::ToReal => touches(a, active),
+        },
+        Expr::Binary(BinaryOp::FloorDiv | BinaryOp::And | BinaryOp::Or, _, _) => false,
+        Expr::Binary(_, a, b) => touches(a, active) || touches(b, active),
+        Expr::Select(_, a, b) => touches(a, active) || touches(b, active),
+    }
+}
+
+/// `seed * factor`; the factor goes inside a branch, so that the branch not taken stays 0 whatever the factor is.
+fn times(seed: Expr, factor: Expr) -> Expr {
+    inside(seed, &|s| s * factor.clone())
+}
+
+fn over(seed: Expr, divisor: Expr) -> Expr {
+    inside(seed, &|s| s / divisor.clone())
+}
+
+fn negated(seed: Expr) -> Expr {
+    inside(seed, &|s| -s)
+}
+
+/// Applies `f` to the seed, under the conditions that keep it from being 0.
+fn inside(seed: Expr, f: &dyn Fn(Expr) -> Expr) -> Expr {
+    match seed {
+        Expr::Select(c, a, b) if *b == Expr::Const(0.0) => only(*c, inside(*a, f)),
+        Expr::Select(c, a, b) if *a == Expr::Const(0.0) => unless(*c, inside(*b, f)),
+        other @ (Expr::Const(_)
+        | Expr::Number(_)
+        | Expr::Read(_)
+        | Expr::Unary(_, _)
+        | Expr::Binary(_, _, _)
+        | Expr::Compare(_, _, _)
+        | Expr::Select(_, _, _)) => f(other),
+    }
+}
+
+fn only(condition: Expr, seed: Expr) -> Expr {
+    condition.select(seed, Expr::Const(0.0))
+}
+
+fn unless(condition: Expr, seed: Expr) -> Expr {
+    condition.select(Expr::Const(0.0), seed)
+}
+
+/// The sum of two contributions; the two branches of one condition meet again.
+pub fn add(a: Expr, b: Expr) -> Expr {
+    match (a, b) {
+        (Expr::Select(c, a, b), Expr::Select(d, x, y)) if c == d => c.select(add(*a, *x), add(*b, *y)),
+        (a, b) if a == b => Expr::Const(2.0) * a,
+        (a, b) => a + b,
+    }
+}

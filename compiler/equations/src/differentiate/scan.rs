@@ -1,0 +1,437 @@
+//! The adjoint of a scan: a scan over the same steps in the opposite direction.
+//!
+//! ```text
+//! scan t < T { carry h from h0 next h1 last h2;  h1[j] = tanh(sum[i] h[i] * u[i, j] + x[t, j]);  stack h1 as hs }
+//!
+//! scan t < T reversed { carry d_h from d_h2 next ..;  d_h1[j] = d_h[j] + d_hs[t, j];  ..;  stack d_z as d_zs }
+//! d_u[i, j] = sum[t] d_zs[t, j] * h_steps[t, i]
+//! ```
+//!
+//! The carried values of the adjoint scan are the adjoints of the carried values. What its body needs of the forward body is saved by
+//! stacks of the forward scan. What the forward body reads from outside (weights, inputs) is not accumulated step by step: the adjoint of
+//! the equation that reads it is stacked, the equation is *lifted* (the step becomes a free index, values of the body become their
+//! stacks) and transposed after the loop like any other, so that a weight gradient is one contraction over all steps.
+
+use super::combine::{self, Part};
+use super::{Adjoint, Done, Scope, Tape, Task, gradient_of};
+use crate::DifferentiateError;
+use crate::builder::PieceBuilder;
+use crate::data::{
+    Affine, Carried, Condition, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece, Program, Scan,
+    TensorId,
+};
+use bdl_dims::{Atom, Dim};
+use std::collections::{HashMap, HashSet};
+
+/// A contribution to tensors outside the loop, worked out after it.
+pub(super) enum Deferred {
+    Piece {
+        piece: Piece,
+        out: TensorId,
+        up: TensorId,
+        only: HashSet<TensorId>,
+        origin: Origin,
+    },
+    /// `up` has so many axes of steps (behind the batch), over which the view's adjoint is the sum.
+    View {
+        input: TensorId,
+        up: TensorId,
+        steps: usize,
+        origin: Origin,
+    },
+}
+
+impl Tape<'_> {
+    pub(super) fn scan(&mut self, parent: &mut Scope, scan: &mut Scan) -> Done<()> {
+        let mut reached = false;
+        let mut lasts = Vec::new();
+        for c in &scan.carried {
+            let up = if self.is_active(c.last) { self.adjoint(parent, c.last) } else { None };
+            reached |= up.is_some();
+            lasts.push(up);
+        }
+        let mut child = Scope { local: Some(body_tensors(scan)), ..Scope::default() };
+        for (inside, outside) in &scan.stacks {
+            if !self.is_active(*outside) {
+                continue;
+            }
+            let Some(up) = self.adjoint(parent, *outside) else { continue };
+            reached = true;
+            self.seed_stack(&mut child, &scan.step, *inside, &up, &scan.origin);
+        }
+        if !reached {
+            return Ok(());
+        }
+        let origin = gradient_of(&scan.origin, "scan");
+
+        // The adjoints of carried values go backwards through the steps.
+        let mut carried: Vec<(Carried, TensorId)> = Vec::new();
+        for (c, up) in scan.carried.iter().zip(lasts) {
+            if !self.is_active(c.inside) {
+                continue;
+            }
+            let start = match up {
+                Some(up) => self.materialise(parent, c.last, up),
+                None => self.zero(parent, c.last),
+            };
+            let tensor = self.program.get(c.inside).clone();
+            let hint = format!("d_{}", tensor.name);
+            let inside = self.program.computed(&format!("{hint}_next"), tensor.dtype, tensor.shape.iter().cloned());
+            let last = self.program.computed(&format!("{hint}_start"), tensor.dtype, tensor.shape);
+            let piece = combine::whole(self.program, c.next, &|axes| Expr::read(inside, axes.iter().copied()));
+            if child.is_local(c.next) {
+                child.add(c.next, Part { pieces: vec![piece], origin: origin.clone() });
+            } else {
+                let piece = combine::whole(self.program, c.next, &|axes| Expr::read(c.next, axes.iter().copied()));
+                let (only, origin) = (HashSet::from([c.next]), scan.origin.clone());
+                child.deferred.push(Deferred::Piece { piece, out: c.next, up: inside, only, origin });
+            }
+            // `next` is known when the body has been walked.
+            carried.push((Carried { start, inside, next: inside, last }, c.inside));
+        }
+        let known = scan.extent.clone() - Dim::one() - Dim::var(scan.step.clone());
+        self.known.sizes.push(known);
+        let walked = self.backward(&mut scan.body, &mut child);
+        self.known.sizes.pop();
+        walked?;
+        let mut back = Vec::new();
+        for (mut c, of) in carried {
+            let adjoint = self.adjoint(&mut child, of);
+            c.next = match adjoint {
+                Some(adjoint) => self.materialise(&mut child, of, adjoint),
+                None => self.zero(&mut child, of),
+            };
+            back.push((c, of));
+        }
+
+        // Stacks for what is worked out after the loop, then saved values for what the body reads.
+        let forward = body_tensors(scan);
+        let mut adjoint_stacks = HashMap::new();
+        let mut deferred = Vec::new();
+        for job in std::mem::take(&mut child.deferred) {
+            deferred.push(self.lift_job(scan, &forward, &mut adjoint_stacks, job)?);
+        }
+        let mut body = std::mem::take(&mut child.nodes);
+        self.save(scan, &forward, &mut body);
+        let mut stacks: Vec<(TensorId, TensorId)> = adjoint_stacks.into_iter().collect();
+        stacks.sort();
+        let starts: Vec<(TensorId, TensorId)> = back.iter().map(|(c, of)| (*of, c.last)).collect();
+        parent.nodes.push(Node::Scan(Scan {
+            step: scan.step.clone(),
+            extent: scan.extent.clone(),
+            reversed: !scan.reversed,
+            carried: back.into_iter().map(|(c, _)| c).collect(),
+            body,
+            stacks,
+            checkpoint: None,
+            origin: origin.clone(),
+        }));
+
+        for (of, last) in starts {
+            let Some(c) = scan.carried.iter().find(|c| c.inside == of) else { continue };
+            if !self.is_active(c.start) {
+                continue;
+            }
+            let piece = combine::whole(self.program, c.start, &|axes| Expr::read(last, axes.iter().copied()));
+            if parent.is_local(c.start) {
+                parent.add(c.start, Part { pieces: vec![piece], origin: origin.clone() });
+            } else {
+                let piece = combine::whole(self.program, c.start, &|axes| Expr::read(c.start, axes.iter().copied()));
+                let (only, origin) = (HashSet::from([c.start]), scan.origin.clone());
+                parent.deferred.push(Deferred::Piece { piece, out: c.start, up: last, only, origin });
+            }
+        }
+        for job in deferred {
+            self.after_loop(parent, job)?;
+        }
+        Ok(())
+    }
+
+    /// A stack's adjoint flows into the stacked value at its step.
+    fn seed_stack(&mut self, child: &mut Scope, step: &Name, inside: TensorId, up: &Adjoint, origin: &Origin) {
+        let axis = usize::from(self.program.is_per_example(inside));
+        let number = Affine::from(Dim::var(step.clone()));
+        let piece = match up {
+            Adjoint::Tensor(id) => combine::whole(self.program, inside, &|axes| {
+                let mut subs: Vec<Affine> = axes.iter().map(|i| Affine::from(*i)).collect();
+                subs.insert(axis, number.clone());
+                Expr::read(*id, subs)
+            }),
+            Adjoint::Inline(e) => combine::whole(self.program, inside, &|_| {
+                e.clone().replace_indices(&|i| match (i.0 as usize).cmp(&axis) {
+                    std::cmp::Ordering::Less => i.into(),
+                    std::cmp::Ordering::Equal => number.clone(),
+                    std::cmp::Ordering::Greater => IndexId(i.0 - 1).into(),
+                })
+            }),
+        };
+        let part = Part { pieces: vec![piece], origin: gradient_of(origin, "scan") };
+        if child.is_local(inside) {
+            child.add(inside, part);
+        }
+    }
+
+    fn after_loop(&mut self, parent: &mut Scope, job: Deferred) -> Done<()> {
+        match job {
+            Deferred::Piece { piece, out, up, only, origin } => {
+                let outside: HashSet<TensorId> = only.iter().copied().filter(|id| !parent.is_local(*id)).collect();
+                let inside: HashSet<TensorId> = only.into_iter().filter(|id| parent.is_local(*id)).collect();
+                if !outside.is_empty() {
+                    let (piece, origin) = (piece.clone(), origin.clone());
+                    parent.deferred.push(Deferred::Piece { piece, out, up, only: outside, origin });
+                }
+                let task = Task { piece: &piece, out: None, only: Some(inside), origin: &origin };
+                self.piece(parent, task, &Adjoint::Tensor(up))
+            }
+            Deferred::View { input, up, steps, origin } => {
+                if parent.is_local(input) {
+                    let what = gradient_of(&origin, "view");
+                    let up = self.over_steps(parent, up, steps, &what);
+                    self.view(parent, input, up, what);
+                } else {
+                    parent.deferred.push(Deferred::View { input, up, steps, origin });
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The sum over the axes of steps, which stand behind the batch.
+    fn over_steps(&mut self, parent: &mut Scope, up: TensorId, steps: usize, origin: &Origin) -> TensorId {
+        let tensor = self.program.get(up).clone();
+        let own = usize::from(self.program.is_per_example(up));
+        let summed = own..own + steps;
+        let mut piece = PieceBuilder::new();
+        let mut subs = vec![IndexId(0); tensor.shape.len()];
+        for (axis, dim) in tensor.shape.iter().enumerate().filter(|(axis, _)| !summed.contains(axis)) {
+            subs[axis] = piece.free("i", dim.clone());
+        }
+        for axis in summed {
+            subs[axis] = piece.bound("t", tensor.shape[axis].clone());
+        }
+        let piece = piece.sum(Expr::read(up, subs));
+        let shape: Vec<Dim> = piece.indices[..piece.free].iter().map(|i| i.range.clone()).collect();
+        let out = self.program.computed(&format!("{}_sum", tensor.name), tensor.dtype, shape);
+        parent.nodes.push(Node::Equation(Equation { out, pieces: vec![piece], origin: origin.clone() }));
+        out
+    }
+
+    // ------------------------------------------------------------------------------------------------ saved values
+
+    /// The stack of a value of the forward body, made where there is none.
+    fn saved(&mut self, scan: &mut Scan, inside: TensorId) -> TensorId {
+        if let Some((_, outside)) = scan.stacks.iter().find(|(i, _)| *i == inside) {
+            return *outside;
+        }
+        let outside = self.stack_like(inside, &scan.extent);
+        scan.stacks.push((inside, outside));
+        outside
+    }
+
+    fn stack_like(&mut self, inside: TensorId, extent: &Dim) -> TensorId {
+        let tensor = self.program.get(inside).clone();
+        let mut shape = tensor.shape;
+        shape.insert(usize::from(self.program.is_per_example(inside)), extent.clone());
+        self.program.computed(&format!("{}_steps", tensor.name), tensor.dtype, shape)
+    }
+
+    /// Reads of forward values in the adjoint body become reads of their stacks.
+    fn save(&mut self, scan: &mut Scan, forward: &HashSet<TensorId>, body: &mut Vec<Node>) {
+        let mut needed: Vec<TensorId> = Vec::new();
+        for id in body.iter().flat_map(Node::reads_deep) {
+            if forward.contains(&id) && !needed.contains(&id) {
+                needed.push(id);
+            }
+        }
+        let mut stacks = HashMap::new();
+        for id in needed {
+            stacks.insert(id, self.saved(scan, id));
+        }
+        let step = Affine::from(Dim::var(scan.step.clone()));
+        let mut copies = Vec::new();
+        let nodes = std::mem::take(body);
+        let nodes = self.read_stacks(nodes, &stacks, &step, &mut copies);
+        body.extend(copies);
+        body.extend(nodes);
+    }
+
+    fn read_stacks(
+        &mut self,
+        nodes: Vec<Node>,
+        stacks: &HashMap<TensorId, TensorId>,
+        step: &Affine,
+        copies: &mut Vec<Node>,
+    ) -> Vec<Node> {
+        let mut done = Vec::new();
+        for node in nodes {
+            let node = match node {
+                Node::Equation(n) => {
+                    let program: &Program = self.program;
+                    let mut expr = |e: Expr| {
+                        e.map_reads(&mut |mut read| {
+                            if let Some(stack) = stacks.get(&read.tensor) {
+                                read.subs.insert(usize::from(program.is_per_example(read.tensor)), step.clone().into());
+                                read.tensor = *stack;
+                            }
+                            Expr::Read(read)
+                        })
+                    };
+                    let pieces = n.pieces.into_iter().map(|p| p.map_exprs(&mut expr)).collect();
+                    Node::Equation(Equation { pieces, ..n })
+                }
+                Node::Scan(mut n) => {
+                    n.body = self.read_stacks(n.body, stacks, step, copies);
+                    for c in &mut n.carried {
+                        c.start = self.copied(c.start, stacks, step, copies);
+                        c.next = self.copied(c.next, stacks, step, copies);
+                    }
+                    for (inside, _) in &mut n.stacks {
+                        *inside = self.copied(*inside, stacks, step, copies);
+                    }
+                    Node::Scan(n)
+                }
+                Node::View(mut n) => {
+                    n.input = self.copied(n.input, stacks, step, copies);
+                    Node::View(n)
+                }
+                Node::Sort(mut n) => {
+                    n.input = self.copied(n.input, stacks, step, copies);
+                    Node::Sort(n)
+                }
+                same @ (Node::Iterate(_) | Node::Draw(_) | Node::Literal(_) | Node::Library(_)) => same,
+            };
+            done.push(node);
+        }
+        done
+    }
+
+    /// A forward value as a tensor of the adjoint body, for nodes that take whole tensors.
+    fn copied(
+        &mut self,
+        id: TensorId,
+        stacks: &HashMap<TensorId, TensorId>,
+        step: &Affine,
+        copies: &mut Vec<Node>,
+    ) -> TensorId {
+        let Some(stack) = stacks.get(&id) else { return id };
+        let tensor = self.program.get(id);
+        let (name, rank) = (format!("{}_now", tensor.name), tensor.shape.len() as u32);
+        let mut subs: Vec<Affine> = (0..rank).map(|i| IndexId(i).into()).collect();
+        subs.insert(usize::from(self.program.is_per_example(id)), step.clone());
+        self.copy(copies, id, &name, Expr::read(*stack, subs), &Origin::default())
+    }
+
+    // ------------------------------------------------------------------------------------------------ lifting
+
+    fn lift_job(
+        &mut self,
+        scan: &mut Scan,
+        forward: &HashSet<TensorId>,
+        stacks: &mut HashMap<TensorId, TensorId>,
+        job: Deferred,
+    ) -> Done<Deferred> {
+        let mut stacked = |tape: &mut Self, up: TensorId| match stacks.get(&up) {
+            Some(stack) => *stack,
+            None => {
+                let stack = tape.stack_like(up, &scan.extent);
+                stacks.insert(up, stack);
+                stack
+            }
+        };
+        match job {
+            Deferred::View { input, up, steps, origin } => {
+                let up = stacked(self, up);
+                Ok(Deferred::View { input, up, steps: steps + 1, origin })
+            }
+            Deferred::Piece { piece, out, up, only, origin } => {
+                let up = stacked(self, up);
+                let own = self.program.is_per_example(out);
+                if !own && self.program.is_per_example_size(&scan.extent) {
+                    let what = "a value that all examples share, in a loop whose length belongs to the example";
+                    return Err(DifferentiateError::NoDerivative { what, origin });
+                }
+                let read: Vec<TensorId> = piece.reads().iter().map(|r| r.tensor).collect();
+                let saved: HashMap<TensorId, TensorId> =
+                    read.into_iter().filter(|id| forward.contains(id)).map(|id| (id, self.saved(scan, id))).collect();
+                let lifted = lift(self.program, &piece, &scan.step, &scan.extent, own, &saved).ok_or_else(|| {
+                    let what = "a subscript that is not linear in the step of its loop";
+                    DifferentiateError::NoDerivative { what, origin: origin.clone() }
+                })?;
+                Ok(Deferred::Piece { piece: lifted, out, up, only, origin })
+            }
+        }
+    }
+}
+
+/// What a loop's body defines for itself.
+fn body_tensors(scan: &Scan) -> HashSet<TensorId> {
+    scan.body.iter().flat_map(Node::writes).chain(scan.carried.iter().map(|c| c.inside)).collect()
+}
+
+/// The equation of one step as an equation over all steps. `None` when the step occurs in a way that is not linear.
+fn lift(
+    program: &Program,
+    piece: &Piece,
+    step: &Name,
+    extent: &Dim,
+    own: bool,
+    saved: &HashMap<TensorId, TensorId>,
+) -> Option<Piece> {
+    let position = u32::from(own && piece.free > 0);
+    let s = IndexId(position);
+    let moved = |i: IndexId| if i.0 >= position { IndexId(i.0 + 1) } else { i };
+    // Every offset is split into its part in the step and the rest; a fault is remembered.
+    let linear = std::cell::Cell::new(true);
+    let form = |a: &Affine| {
+        let terms: Vec<(IndexId, i64)> = a.terms.iter().map(|(i, c)| (moved(*i), *c)).collect();
+        let Some((times, rest)) = split_step(&a.offset, step) else {
+            linear.set(false);
+            return a.clone();
+        };
+        Affine { terms, offset: rest } + Affine::from(s).scale(times)
+    };
+    let mut indices: Vec<Index> = Vec::new();
+    let mut filter = Vec::new();
+    for (at, index) in piece.indices.iter().enumerate() {
+        let (times, rest) = split_step(&index.range, step)?;
+        let mut index = Index { example: index.example.map(moved), ..index.clone() };
+        if times != 0 {
+            // As long as at the longest step, cut by a filter: range(s) - 1 - i >= 0.
+            let i = moved(IndexId(at as u32));
+            let range = Affine { terms: vec![(s, times)], offset: rest.clone() };
+            filter.push(Condition::NonNegative(range - Affine::from(1) - i.into()));
+            let longest = if times > 0 { extent.clone() - Dim::one() } else { Dim::zero() };
+            index.range = rest + longest.scale(times);
+        }
+        indices.push(index);
+    }
+    let name = crate::builder::fresh_index(&indices, step);
+    indices.insert(position as usize, Index { name, range: extent.clone(), example: None });
+    let mut expr = |e: Expr| {
+        e.map_affine(&form).map_reads(&mut |mut read| {
+            if let Some(stack) = saved.get(&read.tensor) {
+                read.subs.insert(usize::from(program.is_per_example(read.tensor)), s.into());
+                read.tensor = *stack;
+            }
+            Expr::Read(read)
+        })
+    };
+    filter.extend(piece.filter.iter().cloned().map(|c| c.map(&form, &mut expr)));
+    let body = expr(piece.body.clone());
+    let mut at: Vec<Affine> = piece.at.iter().map(form).collect();
+    at.insert(position as usize, s.into());
+    let monoid: Monoid = piece.monoid;
+    let lifted = Piece { indices, free: piece.free + 1, at, monoid, filter, body, empty: piece.empty };
+    linear.get().then_some(lifted)
+}
+
+/// `dim = times * step + rest`.
+fn split_step(dim: &Dim, step: &Name) -> Option<(i64, Dim)> {
+    if !dim.mentions(step) {
+        return Some((0, dim.clone()));
+    }
+    let own = [Atom::Var(step.clone())];
+    let times = dim.terms().find(|(m, _)| m.as_slice() == own).map_or(0, |(_, c)| c);
+    let rest = dim.clone() - Dim::var(step.clone()).scale(times);
+    (!rest.mentions(step)).then_some((times, rest))
+}
