@@ -1,1 +1,43 @@
-//! (being written)
+//! Running plans: memory, threads, tables, launches. Knows nothing of how a plan came to be.
+//!
+//! ```text
+//! let executor = Executor::new(2);
+//! let mut step = Program::new(plan, code.kernels())?;
+//! let out = step.run(&executor, &mut store, &Inputs { batch: 64, buffers: vec![("x", Data::F32(&x))], ..Default::default() })?;
+//! out.number("loss")
+//! ```
+//!
+//! | module | job |
+//! |---|---|
+//! | `pool` | worker threads, one parallel region a step, barriers between launches |
+//! | `program` | a plan with code and memory; inputs, outputs, the arena |
+//! | `store` | parameters and state by name, shared by programs |
+//! | `tables` | lengths, offsets, owners and sorted keys of a batch |
+//! | `launch` | launches in order, each worker its share |
+//! | `contract`, `nest` | contractions on the kernels of `bdl-kernels` |
+//! | `draw`, `library` | random buffers, sorting, orthogonal matrices |
+//! | `reference` | a slow interpreter of kernels that checks every access: the meaning of a plan, for tests |
+//!
+//! **Results do not depend on the number of threads**: how work is cut is a function of the sizes wherever the cut could be seen in a bit.
+//!
+//! Deliberately absent: decisions about fusion or storage (in the plan), files, and what a batch is made of.
+
+mod compiled;
+mod contract;
+mod draw;
+mod error;
+mod launch;
+mod library;
+mod memory;
+mod nest;
+mod pool;
+mod program;
+mod size;
+mod store;
+mod tables;
+
+pub use error::Error;
+pub use memory::{Buffer, Element};
+pub use pool::{Executor, Worker};
+pub use program::{Data, Inputs, Outputs, Program, is_ragged, peak_bytes, peak_formula};
+pub use store::{Entry, Store};

@@ -1,0 +1,361 @@
+//! A plan made ready to run: sizes by position, kernels' arguments by position, launches numbered.
+
+use crate::contract::{Form, FormAxis};
+use crate::error::Error;
+use crate::nest::{MAX_AXES, MAX_CLIPS};
+use crate::size::Size;
+use bdl_dims::Dim;
+use bdl_plan::{
+    Bound, BufferId, CompiledKernels, Contraction, DType, Distribution, Kernel, KernelFn, KernelUse, Launch, LoopMode,
+    Name, Op, Place, Plan, Routine, SizeKind, Stmt, Table,
+};
+
+pub struct Compiled {
+    pub names: Vec<Name>,
+    pub kinds: Vec<CompiledKind>,
+    pub buffers: Vec<CompiledBuffer>,
+    pub slots: Vec<Size>,
+    pub launches: Vec<CompiledLaunch>,
+    /// How many launches there are, those inside of scans included.
+    pub launch_count: usize,
+    /// Room that a kernel's pointers and sizes need.
+    pub most_buffers: usize,
+    pub most_sizes: usize,
+}
+
+pub enum CompiledKind {
+    Built,
+    Batch,
+    Total(Size),
+    PerExample,
+    Step,
+}
+
+pub struct CompiledBuffer {
+    pub dtype: DType,
+    pub len: Size,
+    pub shape: Vec<Size>,
+    pub table: Option<CompiledTable>,
+}
+
+pub enum CompiledTable {
+    Lengths(Size),
+    Offsets(Size),
+    Owner(Size),
+    SortedBy { keys: usize, groups: Groups },
+    Runs { keys: usize, groups: Groups },
+    Positions,
+}
+
+/// What keys select from.
+#[derive(Clone)]
+pub enum Groups {
+    /// One set for the whole batch.
+    Shared(Size),
+    /// Each example has its own, one after the other: keys are relative to the example's first.
+    PerExample(Size),
+    /// Unknown (no runs are wanted): sorted by value.
+    Unknown,
+}
+
+pub struct CompiledLaunch {
+    /// Position in the profile.
+    pub number: usize,
+    pub op: CompiledOp,
+}
+
+pub enum CompiledOp {
+    Kernel(CompiledUse),
+    Contract(Box<CompiledContraction>),
+    Draw { out: usize, distribution: Distribution, site: u32, per_example: Option<Size> },
+    Copy { from: usize, to: usize },
+    Clear { buffer: usize },
+    Scan { step: usize, extent: Size, reversed: bool, body: Vec<CompiledLaunch> },
+    Sort { out: usize, input: usize, rows: Size, columns: Size, descending: bool },
+    Library { routine: Routine, out: usize, input: usize, rows: Size, columns: Size },
+}
+
+pub struct CompiledUse {
+    pub function: KernelFn,
+    pub buffers: Vec<(usize, Size)>,
+    pub sizes: Vec<usize>,
+    pub grid: Size,
+    /// Simple operations for each grid point, about.
+    pub cost: Size,
+    pub lanes: bool,
+}
+
+pub struct CompiledContraction {
+    pub dtype: DType,
+    pub out: (usize, Size),
+    pub a: (usize, Size),
+    pub b: (usize, Size),
+    pub form: Form,
+    pub epilogue: Option<CompiledUse>,
+}
+
+struct Compiler<'p> {
+    plan: &'p Plan,
+    kernels: &'p CompiledKernels,
+    names: Vec<Name>,
+    launch_count: usize,
+    most_buffers: usize,
+    most_sizes: usize,
+}
+
+pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error> {
+    let names: Vec<Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
+    let mut c = Compiler { plan, kernels, names, launch_count: 0, most_buffers: 0, most_sizes: 0 };
+    let kinds = plan
+        .sizes
+        .iter()
+        .map(|s| {
+            Ok(match &s.kind {
+                SizeKind::Built => CompiledKind::Built,
+                SizeKind::Batch => CompiledKind::Batch,
+                SizeKind::Total(dim) => CompiledKind::Total(c.size(dim)?),
+                SizeKind::PerExample => CompiledKind::PerExample,
+                SizeKind::Step => CompiledKind::Step,
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+    let buffers = plan.buffers.iter().map(|b| c.buffer(b)).collect::<Result<_, _>>()?;
+    let slots = plan.slots.iter().map(|s| c.size(s)).collect::<Result<_, _>>()?;
+    let launches = c.launches(&plan.launches)?;
+    Ok(Compiled {
+        names: c.names,
+        kinds,
+        buffers,
+        slots,
+        launches,
+        launch_count: c.launch_count,
+        most_buffers: c.most_buffers,
+        most_sizes: c.most_sizes,
+    })
+}
+
+impl Compiler<'_> {
+    fn size(&self, dim: &Dim) -> Result<Size, Error> {
+        Size::new(dim, &self.names)
+    }
+
+    fn id(&self, buffer: BufferId) -> Result<usize, Error> {
+        let at = buffer.0 as usize;
+        if at < self.plan.buffers.len() { Ok(at) } else { Err(Error::Plan(format!("buffer {at} does not exist"))) }
+    }
+
+    fn buffer(&self, buffer: &bdl_plan::Buffer) -> Result<CompiledBuffer, Error> {
+        let table = match &buffer.place {
+            Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) => None,
+            Place::Slot(slot) => {
+                if slot.0 as usize >= self.plan.slots.len() {
+                    return Err(Error::Plan(format!("slot {} does not exist", slot.0)));
+                }
+                None
+            }
+            Place::Table(table) => Some(match table {
+                Table::Lengths(dim) => CompiledTable::Lengths(self.size(dim)?),
+                Table::Offsets(dim) => CompiledTable::Offsets(self.size(dim)?),
+                Table::Owner(dim) => CompiledTable::Owner(self.size(dim)?),
+                Table::SortedBy { keys } => {
+                    CompiledTable::SortedBy { keys: self.id(*keys)?, groups: self.groups_of(*keys)? }
+                }
+                Table::Runs { keys, groups } => {
+                    CompiledTable::Runs { keys: self.id(*keys)?, groups: self.groups(groups)? }
+                }
+                Table::Positions => CompiledTable::Positions,
+            }),
+        };
+        Ok(CompiledBuffer {
+            dtype: buffer.dtype,
+            len: self.size(&buffer.len)?,
+            // Shapes are for reports and may name sizes of examples.
+            shape: buffer.shape.iter().map(|d| self.size(d)).collect::<Result<_, _>>().unwrap_or_default(),
+            table,
+        })
+    }
+
+    /// The groups that the runs over these keys have; sorted keys and runs must agree.
+    fn groups_of(&self, keys: BufferId) -> Result<Groups, Error> {
+        for buffer in &self.plan.buffers {
+            if let Place::Table(Table::Runs { keys: of, groups }) = &buffer.place
+                && *of == keys
+            {
+                return self.groups(groups);
+            }
+        }
+        Ok(Groups::Unknown)
+    }
+
+    /// A number of groups that is a total, or a multiple of the batch, counts the groups of each example.
+    fn groups(&self, groups: &Dim) -> Result<Groups, Error> {
+        for size in &self.plan.sizes {
+            match &size.kind {
+                SizeKind::Total(per_example) if groups.as_var() == Some(&size.name) => {
+                    return Ok(Groups::PerExample(self.size(per_example)?));
+                }
+                SizeKind::Batch if groups.mentions(&size.name) => {
+                    let one = groups.substitute(&|name| (name == &*size.name).then(Dim::one));
+                    return Ok(Groups::PerExample(self.size(&one)?));
+                }
+                SizeKind::Total(_) | SizeKind::Batch | SizeKind::Built | SizeKind::PerExample | SizeKind::Step => {}
+            }
+        }
+        Ok(Groups::Shared(self.size(groups)?))
+    }
+
+    fn launches(&mut self, launches: &[Launch]) -> Result<Vec<CompiledLaunch>, Error> {
+        launches
+            .iter()
+            .map(|launch| {
+                let number = self.launch_count;
+                self.launch_count += 1;
+                Ok(CompiledLaunch { number, op: self.op(&launch.op)? })
+            })
+            .collect()
+    }
+
+    fn op(&mut self, op: &Op) -> Result<CompiledOp, Error> {
+        Ok(match op {
+            Op::Kernel(kernel) => CompiledOp::Kernel(self.kernel_use(kernel)?),
+            Op::Contract(contraction) => CompiledOp::Contract(Box::new(self.contraction(contraction)?)),
+            Op::Draw(draw) => CompiledOp::Draw {
+                out: self.id(draw.out)?,
+                distribution: draw.distribution,
+                site: draw.site,
+                per_example: draw.per_example.as_ref().map(|d| self.size(d)).transpose()?,
+            },
+            Op::Copy { from, to } => CompiledOp::Copy { from: self.id(*from)?, to: self.id(*to)? },
+            Op::Clear { buffer } => CompiledOp::Clear { buffer: self.id(*buffer)? },
+            Op::Scan(scan) => CompiledOp::Scan {
+                step: self.position(&scan.step)?,
+                extent: self.size(&scan.extent)?,
+                reversed: scan.reversed,
+                body: self.launches(&scan.body)?,
+            },
+            Op::Sort(sort) => CompiledOp::Sort {
+                out: self.id(sort.out)?,
+                input: self.id(sort.input)?,
+                rows: self.size(&sort.rows)?,
+                columns: self.size(&sort.columns)?,
+                descending: sort.descending,
+            },
+            Op::Library { routine, out, inputs, rows, columns } => {
+                let [input] = inputs.as_slice() else {
+                    return Err(Error::Plan(format!("{routine:?} has {} inputs", inputs.len())));
+                };
+                CompiledOp::Library {
+                    routine: *routine,
+                    out: self.id(*out)?,
+                    input: self.id(*input)?,
+                    rows: self.size(rows)?,
+                    columns: self.size(columns)?,
+                }
+            }
+        })
+    }
+
+    fn position(&self, name: &Name) -> Result<usize, Error> {
+        self.names
+            .iter()
+            .position(|n| n == name)
+            .ok_or_else(|| Error::Plan(format!("the size `{name}` is not declared")))
+    }
+
+    fn slice(&self, slice: &bdl_plan::Slice) -> Result<(usize, Size), Error> {
+        Ok((self.id(slice.buffer)?, self.size(&slice.offset)?))
+    }
+
+    fn kernel_use(&mut self, used: &KernelUse) -> Result<CompiledUse, Error> {
+        let missing = || Error::Plan(format!("kernel {} does not exist", used.kernel.0));
+        let kernel = self.plan.kernels.get(used.kernel.0 as usize).ok_or_else(missing)?;
+        let function = self.kernels.get(used.kernel).ok_or_else(missing)?;
+        if kernel.buffers.len() != used.buffers.len() {
+            return Err(Error::Plan(format!("kernel `{}` is given {} buffers", kernel.name, used.buffers.len())));
+        }
+        self.most_buffers = self.most_buffers.max(kernel.buffers.len());
+        self.most_sizes = self.most_sizes.max(kernel.sizes.len());
+        Ok(CompiledUse {
+            function,
+            buffers: used.buffers.iter().map(|s| self.slice(s)).collect::<Result<_, _>>()?,
+            sizes: kernel.sizes.iter().map(|n| self.position(n)).collect::<Result<_, _>>()?,
+            grid: self.size(&kernel.grid)?,
+            cost: self.size(&cost(kernel))?,
+            lanes: kernel.grid_mode == LoopMode::Lanes,
+        })
+    }
+
+    fn contraction(&mut self, c: &Contraction) -> Result<CompiledContraction, Error> {
+        if c.axes.len() >= MAX_AXES || c.clips.len() > MAX_CLIPS {
+            return Err(Error::Plan(format!("a contraction with {} axes and {} clips", c.axes.len(), c.clips.len())));
+        }
+        let axes = c
+            .axes
+            .iter()
+            .map(|axis| {
+                Ok(FormAxis {
+                    role: axis.role,
+                    extent: self.size(&axis.extent)?,
+                    out: self.size(&axis.out)?,
+                    a: self.size(&axis.a)?,
+                    b: self.size(&axis.b)?,
+                    offsets: axis.offsets.map(|b| self.id(b)).transpose()?,
+                })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let clips = c
+            .clips
+            .iter()
+            .map(|clip| {
+                let terms = clip.terms.iter().map(|(axis, k)| (*axis as usize, *k)).collect::<Vec<_>>();
+                if terms.iter().any(|(axis, _)| *axis >= c.axes.len()) {
+                    return Err(Error::Plan("a clip of an axis that does not exist".to_string()));
+                }
+                Ok((terms, self.size(&clip.offset)?, self.size(&clip.extent)?))
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        let (out, a, b) = (self.slice(&c.out)?, self.slice(&c.a)?, self.slice(&c.b)?);
+        let dtype = self.plan.buffers[out.0].dtype;
+        for operand in [out.0, a.0, b.0] {
+            let found = self.plan.buffers[operand].dtype;
+            if found != dtype || !matches!(found, DType::F32 | DType::F64) {
+                return Err(Error::Plan(format!("a contraction of {found:?} into {dtype:?}")));
+            }
+        }
+        Ok(CompiledContraction {
+            dtype,
+            out,
+            a,
+            b,
+            form: Form { axes, clips, accumulate: c.accumulate },
+            epilogue: c.epilogue.as_ref().map(|e| self.kernel_use(e)).transpose()?,
+        })
+    }
+}
+
+/// About how many simple operations a grid point of a kernel takes: to tell small launches, nothing more.
+fn cost(kernel: &Kernel) -> Dim {
+    /// Rounds of a loop whose bounds are data.
+    const UNKNOWN: i64 = 32;
+    fn body(stmts: &[Stmt]) -> Dim {
+        stmts
+            .iter()
+            .map(|stmt| match stmt {
+                Stmt::Loop { from, to, body: inner, .. } => {
+                    let rounds = match (from, to) {
+                        (Bound::Size(from), Bound::Size(to)) => to.clone() - from.clone(),
+                        (Bound::Size(_) | Bound::Value(_), Bound::Size(_) | Bound::Value(_)) => Dim::from(UNKNOWN),
+                    };
+                    rounds * (body(inner) + Dim::one())
+                }
+                Stmt::If { body: inner, .. } => body(inner) + Dim::one(),
+                Stmt::Let { .. }
+                | Stmt::Variable { .. }
+                | Stmt::Combine { .. }
+                | Stmt::Assign { .. }
+                | Stmt::Store { .. } => Dim::one(),
+            })
+            .sum()
+    }
+    body(&kernel.body)
+}

@@ -1,0 +1,488 @@
+//! Contractions on the kernels of `bdl-kernels`.
+//!
+//! ```text
+//! nest of axes ── split over workers (rows, columns, or parts of the sum)
+//!   └ boxes without clips (see `nest`)
+//!       └ one m, one n, two k axes to the kernel; loops over what is left
+//! ```
+//!
+//! **Order of sums.** Within a box the axes of the sum run in the plan's order; the two innermost go to one kernel call. A sum that is
+//! long while its result is small (a weight gradient) is cut into parts, a number that is a function of the extents alone; the parts
+//! are added pairwise in a tree. Workers take rows, columns or parts, never a share of one sum: bits do not depend on threads.
+//!
+//! The epilogue runs on blocks of rows while they are in cache where a worker has whole rows, else after a barrier.
+
+use crate::nest::{Axis, Clip, MAX_AXES, Nest};
+use crate::pool::Worker;
+use crate::size::Size;
+use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, contract_taps_f32, contract_taps_f64};
+use bdl_plan::AxisRole;
+
+/// Multiply-adds below which one worker does all.
+const SMALL: i64 = 1 << 16;
+/// Results up to this many elements may be computed in parts of the sum.
+const PARTS_RESULT: i64 = 1 << 15;
+/// Shortest sum that is cut into parts, and shortest part.
+const PARTS_SUM: i64 = 1024;
+const PART: i64 = 256;
+const MAX_PARTS: i64 = 16;
+/// Bytes of output rows after which the epilogue runs.
+const BLOCK_BYTES: i64 = 256 << 10;
+
+/// An element type that contractions exist for.
+///
+/// # Safety
+/// `contract` reads and writes exactly the elements that the extents and strides describe.
+pub unsafe trait Real: Copy + Default + std::ops::Add<Output = Self> + 'static {
+    /// # Safety
+    /// See `bdl_kernels::contraction`.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn contract(
+        m: usize,
+        n: usize,
+        k: usize,
+        taps: Taps,
+        a: Matrix<Self>,
+        b: Matrix<Self>,
+        c: MatrixMut<Self>,
+        mode: Mode,
+    );
+}
+
+// SAFETY: passes on to the kernel of the type.
+unsafe impl Real for f32 {
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn contract(
+        m: usize,
+        n: usize,
+        k: usize,
+        taps: Taps,
+        a: Matrix<f32>,
+        b: Matrix<f32>,
+        c: MatrixMut<f32>,
+        mode: Mode,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { contract_taps_f32(m, n, k, taps, a, b, c, mode) }
+    }
+}
+
+// SAFETY: as above.
+unsafe impl Real for f64 {
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn contract(
+        m: usize,
+        n: usize,
+        k: usize,
+        taps: Taps,
+        a: Matrix<f64>,
+        b: Matrix<f64>,
+        c: MatrixMut<f64>,
+        mode: Mode,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { contract_taps_f64(m, n, k, taps, a, b, c, mode) }
+    }
+}
+
+/// A contraction of the plan with sizes made quick to evaluate.
+pub struct Form {
+    pub axes: Vec<FormAxis>,
+    pub clips: Vec<(Vec<(usize, i64)>, Size, Size)>,
+    pub accumulate: bool,
+}
+
+pub struct FormAxis {
+    pub role: AxisRole,
+    pub extent: Size,
+    pub out: Size,
+    pub a: Size,
+    pub b: Size,
+    /// The table that says where each example begins.
+    pub offsets: Option<usize>,
+}
+
+impl Form {
+    /// The axis over examples of different length, if there is one.
+    pub fn ragged(&self) -> Option<(usize, usize)> {
+        self.axes.iter().enumerate().find_map(|(i, axis)| axis.offsets.map(|table| (i, table)))
+    }
+
+    /// The nest at these sizes, from the starts of the operands on.
+    pub fn nest(&self, sizes: &[i64], out: i64, a: i64, b: i64) -> Nest {
+        let mut nest = Nest::new(out, a, b);
+        for axis in &self.axes {
+            let (mut role, extent) = (axis.role, axis.extent.at(sizes).max(0));
+            let (out, a, b) = (axis.out.at(sizes), axis.a.at(sizes), axis.b.at(sizes));
+            // A batch axis that the right operand does not have is an axis of rows.
+            if role == AxisRole::Batch && b == 0 {
+                role = AxisRole::M;
+            }
+            nest.push(Axis { role, extent, out, a, b });
+        }
+        for (terms, offset, extent) in &self.clips {
+            let mut coefficients = [0; MAX_AXES];
+            for (axis, coefficient) in terms {
+                coefficients[*axis] += coefficient;
+            }
+            nest.push_clip(Clip { coefficients, offset: offset.at(sizes), extent: extent.at(sizes) });
+        }
+        nest
+    }
+}
+
+/// How the work of a nest is shared. `Parts` is a function of the extents alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    One,
+    Axis(usize),
+    /// The sum over this axis in a number of parts.
+    Parts {
+        axis: usize,
+        parts: i64,
+    },
+}
+
+/// The parts of the sum, if it is to be cut.
+pub fn parts(nest: &Nest) -> Option<(usize, i64)> {
+    let result = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M) * nest.extent(AxisRole::N);
+    let sum = nest.extent(AxisRole::K);
+    if result == 0 || result > PARTS_RESULT || sum < PARTS_SUM || nest.extent(AxisRole::Batch) >= 8 {
+        return None;
+    }
+    let axis = (0..nest.axes().len())
+        .find(|&i| nest.axes()[i].role == AxisRole::K && nest.axes()[i].extent > 1 && !nest.is_clipped(i))?;
+    let most = (sum / PART).min(MAX_PARTS).min(nest.axes()[axis].extent);
+    let parts = 1 << most.max(1).ilog2();
+    (parts > 1).then_some((axis, parts))
+}
+
+/// Elements of scratch that [`run`] needs for this nest.
+pub fn scratch(nest: &Nest) -> usize {
+    match parts(nest) {
+        Some((_, parts)) => {
+            let result = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M) * nest.extent(AxisRole::N);
+            (result * parts) as usize
+        }
+        None => 0,
+    }
+}
+
+/// Multiply-adds.
+pub fn work(nest: &Nest) -> i64 {
+    nest.axes().iter().map(|a| a.extent).product()
+}
+
+/// Worth more than one worker?
+pub fn is_small(nest: &Nest) -> bool {
+    work(nest) < SMALL
+}
+
+fn split(nest: &Nest, workers: usize) -> Split {
+    if let Some((axis, parts)) = parts(nest) {
+        return Split::Parts { axis, parts };
+    }
+    if workers == 1 {
+        return Split::One;
+    }
+    let workers = workers as i64;
+    // The longer side of the result is shared, so that each worker packs a share of the larger operand.
+    let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
+    let columns = nest.extent(AxisRole::N);
+    let balance = |extent: i64| {
+        let rounds = (extent + workers - 1) / workers;
+        extent as f64 / (rounds * workers) as f64
+    };
+    // Where a clip cuts the sum itself, the cuts depend on all of its axes: none of them may be shared.
+    let whole_clips = nest.boxes_overlap();
+    let best = |wanted: &dyn Fn(AxisRole) -> bool| {
+        let free = |i: usize| !(whole_clips && nest.is_clipped(i));
+        let axes = || nest.axes().iter().enumerate().filter(|(i, a)| wanted(a.role) && a.extent > 1 && free(*i));
+        axes().find(|(_, a)| balance(a.extent) > 0.85).or_else(|| axes().max_by_key(|(_, a)| a.extent)).map(|(i, _)| i)
+    };
+    let is_row = |role| matches!(role, AxisRole::Batch | AxisRole::M);
+    let (row, column) = (best(&is_row), best(&|role| role == AxisRole::N));
+    let choice = if columns > rows { column.or(row) } else { row.or(column) };
+    choice.map_or(Split::One, Split::Axis)
+}
+
+/// Share number `index` of `0..n` in `count` shares, in whole steps of `step`.
+pub fn share(n: i64, index: usize, count: usize, step: i64) -> (i64, i64) {
+    let steps = (n + step - 1) / step;
+    let (index, count) = (index as i64, count as i64);
+    ((steps * index / count * step).min(n), (steps * (index + 1) / count * step).min(n))
+}
+
+/// The three operands.
+#[derive(Clone, Copy)]
+pub struct Operands<T> {
+    pub out: *mut T,
+    pub a: *const T,
+    pub b: *const T,
+}
+
+/// Runs a worker's share. `epilogue(begin, end)` is called for rows whose results are complete, each row once among all workers.
+/// All workers must call it with the same nest; it meets the others at barriers where parts are joined.
+///
+/// # Safety
+/// The nest's accesses are inside the operands; `scratch` has room for [`scratch`] elements; nothing else touches `out`.
+pub unsafe fn run<T: Real>(
+    nest: &Nest,
+    operands: Operands<T>,
+    scratch: *mut T,
+    accumulate: bool,
+    worker: &Worker,
+    epilogue: Option<&dyn Fn(i64, i64)>,
+) {
+    let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
+    match split(nest, worker.count) {
+        Split::One => {
+            if worker.index == 0 {
+                // SAFETY: the caller's promise.
+                unsafe { whole(nest, operands, accumulate) };
+                if let Some(epilogue) = epilogue {
+                    epilogue(0, rows);
+                }
+            }
+        }
+        Split::Axis(axis) => {
+            let ax = nest.axes()[axis];
+            let step = if ax.extent >= 64 * worker.count as i64 { 16 } else { 1 };
+            let (from, to) = share(ax.extent, worker.index, worker.count, step);
+            let is_row = |a: &Axis| matches!(a.role, AxisRole::Batch | AxisRole::M);
+            let outermost = is_row(&ax) && nest.axes()[..axis].iter().all(|a| !is_row(a) || a.extent == 1);
+            match epilogue {
+                Some(epilogue) if outermost => {
+                    let inner = rows / ax.extent.max(1);
+                    let row_bytes = (nest.extent(AxisRole::N) * size_of::<T>() as i64).max(1);
+                    let block = (BLOCK_BYTES / (row_bytes * inner.max(1))).max(64 / inner.max(1)).max(1);
+                    let mut at = from;
+                    while at < to {
+                        let end = (at + block).min(to);
+                        let mut part = *nest;
+                        part.restrict(axis, at, end);
+                        // SAFETY: the caller's promise, for a part of the rows.
+                        unsafe { whole(&part, operands, accumulate) };
+                        epilogue(at * inner, end * inner);
+                        at = end;
+                    }
+                }
+                Some(_) | None => {
+                    if from < to {
+                        let mut part = *nest;
+                        part.restrict(axis, from, to);
+                        // SAFETY: the caller's promise, for a part of the result.
+                        unsafe { whole(&part, operands, accumulate) };
+                    }
+                    if let Some(epilogue) = epilogue {
+                        worker.barrier();
+                        let (begin, end) = share(rows, worker.index, worker.count, 1);
+                        if begin < end {
+                            epilogue(begin, end);
+                        }
+                    }
+                }
+            }
+        }
+        Split::Parts { axis, parts } => {
+            // SAFETY: the caller's promise.
+            unsafe { in_parts(nest, operands, scratch, accumulate, worker, axis, parts) };
+            if let Some(epilogue) = epilogue {
+                worker.barrier();
+                let (begin, end) = share(rows, worker.index, worker.count, 1);
+                if begin < end {
+                    epilogue(begin, end);
+                }
+            }
+        }
+    }
+}
+
+/// Partial sums into scratch, then their tree into the result.
+unsafe fn in_parts<T: Real>(
+    nest: &Nest,
+    operands: Operands<T>,
+    scratch: *mut T,
+    accumulate: bool,
+    worker: &Worker,
+    axis: usize,
+    parts: i64,
+) {
+    let mut dense = *nest;
+    dense.out = 0;
+    let mut size = 1;
+    for ax in dense.axes_mut().iter_mut().rev() {
+        if ax.role != AxisRole::K {
+            ax.out = size;
+            size *= ax.extent;
+        }
+    }
+    let extent = nest.axes()[axis].extent;
+    let (first, last) = share(parts, worker.index, worker.count, 1);
+    for part in first..last {
+        let mut nest = dense;
+        nest.restrict(axis, extent * part / parts, extent * (part + 1) / parts);
+        let out = scratch.wrapping_add((part * size) as usize);
+        // SAFETY: each part has its own `size` elements of scratch; a and b as the caller promised.
+        unsafe { whole(&nest, Operands { out, ..operands }, false) };
+    }
+    worker.barrier();
+    let (first, last) = share(size, worker.index, worker.count, 16);
+    let mut sums = [T::default(); MAX_PARTS as usize];
+    for i in first..last {
+        for (part, sum) in sums[..parts as usize].iter_mut().enumerate() {
+            // SAFETY: written above, before the barrier.
+            *sum = unsafe { *scratch.add(part * size as usize + i as usize) };
+        }
+        let mut n = parts as usize;
+        while n > 1 {
+            for j in 0..n / 2 {
+                sums[j] = sums[2 * j] + sums[2 * j + 1];
+            }
+            n /= 2;
+        }
+        let mut at = nest.out;
+        let mut rest = i;
+        for ax in nest.axes().iter().rev() {
+            if ax.role != AxisRole::K {
+                at += rest % ax.extent * ax.out;
+                rest /= ax.extent;
+            }
+        }
+        // SAFETY: an element of the result, inside by the caller's promise; each i has its own.
+        unsafe {
+            let out = operands.out.offset(at as isize);
+            *out = if accumulate { *out + sums[0] } else { sums[0] };
+        }
+    }
+}
+
+/// A nest with clips, all of it.
+unsafe fn whole<T: Real>(nest: &Nest, operands: Operands<T>, accumulate: bool) {
+    if nest.clips().is_empty() {
+        // SAFETY: the caller's promise.
+        unsafe { unclipped(nest, operands, accumulate) };
+        return;
+    }
+    let mut add = accumulate;
+    if nest.boxes_overlap() && !accumulate {
+        let mut nothing = *nest;
+        nothing.axes_mut().iter_mut().filter(|a| a.role == AxisRole::K).for_each(|a| a.extent = 0);
+        let mut zeros = Nest::new(nest.out, nest.a, nest.b);
+        nothing.axes().iter().for_each(|a| {
+            zeros.push(*a);
+        });
+        // SAFETY: writes the result's elements.
+        unsafe { unclipped(&zeros, operands, false) };
+        add = true;
+    }
+    // SAFETY: boxes are parts of the nest.
+    nest.boxes(&mut |part| unsafe { unclipped(part, operands, add) });
+}
+
+/// A nest without clips.
+unsafe fn unclipped<T: Real>(nest: &Nest, operands: Operands<T>, accumulate: bool) {
+    let mut nest = *nest;
+    if nest.axes().iter().any(|a| a.extent == 0 && a.role != AxisRole::K) {
+        return;
+    }
+    if nest.axes().iter().any(|a| a.extent == 0) {
+        if !accumulate {
+            // SAFETY: the caller's promise.
+            unsafe { clear(&nest, operands.out) };
+        }
+        return;
+    }
+    nest.merge();
+    let axes = nest.axes();
+    // The longest axis of each side for the kernel, the inner one where they are alike; the last two of the sum.
+    let pick = |role: AxisRole| (0..axes.len()).filter(|i| axes[*i].role == role).max_by_key(|i| axes[*i].extent);
+    let (m, n) = (pick(AxisRole::M), pick(AxisRole::N));
+    let mut sums = (0..axes.len()).rev().filter(|i| axes[*i].role == AxisRole::K);
+    let (k, taps) = (sums.next(), sums.next());
+    let of = |i: Option<usize>| i.map_or(Axis { role: AxisRole::M, extent: 1, out: 0, a: 0, b: 0 }, |i| axes[i]);
+    let (am, an, ak, at) = (of(m), of(n), of(k), of(taps));
+    // What is left, sums innermost so that a result is finished before the next begins.
+    let mut loops = [0usize; MAX_AXES];
+    let mut loop_count = 0;
+    for sum in [false, true] {
+        for (i, axis) in axes.iter().enumerate() {
+            let used = [m, n, k, taps].contains(&Some(i));
+            if !used && (axis.role == AxisRole::K) == sum {
+                loops[loop_count] = i;
+                loop_count += 1;
+            }
+        }
+    }
+    let mut counter = [0i64; MAX_AXES];
+    loop {
+        let (mut out, mut a, mut b) = (nest.out, nest.a, nest.b);
+        let mut first = true;
+        for (position, &i) in loops[..loop_count].iter().enumerate() {
+            out += counter[position] * axes[i].out;
+            a += counter[position] * axes[i].a;
+            b += counter[position] * axes[i].b;
+            first &= axes[i].role != AxisRole::K || counter[position] == 0;
+        }
+        let mode = if accumulate || !first { Mode::Add } else { Mode::Write };
+        // SAFETY: every element that these extents and strides reach is one of the nest's.
+        unsafe {
+            T::contract(
+                am.extent as usize,
+                an.extent as usize,
+                ak.extent as usize,
+                Taps { count: at.extent as usize, a: at.a as isize, b: at.b as isize },
+                Matrix { ptr: operands.a.wrapping_offset(a as isize), row: am.a as isize, col: ak.a as isize },
+                Matrix { ptr: operands.b.wrapping_offset(b as isize), row: ak.b as isize, col: an.b as isize },
+                MatrixMut {
+                    ptr: operands.out.wrapping_offset(out as isize),
+                    row: am.out as isize,
+                    col: an.out as isize,
+                },
+                mode,
+            );
+        }
+        // The next point of the loops, the last one fastest.
+        let mut position = loop_count;
+        loop {
+            if position == 0 {
+                return;
+            }
+            position -= 1;
+            counter[position] += 1;
+            if counter[position] < axes[loops[position]].extent {
+                break;
+            }
+            counter[position] = 0;
+        }
+    }
+}
+
+/// Zeros in every element of the result.
+unsafe fn clear<T: Real>(nest: &Nest, out: *mut T) {
+    let mut result = Nest::new(nest.out, 0, 0);
+    for axis in nest.axes() {
+        if axis.role != AxisRole::K {
+            result.push(Axis { role: AxisRole::M, a: 0, b: 0, ..*axis });
+        }
+    }
+    let axes = result.axes();
+    let mut counter = [0i64; MAX_AXES];
+    loop {
+        let at: i64 = nest.out + axes.iter().zip(&counter).map(|(a, c)| a.out * c).sum::<i64>();
+        // SAFETY: an element of the result.
+        unsafe { *out.offset(at as isize) = T::default() };
+        let mut position = axes.len();
+        loop {
+            if position == 0 {
+                return;
+            }
+            position -= 1;
+            counter[position] += 1;
+            if counter[position] < axes[position].extent {
+                break;
+            }
+            counter[position] = 0;
+        }
+    }
+}

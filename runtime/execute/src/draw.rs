@@ -1,0 +1,69 @@
+//! Random buffers: any part of one can be filled on its own, so that values depend on neither threads nor batches.
+
+use bdl_kernels::philox::{DrawKey, fill_normal_f32, fill_normal_f64, fill_uniform_f32, fill_uniform_f64};
+use bdl_plan::{DType, Distribution};
+
+/// Fills elements `begin..end` of a buffer. `per_example` elements belong to each example, whose number in the draw is its position in
+/// the epoch; without, all belong to example 0.
+///
+/// # Safety
+/// The buffer is writable from `begin` to `end`, and no other thread touches that part.
+#[allow(clippy::too_many_arguments)]
+pub unsafe fn fill(
+    pointer: *mut u8,
+    dtype: DType,
+    distribution: Distribution,
+    key: DrawKey,
+    per_example: Option<i64>,
+    positions: &[i64],
+    begin: usize,
+    end: usize,
+) {
+    let mut at = begin;
+    while at < end {
+        let (example, first, stop) = match per_example {
+            None => (0, at, end),
+            Some(n) => {
+                let n = n.max(1) as usize;
+                let example = at / n;
+                (positions.get(example).copied().unwrap_or(0) as u64, at % n, ((example + 1) * n).min(end))
+            }
+        };
+        let n = stop - at;
+        // SAFETY: inside the caller's part.
+        unsafe {
+            match dtype {
+                DType::F64 => {
+                    let out = std::slice::from_raw_parts_mut(pointer.cast::<f64>().add(at), n);
+                    match distribution {
+                        Distribution::Normal => fill_normal_f64(key, example, first as u64, out),
+                        Distribution::Uniform => fill_uniform_f64(key, example, first as u64, out),
+                    }
+                }
+                DType::F32 => {
+                    let out = std::slice::from_raw_parts_mut(pointer.cast::<f32>().add(at), n);
+                    match distribution {
+                        Distribution::Normal => fill_normal_f32(key, example, first as u64, out),
+                        Distribution::Uniform => fill_uniform_f32(key, example, first as u64, out),
+                    }
+                }
+                DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
+                    let mut piece = [0.0f32; 256];
+                    let mut done = 0;
+                    while done < n {
+                        let part = &mut piece[..(n - done).min(256)];
+                        match distribution {
+                            Distribution::Normal => fill_normal_f32(key, example, (first + done) as u64, part),
+                            Distribution::Uniform => fill_uniform_f32(key, example, (first + done) as u64, part),
+                        }
+                        for (i, x) in part.iter().enumerate() {
+                            crate::memory::write_number(pointer, dtype, at + done + i, f64::from(*x));
+                        }
+                        done += part.len();
+                    }
+                }
+            }
+        }
+        at = stop;
+    }
+}

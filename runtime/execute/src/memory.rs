@@ -1,0 +1,203 @@
+//! Aligned memory, and typed buffers that live in it.
+
+use crate::error::Error;
+use bdl_plan::DType;
+use std::alloc::{Layout, alloc_zeroed, dealloc};
+use std::ptr::NonNull;
+
+/// Buffers and slots begin at multiples of this many bytes: a cache line, the widest vector.
+pub const ALIGN: usize = 64;
+
+/// Zeroed bytes, aligned to [`ALIGN`].
+pub struct Memory {
+    pointer: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: `Memory` owns its bytes as a `Vec<u8>` does.
+unsafe impl Send for Memory {}
+// SAFETY: as above; writing needs `&mut` or the executor's promise that launches write disjoint elements.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    pub fn new(bytes: usize) -> Result<Memory, Error> {
+        let bytes = bytes.max(ALIGN).next_multiple_of(ALIGN);
+        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| Error::Memory { bytes })?;
+        // SAFETY: the size is not zero.
+        let pointer = unsafe { alloc_zeroed(layout) };
+        NonNull::new(pointer).map(|pointer| Memory { pointer, bytes }).ok_or(Error::Memory { bytes })
+    }
+
+    pub fn pointer(&self) -> *mut u8 {
+        self.pointer.as_ptr()
+    }
+
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout.
+        unsafe { dealloc(self.pointer.as_ptr(), Layout::from_size_align_unchecked(self.bytes, ALIGN)) }
+    }
+}
+
+/// Bytes of one element.
+pub fn size_of_dtype(dtype: DType) -> usize {
+    match dtype {
+        DType::F32 | DType::I32 => 4,
+        DType::F64 | DType::I64 => 8,
+        DType::BF16 => 2,
+        DType::Bool => 1,
+    }
+}
+
+pub fn dtype_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::F64 => "f64",
+        DType::BF16 => "bf16",
+        DType::I32 => "i32",
+        DType::I64 => "i64",
+        DType::Bool => "bool",
+    }
+}
+
+/// A typed buffer that owns its memory.
+pub struct Buffer {
+    memory: Memory,
+    pub dtype: DType,
+    len: usize,
+}
+
+/// A Rust type that is the element of a buffer.
+///
+/// # Safety
+/// `DTYPE` must describe values of the type: same size, every bit pattern valid.
+pub unsafe trait Element: Copy + 'static {
+    const DTYPE: DType;
+}
+
+// SAFETY: plain numbers of the stated width.
+unsafe impl Element for f32 {
+    const DTYPE: DType = DType::F32;
+}
+// SAFETY: as above.
+unsafe impl Element for f64 {
+    const DTYPE: DType = DType::F64;
+}
+// SAFETY: as above.
+unsafe impl Element for i32 {
+    const DTYPE: DType = DType::I32;
+}
+// SAFETY: as above.
+unsafe impl Element for i64 {
+    const DTYPE: DType = DType::I64;
+}
+// SAFETY: truth values are bytes in buffers.
+unsafe impl Element for u8 {
+    const DTYPE: DType = DType::Bool;
+}
+
+impl Buffer {
+    /// `len` zeros.
+    pub fn zeros(dtype: DType, len: usize) -> Result<Buffer, Error> {
+        Ok(Buffer { memory: Memory::new(len * size_of_dtype(dtype))?, dtype, len })
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub fn pointer(&self) -> *mut u8 {
+        self.memory.pointer()
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// The elements, if they are of this type.
+    pub fn slice<T: Element>(&self) -> Option<&[T]> {
+        // SAFETY: the memory holds `len` elements of `dtype`, which `T` is, aligned to 64 bytes.
+        (self.dtype == T::DTYPE).then(|| unsafe { std::slice::from_raw_parts(self.pointer().cast::<T>(), self.len) })
+    }
+
+    /// The elements, if they are of this type.
+    pub fn slice_mut<T: Element>(&mut self) -> Option<&mut [T]> {
+        (self.dtype == T::DTYPE)
+            // SAFETY: as in `slice`; `&mut self` makes it the only reference.
+            .then(|| unsafe { std::slice::from_raw_parts_mut(self.pointer().cast::<T>(), self.len) })
+    }
+
+    /// Element i as a number.
+    pub fn number(&self, i: usize) -> f64 {
+        assert!(i < self.len, "element {i} of {}", self.len);
+        // SAFETY: inside the buffer.
+        unsafe { read_number(self.pointer(), self.dtype, i) }
+    }
+
+    pub fn to_f64(&self) -> Vec<f64> {
+        (0..self.len).map(|i| self.number(i)).collect()
+    }
+
+    /// Fills from numbers, converting to the buffer's type. Errors: another length.
+    pub fn set(&mut self, name: &str, numbers: impl ExactSizeIterator<Item = f64>) -> Result<(), Error> {
+        if numbers.len() != self.len {
+            return Err(Error::Length { name: name.into(), expected: self.len as i64, found: numbers.len() as i64 });
+        }
+        for (i, number) in numbers.enumerate() {
+            // SAFETY: i < len.
+            unsafe { write_number(self.pointer(), self.dtype, i, number) }
+        }
+        Ok(())
+    }
+}
+
+/// # Safety
+/// `pointer` must be readable for `i + 1` elements of `dtype`.
+pub unsafe fn read_number(pointer: *const u8, dtype: DType, i: usize) -> f64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype {
+            DType::F32 => f64::from(*pointer.cast::<f32>().add(i)),
+            DType::F64 => *pointer.cast::<f64>().add(i),
+            DType::BF16 => f64::from(f32::from_bits(u32::from(*pointer.cast::<u16>().add(i)) << 16)),
+            DType::I32 => f64::from(*pointer.cast::<i32>().add(i)),
+            DType::I64 => *pointer.cast::<i64>().add(i) as f64,
+            DType::Bool => f64::from(u8::from(*pointer.add(i) != 0)),
+        }
+    }
+}
+
+/// # Safety
+/// `pointer` must be writable for `i + 1` elements of `dtype`.
+pub unsafe fn write_number(pointer: *mut u8, dtype: DType, i: usize, number: f64) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype {
+            DType::F32 => *pointer.cast::<f32>().add(i) = number as f32,
+            DType::F64 => *pointer.cast::<f64>().add(i) = number,
+            DType::BF16 => *pointer.cast::<u16>().add(i) = bf16_of(number as f32),
+            DType::I32 => *pointer.cast::<i32>().add(i) = number as i32,
+            DType::I64 => *pointer.cast::<i64>().add(i) = number as i64,
+            DType::Bool => *pointer.add(i) = u8::from(number != 0.0),
+        }
+    }
+}
+
+/// Rounded half to even; a NaN stays one.
+pub fn bf16_of(x: f32) -> u16 {
+    let bits = x.to_bits();
+    if x.is_nan() {
+        return (bits >> 16) as u16 | 0x40;
+    }
+    (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}

@@ -1,0 +1,458 @@
+//! A plan with its code, memory and tables: made once, run once a batch.
+//!
+//! A run binds parameters by name in the [`Store`], inputs by name in [`Inputs`], computes the tables, and goes through the launches in one
+//! parallel region. The arena grows to the largest batch seen and is used again by smaller ones; after the first run of a size
+//! nothing is allocated.
+
+use crate::compiled::{Compiled, CompiledKind, compile};
+use crate::error::Error;
+use crate::launch::{self, Run};
+use crate::memory::{ALIGN, Buffer, Element, Memory, dtype_name, read_number, size_of_dtype};
+use crate::pool::Executor;
+use crate::store::Store;
+use crate::tables;
+use bdl_plan::{CompiledKernels, DType, Place, Plan, SizeKind};
+use std::cell::UnsafeCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a run is given.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs<'i> {
+    /// The number of examples.
+    pub batch: usize,
+    /// By name of a per-example size: its value for each example.
+    pub lengths: Vec<(&'i str, &'i [i64])>,
+    /// By name of a size given with the run.
+    pub sizes: Vec<(&'i str, i64)>,
+    /// By name of an input buffer. Data of another type is converted.
+    pub buffers: Vec<(&'i str, Data<'i>)>,
+    /// The run's seed, for draws.
+    pub seed: u64,
+    /// The training step, for draws.
+    pub step: u64,
+    /// Each example's position in the epoch, for draws; none counts as 0, 1, 2, ..
+    pub positions: Option<&'i [i64]>,
+}
+
+/// Elements that the caller owns. Truth values are bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'i> {
+    F32(&'i [f32]),
+    F64(&'i [f64]),
+    I32(&'i [i32]),
+    I64(&'i [i64]),
+    Bool(&'i [u8]),
+}
+
+impl Data<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Data::F32(x) => x.len(),
+            Data::F64(x) => x.len(),
+            Data::I32(x) => x.len(),
+            Data::I64(x) => x.len(),
+            Data::Bool(x) => x.len(),
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self {
+            Data::F32(_) => DType::F32,
+            Data::F64(_) => DType::F64,
+            Data::I32(_) => DType::I32,
+            Data::I64(_) => DType::I64,
+            Data::Bool(_) => DType::Bool,
+        }
+    }
+
+    fn pointer(&self) -> *const u8 {
+        match self {
+            Data::F32(x) => x.as_ptr().cast(),
+            Data::F64(x) => x.as_ptr().cast(),
+            Data::I32(x) => x.as_ptr().cast(),
+            Data::I64(x) => x.as_ptr().cast(),
+            Data::Bool(x) => x.as_ptr(),
+        }
+    }
+
+    fn number(&self, i: usize) -> f64 {
+        match self {
+            Data::F32(x) => f64::from(x[i]),
+            Data::F64(x) => x[i],
+            Data::I32(x) => f64::from(x[i]),
+            Data::I64(x) => x[i] as f64,
+            Data::Bool(x) => f64::from(x[i]),
+        }
+    }
+}
+
+/// A plan ready to run.
+pub struct Program {
+    plan: Arc<Plan>,
+    compiled: Compiled,
+    /// Keeps the code of the launches alive.
+    _kernels: CompiledKernels,
+    arena: Memory,
+    scratch: Memory,
+    /// Memory of literals, tables and converted inputs, by buffer.
+    owned: Vec<Option<Buffer>>,
+    sizes: Vec<i64>,
+    lengths: HashMap<usize, Vec<i64>>,
+    pointers: Vec<*mut u8>,
+    lens: Vec<usize>,
+    positions: Vec<i64>,
+    workers: Vec<UnsafeCell<launch::WorkerState>>,
+    profile: Option<Vec<Duration>>,
+    /// The store and inputs of the last run may be gone; only then are outputs reachable.
+    output_of: HashMap<Arc<str>, usize>,
+}
+
+// SAFETY: the pointers lead into memory that the program owns, or are set anew at the start of each run.
+unsafe impl Send for Program {}
+
+impl Program {
+    /// Errors: [`Error::Plan`] if plan and kernels do not fit together.
+    pub fn new(plan: Arc<Plan>, kernels: CompiledKernels) -> Result<Program, Error> {
+        let compiled = compile(&plan, &kernels)?;
+        let mut owned: Vec<Option<Buffer>> = Vec::new();
+        for buffer in &plan.buffers {
+            owned.push(match &buffer.place {
+                Place::Literal(values) => {
+                    let mut memory = Buffer::zeros(buffer.dtype, values.len())?;
+                    memory.set(&buffer.name, values.iter().copied())?;
+                    Some(memory)
+                }
+                Place::Param | Place::State | Place::Input { .. } | Place::Slot(_) | Place::Table(_) => None,
+            });
+        }
+        let output_of = plan.outputs.iter().map(|(name, id)| (name.clone(), id.0 as usize)).collect();
+        let count = plan.buffers.len();
+        Ok(Program {
+            sizes: vec![0; plan.sizes.len()],
+            lengths: HashMap::new(),
+            pointers: vec![std::ptr::null_mut(); count],
+            lens: vec![0; count],
+            positions: Vec::new(),
+            arena: Memory::new(0)?,
+            scratch: Memory::new(0)?,
+            owned,
+            workers: Vec::new(),
+            profile: None,
+            output_of,
+            plan,
+            compiled,
+            _kernels: kernels,
+        })
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Measure the time of each launch from now on, or stop. Measuring adds a barrier to every launch.
+    pub fn set_profile(&mut self, on: bool) {
+        self.profile = on.then(|| vec![Duration::ZERO; self.compiled.launch_count]);
+    }
+
+    /// The summed time of each launch since profiling was turned on: launches in order, those of a scan after it.
+    pub fn profile(&self) -> Option<&[Duration]> {
+        self.profile.as_deref()
+    }
+
+    /// Bytes that this program holds now: arena, tables, literals, scratch.
+    pub fn bytes(&self) -> usize {
+        self.arena.len() + self.scratch.len() + self.owned.iter().flatten().map(Buffer::bytes).sum::<usize>()
+    }
+
+    /// Runs the plan. Parameters and state that the store lacks are made of zeros first.
+    pub fn run<'r>(
+        &'r mut self,
+        executor: &Executor,
+        store: &'r mut Store,
+        inputs: &Inputs,
+    ) -> Result<Outputs<'r>, Error> {
+        self.bind_sizes(inputs)?;
+        self.bind_buffers(store, inputs)?;
+        tables::fill(
+            &self.compiled,
+            &self.plan,
+            &self.sizes,
+            &self.lengths,
+            inputs,
+            &mut self.owned,
+            &mut self.pointers,
+        )?;
+        let scratch = launch::scratch_bytes(&self.compiled, &mut self.sizes, &self.lengths);
+        if scratch > self.scratch.len() {
+            self.scratch = Memory::new(scratch)?;
+        }
+        while self.workers.len() < executor.threads() {
+            self.workers.push(UnsafeCell::default());
+        }
+        for state in &mut self.workers {
+            state.get_mut().begin(&self.compiled, &self.sizes);
+        }
+        let workers = WorkerStates(&self.workers);
+        let run = Run {
+            compiled: &self.compiled,
+            pointers: launch::Pointers(&self.pointers),
+            lens: &self.lens,
+            lengths: &self.lengths,
+            scratch: launch::Scratch(self.scratch.pointer()),
+            seed: inputs.seed,
+            step: inputs.step,
+            positions: &self.positions,
+            profile: self.profile.is_some(),
+        };
+        executor.region(&|worker| {
+            // SAFETY: each worker takes its own state.
+            let state = unsafe { &mut *workers.get(worker.index) };
+            launch::launches(&run, worker, state, &run.compiled.launches);
+        });
+        if let (Some(total), Some(first)) = (&mut self.profile, self.workers.first_mut()) {
+            for (total, time) in total.iter_mut().zip(&first.get_mut().times) {
+                *total += *time;
+            }
+        }
+        Ok(Outputs { program: self, _store: store })
+    }
+
+    fn bind_sizes(&mut self, inputs: &Inputs) -> Result<(), Error> {
+        for at in 0..self.compiled.kinds.len() {
+            let name = &self.compiled.names[at];
+            self.sizes[at] = match &self.compiled.kinds[at] {
+                CompiledKind::Built => {
+                    let found = inputs.sizes.iter().find(|(n, _)| *n == &**name);
+                    found.ok_or_else(|| Error::Missing { what: "size", name: name.to_string() })?.1
+                }
+                CompiledKind::Batch => inputs.batch as i64,
+                CompiledKind::Total(_) | CompiledKind::Step => 0,
+                CompiledKind::PerExample => {
+                    let found = inputs.lengths.iter().find(|(n, _)| *n == &**name);
+                    let (_, lengths) =
+                        found.ok_or_else(|| Error::Missing { what: "list of sizes", name: name.to_string() })?;
+                    if lengths.len() != inputs.batch {
+                        let (expected, found) = (inputs.batch as i64, lengths.len() as i64);
+                        return Err(Error::Length { name: name.to_string(), expected, found });
+                    }
+                    let own = self.lengths.entry(at).or_default();
+                    own.clear();
+                    own.extend_from_slice(lengths);
+                    0
+                }
+            };
+        }
+        for at in 0..self.compiled.kinds.len() {
+            if let CompiledKind::Total(dim) = &self.compiled.kinds[at] {
+                let mut total = 0;
+                for example in 0..inputs.batch {
+                    set_example(&mut self.sizes, &self.lengths, example);
+                    total += dim.at(&self.sizes);
+                }
+                self.sizes[at] = total;
+            }
+        }
+        clear_example(&mut self.sizes, &self.lengths);
+        self.positions.clear();
+        match inputs.positions {
+            Some(positions) if positions.len() != inputs.batch => {
+                let (expected, found) = (inputs.batch as i64, positions.len() as i64);
+                return Err(Error::Length { name: "positions".into(), expected, found });
+            }
+            Some(positions) => self.positions.extend_from_slice(positions),
+            None => self.positions.extend(0..inputs.batch as i64),
+        }
+        Ok(())
+    }
+
+    fn bind_buffers(&mut self, store: &mut Store, inputs: &Inputs) -> Result<(), Error> {
+        let (arena, offsets) = arena_bytes(&self.compiled, &self.sizes);
+        if arena > self.arena.len() {
+            // The old arena goes first, so that both are never held.
+            self.arena = Memory::new(0)?;
+            self.arena = Memory::new(arena)?;
+        }
+        let plan = self.plan.clone();
+        for (at, buffer) in plan.buffers.iter().enumerate() {
+            let compiled = &self.compiled.buffers[at];
+            let len = compiled.len.at(&self.sizes).max(0);
+            self.lens[at] = len as usize;
+            self.pointers[at] = match &buffer.place {
+                Place::Param | Place::State => {
+                    let mut shape: Vec<i64> = compiled.shape.iter().map(|d| d.at(&self.sizes)).collect();
+                    if shape.iter().product::<i64>() != len {
+                        shape = vec![len];
+                    }
+                    let entry = store.insert(&buffer.name, buffer.dtype, shape)?;
+                    entry.trained |= matches!(buffer.place, Place::Param);
+                    entry.buffer.pointer()
+                }
+                Place::Input { .. } => {
+                    let found = inputs.buffers.iter().find(|(n, _)| *n == &*buffer.name);
+                    let (_, data) =
+                        found.ok_or_else(|| Error::Missing { what: "input", name: buffer.name.to_string() })?;
+                    if data.len() as i64 != len {
+                        let (name, found) = (buffer.name.to_string(), data.len() as i64);
+                        return Err(Error::Length { name, expected: len, found });
+                    }
+                    if data.dtype() == buffer.dtype && data.len() > 0 {
+                        // Kernels only read inputs.
+                        data.pointer().cast_mut()
+                    } else {
+                        let own = self.own(at, buffer.dtype, data.len())?;
+                        for i in 0..data.len() {
+                            // SAFETY: `own` has room for the elements.
+                            unsafe { crate::memory::write_number(own, buffer.dtype, i, data.number(i)) }
+                        }
+                        own
+                    }
+                }
+                Place::Slot(slot) => {
+                    let offset = offsets[slot.0 as usize];
+                    let room = self.compiled.slots[slot.0 as usize].at(&self.sizes).max(0);
+                    if len * size_of_dtype(buffer.dtype) as i64 > room {
+                        return Err(Error::Plan(format!("`{}` is longer than its slot", buffer.name)));
+                    }
+                    self.arena.pointer().wrapping_add(offset)
+                }
+                Place::Literal(values) => {
+                    if values.len() as i64 != len {
+                        return Err(Error::Plan(format!("`{}` has {} numbers", buffer.name, values.len())));
+                    }
+                    self.owned[at].as_ref().map_or(std::ptr::null_mut(), Buffer::pointer)
+                }
+                Place::Table(_) => self.own(at, buffer.dtype, len as usize)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Memory of the program for a buffer, at least `len` elements, kept from run to run.
+    fn own(&mut self, at: usize, dtype: DType, len: usize) -> Result<*mut u8, Error> {
+        let slot = &mut self.owned[at];
+        match slot {
+            Some(buffer) if buffer.len() >= len => Ok(buffer.pointer()),
+            Some(_) | None => Ok(slot.insert(Buffer::zeros(dtype, len)?).pointer()),
+        }
+    }
+}
+
+/// Per-example sizes set to those of one example.
+pub fn set_example(sizes: &mut [i64], lengths: &HashMap<usize, Vec<i64>>, example: usize) {
+    for (at, lengths) in lengths {
+        sizes[*at] = lengths.get(example).copied().unwrap_or(0);
+    }
+}
+
+pub fn clear_example(sizes: &mut [i64], lengths: &HashMap<usize, Vec<i64>>) {
+    for at in lengths.keys() {
+        sizes[*at] = 0;
+    }
+}
+
+/// Bytes of the arena, and where each slot begins.
+fn arena_bytes(compiled: &Compiled, sizes: &[i64]) -> (usize, Vec<usize>) {
+    let mut at = 0usize;
+    let mut offsets = Vec::with_capacity(compiled.slots.len());
+    for slot in &compiled.slots {
+        offsets.push(at);
+        at += (slot.at(sizes).max(0) as usize).next_multiple_of(ALIGN);
+    }
+    (at, offsets)
+}
+
+struct WorkerStates<'w>(&'w [UnsafeCell<launch::WorkerState>]);
+
+// SAFETY: each worker takes the state of its own index only.
+unsafe impl Sync for WorkerStates<'_> {}
+
+impl WorkerStates<'_> {
+    fn get(&self, index: usize) -> *mut launch::WorkerState {
+        self.0[index].get()
+    }
+}
+
+/// What a run left behind, until the next run.
+pub struct Outputs<'r> {
+    program: &'r Program,
+    _store: &'r Store,
+}
+
+impl Outputs<'_> {
+    /// An output's elements. `None` if there is no such output or it has another type.
+    pub fn slice<T: Element>(&self, name: &str) -> Option<&[T]> {
+        let at = *self.program.output_of.get(name)?;
+        if self.program.compiled.buffers[at].dtype != T::DTYPE {
+            return None;
+        }
+        let (pointer, len) = (self.program.pointers[at], self.program.lens[at]);
+        // SAFETY: the run bound `len` elements of this type there, aligned; store and program are borrowed.
+        Some(unsafe { std::slice::from_raw_parts(pointer.cast::<T>(), len) })
+    }
+
+    /// An output as numbers.
+    pub fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+        let at = *self.program.output_of.get(name)?;
+        let dtype = self.program.compiled.buffers[at].dtype;
+        // SAFETY: as in `slice`.
+        Some((0..self.program.lens[at]).map(|i| unsafe { read_number(self.program.pointers[at], dtype, i) }).collect())
+    }
+
+    /// The first element of an output: a loss, a count.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        let at = *self.program.output_of.get(name)?;
+        if self.program.lens[at] == 0 {
+            return None;
+        }
+        // SAFETY: as in `slice`.
+        Some(unsafe { read_number(self.program.pointers[at], self.program.compiled.buffers[at].dtype, 0) })
+    }
+
+    pub fn dtype(&self, name: &str) -> Option<&'static str> {
+        let at = *self.program.output_of.get(name)?;
+        Some(dtype_name(self.program.compiled.buffers[at].dtype))
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.program.plan.outputs.iter().map(|(name, _)| name)
+    }
+
+    /// The value of a size in this run.
+    pub fn size(&self, name: &str) -> Option<i64> {
+        let at = self.program.compiled.names.iter().position(|n| &**n == name)?;
+        Some(self.program.sizes[at])
+    }
+}
+
+/// Bytes that a plan's memory takes at these sizes: the arena, and tables, literals and inputs of its own. Parameters and state are the
+/// store's. `sizes` gives every size that the lengths name.
+pub fn peak_bytes(plan: &Plan, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<usize> {
+    let mut total = 0usize;
+    for slot in &plan.slots {
+        total += (slot.eval(sizes)?.max(0) as usize).next_multiple_of(ALIGN);
+    }
+    for buffer in &plan.buffers {
+        match buffer.place {
+            Place::Literal(_) | Place::Table(_) => {
+                let len = buffer.len.eval(sizes)?.max(0) as usize;
+                total += (len * size_of_dtype(buffer.dtype)).max(1).next_multiple_of(ALIGN);
+            }
+            Place::Param | Place::State | Place::Input { .. } | Place::Slot(_) => {}
+        }
+    }
+    Some(total)
+}
+
+/// The same as a formula, in bytes, rounding to cache lines left out: `slots + tables`.
+pub fn peak_formula(plan: &Plan) -> bdl_dims::Dim {
+    let slots: bdl_dims::Dim = plan.slots.iter().cloned().sum();
+    let owned = plan.buffers.iter().filter(|b| matches!(b.place, Place::Literal(_) | Place::Table(_)));
+    slots + owned.map(|b| b.len.scale(size_of_dtype(b.dtype) as i64)).sum::<bdl_dims::Dim>()
+}
+
+/// Does the plan name sizes that differ from example to example?
+pub fn is_ragged(plan: &Plan) -> bool {
+    plan.sizes.iter().any(|s| s.kind == SizeKind::PerExample)
+}

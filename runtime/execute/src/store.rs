@@ -1,0 +1,115 @@
+//! Parameters and state: what the programs of a model share, by name, and what a checkpoint holds.
+//!
+//! ```
+//! use bdl_execute::Store;
+//! use bdl_plan::DType;
+//! let mut store = Store::new();
+//! store.insert("net.w", DType::F32, vec![2, 3]).unwrap();
+//! store.set("net.w", &[1.0; 6]).unwrap();
+//! assert_eq!(store.get("net.w").unwrap().number(5), 1.0);
+//! ```
+
+use crate::error::Error;
+use crate::memory::{Buffer, dtype_name};
+use bdl_plan::DType;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Named buffers in the order in which they were first met.
+#[derive(Default)]
+pub struct Store {
+    entries: Vec<Entry>,
+    by_name: HashMap<Arc<str>, usize>,
+}
+
+pub struct Entry {
+    pub name: Arc<str>,
+    /// As the user sees it.
+    pub shape: Vec<i64>,
+    /// Trained, as opposed to carried.
+    pub trained: bool,
+    pub buffer: Buffer,
+}
+
+impl Store {
+    pub fn new() -> Store {
+        Store::default()
+    }
+
+    /// The buffer `name`, made of zeros if there is none. Errors: it exists with another type or length.
+    pub fn insert(&mut self, name: &str, dtype: DType, shape: Vec<i64>) -> Result<&mut Entry, Error> {
+        let len: i64 = shape.iter().product();
+        let at = match self.by_name.get(name) {
+            Some(&at) => {
+                let found = &self.entries[at].buffer;
+                if found.dtype != dtype {
+                    return Err(Error::Type {
+                        name: name.into(),
+                        expected: dtype_name(dtype),
+                        found: dtype_name(found.dtype),
+                    });
+                }
+                if found.len() as i64 != len {
+                    return Err(Error::Length { name: name.into(), expected: len, found: found.len() as i64 });
+                }
+                at
+            }
+            None => {
+                let buffer = Buffer::zeros(dtype, len.max(0) as usize)?;
+                let name: Arc<str> = name.into();
+                self.by_name.insert(name.clone(), self.entries.len());
+                self.entries.push(Entry { name, shape, trained: false, buffer });
+                self.entries.len() - 1
+            }
+        };
+        Ok(&mut self.entries[at])
+    }
+
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.by_name.get(name).map(|&at| &self.entries[at])
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Buffer> {
+        self.entry(name).map(|e| &e.buffer)
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Buffer> {
+        self.by_name.get(name).map(|&at| &mut self.entries[at].buffer)
+    }
+
+    /// Fills a buffer from numbers, rounding to its type. Errors: no such buffer, another length.
+    pub fn set(&mut self, name: &str, numbers: &[f64]) -> Result<(), Error> {
+        let buffer =
+            self.get_mut(name).ok_or_else(|| Error::Missing { what: "parameter or state", name: name.into() })?;
+        buffer.set(name, numbers.iter().copied())
+    }
+
+    /// [`set`](Store::set) from f32.
+    pub fn set_f32(&mut self, name: &str, numbers: &[f32]) -> Result<(), Error> {
+        let buffer =
+            self.get_mut(name).ok_or_else(|| Error::Missing { what: "parameter or state", name: name.into() })?;
+        buffer.set(name, numbers.iter().map(|x| f64::from(*x)))
+    }
+
+    /// In order, for checkpoints.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.entries.iter_mut()
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        self.entries.iter().map(|e| e.buffer.bytes()).sum()
+    }
+}
