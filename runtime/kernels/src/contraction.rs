@@ -14,7 +14,7 @@
 //! overlap (`row = stride * channels`), and a dilated one is [`contract_taps_f32`]. C must overlap neither them nor itself.
 //!
 //! Threads are the caller's business: give each its own rows or columns of C. Every thread keeps one scratch buffer of
-//! about 0.7 MB for packed panels.
+//! about 0.6 MB for panels.
 //!
 //! ```
 //! use bdl_kernels::contraction::{product_f32, Mode};
@@ -26,8 +26,8 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `blocks.rs` | the loops: chunks of k, blocks of columns, blocks of rows |
-//! | `pack.rs` | copies a block of B (and sometimes A) into panels that are read front to back |
+//! | `blocks.rs` | the loops: chunks of k, blocks of rows, panels of columns |
+//! | `pack.rs` | copies panels of B and blocks of A that lie badly |
 //! | `tile.rs` | the innermost loop: up to 14 x 32 elements of C in registers |
 
 use crate::isa::Isa;

@@ -1,17 +1,22 @@
-//! The loops around a tile: chunks of k, then blocks of columns of B that are packed, then blocks of rows.
+//! The loops around a tile.
 //!
-//! None of the sizes here but [`CHUNK`] shows in a result; they are chosen for caches.
+//! ```text
+//! chunk of k (512)
+//!   block of rows (12 tiles): copied once if A lies badly
+//!     panel of columns (2 vectors): copied if B lies badly
+//!       tile (14 rows x 2 vectors)
+//! ```
+//!
+//! A panel stays in the second-level cache while the tiles of a block go over it, so copying it costs a few percent of a
+//! block at most, and most operands are read where they lie. None of the sizes but [`CHUNK`] shows in a result.
 
 use super::pack::{Chunk, pack_a, pack_b, with_scratch};
 use super::tile::{Panel, Steps, Target, Tiles};
 use super::{CHUNK, Job};
 use crate::vector_math::lanes::Lanes;
 
-/// Bytes of packed B kept in the second-level cache.
-const PACKED_BYTES: usize = 640 * 1024;
-
-/// Up to so many rows B is read where it lies.
-const IN_PLACE_ROWS: usize = 160;
+/// Tiles, one below the other, in a block of rows.
+const BLOCK_TILES: usize = 12;
 
 /// # Safety
 /// The contract of a contraction, on a processor with the instruction set of T.
@@ -32,13 +37,7 @@ unsafe fn contract<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) {
     while from < total {
         let chunk = Chunk { from, len: (total - from).min(CHUNK) };
         // SAFETY: the caller's promise.
-        unsafe {
-            if in_place::<T>(job) {
-                unpacked::<T>(job, chunk);
-            } else {
-                packed::<T>(job, chunk);
-            }
-        }
+        unsafe { contract_chunk::<T>(job, chunk) }
         from += chunk.len;
     }
 }
@@ -70,131 +69,87 @@ fn steps<E>(job: &Job<E>, chunk: Chunk, row: usize) -> Steps<E> {
     }
 }
 
-/// One chunk, over packed panels of B.
+/// Does B have to be copied? Not if vectors can be loaded from it and its steps are even.
+fn copy_columns<E>(job: &Job<E>) -> bool {
+    job.b.col != 1 || !(job.taps.count == 1 || job.taps.b == job.k as isize * job.b.row)
+}
+
+/// Is a block of A copied? That costs about as much as a panel's work, and pays where the rows of A fall on the same places
+/// of the first-level cache, or where each step is on another page.
+fn copy_rows<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
+    let collide = bytes(job, job.a.col) < 64 && bytes(job, job.a.row).is_multiple_of(1024);
+    job.m > 1 && job.n >= 8 * T::L::N && collide
+}
+
+fn bytes<E>(_: &Job<E>, stride: isize) -> usize {
+    stride.unsigned_abs() * size_of::<E>()
+}
+
+/// One chunk.
 ///
 /// # Safety
 /// [`contract`]'s.
 #[inline(always)]
-unsafe fn packed<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
+unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
     let n = T::L::N;
     let add = job.add || chunk.from > 0;
+    let (copy_rows, copy_columns) = (copy_rows::<T>(job), copy_columns(job));
     // A tile of few rows needs more vectors for enough chains to run side by side.
-    let vectors = if job.m <= 3 && job.n >= T::WIDE * n { T::WIDE } else { 2 };
-    let width = vectors * n;
-    let block_cols = (PACKED_BYTES / size_of::<<T::L as Lanes>::Elem>() / CHUNK / width).max(1) * width;
-    let most_cols = job.n.min(block_cols).next_multiple_of(width);
-    // Rows of a block differ by at most one.
-    let row_blocks = job.m.div_ceil(T::ROWS);
-    with_scratch(chunk.len * (most_cols + T::ROWS), |scratch: *mut <T::L as Lanes>::Elem| {
-        let mut col = 0;
-        while col < job.n {
-            let cols = (job.n - col).min(block_cols);
-            // A last panel of at most one vector is packed as such.
-            let wide = cols / width * width;
-            let (wide, narrow) = if cols - wide > n { (cols, 0) } else { (wide, cols - wide) };
-            // SAFETY: the scratch holds `most_cols` columns, then ROWS rows, of the chunk; tiles stay inside A, B's panels
-            // and C.
+    let most_vectors = if job.m <= 3 && job.n >= T::WIDE * n { T::WIDE } else { 2 };
+    // The rows of tiles differ by at most one.
+    let tiles = job.m.div_ceil(T::ROWS);
+    let rows_of = |tile: usize| (tile * job.m / tiles, (tile + 1) * job.m / tiles);
+    // Steps of the taps lie evenly where B is not copied, so the chunk starts this far from the first.
+    let b = job.b.ptr.wrapping_offset(chunk.from as isize * job.b.row);
+    let room = chunk.len * (most_vectors * n + BLOCK_TILES * T::ROWS);
+    with_scratch(room, |panel: *mut <T::L as Lanes>::Elem| {
+        let block = panel.wrapping_add(chunk.len * most_vectors * n);
+        for first in (0..tiles).step_by(BLOCK_TILES) {
+            let last = (first + BLOCK_TILES).min(tiles);
+            let copied = |row: usize| block.wrapping_add(chunk.len * (row - rows_of(first).0));
+            // SAFETY: the scratch holds a panel and a block of the chunk; tiles stay inside A, B or its copy, and C.
             unsafe {
-                let narrow_panel = scratch.add(chunk.len * wide.next_multiple_of(width));
-                if wide > 0 {
-                    pack_b::<T::L>(job, chunk, col, wide, width, scratch);
+                if copy_rows {
+                    for tile in first..last {
+                        let (row, end) = rows_of(tile);
+                        pack_a::<T::L>(job, chunk, row, end - row, copied(row));
+                    }
                 }
-                if narrow > 0 {
-                    pack_b::<T::L>(job, chunk, col + wide, narrow, n, narrow_panel);
-                }
-                let packed_rows = scratch.add(chunk.len * most_cols);
-                let pack_rows = worth_packing(job, wide.div_ceil(width) + usize::from(narrow > 0));
-                for block in 0..row_blocks {
-                    let (row, end) = (block * job.m / row_blocks, (block + 1) * job.m / row_blocks);
-                    let rows = end - row;
-                    let mut steps = steps(job, chunk, row);
-                    if pack_rows {
-                        pack_a::<T::L>(job, chunk, row, rows, packed_rows);
-                        steps = Steps {
-                            a: packed_rows,
-                            row: 1,
-                            col: rows as isize,
-                            k: chunk.len,
-                            first: 0,
-                            tap: 0,
-                            len: chunk.len,
-                        };
+                let mut col = 0;
+                while col < job.n {
+                    let left = job.n - col;
+                    let vectors = if left > n { most_vectors.min(left.div_ceil(n).max(2)) } else { 1 };
+                    let vectors = if vectors == most_vectors { vectors } else { vectors.min(2) };
+                    let cols = left.min(vectors * n);
+                    let mut source = Panel { b: b.wrapping_offset(col as isize * job.b.col), step: job.b.row };
+                    if copy_columns || cols < vectors * n {
+                        pack_b::<T::L>(job, chunk, col, cols, vectors * n, panel);
+                        source = Panel { b: panel, step: (vectors * n) as isize };
                     }
-                    let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + col as isize * job.c.col);
-                    let target = |at: usize, cols: usize| Target {
-                        c: c.wrapping_offset(at as isize * job.c.col),
-                        row: job.c.row,
-                        col: job.c.col,
-                        cols,
-                        add,
-                    };
-                    let mut at = 0;
-                    while at < wide {
-                        let panel = Panel { b: scratch.add(at * chunk.len), step: width as isize };
-                        T::run(rows, vectors, &steps, panel, &target(at, (wide - at).min(width)));
-                        at += width;
+                    for tile in first..last {
+                        let (row, end) = rows_of(tile);
+                        let mut steps = steps(job, chunk, row);
+                        if copy_rows {
+                            let rows = (end - row) as isize;
+                            steps = Steps {
+                                a: copied(row),
+                                row: 1,
+                                col: rows,
+                                k: chunk.len,
+                                first: 0,
+                                tap: 0,
+                                len: chunk.len,
+                            };
+                        }
+                        let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + col as isize * job.c.col);
+                        let target = Target { c, row: job.c.row, col: job.c.col, cols, add };
+                        T::run(end - row, vectors, &steps, source, &target);
                     }
-                    if narrow > 0 {
-                        let panel = Panel { b: narrow_panel, step: n as isize };
-                        T::run(rows, 1, &steps, panel, &target(wide, narrow));
-                    }
+                    col += cols;
                 }
             }
-            col += cols;
         }
     });
-}
-
-/// Is a block of A packed before its panels are run? Costs about a panel's time; pays where the rows of A fall on the
-/// same places of the first-level cache, or where each step is on another page.
-fn worth_packing<E>(job: &Job<E>, panels: usize) -> bool {
-    let bytes = |stride: isize| stride.unsigned_abs() * size_of::<E>();
-    let collide = job.a.col.unsigned_abs() * size_of::<E>() < 64 && bytes(job.a.row).is_multiple_of(1024);
-    let far = bytes(job.a.col) >= 1024;
-    job.m > 1 && panels >= 4 && (collide || far)
-}
-
-/// Are there so few rows that copying B costs more than reading it where it lies?
-fn in_place<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
-    let even_steps = job.taps.count == 1 || job.taps.b == job.k as isize * job.b.row;
-    job.m <= IN_PLACE_ROWS && job.b.col == 1 && even_steps
-}
-
-/// One chunk, over B as it lies; only columns that do not fill a vector are packed.
-///
-/// # Safety
-/// [`contract`]'s, where [`in_place`] holds.
-#[inline(always)]
-unsafe fn unpacked<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
-    let n = T::L::N;
-    let add = job.add || chunk.from > 0;
-    let row_blocks = job.m.div_ceil(T::ROWS);
-    // The steps of all taps lie evenly, so the chunk's first is this far from the first of all.
-    let b = job.b.ptr.wrapping_offset(chunk.from as isize * job.b.row);
-    // SAFETY: whole vectors lie inside the rows of B; what is left over is packed.
-    unsafe {
-        let run_rows = |col: usize, cols: usize, vectors: usize, panel: Panel<<T::L as Lanes>::Elem>| {
-            for block in 0..row_blocks {
-                let (row, end) = (block * job.m / row_blocks, (block + 1) * job.m / row_blocks);
-                let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + col as isize * job.c.col);
-                let target = Target { c, row: job.c.row, col: job.c.col, cols, add };
-                T::run(end - row, vectors, &steps(job, chunk, row), panel, &target);
-            }
-        };
-        let mut col = 0;
-        while col + n <= job.n {
-            let left = job.n - col;
-            let vectors = if job.m <= 3 && left >= T::WIDE * n { T::WIDE } else { (left / n).min(2) };
-            run_rows(col, vectors * n, vectors, Panel { b: b.wrapping_add(col), step: job.b.row });
-            col += vectors * n;
-        }
-        if col < job.n {
-            with_scratch(chunk.len * n, |scratch: *mut <T::L as Lanes>::Elem| {
-                pack_b::<T::L>(job, chunk, col, job.n - col, n, scratch);
-                run_rows(col, job.n - col, 1, Panel { b: scratch, step: n as isize });
-            });
-        }
-    }
 }
 
 macro_rules! compiled_for {

@@ -1,6 +1,6 @@
-//! Copies blocks of the operands into panels that a tile reads front to back.
+//! Copies blocks of the operands where a tile would be slow to read them.
 //!
-//! A panel holds, step after step, `width` neighbouring columns of B (or rows of A). Columns beyond the edge are zero;
+//! A copy holds, step after step, `width` neighbouring columns of B (or rows of A). Columns beyond the edge are zero;
 //! their sums are computed and thrown away.
 
 use super::Job;
@@ -26,10 +26,10 @@ fn each_run(chunk: Chunk, k: usize, mut run: impl FnMut(usize, usize, usize, usi
     }
 }
 
-/// Panels of B for one chunk and `cols` columns from `col`: panel p holds `width` columns at `out + p * width * len`.
+/// One panel of B: for each step of the chunk, `width` places at `out` for `cols` columns from `col`.
 ///
 /// # Safety
-/// The job's B is readable; `out` has room for `cols` rounded up to `width` times the chunk's length.
+/// The job's B is readable; `out` has room for `width` times the chunk's length; cols <= width, a multiple of N.
 #[inline(always)]
 pub(super) unsafe fn pack_b<L: Lanes>(
     job: &Job<L::Elem>,
@@ -39,39 +39,25 @@ pub(super) unsafe fn pack_b<L: Lanes>(
     width: usize,
     out: *mut L::Elem,
 ) {
-    let panels = cols.div_ceil(width);
-    let last = cols - (panels - 1) * width;
-    let panel_len = width * chunk.len;
     each_run(chunk, job.k, |step, tap, at, run| {
         let start =
             job.b.ptr.wrapping_offset(tap as isize * job.taps.b + at as isize * job.b.row + col as isize * job.b.col);
         // SAFETY: every element read is B[at + i, col + j] of this tap with i < run and j < cols, every element written lies
-        // in panel p < panels at a step below the chunk's length.
+        // at a step below the chunk's length.
         unsafe {
+            let out = out.add(step * width);
             if job.b.col == 1 {
                 for i in 0..run {
-                    let from = start.wrapping_offset(i as isize * job.b.row);
-                    let to = out.add((step + i) * width);
-                    for p in 0..panels {
-                        let (from, to) = (from.add(p * width), to.add(p * panel_len));
-                        if p + 1 < panels || last == width {
-                            for v in (0..width).step_by(L::N) {
-                                L::load(from.add(v)).store(to.add(v));
-                            }
-                        } else {
-                            for v in (0..width).step_by(L::N) {
-                                L::load_part(from.wrapping_add(v), last.saturating_sub(v).min(L::N)).store(to.add(v));
-                            }
-                        }
+                    let (from, to) = (start.wrapping_offset(i as isize * job.b.row), out.add(i * width));
+                    for v in (0..width).step_by(L::N) {
+                        let count = cols.saturating_sub(v).min(L::N);
+                        let from = from.wrapping_add(v);
+                        let x = if count == L::N { L::load(from) } else { L::load_part(from, count) };
+                        x.store(to.add(v));
                     }
                 }
             } else {
-                for p in 0..panels {
-                    let count = if p + 1 < panels { width } else { last };
-                    let from = start.wrapping_offset((p * width) as isize * job.b.col);
-                    let to = out.add(p * panel_len + step * width);
-                    gather::<L>(from, job.b.col, job.b.row, count, width, run, to);
-                }
+                gather::<L>(start, job.b.col, job.b.row, cols, width, run, out);
             }
         }
     });
