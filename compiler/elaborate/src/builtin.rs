@@ -78,9 +78,12 @@ impl<'h> Elaborator<'h> {
             Builtin::Uniform { site } => self.draw(Distribution::Uniform, *site, &hint("uniform"), expr)?,
             Builtin::Bernoulli { site } => {
                 let hint = hint("bernoulli");
-                let chance = self.scalar(scope, the(args, 0, expr.span)?)?;
+                let chance = self.one(scope, args, expr.span)?;
                 let uniform = self.draw(Distribution::Uniform, *site, &hint, expr)?;
-                uniform.map(DType::Bool, |u| u.compare(CompareOp::Lt, chance))
+                self.broadcast(vec![uniform, chance], DType::Bool, expr.span, |mut sides| {
+                    let (Some(chance), Some(u)) = (sides.pop(), sides.pop()) else { return Expr::Const(0.0) };
+                    u.compare(CompareOp::Lt, chance)
+                })?
             }
             Builtin::Below { site } => {
                 let hint = hint("below");
@@ -262,19 +265,22 @@ impl<'h> Elaborator<'h> {
         let Some((last, leading)) = running.axes.split_last() else {
             return Err(broken(expr.span, "a choice among probabilities without an axis"));
         };
-        let passed = running.body.clone().compare(CompareOp::Le, uniform.at_indices(leading));
+        // Axes in front of those of the probabilities are choices of their own from the same ones.
+        let axes = uniform.axes.clone();
+        let chosen = [&axes[axes.len().saturating_sub(leading.len())..], &[*last]].concat();
+        let passed = running.at_indices(&chosen).compare(CompareOp::Le, uniform.body.clone());
         let how = Reducing {
             monoid: Monoid::Sum,
             bound: vec![*last],
             filter: vec![Condition::Holds(passed.clone())],
             empty: None,
         };
-        let context = self.context_of(&[&passed], &running.axes);
-        let free: Vec<IndexId> = context.iter().chain(leading).copied().collect();
+        let context = self.context_of(&[&passed], &[axes.as_slice(), &[*last]].concat());
+        let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
         let made = origin(expr.span, "the draw".into());
         let count = self.equation(&hint, DType::I32, &free, &how, &Expr::Const(1.0), made)?;
         let most = number(Affine::from(self.range(*last).clone() - Dim::one()));
-        let counted = self.read_back(count, &context, leading, DType::I32);
+        let counted = self.read_back(count, &context, &axes, DType::I32);
         Ok(counted.map(dtype, |n| n.binary(BinaryOp::Min, most)))
     }
 
@@ -387,8 +393,8 @@ impl<'h> Elaborator<'h> {
             return Err(not_built(expr.span, "a gradient under `for`"));
         }
         let gradient = self.differentiated(loss, &[wrt], expr.span)?;
-        match gradient.first().copied().flatten() {
-            Some(tensor) => Ok(self.whole(tensor)),
+        match gradient.first() {
+            Some(tensor) => Ok(self.whole(*tensor)),
             None => Ok(self.filled(0.0, expr, DType::Real)),
         }
     }

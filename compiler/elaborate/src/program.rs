@@ -179,9 +179,11 @@ impl<'h> Elaborator<'h> {
     }
 
     /// d loss / d each of `wrt`, by equations that are added to the program.
-    pub fn differentiated(&mut self, loss: TensorId, wrt: &[TensorId], _span: Span) -> Result<Vec<Option<TensorId>>> {
-        let gradients = differentiate(&mut self.program, loss, wrt);
-        Ok(gradients)
+    pub fn differentiated(&mut self, loss: TensorId, wrt: &[TensorId], span: Span) -> Result<Vec<TensorId>> {
+        bdl_equations::differentiate(&mut self.program, loss, wrt).map_err(|error| {
+            let at = error.origin().map_or(span, |o| Span::new(bdl_grammar::FileId(o.file), o.start, o.end));
+            Box::new(Diagnostic::error("no-derivative", format!("this cannot be differentiated: {error}")).primary(at, "here"))
+        })
     }
 }
 
@@ -286,7 +288,7 @@ fn training(hir: &Hir, train: &Train, with_updates: bool) -> Result<Program> {
     let tensors: Vec<TensorId> = wrt.iter().map(|(_, tensor)| *tensor).collect();
     let gradients = elaborator.differentiated(loss, &tensors, span)?;
     let found: Vec<(hir::ParamId, TensorId, TensorId)> =
-        wrt.into_iter().zip(gradients).filter_map(|((id, w), g)| Some((id, w, g?))).collect();
+        wrt.into_iter().zip(gradients).map(|((id, w), g)| (id, w, g)).collect();
     if with_updates {
         elaborator.draws_per_example = false;
         elaborator.optimise(train, &found)?;
@@ -409,11 +411,6 @@ fn norm_scale(
 }
 
 // ------------------------------------------------------------------------------------------------ passes
-
-/// d loss / d each of `wrt`; `None` where the loss does not depend on it.
-fn differentiate(_program: &mut Program, _loss: TensorId, wrt: &[TensorId]) -> Vec<Option<TensorId>> {
-    vec![None; wrt.len()]
-}
 
 /// The last form of a program: nothing that no output or update needs.
 fn finished(program: Program) -> Program {
