@@ -98,14 +98,17 @@ unsafe fn gather<L: Lanes>(
             // Square blocks of the size of a cache line, so that lines read are used up while they are near.
             const SQUARE: usize = 8;
             while done + SQUARE <= run {
-                let mut j = 0;
-                while j + SQUARE <= count {
-                    L::transpose_8(from.offset(j as isize * line).add(done), line, to.add(done * width + j), width);
-                    j += SQUARE;
-                }
-                for j in j..count {
-                    for i in done..done + SQUARE {
-                        *to.add(i * width + j) = *from.offset(j as isize * line).add(i);
+                if count >= SQUARE {
+                    // The last square overlaps the one before rather than leave single lines.
+                    for j in (0..count).step_by(SQUARE) {
+                        let j = j.min(count - SQUARE);
+                        L::transpose_8(from.offset(j as isize * line).add(done), line, to.add(done * width + j), width);
+                    }
+                } else {
+                    for j in 0..count {
+                        for i in done..done + SQUARE {
+                            *to.add(i * width + j) = *from.offset(j as isize * line).add(i);
+                        }
                     }
                 }
                 for j in count..width {

@@ -63,6 +63,10 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
             let run = left.min(steps.k - at);
             let mut p = a;
             for _ in 0..run {
+                if V == 2 {
+                    L::prefetch(b.wrapping_offset(8 * panel.step));
+                    L::prefetch(b.wrapping_offset(8 * panel.step).wrapping_add(L::N));
+                }
                 let bv: [L; V] = from_fn(|v| L::load(b.add(v * L::N)));
                 for r in 0..R {
                     let x = L::splat(*p.offset(r as isize * row));

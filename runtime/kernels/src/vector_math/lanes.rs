@@ -47,6 +47,9 @@ pub(crate) trait Lanes: Copy {
             std::ptr::copy_nonoverlapping(line.as_ptr(), p, count);
         }
     }
+    /// Asks for the cache line of an address that will be read soon; the address need not exist.
+    #[inline(always)]
+    fn prefetch(_p: *const Self::Elem) {}
     fn splat(x: Self::Elem) -> Self;
     fn add(self, b: Self) -> Self;
     fn sub(self, b: Self) -> Self;

@@ -65,6 +65,11 @@ macro_rules! register_lanes {
                 unsafe { $store_part }
             }
             #[inline(always)]
+            fn prefetch(p: *const $T) {
+                // SAFETY: a prefetch of any address does nothing but touch the cache.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+            }
+            #[inline(always)]
             fn splat(x: $T) -> Self {
                 $Name(unsafe { $splat(x) })
             }
