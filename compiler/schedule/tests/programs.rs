@@ -1,0 +1,213 @@
+//! Small programs: the plan computes what the interpreter says, and has the shape it should have.
+
+mod support;
+use support::{Numbers, batch, launches, same};
+
+#[test]
+fn a_dense_layer_is_one_contraction_with_an_epilogue() {
+    let plan = same(
+        "program dense
+         size B batch
+         input x: real[B, 12] per example
+         param w: real[12, 8]
+         param v: real[8]
+         value s: real[B, 8]
+         value h: real[B, 8]
+         value y: real[B, 8]
+         s[b < B, f < 8] = sum[c < 12] x[b, c] * w[c, f]
+         h[b < B, f < 8] = s[b, f] + v[f]
+         y[b < B, f < 8] = if h[b, f] > 0 then h[b, f] else 0
+         output y = y",
+        &batch(5),
+    );
+    assert_eq!(launches(&plan), ["contract+epilogue"]);
+}
+
+#[test]
+fn softmax_is_one_kernel_over_rows() {
+    let plan = same(
+        "program softmax
+         size B batch
+         input x: real[B, 40] per example
+         value m: real[B]
+         value e: real[B, 40]
+         value s: real[B]
+         value y: real[B, 40]
+         m[b < B] = max[j < 40] x[b, j]
+         e[b < B, j < 40] = exp(x[b, j] - m[b])
+         s[b < B] = sum[j < 40] e[b, j]
+         y[b < B, j < 40] = e[b, j] / s[b]
+         output y = y",
+        &batch(3),
+    );
+    assert_eq!(launches(&plan), ["kernel"]);
+}
+
+#[test]
+fn a_convolution_reads_overlapping_rows_and_clips_the_ends() {
+    let plan = same(
+        "program conv
+         size B batch
+         input x: real[B, 9, 3] per example
+         param w: real[4, 3, 5]
+         value y: real[B, 9, 5]
+         y[b < B, t < 9, f < 5] = sum[k < 4, c < 3] x[b, t + k - 2, c else 0] * w[k, c, f]
+         output y = y",
+        &batch(2),
+    );
+    assert_eq!(launches(&plan), ["contract"]);
+    let bdl_plan::Op::Contract(c) = &plan.launches[0].op else { panic!() };
+    assert_eq!(c.clips.len(), 1);
+    assert_eq!(c.a.offset, bdl_dims::Dim::from(-6));
+}
+
+#[test]
+fn the_gradient_of_a_convolution_by_its_input_walks_forwards() {
+    let plan = same(
+        "program conv_back
+         size B batch
+         input dy: real[B, 9, 5] per example
+         param w: real[4, 3, 5]
+         value dx: real[B, 12, 3]
+         dx[b < B, t < 12, c < 3] = sum[k < 4, f < 5] dy[b, t - k, f else 0] * w[k, c, f]
+         output dx = dx",
+        &batch(2),
+    );
+    assert_eq!(launches(&plan), ["kernel", "contract"]);
+    let bdl_plan::Op::Contract(c) = &plan.launches[1].op else { panic!() };
+    let sums: Vec<_> = c.axes.iter().filter(|a| a.role == bdl_plan::AxisRole::K).map(|a| (a.a.to_string(), a.b.to_string())).collect();
+    assert_eq!(sums, [("5".to_string(), "15".to_string()), ("1".to_string(), "3".to_string())]);
+}
+
+#[test]
+fn adam_updates_everything_in_one_pass_in_place() {
+    let plan = same(
+        "program adam
+         size B batch
+         input x: real[B, 6] per example
+         input dy: real[B, 4] per example
+         param w: real[6, 4]
+         state m: real[6, 4]
+         state v: real[6, 4]
+         value g: real[6, 4]
+         value m2: real[6, 4]
+         value v2: real[6, 4]
+         value w2: real[6, 4]
+         g[c < 6, f < 4] = sum[b < B] x[b, c] * dy[b, f]
+         m2[c < 6, f < 4] = 0.9 * m[c, f] + 0.1 * g[c, f]
+         v2[c < 6, f < 4] = 0.99 * v[c, f] + 0.01 * g[c, f] * g[c, f]
+         w2[c < 6, f < 4] = w[c, f] - 0.1 * m2[c, f] / (sqrt(v2[c, f]) + 1e-3)
+         update w = w2
+         update m = m2
+         update v = v2",
+        &batch(7),
+    );
+    assert_eq!(launches(&plan), ["contract+epilogue"]);
+}
+
+#[test]
+fn packed_rows_run_together_and_a_mean_over_each_example_does_not() {
+    let numbers = Numbers { examples: vec![vec![("T", 3)], vec![("T", 1)], vec![("T", 6)]], ..Numbers::default() };
+    let plan = same(
+        "program ragged
+         size B batch
+         size T example
+         input x: real[B, T, 6] per example
+         param w: real[6, 8]
+         param v: real[8]
+         value s: real[B, T, 8]
+         value h: real[B, T, 8]
+         value y: real[B, 8]
+         s[b < B, t < T, f < 8] = sum[c < 6] x[b, t, c] * w[c, f]
+         h[b < B, t < T, f < 8] = tanh(s[b, t, f] + v[f])
+         y[b < B, f < 8] = sum[t < T] h[b, t, f] / T
+         output y = y",
+        &numbers,
+    );
+    assert_eq!(launches(&plan), ["contract+epilogue", "kernel"]);
+}
+
+#[test]
+fn ragged_shifts_stay_inside_their_example() {
+    let numbers = Numbers { examples: vec![vec![("T", 3)], vec![("T", 2)], vec![("T", 7)]], ..Numbers::default() };
+    same(
+        "program shift
+         size B batch
+         size T example
+         input x: real[B, T, 5] per example
+         param w: real[3, 5, 4]
+         value y: real[B, T, 4]
+         value z: real[B, T, 4]
+         value r: real[B, T]
+         y[b < B, t < T, f < 4] = sum[k < 3, c < 5] x[b, t + k - 1, c else 0] * w[k, c, f]
+         z[b < B, t < T, f < 4] = y[b, T - 1 - t, f] + number(t) / T
+         r[b < B, t < T] = sum[s < T if t - s >= 0] x[b, s, 0]
+         output y = y
+         output z = z
+         output r = r",
+        &numbers,
+    );
+}
+
+#[test]
+fn pooling_and_its_place_share_a_kernel() {
+    let plan = same(
+        "program pool
+         size B batch
+         input x: real[B, 9, 5] per example
+         input dp: real[B, 4, 5] per example
+         value p: real[B, 4, 5]
+         value a: i32[B, 4, 5]
+         value dx: real[B, 9, 5]
+         p[b < B, t < 4, c < 5] = max[k < 2] x[b, 2 * t + k, c]
+         a[b < B, t < 4, c < 5] = argmax.0[k < 2] x[b, 2 * t + k, c]
+         dx[b, 2 * u, c for b < B, u < 4, c < 5] = if a[b, u, c] == 0 then dp[b, u, c] else 0
+         also dx[b, 2 * u + 1, c for b < B, u < 4, c < 5] = if a[b, u, c] == 1 then dp[b, u, c] else 0
+         output p = p
+         output dx = dx",
+        &batch(3),
+    );
+    assert_eq!(launches(&plan).iter().filter(|l| **l == "kernel").count(), 1, "{:?}", launches(&plan));
+}
+
+#[test]
+fn reductions_of_every_kind() {
+    same(
+        "program reductions
+         size B batch
+         input x: real[B, 11] per example
+         input k: i32[B, 11] per example
+         input t: bool[B, 11] per example
+         value a: real[B]
+         value c: real[B]
+         value d: real[B]
+         value e: i32[B]
+         value f: i32[B]
+         value g: bool[B]
+         value h: bool[B]
+         value n: real
+         value o: real[3]
+         value q: real[B]
+         a[b < B] = prod[i < 11] x[b, i]
+         c[b < B] = max[i < 11] x[b, i]
+         d[b < B] = min[i < 11 if 1 == k[b, i] else 7] x[b, i]
+         e[b < B] = argmax.0[i < 11] x[b, i]
+         f[b < B] = argmin.0[i < 11 if i - 2 >= 0] x[b, i]
+         g[b < B] = any[i < 11] t[b, i]
+         h[b < B] = all[i < 11] x[b, i] > -2
+         n = sum[b < B, i < 11] x[b, i] * x[b, i]
+         o[v < 3] = sum[b < B, i < 11 if v == k[b, i]] x[b, i]
+         q[b < B] = sum[i < 11, j < 11 if i - j - 1 >= 0 and 3 - i + j >= 0] x[b, i] * x[b, j]
+         output a = a
+         output c = c
+         output d = d
+         output e = e
+         output f = f
+         output g = g
+         output h = h
+         output n = n
+         output o = o
+         output q = q",
+        &batch(4),
+    );
+}
