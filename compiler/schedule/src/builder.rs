@@ -10,7 +10,7 @@
 use crate::form;
 use bdl_dims::Dim;
 use bdl_plan::*;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 pub(crate) struct Builder {
     kernel: Kernel,
@@ -21,7 +21,6 @@ pub(crate) struct Builder {
     levels: Vec<usize>,
     /// The frame inside of each loop index.
     index_levels: Vec<usize>,
-    sizes: BTreeSet<Name>,
 }
 
 struct Frame {
@@ -48,13 +47,13 @@ pub(crate) enum Reach {
 impl Builder {
     /// `written`: every buffer that the kernel stores to.
     pub fn new(name: &str, grid_name: &str, grid: Dim, grid_mode: LoopMode, written: HashSet<BufferId>) -> Builder {
-        let mut builder = Builder {
+        Builder {
             kernel: Kernel {
                 name: name.into(),
                 buffers: Vec::new(),
                 sizes: Vec::new(),
                 indices: vec![grid_name.into()],
-                grid: grid.clone(),
+                grid,
                 grid_mode,
                 values: Vec::new(),
                 variables: Vec::new(),
@@ -65,10 +64,7 @@ impl Builder {
             frames: vec![Frame { stmts: Vec::new(), known: HashMap::new(), opened: Opened::Kernel }],
             levels: Vec::new(),
             index_levels: vec![0],
-            sizes: BTreeSet::new(),
-        };
-        builder.mention(&grid);
-        builder
+        }
     }
 
     pub fn finish(mut self) -> (Kernel, Vec<Slice>) {
@@ -76,22 +72,11 @@ impl Builder {
         if let Some(frame) = self.frames.pop() {
             self.kernel.body = frame.stmts;
         }
-        self.kernel.sizes = self.sizes.into_iter().collect();
+        crate::tidy::tidy(&mut self.kernel, &mut self.slices);
         (self.kernel, self.slices)
     }
 
     pub const GRID: LoopIndex = LoopIndex(0);
-
-    fn mention(&mut self, dim: &Dim) {
-        self.sizes.extend(dim.names());
-    }
-
-    fn mention_form(&mut self, form: &Address) {
-        self.mention(&form.offset.clone());
-        for (_, coefficient) in &form.terms {
-            self.sizes.extend(coefficient.names());
-        }
-    }
 
     // -------------------------------------------------------------------------------------------- parameters
 
@@ -102,9 +87,6 @@ impl Builder {
         }
         self.slices.push(Slice { buffer, offset: offset.clone() });
         self.kernel.buffers.push(KernelBuffer { name: name.into(), dtype, access: Access::Read });
-        if self.written.contains(&buffer) {
-            self.kernel.buffers[self.slices.len() - 1].access = Access::Write;
-        }
         self.slices.len() as u32 - 1
     }
 
@@ -155,15 +137,7 @@ impl Builder {
 
     pub fn load(&mut self, buffer: u32, at: Address, guards: Vec<Guard>, otherwise: f64, reach: Reach) -> ValueId {
         let ty = value_type(self.kernel.buffers[buffer as usize].dtype);
-        self.mention_form(&at);
-        for guard in &guards {
-            self.mention_form(&guard.form);
-            self.mention(&guard.extent);
-        }
         let written = self.written.contains(&self.slices[buffer as usize].buffer);
-        if written {
-            self.kernel.buffers[buffer as usize].access = Access::Update;
-        }
         let op = ValueOp::Load { buffer, at, guards, otherwise };
         let here = self.frames.len() - 1;
         if written {
@@ -208,9 +182,6 @@ impl Builder {
         let key = format!("{ty:?} {op:?}");
         if let Some(known) = self.frames.iter().find_map(|f| f.known.get(&key)) {
             return *known;
-        }
-        if let ValueOp::Size(size) = &op {
-            self.sizes.extend(size.names());
         }
         let value = self.append(op, ty, level);
         self.frames[level].known.insert(key, value);
@@ -312,16 +283,10 @@ impl Builder {
     }
 
     pub fn store(&mut self, buffer: u32, at: Address, value: ValueId) {
-        self.mention_form(&at);
         self.push(Stmt::Store { buffer, at, value });
     }
 
     pub fn open_loop(&mut self, name: &str, from: Bound, to: Bound, mode: LoopMode) -> LoopIndex {
-        for bound in [&from, &to] {
-            if let Bound::Size(size) = bound {
-                self.sizes.extend(size.names());
-            }
-        }
         let index = LoopIndex(self.kernel.indices.len() as u32);
         self.kernel.indices.push(name.into());
         self.index_levels.push(self.frames.len());

@@ -26,6 +26,7 @@ mod memory;
 mod nest;
 mod nodes;
 mod scalar;
+mod tidy;
 
 pub use error::Error;
 pub use memory::peak;
