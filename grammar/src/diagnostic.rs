@@ -203,3 +203,57 @@ fn json_text(text: &str) -> String {
     out.push('"');
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::span::FileId;
+
+    fn example() -> (SourceMap, Diagnostic) {
+        let sources = SourceMap::of("danq.bdl", "x\n    |> Dense(919)\nloss f(net(dna), labels)\n");
+        let error = Diagnostic::error("dim-mismatch", "`Dense` adds 919 outputs, but there are 164 labels")
+            .primary(Span::new(FileId(0), 25, 44), "logit[919] meets bool[164]")
+            .secondary(Span::new(FileId(0), 15, 18), "919 comes from here")
+            .note("labels are counted in the header")
+            .help("write `Dense(164)`");
+        (sources, error)
+    }
+
+    #[test]
+    fn renders_both_places_and_the_way_out() {
+        let (sources, error) = example();
+        let expected = "\
+error[dim-mismatch]: `Dense` adds 919 outputs, but there are 164 labels
+  ┌─ danq.bdl:3:6
+  │
+2 │     |> Dense(919)
+  │              --- 919 comes from here
+3 │ loss f(net(dna), labels)
+  │      ^^^^^^^^^^^^^^^^^^^ logit[919] meets bool[164]
+  │
+  = labels are counted in the header
+  = help: write `Dense(164)`
+";
+        assert_eq!(error.render(&sources), expected);
+        assert!(error.render_coloured(&sources).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn json_has_lines_columns_and_bytes() {
+        let sources = SourceMap::of("a.bdl", "é = \"\t\"\nx");
+        let warning = Diagnostic::warning("code", "a \"quoted\"\ttext").primary(Span::new(FileId(0), 3, 4), "here");
+        assert_eq!(
+            warning.to_json(&sources),
+            r#"{"severity":"warning","code":"code","message":"a \"quoted\"\ttext","labels":[{"file":"a.bdl","line":1,"column":3,"end_line":1,"end_column":4,"start":3,"end":4,"message":"here","primary":true}],"notes":[],"help":null}"#
+        );
+    }
+
+    #[test]
+    fn a_span_outside_its_file_does_no_harm() {
+        let (sources, error) = example();
+        let error =
+            error.primary(Span::new(FileId(0), 1000, 2000), "nowhere").primary(Span::new(FileId(7), 0, 1), "no file");
+        assert!(error.render(&sources).contains("logit[919] meets bool[164]"));
+        assert!(error.to_json(&sources).contains("\"file\":\"?\""));
+    }
+}

@@ -17,6 +17,7 @@
 //! let sources = SourceMap::of("net.bdl", "model Net(x: f32[C]) -> logit[3] {\n  x |> Dense(3)\n}\n");
 //! let (file, diagnostics) = parse(&sources, FileId(0));
 //! assert!(diagnostics.is_empty());
+//! assert_eq!(bdl_grammar::print(&file), "model Net(x: f32[C]) -> logit[3] {\n  x |> Dense(3)\n}\n");
 //! ```
 
 pub mod ast;

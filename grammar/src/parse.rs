@@ -32,7 +32,12 @@ pub fn parse(sources: &SourceMap, file: FileId) -> (File, Vec<Diagnostic>) {
     let scanned = lex::scan::scan(text, file);
     let lines = lex::lines::separate(text, file, &scanned.tokens);
     let mut diagnostics = scanned.diagnostics;
-    diagnostics.extend(lines.diagnostics);
+    let line = |diagnostic: &Diagnostic| diagnostic.span().map(|span| sources.line_column(file, span.start).0);
+    // A text without an end swallows the brackets behind it.
+    let swallowed: Vec<_> = diagnostics.iter().filter(|found| found.code == "unclosed-text").map(line).collect();
+    diagnostics.extend(lines.diagnostics.into_iter().filter(|found| !swallowed.contains(&line(found))));
+    // What the grammar says of a line with a bad letter or bracket mostly follows from that.
+    let bad_lines: Vec<_> = diagnostics.iter().map(line).collect();
 
     let parser = ItemParser::new();
     let mut reader = Reader { text, file, parser: &parser, layout: Layout::default(), diagnostics: Vec::new() };
@@ -50,7 +55,7 @@ pub fn parse(sources: &SourceMap, file: FileId) -> (File, Vec<Diagnostic>) {
     }
     let in_doubt = |diagnostic: &Diagnostic| {
         let at = diagnostic.span().map_or(0, |span| span.start);
-        lines.in_doubt.iter().any(|&(from, to)| from <= at && at <= to)
+        bad_lines.contains(&line(diagnostic)) || lines.in_doubt.iter().any(|&(from, to)| from <= at && at <= to)
     };
     diagnostics.extend(reader.diagnostics.into_iter().filter(|diagnostic| !in_doubt(diagnostic)));
 
@@ -80,6 +85,37 @@ fn pieces<'t, 's>(tokens: &'t [Lexeme<'s>]) -> Vec<&'t [Lexeme<'s>]> {
     pieces
 }
 
+/// How deep a tree may be, so that whoever walks it has stack enough.
+const DEEPEST: usize = 500;
+
+/// The token at which a tree would become deeper than [`DEEPEST`]: brackets that are open, and what stands between
+/// commas and statement ends in each of them.
+fn too_deep<'t, 's>(piece: &'t [Lexeme<'s>]) -> Option<&'t Lexeme<'s>> {
+    let mut levels = vec![0usize];
+    let mut depth = 0;
+    for lexeme in piece {
+        let level = levels.last_mut()?;
+        if matches!(lexeme.token, Token::Sep | Token::Comma) {
+            depth -= *level;
+            *level = 0;
+        } else if lexeme.token.is_closer() {
+            depth -= levels.pop()?;
+        } else {
+            // Every second token at most makes a node: an operator, a word before a value.
+            let nests = !matches!(lexeme.token, Token::Id(_) | Token::Int(_) | Token::Float(_) | Token::Str(_));
+            *level += usize::from(nests);
+            depth += usize::from(nests);
+            if lexeme.token.closer().is_some() {
+                levels.push(0);
+            }
+        }
+        if depth > DEEPEST {
+            return Some(lexeme);
+        }
+    }
+    None
+}
+
 struct Reader<'a> {
     text: &'a str,
     file: FileId,
@@ -90,6 +126,14 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn item(&mut self, piece: &[Lexeme]) -> Item {
+        if let Some(deep) = too_deep(piece) {
+            self.diagnostics.push(
+                Diagnostic::error("too-deep", format!("more than {DEEPEST} brackets and operators inside each other"))
+                    .primary(Span::new(self.file, deep.start, deep.end), "here it becomes too much")
+                    .help("give parts of it names with `let`"),
+            );
+            return self.lost_item(piece);
+        }
         let mut tokens = piece.to_vec();
         loop {
             let mut context = Context::new(self.file);
@@ -117,10 +161,14 @@ impl Reader<'_> {
                 self.diagnostics.push(wording::syntax_error(self.text, self.file, &tokens, at, &expected));
             }
             if !give_up_statement(&mut tokens, at) {
-                let span = Span::new(self.file, piece[0].start, piece[piece.len() - 1].end);
-                return Item { kind: ItemKind::Error, doc: Vec::new(), span };
+                return self.lost_item(piece);
             }
         }
+    }
+
+    fn lost_item(&self, piece: &[Lexeme]) -> Item {
+        let span = Span::new(self.file, piece[0].start, piece[piece.len() - 1].end);
+        Item { kind: ItemKind::Error, doc: Vec::new(), span }
     }
 }
 

@@ -25,6 +25,7 @@ pub fn syntax_error(text: &str, file: FileId, tokens: &[Lexeme], at: usize, expe
         chained_comparison,
         reserved_word,
         needs_parentheses,
+        missing_operand,
         missing_type,
         missing_result,
         two_values,
@@ -168,10 +169,7 @@ fn no_item(place: &Place) -> Option<Diagnostic> {
         "const",
         "let",
     ];
-    if place.at != 0 && !(place.at == 1 && !place.token(0)?.begins_item()) {
-        return None;
-    }
-    if place.token(0)?.begins_item() {
+    if place.at != 0 {
         return None;
     }
     let word = place.text_of(0);
@@ -371,6 +369,25 @@ fn needs_parentheses(place: &Place) -> Option<Diagnostic> {
             .primary(place.span(), format!("after `{}` nothing so loose can stand", place.text_before()))
             .help(format!("write `{example}`")),
     )
+}
+
+/// `x +` with nothing after it.
+fn missing_operand(place: &Place) -> Option<Diagnostic> {
+    let ends = place.ends_line() || place.found().is_some_and(|found| found.is_closer());
+    if !ends || !place.expects_value() {
+        return None;
+    }
+    let before = place.text_before();
+    let span = place.span_of(place.at.checked_sub(1)?);
+    match place.before()? {
+        Token::Comma => Some(
+            syntax("a comma with nothing after it")
+                .primary(span, "remove it, or write what follows")
+                .help("only inside brackets a comma may come last"),
+        ),
+        Token::LParen | Token::LBracket | Token::LBrace | Token::Sep => None,
+        _ => Some(syntax(format!("a value is missing after `{before}`")).primary(span, "nothing follows")),
+    }
 }
 
 /// `fn f(x) -> ...`

@@ -56,21 +56,16 @@ impl Context {
     /// `next h = e`, or a definition without `let`: said to be wrong, and read as if it were there.
     pub fn assign(&mut self, left: Expr, start: u32, end: u32, value: Expr) -> StmtKind {
         let sign = self.span(start, end);
-        if let ExprKind::Next(name) = left.kind {
-            return StmtKind::Next { name, value };
-        }
-        let (name, subs) = match left.kind {
-            ExprKind::Name(name) => (Some(name), None),
-            ExprKind::Subscript { base, subs } => match base.kind {
-                ExprKind::Name(name) => (Some(name), Some(subs)),
-                _ => (None, None),
-            },
-            _ => (None, None),
+        let place = left.span;
+        let (base, subs) = match left.kind {
+            ExprKind::Next(name) => return StmtKind::Next { name, value },
+            ExprKind::Subscript { base, subs } => (base.kind, Some(subs)),
+            other => (other, None),
         };
-        let Some(name) = name else {
+        let ExprKind::Name(name) = base else {
             self.diagnostics.push(
                 Diagnostic::error("syntax", "only a name can be defined")
-                    .primary(left.span, "this is a value")
+                    .primary(place, "this is a value")
                     .secondary(sign, "`=` defines")
                     .help("write `let NAME = ...`; `==` compares"),
             );
@@ -78,7 +73,7 @@ impl Context {
         };
         self.diagnostics.push(
             Diagnostic::error("syntax", "a definition begins with `let`")
-                .primary(left.span, "`let` is missing here")
+                .primary(place, "`let` is missing here")
                 .help(format!(
                     "write `let {name}{} = ...`; `update {name} = ...` changes a state, `next {name} = ...` a carried value",
                     if subs.is_some() { "[...]" } else { "" }
@@ -186,10 +181,10 @@ fn binder_of(sub: Sub) -> Option<Binder> {
     let kind = match sub.kind {
         SubKind::Rest => BinderKind::Rest,
         SubKind::Expr(Expr { kind: ExprKind::Name(name), .. }) => Context::binder(name),
-        SubKind::Expr(Expr { kind: ExprKind::Binary { op: BinaryOp::Lt, left, right }, .. }) => match left.kind {
-            ExprKind::Name(name) => BinderKind::Bounded { name, bound: *right },
-            _ => return None,
-        },
+        SubKind::Expr(Expr { kind: ExprKind::Binary { op: BinaryOp::Lt, left, right }, .. }) => {
+            let ExprKind::Name(name) = left.kind else { return None };
+            BinderKind::Bounded { name, bound: *right }
+        }
         SubKind::Expr(_) | SubKind::Else { .. } | SubKind::Range { .. } => return None,
     };
     Some(Binder { kind, span: sub.span })

@@ -89,10 +89,10 @@ impl Context {
     /// Between the brackets of a subscript `e else d` guards a read; `(e else d)` is a value like any other.
     pub fn sub(&self, expr: Expr) -> SubKind {
         let written_alone = !self.parentheses.contains(&(expr.span.start, expr.span.end));
-        match expr.kind {
-            ExprKind::Else { value, default } if written_alone => SubKind::Else { index: *value, default: *default },
-            _ => SubKind::Expr(expr),
+        if written_alone && let ExprKind::Else { value, default } = expr.kind {
+            return SubKind::Else { index: *value, default: *default };
         }
+        SubKind::Expr(expr)
     }
 
     /// `kernel = 9` as an argument: said to be wrong, and read as `kernel: 9`.

@@ -15,6 +15,7 @@
 //! with an item word at the margin: one forgotten bracket is one message, and the next statement is read as usual.
 //! Afterwards brackets balance.
 
+use super::token::BRACKETS;
 use super::{Lexeme, Token};
 use crate::diagnostic::Diagnostic;
 use crate::span::{FileId, Span};
@@ -74,8 +75,9 @@ impl<'s> Pass<'_, 's> {
         let innermost = self.open.last().map(|open| open.token);
         let inside = matches!(innermost, Some(Token::LParen | Token::LBracket));
         let Some(last) = self.out.tokens.last().copied() else { return };
-        let letters = matches!((last.token, lexeme.token), (Token::Str(_), Token::Str(_))) && self.open.is_empty();
-        if !inside && !letters && can_end(last.token) && self.can_begin(lexeme, next) {
+        // Outside all brackets nothing begins with a text or a `(`: letters of an alphabet, the inputs of a layer.
+        let goes_on = self.open.is_empty() && matches!(lexeme.token, Token::Str(_) | Token::LParen);
+        if !inside && !goes_on && can_end(last.token) && self.can_begin(lexeme, next) {
             self.out.tokens.push(Lexeme { token: Token::Sep, start: lexeme.start, end: lexeme.start });
         }
     }
@@ -122,6 +124,10 @@ impl<'s> Pass<'_, 's> {
     /// Takes note of a closing bracket; false if it is to be left out.
     fn close(&mut self, lexeme: &Lexeme<'s>) -> bool {
         let closes = |open: &Lexeme<'s>| open.token.closer() == Some(lexeme.token);
+        if self.open.last().is_some_and(closes) {
+            self.open.pop();
+            return true;
+        }
         // `)` and `]` do not reach out of the block they stand in.
         let reach = match lexeme.token {
             Token::RBrace => 0,
@@ -190,40 +196,26 @@ impl<'s> Pass<'_, 's> {
 
 /// A line that begins so is no continuation, whatever is open.
 fn begins_statement_for_sure(lexeme: &Lexeme, next: Option<&Lexeme>) -> bool {
-    match lexeme.token {
-        Token::Let | Token::Emit => true,
-        Token::Param => matches!(next.map(|next| next.token), Some(Token::Id(_))),
-        _ => false,
-    }
+    let param = lexeme.token == Token::Param && matches!(next.map(|next| next.token), Some(Token::Id(_)));
+    param || matches!(lexeme.token, Token::Let | Token::Emit)
 }
 
 fn can_end(token: Token) -> bool {
     use Token::*;
-    match token {
-        Pipe | Plus | Minus | Star | Slash | Percent | EqEq | NotEq | Less | LessEq | Greater | GreaterEq => false,
-        Arrow | Assign | Colon | Comma | Dot | LParen | LBracket | LBrace | Sep | Newline => false,
-        Fn | Let | For | If | Then | Else | Scan | Iterate | Next | Emit | In | Where | And | Or | Not => false,
-        _ => true,
-    }
+    let operator = matches!(token, Pipe | Plus | Minus | Star | Slash | Percent) || token.is_comparison();
+    let sign = matches!(token, Arrow | Assign | Colon | Comma | Dot | LParen | LBracket | LBrace | Sep | Newline);
+    let word = token.is_reserved() && !matches!(token, True | False);
+    !operator && !sign && !word
 }
 
 /// A bracket as text.
-pub fn bracket(token: Token) -> &'static str {
-    match token {
-        Token::LParen => "(",
-        Token::RParen => ")",
-        Token::LBracket => "[",
-        Token::RBracket => "]",
-        Token::LBrace => "{",
-        Token::RBrace => "}",
-        _ => "",
-    }
+fn bracket(token: Token) -> &'static str {
+    let opens = BRACKETS.iter().find(|(open, ..)| *open == token).map(|(_, text, ..)| *text);
+    let closes = || BRACKETS.iter().find(|(.., close, _)| *close == token).map(|(.., text)| *text);
+    opens.or_else(closes).unwrap_or("")
 }
 
+/// What opens what this closes.
 fn opener(token: Token) -> &'static str {
-    match token {
-        Token::RParen => "(",
-        Token::RBracket => "[",
-        _ => "{",
-    }
+    BRACKETS.iter().find(|(.., close, _)| *close == token).map_or("", |(_, text, ..)| text)
 }

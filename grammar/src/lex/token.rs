@@ -4,6 +4,8 @@
 //! after a dot, as a named argument or as the name of a result; all others (`data`, `loss`, `from`, ...) mean something
 //! only where the grammar asks for them and are names elsewhere. Two tokens come from no text: [`Token::Sep`] where a
 //! line ends a statement and closing brackets that were forgotten, both from [`lines`](super::lines).
+//!
+//! Tokens are the one enumeration of this crate that is matched with `_`: most questions concern three of ninety.
 
 use crate::ast::Reduction;
 use logos::Logos;
@@ -290,18 +292,20 @@ impl<'s> Token<'s> {
 
     /// What closes this opening bracket.
     pub fn closer(&self) -> Option<Token<'static>> {
-        match self {
-            Token::LParen => Some(Token::RParen),
-            Token::LBracket => Some(Token::RBracket),
-            Token::LBrace => Some(Token::RBrace),
-            _ => None,
-        }
+        BRACKETS.iter().find(|(open, ..)| open == self).map(|(_, _, close, _)| *close)
     }
 
     pub fn is_closer(&self) -> bool {
         matches!(self, Token::RParen | Token::RBracket | Token::RBrace)
     }
 }
+
+/// Opening brackets and what closes them, each with its text.
+pub const BRACKETS: [(Token, &str, Token, &str); 3] = [
+    (Token::LParen, "(", Token::RParen, ")"),
+    (Token::LBracket, "[", Token::RBracket, "]"),
+    (Token::LBrace, "{", Token::RBrace, "}"),
+];
 
 /// Any of the words and signs of the language, as text: what [`Token`] was found from.
 pub fn words() -> impl Iterator<Item = &'static str> {

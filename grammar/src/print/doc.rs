@@ -117,6 +117,12 @@ struct Line {
     comment: Option<String>,
 }
 
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.text.trim().is_empty() && self.comment.is_none()
+    }
+}
+
 /// The document as text, each line ended.
 pub fn render(doc: &Doc) -> String {
     let mut lines = vec![Line::default()];
@@ -162,8 +168,8 @@ pub fn render(doc: &Doc) -> String {
             }
             Doc::Blank => {
                 if let [.., before, last] = lines.as_slice()
-                    && last.text.is_empty()
-                    && !before.text.trim().is_empty()
+                    && last.is_empty()
+                    && !before.is_empty()
                 {
                     lines.push(Line::default());
                 }
@@ -227,9 +233,8 @@ fn write_lines(mut lines: Vec<Line>) -> String {
         out.push_str(format!("{}{}", line.text, line.comment.unwrap_or_default()).trim_end());
         out.push('\n');
     }
-    // Exactly one line end at the end.
+    // Exactly one line end at the end, none in an empty file.
     let kept = out.trim_end_matches('\n').len();
-    out.truncate(kept);
-    out.push('\n');
+    out.truncate(if kept == 0 { 0 } else { kept + 1 });
     out
 }

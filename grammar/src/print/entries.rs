@@ -53,12 +53,15 @@ impl Printer<'_> {
     fn values(&mut self, values: &[Expr]) -> Doc {
         let mut all = Vec::new();
         for (at, value) in values.iter().enumerate() {
-            if at > 0 {
-                all.extend([Doc::text(","), self.comments_before(value.span.start), Doc::Line]);
+            if at == 0 {
+                all.push(self.expr(value, ANY));
+                continue;
             }
-            all.push(self.expr(value, ANY));
+            // As many to a line as fit.
+            let comments = self.comments_before(value.span.start);
+            all.push(docs![",", comments, docs![Doc::Line, self.expr(value, ANY)].group()]);
         }
-        Doc::Concat(all).indent().group()
+        Doc::Concat(all).indent()
     }
 
     pub fn train(&mut self, train: &Train, end: u32) -> Doc {

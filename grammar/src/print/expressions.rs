@@ -52,9 +52,8 @@ impl Printer<'_> {
             return false;
         }
         match &expr.kind {
-            ExprKind::Reduce { .. } => true,
             ExprKind::Unary { op: UnaryOp::Neg, value } => self.is_bare_reduction(value),
-            _ => false,
+            kind => matches!(kind, ExprKind::Reduce { .. }),
         }
     }
 
@@ -413,10 +412,8 @@ fn rung(op: BinaryOp) -> u8 {
 }
 
 fn rung_of(expr: &Expr) -> u8 {
-    match &expr.kind {
-        ExprKind::Binary { op, .. } => rung(*op),
-        _ => PRIMARY,
-    }
+    let ExprKind::Binary { op, .. } = &expr.kind else { return PRIMARY };
+    rung(*op)
 }
 
 /// A text literal.

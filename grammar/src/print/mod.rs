@@ -12,9 +12,9 @@
 //! The words of `train` and `tune` entries are always padded to one width. Comments stay where they were: at the end of
 //! their line, or on their own line before what follows. A tree that was not parsed prints as well; it has no layout.
 //!
-//! - [`doc`]: text with choices, and the choice;
-//! - [`expressions`], [`entries`], [`items`]: what each node looks like;
-//! - [`align`]: columns.
+//! - `doc`: text with choices, and the choice;
+//! - `expressions`, `entries`, `items`: what each node looks like;
+//! - `align`: columns.
 
 mod align;
 mod doc;
