@@ -182,7 +182,10 @@ impl<'h> Elaborator<'h> {
     pub fn differentiated(&mut self, loss: TensorId, wrt: &[TensorId], span: Span) -> Result<Vec<TensorId>> {
         bdl_equations::differentiate(&mut self.program, loss, wrt).map_err(|error| {
             let at = error.origin().map_or(span, |o| Span::new(bdl_grammar::FileId(o.file), o.start, o.end));
-            Box::new(Diagnostic::error("no-derivative", format!("this cannot be differentiated: {error}")).primary(at, "here"))
+            Box::new(
+                Diagnostic::error("no-derivative", format!("this cannot be differentiated: {error}"))
+                    .primary(at, "here"),
+            )
         })
     }
 }

@@ -90,11 +90,15 @@ fn run(function: Function, inputs: &[(&[usize], &[f64])], sizes: &[(&str, SizeKi
 #[test]
 fn a_guarded_convolution_is_one_equation() {
     let (t, k) = (Dim::var("T"), Dim::from(3));
-    let x = at(local(0, std::slice::from_ref(&t)), vec![sub(&[(0, 1), (1, 1)], -1, Outside::Else(Box::new(e(ExprKind::Number(0.0), &[]))))]);
+    let x = at(
+        local(0, std::slice::from_ref(&t)),
+        vec![sub(&[(0, 1), (1, 1)], -1, Outside::Else(Box::new(e(ExprKind::Number(0.0), &[]))))],
+    );
     let w = at(local(1, std::slice::from_ref(&k)), vec![i(1)]);
     let body = each(&[0], &[t.clone()], reduce(Reduction::Sum, &[1], binary(BinaryOp::Mul, x, w)));
     let f = function(&[&[t.clone()], &[k.clone()]], &[("t", t), ("k", k)], body);
-    let (y, text) = run(f, &[(&[4], &[1.0, 2.0, 3.0, 4.0]), (&[3], &[1.0, 10.0, 100.0])], &[("T", SizeKind::PerExample, 4)]);
+    let (y, text) =
+        run(f, &[(&[4], &[1.0, 2.0, 3.0, 4.0]), (&[3], &[1.0, 10.0, 100.0])], &[("T", SizeKind::PerExample, 4)]);
     assert_eq!(y, [210.0, 321.0, 432.0, 43.0], "{text}");
     assert_eq!(text.matches(" = sum[").count(), 1, "{text}");
 }
@@ -104,7 +108,8 @@ fn a_guarded_convolution_is_one_equation() {
 fn a_reduction_runs_over_what_it_mentions() {
     let n = Dim::from(2);
     let inner = reduce(Reduction::Logsumexp, &[1], at(local(1, std::slice::from_ref(&n)), vec![i(1)]));
-    let body = each(&[0], &[n.clone()], binary(BinaryOp::Mul, at(local(0, std::slice::from_ref(&n)), vec![i(0)]), inner));
+    let body =
+        each(&[0], &[n.clone()], binary(BinaryOp::Mul, at(local(0, std::slice::from_ref(&n)), vec![i(0)]), inner));
     let f = function(&[&[n.clone()], &[n.clone()]], &[("i", n.clone()), ("k", n)], body);
     let (y, text) = run(f, &[(&[2], &[1.0, 2.0]), (&[2], &[1000.0, 1000.0])], &[]);
     let lse = 1000.0 + 2f64.ln();

@@ -1,0 +1,188 @@
+//! Programs with their values: every file of tests/run/, on the interpreter of equations.
+//!
+//! The header of a file says what to run and what to expect, arrays as nested lists:
+//!
+//! ```text
+//! // entry: M                              the model or function
+//! // training: true                        the value of `training` (false unless said)
+//! // given: dense_1.w = [[1], [2]]         parameters and state, by path without the model's name
+//! // example: x = [[1, 2], [3, 4]]; n = 2  one line an example of the batch
+//! // expect: y = [5]                       one line an example, in order
+//! // update: batchnorm_1.mu = [0.5]        state after the step
+//! // tolerance: 1e-12                      of max|a - b| / max|b| (1e-12 unless said)
+//! // fails: unguarded-read                 instead of values: the code of the first message
+//! ```
+//!
+//! The result of a model that gives a record is expected by field; otherwise it is `y`. Lists of unequal lengths make examples of
+//! unequal sizes.
+
+mod support;
+
+use bdl_elaborate::entry;
+use bdl_equations::interpret::{Array, Value, World};
+use bdl_equations::{Role, SizeKind, batch};
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+use support::{Hashed, Numbers, checked, close, run, tail};
+
+#[derive(Default)]
+struct Header {
+    entry: String,
+    training: bool,
+    given: BTreeMap<String, Numbers>,
+    examples: Vec<BTreeMap<String, Numbers>>,
+    expected: Vec<BTreeMap<String, Numbers>>,
+    updates: BTreeMap<String, Numbers>,
+    tolerance: Option<f64>,
+    fails: Option<String>,
+}
+
+fn header(text: &str) -> Result<Header, String> {
+    let mut header = Header { entry: "M".into(), ..Header::default() };
+    for line in text.lines() {
+        let Some((key, value)) = line.strip_prefix("// ").and_then(|l| l.split_once(": ")) else { continue };
+        let value = value.trim();
+        match key {
+            "entry" => header.entry = value.into(),
+            "training" => header.training = value == "true",
+            "given" => header.given.extend(assignments(value)?),
+            "example" => header.examples.push(assignments(value)?),
+            "expect" => header.expected.push(assignments(value)?),
+            "update" => header.updates.extend(assignments(value)?),
+            "tolerance" => header.tolerance = value.parse().ok(),
+            "fails" => header.fails = Some(value.into()),
+            other => return Err(format!("unknown header `{other}`")),
+        }
+    }
+    Ok(header)
+}
+
+/// `a = [1, 2]; b = 3`
+fn assignments(text: &str) -> Result<BTreeMap<String, Numbers>, String> {
+    let mut found = BTreeMap::new();
+    for part in text.split(';').filter(|p| !p.trim().is_empty()) {
+        let (name, value) = part.split_once('=').ok_or(format!("`{part}` is not `name = value`"))?;
+        let json: Json = serde_json::from_str(value.trim()).map_err(|e| format!("`{value}`: {e}"))?;
+        let mut numbers = Numbers { shape: Vec::new(), values: Vec::new() };
+        collect(&json, 0, &mut numbers)?;
+        found.insert(name.trim().to_string(), numbers);
+    }
+    Ok(found)
+}
+
+fn collect(json: &Json, depth: usize, into: &mut Numbers) -> Result<(), String> {
+    match json {
+        Json::Array(items) => {
+            if into.shape.len() == depth {
+                into.shape.push(items.len());
+            }
+            if into.shape[depth] != items.len() {
+                return Err("a list whose rows differ in length".into());
+            }
+            items.iter().try_for_each(|item| collect(item, depth + 1, into))
+        }
+        Json::Number(number) => {
+            into.values.push(number.as_f64().unwrap_or(f64::NAN));
+            Ok(())
+        }
+        Json::Bool(truth) => {
+            into.values.push(f64::from(*truth));
+            Ok(())
+        }
+        Json::Null | Json::String(_) | Json::Object(_) => Err("neither number nor list".into()),
+    }
+}
+
+fn test(name: &str, text: &str) -> Result<(), String> {
+    let header = header(text)?;
+    let hir = match (checked(name, text, &[&header.entry], &[]), &header.fails) {
+        (Ok(hir), None) => hir,
+        (Ok(_), Some(code)) => return Err(format!("it should fail with `{code}`")),
+        (Err(messages), Some(code)) if messages.contains(&format!("[{code}]")) => return Ok(()),
+        (Err(messages), _) => return Err(messages),
+    };
+    let Some(asked) = hir.entries.first() else { return Err("no entry".into()) };
+    let program = batch(&entry(&hir, asked, header.training).map_err(|d| format!("{}: {}", d.code, d.message))?);
+
+    let mut world = World::new();
+    let draws = Hashed;
+    world.draws(&draws);
+    let mut sizes = vec![BTreeMap::new(); header.examples.len()];
+    for tensor in &program.tensors {
+        match tensor.role {
+            Role::Input { per_example: true } => {
+                let mut arrays = Vec::new();
+                for (example, sizes) in header.examples.iter().zip(&mut sizes) {
+                    let numbers = example.get(&*tensor.name).ok_or(format!("no value for `{}`", tensor.name))?;
+                    for (dim, size) in tensor.shape[1..].iter().zip(&numbers.shape) {
+                        if let Some(name) = dim.as_var() {
+                            sizes.insert(name.to_string(), *size as i64);
+                        }
+                    }
+                    let shape =
+                        if numbers.values.is_empty() { vec![0; tensor.shape.len() - 1] } else { numbers.shape.clone() };
+                    arrays.push(Array::new(shape, numbers.values.clone()));
+                }
+                world.set(&tensor.name, Value::PerExample(arrays));
+            }
+            Role::Param | Role::State => {
+                let found = header.given.iter().find(|(path, _)| path.replace('_', "") == tail(&tensor.name));
+                let (_, numbers) = found.ok_or(format!("no value for `{}`", tensor.name))?;
+                world.set(&tensor.name, numbers.array());
+            }
+            Role::Input { per_example: false } | Role::Computed => {}
+        }
+    }
+    for size in program.sizes.iter().filter(|s| s.kind == SizeKind::Built) {
+        let value =
+            sizes.iter().find_map(|of| of.get(&*size.name)).ok_or(format!("the size `{}` is open", size.name))?;
+        world.size(&size.name, *value);
+    }
+    let own = |of: &BTreeMap<String, i64>| {
+        let mine = program.sizes.iter().filter(|s| s.kind == SizeKind::PerExample);
+        mine.filter_map(|s| Some((s.name.to_string(), *of.get(&*s.name)?))).collect::<Vec<_>>()
+    };
+    let own: Vec<Vec<(String, i64)>> = sizes.iter().map(own).collect();
+    world.examples(own.iter().map(|of| of.iter().map(|(n, v)| (n.as_str(), *v)).collect()).collect());
+
+    let values = run(&program, &world);
+    let tolerance = header.tolerance.unwrap_or(1e-12);
+    for (number, expected) in header.expected.iter().enumerate() {
+        for (name, wanted) in expected {
+            let found = values.output(name).ok_or(format!("there is no output `{name}`"))?;
+            let example = found.examples().get(number).or(found.examples().first());
+            let example = example.ok_or(format!("`{name}` has no examples"))?;
+            close(&format!("{name} of example {number}"), &example.data, &wanted.values, tolerance)?;
+            if example.shape != wanted.shape && !wanted.values.is_empty() {
+                return Err(format!("{name} has shape {:?}, not {:?}", example.shape, wanted.shape));
+            }
+        }
+    }
+    for (name, wanted) in &header.updates {
+        let found = values.updates().iter().find(|(n, _)| tail(n) == name.replace('_', ""));
+        let (_, found) = found.ok_or(format!("`{name}` is not updated"))?;
+        close(name, &found.flat(), &wanted.values, tolerance)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn programs_have_their_values() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/run");
+    let only = std::env::var("CASE").ok();
+    let mut failed = Vec::new();
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+    names.sort();
+    names.retain(|path| path.extension().is_some_and(|e| e == "bdl"));
+    assert!(!names.is_empty());
+    for path in &names {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if only.as_deref().is_some_and(|only| !name.contains(only)) {
+            continue;
+        }
+        if let Err(why) = test(&name, &std::fs::read_to_string(path).unwrap()) {
+            failed.push(format!("## {name}\n{why}"));
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), names.len(), failed.join("\n"));
+}

@@ -1,0 +1,157 @@
+//! What the tests by value share: from the text of a program to its HIR, and from numbers to a world for the interpreter.
+
+#![allow(dead_code)] // each test file uses its own part
+
+use bdl_check::hir::{DataFacts, Hir};
+use bdl_check::{EntryRequest, Modules, Options, StdFile, check};
+use bdl_dims::Dim;
+use bdl_equations::interpret::{Array, DrawAt, DrawSource, InterpretError, Value, Values, World, interpret};
+use bdl_equations::{BATCH, Distribution, Program, Role, SizeKind, text};
+use bdl_grammar::{SourceMap, parse, render_all};
+use std::collections::BTreeMap;
+
+const STDLIB: [(&str, &str); 4] = [
+    ("init", include_str!("../../../../stdlib/init.bdl")),
+    ("nn", include_str!("../../../../stdlib/nn.bdl")),
+    ("loss", include_str!("../../../../stdlib/loss.bdl")),
+    ("optim", include_str!("../../../../stdlib/optim.bdl")),
+];
+
+/// The checked program, or every message as one text.
+pub fn checked(name: &str, program: &str, entries: &[&str], facts: &[DataFacts]) -> Result<Hir, String> {
+    let mut sources = SourceMap::new();
+    let main = sources.add(name, program);
+    let (main, mut messages) = parse(&sources, main);
+    let mut stdlib = Vec::new();
+    for (name, text) in STDLIB {
+        let id = sources.add(format!("std.{name}"), text);
+        let (file, more) = parse(&sources, id);
+        messages.extend(more);
+        stdlib.push(StdFile { name: name.into(), file });
+    }
+    let modules = Modules { main, used: Vec::new(), links: Vec::new(), stdlib };
+    let request = |name: &&str| EntryRequest { name: (*name).to_string(), inputs: Vec::new() };
+    let options = Options { entries: entries.iter().map(request).collect(), ..Options::default() };
+    let (hir, more) = check(&sources, &modules, facts, &options);
+    messages.extend(more);
+    messages.retain(|m| m.is_error());
+    if messages.is_empty() { Ok(hir) } else { Err(render_all(&messages, &sources, false)) }
+}
+
+/// A tensor as tests write it down: row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Numbers {
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
+}
+
+impl Numbers {
+    pub fn array(&self) -> Array {
+        Array::new(self.shape.clone(), self.values.clone())
+    }
+
+    /// The first axis as examples.
+    pub fn per_example(&self) -> Value {
+        let count = self.shape[0];
+        let each = self.values.len() / count.max(1);
+        let part = |b: usize| Array::new(&self.shape[1..], &self.values[b * each..(b + 1) * each]);
+        Value::PerExample((0..count).map(part).collect())
+    }
+}
+
+/// Path of a parameter without the root (the model's name in the program) and without the spelling of layer names.
+pub fn tail(path: &str) -> String {
+    let tail = path.split_once('.').map_or(path, |(_, tail)| tail);
+    tail.replace('_', "").to_lowercase()
+}
+
+/// Sets inputs (batch first), parameters and state, and the sizes that the inputs' shapes say.
+pub fn fill(
+    world: &mut World,
+    program: &Program,
+    inputs: &BTreeMap<String, Numbers>,
+    stored: &BTreeMap<String, Numbers>,
+) {
+    let batch = inputs.values().next().map_or(1, |n| n.shape[0]);
+    let mut sizes: BTreeMap<String, i64> = BTreeMap::new();
+    for tensor in &program.tensors {
+        match tensor.role {
+            Role::Input { per_example: true } => {
+                let Some(numbers) = inputs.get(&*tensor.name) else { panic!("no value for `{}`", tensor.name) };
+                let skip = usize::from(tensor.shape.first() == Some(&Dim::var(BATCH)));
+                for (dim, size) in tensor.shape[skip..].iter().zip(&numbers.shape[1..]) {
+                    if let Some(name) = dim.as_var() {
+                        sizes.insert(name.to_string(), *size as i64);
+                    }
+                }
+                world.set(&tensor.name, numbers.per_example());
+            }
+            Role::Param | Role::State => {
+                let found = stored.iter().find(|(path, _)| tail(path) == tail(&tensor.name));
+                let Some((_, numbers)) = found else { panic!("no value for `{}`", tensor.name) };
+                world.set(&tensor.name, numbers.array());
+            }
+            Role::Input { per_example: false } | Role::Computed => {}
+        }
+    }
+    let own: Vec<(&str, i64)> = program
+        .sizes
+        .iter()
+        .filter(|s| s.kind == SizeKind::PerExample)
+        .filter_map(|s| Some((&*s.name, *sizes.get(&*s.name)?)))
+        .collect();
+    world.examples(vec![own; batch]);
+    for size in program.sizes.iter().filter(|s| s.kind == SizeKind::Built) {
+        if let Some(value) = sizes.get(&*size.name) {
+            world.size(&size.name, *value);
+        }
+    }
+}
+
+pub fn run(program: &Program, world: &World) -> Values {
+    bdl_equations::verify(program).unwrap_or_else(|error| panic!("{error}\n{}", text::print(program)));
+    let found: Result<Values, InterpretError> = interpret(program, world);
+    found.unwrap_or_else(|error| panic!("{error}\n{}", text::print(program)))
+}
+
+/// max|a - b| / max|b| within `tolerance` (absolutely where b is 0), or what differs.
+pub fn close(what: &str, found: &[f64], wanted: &[f64], tolerance: f64) -> Result<(), String> {
+    if found.len() != wanted.len() {
+        return Err(format!("{what}: {} numbers instead of {}", found.len(), wanted.len()));
+    }
+    let scale = wanted.iter().fold(0.0f64, |m, b| m.max(b.abs()));
+    let scale = if scale == 0.0 { 1.0 } else { scale };
+    let worst = found
+        .iter()
+        .zip(wanted)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |m, d| if d.is_nan() { d } else { f64::max(m, d) });
+    if worst / scale <= tolerance {
+        return Ok(());
+    }
+    Err(format!("{what}: off by {:.1e}\n  found  {found:?}\n  wanted {wanted:?}", worst / scale))
+}
+
+/// Random numbers for tests: a hash of everything that a draw depends on.
+pub struct Hashed;
+
+impl DrawSource for Hashed {
+    fn draw(&self, at: &DrawAt) -> f64 {
+        let uniform = |salt: u64| {
+            let mut h = 0x9e37_79b9_7f4a_7c15u64 ^ salt;
+            let parts = [u64::from(at.site), at.example.map_or(u64::MAX, |e| e as u64), at.element as u64];
+            for part in parts.into_iter().chain(at.steps.iter().map(|s| *s as u64)) {
+                h = (h ^ part).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                h ^= h >> 29;
+            }
+            h = h.wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((h ^ (h >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+        };
+        match at.distribution {
+            Distribution::Uniform => uniform(0),
+            Distribution::Normal => {
+                (-2.0 * (1.0 - uniform(1)).ln()).sqrt() * (std::f64::consts::TAU * uniform(2)).cos()
+            }
+        }
+    }
+}
