@@ -7,6 +7,8 @@
 //!
 //! Nothing here speaks of a batch but [`IndexKind::Batch`]; a value is one example's.
 
+pub mod visit;
+
 use bdl_dims::Dim;
 use bdl_grammar::Span;
 use std::sync::Arc;

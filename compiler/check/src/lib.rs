@@ -4,7 +4,30 @@
 //!
 //! Deliberately absent: files (the driver reads them and hands over facts), equations and everything below.
 
+mod apply;
+mod builtin;
+mod checker;
+mod declare;
+mod draw;
+mod expr;
+mod generic;
 pub mod hir;
+mod laws;
+mod operators;
+mod optimizer;
+pub mod prove;
+mod range;
+mod recurrence;
+mod reduce;
+mod scope;
+mod subscript;
+mod suggest;
+mod train;
+mod types;
+mod value;
+mod walk;
+
+pub use value::show_type;
 
 use bdl_grammar::{Diagnostic, FileId, SourceMap, Span, ast};
 use hir::{DataFacts, Hir};
@@ -89,6 +112,17 @@ pub fn uses(file: &ast::File) -> Vec<UsedPath> {
 ///
 /// Errors among the diagnostics mean that the HIR must not be used. Never panics on any tree.
 pub fn check(sources: &SourceMap, files: &Modules, facts: &[DataFacts], options: &Options) -> (Hir, Vec<Diagnostic>) {
-    let _ = (sources, files, facts, options);
-    (Hir::default(), Vec::new())
+    // Terms nest as deeply as the program does; a stack of our own keeps a deep one from ending the process.
+    let run = || checker::check(sources, files, facts, options);
+    std::thread::scope(|scope| {
+        let worker = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
+        match worker.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => checker::check(sources, files, facts, options),
+        }
+    })
 }
+
+/// Bytes of stack, touched only as far as they are used.
+const STACK: usize = 512 << 20;

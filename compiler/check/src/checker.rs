@@ -1,0 +1,383 @@
+//! The state of a check: what has been said, what has been built, and the body under construction.
+//!
+//! Evaluation is a walk over the syntax tree by methods of [`Checker`], one file an idea. A function, layer, loss or initial value is
+//! built in a [`Body`] of its own; bodies stack while applications nest, and a term of the HIR belongs to the body it was made in.
+
+use crate::hir::{self, Hir, IndexId, LocalId, Name, Type};
+use crate::prove::Facts;
+use crate::range::Read;
+use crate::scope::{FileAt, Items};
+use crate::value::{Value, error_expr, expr};
+use crate::{Modules, Options, hir::DataFacts};
+use bdl_dims::Dim;
+use bdl_grammar::{Diagnostic, SourceMap, Span, ast};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+pub(crate) struct Checker<'a> {
+    pub sources: &'a SourceMap,
+    pub items: Items<'a>,
+    pub facts: &'a [DataFacts],
+    pub options: &'a Options,
+    pub diagnostics: Vec<Diagnostic>,
+    said: HashSet<(&'static str, Span)>,
+    pub hir: Hir,
+    /// Parameters and state of the program at hand.
+    pub store: hir::Store,
+    /// How often each instance has been applied in the function tree at hand, for the sites of draws.
+    pub applied: HashMap<Name, usize>,
+    pub bodies: Vec<Body<'a>>,
+    /// Applications that are open, outermost first: `(call, what)`.
+    pub calls: Vec<(Span, String)>,
+    /// Definitions with mistakes of their own: their applications give no further messages.
+    pub poisoned: HashSet<(FileAt, String)>,
+    /// A definition is checked on its own: sizes are names, and hyper-parameters may be unknown.
+    pub generic: bool,
+}
+
+/// A function under construction.
+pub(crate) struct Body<'a> {
+    pub name: Name,
+    pub file: FileAt,
+    pub kind: BodyKind,
+    /// The instance whose parameters are declared here; a `fn` has its caller's.
+    pub path: Option<Name>,
+    pub locals: Vec<hir::Local>,
+    /// How many blocks were open where a local or an index was made.
+    local_depth: Vec<usize>,
+    pub indices: Vec<IndexInfo>,
+    pub scopes: Vec<HashMap<&'a str, Binding<'a>>>,
+    /// `let`s of the open blocks.
+    pub blocks: Vec<Vec<hir::Let>>,
+    /// The axes that `..` stands for.
+    pub pack: Option<Vec<hir::Axis>>,
+    /// The indices of `..` in the binders that are open, innermost last.
+    pub pack_indices: Vec<Vec<IndexId>>,
+    pub laws: Facts,
+    /// Reads whose indices do not all have a range yet.
+    pub reads: Vec<Read>,
+    /// Reductions that may turn out to be empty, looked at when the ranges are known.
+    pub may_be_empty: Vec<(Vec<IndexId>, &'static str, Span)>,
+    pub declared: Vec<Declared<'a>>,
+    pub updates: Vec<(hir::StateId, hir::Expr)>,
+    /// Layers applied so far, by kind, for `conv1d_2`.
+    pub ordinals: HashMap<String, usize>,
+    /// Which application of its instance this is, and how many draws it has made.
+    pub application: usize,
+    pub draws: u32,
+    /// Locals that something reads.
+    pub read_locals: BTreeSet<LocalId>,
+    /// Sizes that `..`-less names of the signature stand for.
+    pub span: Span,
+    /// What the open scans emit.
+    pub emits: Vec<Option<hir::Expr>>,
+    /// An optimizer's parameter: its name and type, and the value that `update` gives it.
+    pub optimized: Option<(String, hir::TensorType)>,
+    pub new_value: Option<hir::Expr>,
+    /// `next x` of the scan or iterate that is open.
+    pub steps: Vec<HashMap<&'a str, Option<LocalId>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyKind {
+    Fn,
+    Layer,
+    Optimizer,
+    /// A loss, prediction or penalty: fields of the data are inputs.
+    Objective,
+    /// Initial values.
+    Init,
+}
+
+/// What a name stands for inside a body.
+#[derive(Clone, Debug)]
+pub(crate) enum Binding<'a> {
+    Value(Value<'a>),
+    Index(IndexId),
+    /// A parameter or state, by its position in `declared`.
+    Declared(usize),
+    /// `other` of `other in batch`.
+    Other(IndexId),
+}
+
+/// `param w: f32[C] = zeros` before anything reads it.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared<'a> {
+    pub name: &'a ast::Name,
+    pub declare: &'a ast::Declare,
+    pub is_state: bool,
+    /// Once something reads it.
+    pub made: Option<hir::Expr>,
+    pub updated: Option<Span>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct IndexInfo {
+    pub name: Name,
+    pub span: Span,
+    pub kind: hir::IndexKind,
+    /// The axis it runs along, once known; names and origin included.
+    pub range: Option<hir::Axis>,
+    /// The range was written (`t < n`, `t in n`).
+    pub written: bool,
+    /// Said to have no range.
+    pub failed: bool,
+    pub depth: usize,
+}
+
+impl<'a> Body<'a> {
+    pub fn new(name: Name, file: FileAt, kind: BodyKind, path: Option<Name>, span: Span) -> Body<'a> {
+        Body {
+            name,
+            file,
+            kind,
+            path,
+            locals: Vec::new(),
+            local_depth: Vec::new(),
+            indices: Vec::new(),
+            scopes: vec![HashMap::new()],
+            blocks: vec![Vec::new()],
+            pack: None,
+            pack_indices: Vec::new(),
+            laws: Facts::default(),
+            reads: Vec::new(),
+            may_be_empty: Vec::new(),
+            declared: Vec::new(),
+            updates: Vec::new(),
+            ordinals: HashMap::new(),
+            application: 0,
+            draws: 0,
+            read_locals: BTreeSet::new(),
+            span,
+            emits: Vec::new(),
+            optimized: None,
+            new_value: None,
+            steps: Vec::new(),
+        }
+    }
+
+    pub fn bind(&mut self, name: &'a str, binding: Binding<'a>) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name, binding);
+        }
+    }
+
+    pub fn find(&self, name: &str) -> Option<&Binding<'a>> {
+        self.scopes.iter().rev().find_map(|scope| scope.get(name))
+    }
+
+    pub fn new_local(&mut self, name: impl Into<Name>, ty: Type, span: Span) -> LocalId {
+        self.locals.push(hir::Local { name: name.into(), ty, span });
+        self.local_depth.push(self.blocks.len());
+        LocalId((self.locals.len() - 1) as u32)
+    }
+
+    /// A local that belongs to the block at `depth` (1 is the outermost).
+    pub fn new_local_at(&mut self, name: impl Into<Name>, ty: Type, span: Span, depth: usize) -> LocalId {
+        let local = self.new_local(name, ty, span);
+        self.local_depth[local.0 as usize] = depth;
+        local
+    }
+
+    pub fn local(&self, id: LocalId, span: Span) -> hir::Expr {
+        expr(hir::ExprKind::Local(id), self.locals[id.0 as usize].ty.clone(), span)
+    }
+
+    pub fn new_index(&mut self, name: &str, kind: hir::IndexKind, range: Option<hir::Axis>, written: bool, span: Span) -> IndexId {
+        let depth = self.blocks.len() + 1;
+        self.indices.push(IndexInfo { name: name.into(), span, kind, range, written, failed: false, depth });
+        IndexId((self.indices.len() - 1) as u32)
+    }
+
+    pub fn index(&self, id: IndexId) -> &IndexInfo {
+        &self.indices[id.0 as usize]
+    }
+
+    /// The innermost block that the term depends on: its value may be computed there, once.
+    pub fn depth_of(&self, of: &hir::Expr) -> usize {
+        let mut depth = 1;
+        hir::visit::each(of, &mut |part| {
+            let own = match &part.kind {
+                hir::ExprKind::Local(id) => self.local_depth[id.0 as usize],
+                hir::ExprKind::Index(id) | hir::ExprKind::OfExample(id, _) => self.indices[id.0 as usize].depth,
+                hir::ExprKind::Subscript { base: _, subs } => {
+                    let indices = subs.iter().filter_map(|sub| match sub {
+                        hir::Sub::Affine { terms, .. } => terms.iter().map(|(id, _)| self.indices[id.0 as usize].depth).max(),
+                        hir::Sub::Data { .. } | hir::Sub::Range { .. } | hir::Sub::All => None,
+                    });
+                    indices.max().unwrap_or(1)
+                }
+                _ => 1,
+            };
+            depth = depth.max(own);
+        });
+        depth.min(self.blocks.len())
+    }
+}
+
+impl<'a> Checker<'a> {
+    /// Begins a program with tables of its own.
+    pub fn start_program(&mut self) {
+        self.store = hir::Store::default();
+        self.applied.clear();
+        self.bodies.clear();
+        self.calls.clear();
+    }
+
+    pub fn body(&mut self) -> &mut Body<'a> {
+        let at = self.bodies.len() - 1;
+        &mut self.bodies[at]
+    }
+
+    pub fn here(&self) -> &Body<'a> {
+        &self.bodies[self.bodies.len() - 1]
+    }
+
+    pub fn text(&self, span: Span) -> &'a str {
+        self.sources.slice(span)
+    }
+
+    /// Says something, once; a mistake that shows inside the standard library also points at the user's application.
+    pub fn say(&mut self, mut diagnostic: Diagnostic) {
+        let Some(span) = diagnostic.span() else {
+            self.diagnostics.push(diagnostic);
+            return;
+        };
+        let foreign = self.items.is_stdlib(span.file);
+        let at = if foreign {
+            let call = self.calls.iter().rev().find(|(call, _)| !self.items.is_stdlib(call.file));
+            if let Some((call, what)) = call.cloned() {
+                diagnostic = diagnostic.secondary(call, format!("in this application of {what}"));
+                call
+            } else {
+                span
+            }
+        } else {
+            span
+        };
+        if self.said.insert((diagnostic.code, at)) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Has an error been said at all?
+    pub fn errors(&self) -> usize {
+        self.diagnostics.iter().filter(|d| d.is_error()).count()
+    }
+
+    pub fn fail(&mut self, diagnostic: Diagnostic) -> Value<'a> {
+        self.say(diagnostic);
+        Value::Error
+    }
+
+    pub fn fail_expr(&mut self, diagnostic: Diagnostic, span: Span) -> hir::Expr {
+        self.say(diagnostic);
+        error_expr(span)
+    }
+
+    /// Runs `inside` with a scope of its own.
+    pub fn scoped<T>(&mut self, inside: impl FnOnce(&mut Self) -> T) -> T {
+        self.body().scopes.push(HashMap::new());
+        let result = inside(self);
+        self.body().scopes.pop();
+        result
+    }
+
+    /// Runs `inside` in a block of its own: `let`s that it makes come before its value.
+    pub fn in_block(&mut self, inside: impl FnOnce(&mut Self) -> hir::Expr) -> hir::Expr {
+        self.body().blocks.push(Vec::new());
+        let value = self.scoped(inside);
+        let lets = self.body().blocks.pop().unwrap_or_default();
+        with_lets(lets, value)
+    }
+
+    /// The term as a local, computed once, in the outermost block that knows what it needs.
+    pub fn hoist(&mut self, name: &str, value: hir::Expr) -> hir::Expr {
+        let trivial = matches!(
+            value.kind,
+            hir::ExprKind::Local(_) | hir::ExprKind::Param(_) | hir::ExprKind::State(_) | hir::ExprKind::Number(_)
+        );
+        if trivial || value.is_error() {
+            return value;
+        }
+        let body = self.body();
+        let depth = body.depth_of(&value);
+        let span = value.span;
+        let local = body.new_local_at(name, value.ty.clone(), span, depth);
+        body.blocks[depth - 1].push(hir::Let { local, value });
+        body.read_locals.insert(local);
+        body.local(local, span)
+    }
+
+    /// `let name = value` in the innermost block.
+    pub fn let_local(&mut self, name: &str, value: hir::Expr, span: Span) -> LocalId {
+        let body = self.body();
+        let local = body.new_local(name, value.ty.clone(), span);
+        if let Some(block) = body.blocks.last_mut() {
+            block.push(hir::Let { local, value });
+        }
+        local
+    }
+
+    pub fn facts(&self) -> &Facts {
+        &self.here().laws
+    }
+
+    pub fn proves_equal(&self, left: &Dim, right: &Dim) -> bool {
+        self.facts().proves_equal(left, right)
+    }
+
+    /// The number of the next draw here: a hash of the instance, its application and the draw's ordinal.
+    pub fn next_site(&mut self) -> u32 {
+        let body = self.body();
+        let ordinal = body.draws;
+        body.draws += 1;
+        let key = format!("{}#{}#{}", body.path.as_deref().unwrap_or(""), body.application, ordinal);
+        fnv(&key)
+    }
+}
+
+pub(crate) fn with_lets(lets: Vec<hir::Let>, value: hir::Expr) -> hir::Expr {
+    if lets.is_empty() {
+        return value;
+    }
+    let (ty, span) = (value.ty.clone(), value.span);
+    expr(hir::ExprKind::Block { lets, value: Box::new(value) }, ty, span)
+}
+
+/// Fowler, Noll and Vo's hash, 32 bits, variant 1a: the same on every machine.
+fn fnv(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// A reason for a size, in front of those known before.
+pub(crate) fn because(span: Span, why: impl Into<String>) -> Option<Arc<hir::SizeOrigin>> {
+    Some(Arc::new(hir::SizeOrigin { span, why: why.into(), before: None }))
+}
+
+/// Checks a whole program; see [`crate::check`].
+pub(crate) fn check(sources: &SourceMap, files: &Modules, facts: &[DataFacts], options: &Options) -> (Hir, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
+    let items = Items::new(files, &mut diagnostics);
+    let mut checker = Checker {
+        sources,
+        items,
+        facts,
+        options,
+        diagnostics,
+        said: HashSet::new(),
+        hir: Hir::default(),
+        store: hir::Store::default(),
+        applied: HashMap::new(),
+        bodies: Vec::new(),
+        calls: Vec::new(),
+        poisoned: HashSet::new(),
+        generic: false,
+    };
+    checker.definitions();
+    checker.trains();
+    for request in &options.entries {
+        checker.entry(request);
+    }
+    (checker.hir, checker.diagnostics)
+}

@@ -1,0 +1,145 @@
+//! Which names an expression mentions, whatever they mean.
+
+use bdl_grammar::ast::{
+    Arg, ArgKind, Binder, BinderKind, Block, Expr, ExprKind, Name, Reversed, Stmt, StmtKind, Sub, SubKind,
+};
+
+/// Calls `seen` for every name in the expression, names of fields included (`other.time`).
+pub fn names<'a>(expr: &'a Expr, seen: &mut dyn FnMut(&'a Name)) {
+    match &expr.kind {
+        ExprKind::Name(name) | ExprKind::Next(name) => seen(name),
+        ExprKind::Int(_) | ExprKind::Float(_) | ExprKind::Str(_) | ExprKind::Bool(_) | ExprKind::Error => {}
+        ExprKind::Quantity { value, unit: _ } => names(value, seen),
+        ExprKind::Unary { op: _, value } => names(value, seen),
+        ExprKind::Binary { op: _, left, right } => {
+            names(left, seen);
+            names(right, seen);
+        }
+        ExprKind::Pipe { value, into } => {
+            names(value, seen);
+            names(into, seen);
+        }
+        ExprKind::Call { callee, args } => {
+            names(callee, seen);
+            for arg in args {
+                argument(arg, seen);
+            }
+        }
+        ExprKind::Subscript { base, subs } => {
+            names(base, seen);
+            for sub in subs {
+                subscript(sub, seen);
+            }
+        }
+        ExprKind::Field { base, field } => {
+            names(base, seen);
+            seen(field);
+        }
+        ExprKind::List(items) => items.iter().for_each(|item| names(item, seen)),
+        ExprKind::Record(fields) => fields.iter().for_each(|field| names(&field.value, seen)),
+        ExprKind::For { binders: bound, body } => {
+            binders(bound, seen);
+            names(body, seen);
+        }
+        ExprKind::Reduce { op: _, op_span: _, binders: bound, filter, default, body } => {
+            binders(bound, seen);
+            for part in filter.iter().chain(default) {
+                names(part, seen);
+            }
+            names(body, seen);
+        }
+        ExprKind::If { condition, then, other } => {
+            names(condition, seen);
+            names(then, seen);
+            names(other, seen);
+        }
+        ExprKind::Else { value, default } => {
+            names(value, seen);
+            names(default, seen);
+        }
+        ExprKind::Except { value, except } => {
+            names(value, seen);
+            except.iter().for_each(|item| names(item, seen));
+        }
+        ExprKind::Block(body) => block(body, seen),
+        ExprKind::Scan(scan) => {
+            names(&scan.extent, seen);
+            if let Reversed::If(condition) = &scan.reversed {
+                names(condition, seen);
+            }
+            scan.carried.iter().for_each(|carried| names(&carried.init, seen));
+            if let Some(every) = &scan.checkpoint {
+                names(every, seen);
+            }
+            block(&scan.body, seen);
+        }
+        ExprKind::Iterate(iterate) => {
+            iterate.carried.iter().for_each(|carried| names(&carried.init, seen));
+            names(&iterate.until, seen);
+            names(&iterate.at_most, seen);
+            block(&iterate.body, seen);
+        }
+    }
+}
+
+/// As [`names`], for every statement of a block.
+pub fn block<'a>(block: &'a Block, seen: &mut dyn FnMut(&'a Name)) {
+    for statement in &block.stmts {
+        stmt(statement, seen);
+    }
+}
+
+fn stmt<'a>(stmt: &'a Stmt, seen: &mut dyn FnMut(&'a Name)) {
+    match &stmt.kind {
+        StmtKind::Let(binding) => {
+            if let Some(bound) = &binding.binders {
+                binders(bound, seen);
+            }
+            names(&binding.value, seen);
+        }
+        StmtKind::Param(declare) | StmtKind::State(declare) => names(&declare.init, seen),
+        StmtKind::Const(constant) => names(&constant.value, seen),
+        StmtKind::Update { name, value } | StmtKind::Next { name, value } => {
+            seen(name);
+            names(value, seen);
+        }
+        StmtKind::Emit(value) | StmtKind::Expr(value) => names(value, seen),
+        StmtKind::Error => {}
+    }
+}
+
+fn argument<'a>(arg: &'a Arg, seen: &mut dyn FnMut(&'a Name)) {
+    match &arg.kind {
+        ArgKind::Positional(value) | ArgKind::Named { name: _, value } => names(value, seen),
+        ArgKind::Each { binder: _, list, body } => {
+            names(list, seen);
+            names(body, seen);
+        }
+        ArgKind::Hole => {}
+    }
+}
+
+fn subscript<'a>(sub: &'a Sub, seen: &mut dyn FnMut(&'a Name)) {
+    match &sub.kind {
+        SubKind::Expr(index) => names(index, seen),
+        SubKind::Else { index, default } => {
+            names(index, seen);
+            names(default, seen);
+        }
+        SubKind::Rest => {}
+        SubKind::Range { from, to } => {
+            names(from, seen);
+            names(to, seen);
+        }
+    }
+}
+
+fn binders<'a>(binders: &'a [Binder], seen: &mut dyn FnMut(&'a Name)) {
+    for binder in binders {
+        match &binder.kind {
+            BinderKind::Rest | BinderKind::Name(_) | BinderKind::Batch => {}
+            BinderKind::Bounded { name: _, bound } => names(bound, seen),
+            BinderKind::In { name: _, extent } => names(extent, seen),
+        }
+    }
+}
