@@ -11,7 +11,7 @@
 //! | `sin`, `cos` | 1.6 ulp | NaN at ±inf; above 10⁵ one element at a time |
 //! | `sqrt`, `rsqrt` | 0.5, 1.5 ulp | sqrt(-0) = -0 |
 //! | `pow` | 0.51 ulp | as C99 |
-//! | `lgamma`, `digamma` | 0.6 ulp, near zeros absolute 1e-15 | see `gamma.rs` |
+//! | `lgamma`, `digamma`, `trigamma` | 0.6 ulp, near zeros absolute 1e-15 | see `gamma.rs` |
 //!
 //! NaN arguments give NaN (its sign and payload are not promised), subnormals are arguments and results like any other.
 //! In f64 the errors are at most 3 ulp. The formulas stand with each function in `vector_math/`; `lanes.rs` says why
@@ -44,10 +44,11 @@ pub enum Function {
     Rsqrt,
     Lgamma,
     Digamma,
+    Trigamma,
 }
 
 impl Function {
-    pub const ALL: [Function; 14] = [
+    pub const ALL: [Function; 15] = [
         Function::Exp,
         Function::Expm1,
         Function::Log,
@@ -62,6 +63,7 @@ impl Function {
         Function::Rsqrt,
         Function::Lgamma,
         Function::Digamma,
+        Function::Trigamma,
     ];
 
     /// The name in plans and in [`entry`].
@@ -81,6 +83,7 @@ impl Function {
             Function::Rsqrt => "rsqrt",
             Function::Lgamma => "lgamma",
             Function::Digamma => "digamma",
+            Function::Trigamma => "trigamma",
         }
     }
 
@@ -132,6 +135,7 @@ pub fn unary_f32(function: Function) -> Unary<f32> {
         Function::Rsqrt => run::unary32::<single::Rsqrt>(),
         Function::Lgamma => run::lgamma32,
         Function::Digamma => run::digamma32,
+        Function::Trigamma => run::trigamma32,
     }
 }
 
@@ -152,6 +156,7 @@ pub fn unary_f64(function: Function) -> Unary<f64> {
         Function::Rsqrt => run::unary64::<double::Rsqrt>(),
         Function::Lgamma => run::lgamma64,
         Function::Digamma => run::digamma64,
+        Function::Trigamma => run::trigamma64,
     }
 }
 
@@ -197,6 +202,7 @@ slice_functions! {
     rsqrt_f32 rsqrt_f64 Rsqrt "1 / sqrt x[i]";
     lgamma_f32 lgamma_f64 Lgamma "log |gamma(x[i])|";
     digamma_f32 digamma_f64 Digamma "digamma(x[i])";
+    trigamma_f32 trigamma_f64 Trigamma "trigamma(x[i])";
 }
 
 /// `z[i] = x[i]^y[i]` in f32.

@@ -140,6 +140,8 @@ scalar_entry!(lgamma32, f32, |x: f32| super::gamma::lgamma(f64::from(x)) as f32)
 scalar_entry!(lgamma64, f64, super::gamma::lgamma);
 scalar_entry!(digamma32, f32, |x: f32| super::gamma::digamma(f64::from(x)) as f32);
 scalar_entry!(digamma64, f64, super::gamma::digamma);
+scalar_entry!(trigamma32, f32, |x: f32| super::gamma::trigamma(f64::from(x)) as f32);
+scalar_entry!(trigamma64, f64, super::gamma::trigamma);
 
 /// # Safety
 /// [`Binary`]'s contract.

@@ -253,6 +253,10 @@ const KNOWN: &[(Function, f64, f64)] = &[
     (Function::Digamma, -0.5, 0.03648997397857652),
     (Function::Digamma, -3.25, 4.46627587235028),
     (Function::Digamma, 1000000.0, 13.815510057964191),
+    (Function::Trigamma, 0.25, 17.197329154507113),
+    (Function::Trigamma, 1.0, 1.6449340668482264),
+    (Function::Trigamma, 10.0, 0.10516633568168575),
+    (Function::Trigamma, -0.5, 8.934802200544679),
 ];
 
 #[test]
@@ -281,7 +285,7 @@ fn known_values_in_both_types() {
 fn special_values() {
     let (nan, inf, min) = (f32::NAN, f32::INFINITY, 1e-45f32);
     let ln2 = std::f32::consts::LN_2;
-    let cases: [(Function, &[(f32, f32)]); 14] = [
+    let cases: [(Function, &[(f32, f32)]); 15] = [
         (
             Function::Exp,
             &[(0.0, 1.0), (-0.0, 1.0), (inf, inf), (-inf, 0.0), (89.0, inf), (-104.0, 0.0), (-103.0, min), (min, 1.0)],
@@ -324,6 +328,7 @@ fn special_values() {
         (Function::Rsqrt, &[(0.0, inf), (-0.0, -inf), (inf, 0.0), (-1.0, nan), (4.0, 0.5)]),
         (Function::Lgamma, &[(1.0, 0.0), (2.0, 0.0), (0.0, inf), (-1.0, inf), (inf, inf), (-inf, inf)]),
         (Function::Digamma, &[(0.0, nan), (-1.0, nan), (-inf, nan), (inf, inf)]),
+        (Function::Trigamma, &[(0.0, inf), (-1.0, inf), (-inf, nan), (inf, 0.0)]),
     ];
     for (function, values) in cases {
         for &(x, want) in values.iter().chain(&[(nan, nan)]) {
