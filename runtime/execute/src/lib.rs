@@ -32,6 +32,7 @@ mod memory;
 mod nest;
 mod pool;
 mod program;
+pub mod reference;
 mod size;
 mod store;
 mod tables;

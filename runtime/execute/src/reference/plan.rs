@@ -1,0 +1,348 @@
+//! A whole plan, launch by launch.
+
+use super::{Array, Fault, kernel::run_kernel};
+use bdl_dims::Dim;
+use bdl_kernels::philox::DrawKey;
+use bdl_plan::{Clip, Contraction, DType, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Slice, SizeKind, Table};
+use std::collections::{BTreeMap, HashMap};
+
+/// What the interpreter is given; the same as an executor's run.
+#[derive(Clone, Debug, Default)]
+pub struct RunInputs {
+    pub batch: i64,
+    pub lengths: HashMap<String, Vec<i64>>,
+    pub sizes: HashMap<String, i64>,
+    /// Inputs, parameters and state by name; parameters and state that are missing are zeros.
+    pub buffers: HashMap<String, Vec<f64>>,
+    pub seed: u64,
+    pub step: u64,
+    pub positions: Option<Vec<i64>>,
+}
+
+/// Runs the plan. The result holds outputs and, after the run, parameters and state, by name.
+pub fn run_plan(plan: &Plan, inputs: &RunInputs) -> Result<BTreeMap<String, Array>, Fault> {
+    let mut machine = Machine { plan, inputs, sizes: HashMap::new(), example: None, arrays: Vec::new() };
+    machine.bind()?;
+    machine.launches(&plan.launches)?;
+    let mut result = BTreeMap::new();
+    for (buffer, array) in plan.buffers.iter().zip(&machine.arrays) {
+        if matches!(buffer.place, Place::Param | Place::State) {
+            result.insert(buffer.name.to_string(), array.clone());
+        }
+    }
+    for (name, buffer) in &plan.outputs {
+        result.insert(name.to_string(), machine.arrays[buffer.0 as usize].clone());
+    }
+    Ok(result)
+}
+
+struct Machine<'p> {
+    plan: &'p Plan,
+    inputs: &'p RunInputs,
+    sizes: HashMap<Name, i64>,
+    /// Whose per-example sizes are meant.
+    example: Option<usize>,
+    arrays: Vec<Array>,
+}
+
+impl Machine<'_> {
+    fn size(&self, name: &str) -> Option<i64> {
+        if let Some(n) = self.sizes.get(name) {
+            return Some(*n);
+        }
+        let example = self.example?;
+        self.inputs.lengths.get(name)?.get(example).copied()
+    }
+
+    fn dim(&self, dim: &Dim) -> Result<i64, Fault> {
+        dim.eval(&|name| self.size(name)).ok_or_else(|| Fault(format!("the size {dim} is not known")))
+    }
+
+    fn of_example(&mut self, dim: &Dim, example: usize) -> Result<i64, Fault> {
+        self.example = Some(example);
+        let n = self.dim(dim);
+        self.example = None;
+        n
+    }
+
+    fn bind(&mut self) -> Result<(), Fault> {
+        for size in &self.plan.sizes {
+            let value = match &size.kind {
+                SizeKind::Built => {
+                    let found = self.inputs.sizes.get(&*size.name).copied();
+                    found.ok_or_else(|| Fault(format!("the size {} is not given", size.name)))?
+                }
+                SizeKind::Batch => self.inputs.batch,
+                SizeKind::Total(dim) => {
+                    let mut total = 0;
+                    for example in 0..self.inputs.batch as usize {
+                        total += self.of_example(dim, example)?;
+                    }
+                    total
+                }
+                SizeKind::PerExample | SizeKind::Step => continue,
+            };
+            self.sizes.insert(size.name.clone(), value);
+        }
+        for buffer in &self.plan.buffers {
+            let len = self.dim(&buffer.len)?.max(0) as usize;
+            let given = self.inputs.buffers.get(&*buffer.name);
+            let array = match (&buffer.place, given) {
+                (Place::Param | Place::State | Place::Input { .. }, Some(numbers)) => {
+                    Array::from_f64(buffer.dtype, numbers)
+                }
+                (Place::Param | Place::State, None) => Array::from_f64(buffer.dtype, &vec![0.0; len]),
+                (Place::Input { .. }, None) => return Err(Fault(format!("the input {} is not given", buffer.name))),
+                (Place::Slot(_), _) => Array::unwritten(buffer.dtype, len),
+                (Place::Literal(values), _) => Array::from_f64(buffer.dtype, values),
+                (Place::Table(table), _) => self.table(table, buffer.dtype)?,
+            };
+            if array.len() != len {
+                return Err(Fault(format!("`{}` has {} elements, not {len}", buffer.name, array.len())));
+            }
+            self.arrays.push(array);
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, table: &Table, dtype: DType) -> Result<Array, Fault> {
+        let batch = self.inputs.batch as usize;
+        let mut values: Vec<f64> = Vec::new();
+        match table {
+            Table::Lengths(dim) => {
+                for b in 0..batch {
+                    values.push(self.of_example(dim, b)? as f64);
+                }
+            }
+            Table::Offsets(dim) => {
+                let mut total = 0;
+                values.push(0.0);
+                for b in 0..batch {
+                    total += self.of_example(dim, b)?;
+                    values.push(total as f64);
+                }
+            }
+            Table::Owner(dim) => {
+                for b in 0..batch {
+                    let n = self.of_example(dim, b)? as usize;
+                    values.extend(vec![b as f64; n]);
+                }
+            }
+            Table::Positions => match &self.inputs.positions {
+                Some(positions) => values.extend(positions.iter().map(|p| *p as f64)),
+                None => values.extend((0..batch).map(|b| b as f64)),
+            },
+            Table::SortedBy { keys } => {
+                let keys = &self.arrays[keys.0 as usize];
+                let mut order: Vec<usize> = (0..keys.len()).collect();
+                order.sort_by(|a, b| keys.at(*a).total_cmp(&keys.at(*b)));
+                values.extend(order.into_iter().map(|i| i as f64));
+            }
+            Table::Runs { keys, groups } => {
+                let groups = self.dim(groups)?;
+                let keys = &self.arrays[keys.0 as usize];
+                for group in 0..=groups {
+                    let below = (0..keys.len()).filter(|i| keys.at(*i) < group as f64).count();
+                    values.push(below as f64);
+                }
+            }
+        }
+        Ok(Array::from_f64(dtype, &values))
+    }
+
+    fn launches(&mut self, list: &[Launch]) -> Result<(), Fault> {
+        for launch in list {
+            self.launch(&launch.op).map_err(|Fault(what)| Fault(format!("{}: {what}", launch.origin.what)))?;
+        }
+        Ok(())
+    }
+
+    fn launch(&mut self, op: &Op) -> Result<(), Fault> {
+        match op {
+            Op::Kernel(used) => self.kernel(used),
+            Op::Contract(c) => self.contract(c),
+            Op::Draw(draw) => {
+                let rows = draw.per_example.as_ref().map(|d| self.dim(d)).transpose()?;
+                let out = &mut self.arrays[draw.out.0 as usize];
+                let positions: Vec<i64> =
+                    self.inputs.positions.clone().unwrap_or_else(|| (0..self.inputs.batch).collect());
+                let key = DrawKey { seed: self.inputs.seed, step: self.inputs.step, site: draw.site };
+                let (dtype, len) = (out.dtype(), out.len());
+                // SAFETY: the array holds `len` elements of its type.
+                unsafe { crate::draw::fill(out.pointer(), dtype, draw.distribution, key, rows, &positions, 0, len) };
+                Ok(())
+            }
+            Op::Copy { from, to } => {
+                let source = self.arrays[from.0 as usize].clone();
+                let target = &mut self.arrays[to.0 as usize];
+                if source.len() != target.len() || source.dtype() != target.dtype() {
+                    return Err(Fault("a copy between buffers that differ".to_string()));
+                }
+                *target = source;
+                Ok(())
+            }
+            Op::Clear { buffer } => {
+                let array = &mut self.arrays[buffer.0 as usize];
+                *array = Array::from_f64(array.dtype(), &vec![0.0; array.len()]);
+                Ok(())
+            }
+            Op::Scan(scan) => {
+                let extent = self.dim(&scan.extent)?;
+                for i in 0..extent {
+                    let step = if scan.reversed { extent - 1 - i } else { i };
+                    self.sizes.insert(scan.step.clone(), step);
+                    self.launches(&scan.body)?;
+                }
+                self.sizes.remove(&scan.step);
+                Ok(())
+            }
+            Op::Sort(sort) => {
+                let (rows, columns) = (self.dim(&sort.rows)? as usize, self.dim(&sort.columns)? as usize);
+                let input = self.arrays[sort.input.0 as usize].clone();
+                let out = &mut self.arrays[sort.out.0 as usize];
+                for row in 0..rows {
+                    let mut order: Vec<usize> = (0..columns).collect();
+                    order.sort_by(|a, b| {
+                        let (a, b) = (input.at(row * columns + a), input.at(row * columns + b));
+                        let (a, b) = if sort.descending && !a.is_nan() && !b.is_nan() { (b, a) } else { (a, b) };
+                        a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+                    });
+                    order.into_iter().enumerate().for_each(|(i, at)| out.put(row * columns + i, at as f64));
+                }
+                Ok(())
+            }
+            Op::Library { routine: _, out, inputs, rows, columns } => {
+                let (rows, columns) = (self.dim(rows)? as usize, self.dim(columns)? as usize);
+                let [input] = inputs.as_slice() else { return Err(Fault("one input is expected".to_string())) };
+                let input = &self.arrays[input.0 as usize];
+                let x: Vec<f64> = (0..input.len()).map(|i| input.at(i)).collect();
+                let q = crate::library::orthogonal(&x, rows, columns);
+                let out = &mut self.arrays[out.0 as usize];
+                q.into_iter().enumerate().for_each(|(i, q)| out.put(i, q));
+                Ok(())
+            }
+        }
+    }
+
+    fn slice(&self, slice: &Slice) -> Result<(usize, i64), Fault> {
+        Ok((slice.buffer.0 as usize, self.dim(&slice.offset)?))
+    }
+
+    fn kernel(&mut self, used: &KernelUse) -> Result<(), Fault> {
+        let kernel: &Kernel = self
+            .plan
+            .kernels
+            .get(used.kernel.0 as usize)
+            .ok_or_else(|| Fault(format!("kernel {} does not exist", used.kernel.0)))?;
+        let buffers = used.buffers.iter().map(|s| self.slice(s)).collect::<Result<Vec<_>, _>>()?;
+        let grid = self.dim(&kernel.grid)?;
+        let mut arrays = std::mem::take(&mut self.arrays);
+        // Only declared sizes reach a kernel.
+        let sizes = |name: &str| kernel.sizes.iter().any(|n| &**n == name).then(|| self.size(name)).flatten();
+        let result = run_kernel(kernel, &mut arrays, &buffers, &sizes, 0, grid);
+        self.arrays = arrays;
+        result
+    }
+
+    fn contract(&mut self, c: &Contraction) -> Result<(), Fault> {
+        let ragged = c.axes.iter().position(|a| a.offsets.is_some());
+        let (out, a, b) = (self.slice(&c.out)?, self.slice(&c.a)?, self.slice(&c.b)?);
+        let examples = match ragged {
+            Some(axis) => self.dim(&c.axes[axis].extent)?,
+            None => 1,
+        };
+        // Results first, so that operands are read as they were.
+        let mut results: BTreeMap<i64, f64> = BTreeMap::new();
+        for example in 0..examples {
+            self.example = ragged.map(|_| example as usize);
+            let start = |table: bdl_plan::BufferId| self.arrays[table.0 as usize].at(example as usize) as i64;
+            let mut extents = Vec::new();
+            let mut strides = Vec::new();
+            let mut base = [out.1, a.1, b.1];
+            for axis in &c.axes {
+                let stride = [self.dim(&axis.out)?, self.dim(&axis.a)?, self.dim(&axis.b)?];
+                if let Some(table) = axis.offsets {
+                    let first = start(table);
+                    base.iter_mut().zip(stride).for_each(|(b, s)| *b += first * s);
+                    extents.push(1);
+                } else {
+                    extents.push(self.dim(&axis.extent)?.max(0));
+                }
+                strides.push(stride);
+            }
+            let clips =
+                c.clips.iter().map(|c| Ok((c, self.dim(&c.offset)?, self.dim(&c.extent)?))).collect::<Result<Vec<_>, Fault>>()?;
+            self.example = None;
+            let sums: Vec<bool> = c.axes.iter().map(|a| a.role == bdl_plan::AxisRole::K).collect();
+            self.points(c, &extents, &strides, base, &sums, &clips, &mut results)?;
+        }
+        for (at, sum) in results {
+            let array = &mut self.arrays[out.0];
+            if at < 0 || at as usize >= array.len() {
+                return Err(Fault(format!("a contraction writes element {at} of {}", array.len())));
+            }
+            let old = if c.accumulate { array.at(at as usize) } else { 0.0 };
+            array.put(at as usize, old + sum);
+        }
+        match &c.epilogue {
+            Some(epilogue) => self.kernel(epilogue),
+            None => Ok(()),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn points(
+        &self,
+        c: &Contraction,
+        extents: &[i64],
+        strides: &[[i64; 3]],
+        base: [i64; 3],
+        sums: &[bool],
+        clips: &[(&Clip, i64, i64)],
+        results: &mut BTreeMap<i64, f64>,
+    ) -> Result<(), Fault> {
+        // A result whose sum is empty is 0: visit the output's axes first.
+        let mut at = vec![0i64; extents.len()];
+        let output_empty = extents.iter().zip(sums).any(|(e, sum)| !sum && *e == 0);
+        if output_empty {
+            return Ok(());
+        }
+        loop {
+            let mut place = base;
+            for (i, stride) in at.iter().zip(strides) {
+                place.iter_mut().zip(stride).for_each(|(p, s)| *p += i * s);
+            }
+            let empty = extents.iter().zip(sums).any(|(e, sum)| *sum && *e == 0);
+            let inside = !empty
+                && clips.iter().all(|(clip, offset, extent)| {
+                    let form: i64 = offset + clip.terms.iter().map(|(axis, k)| at[*axis as usize] * k).sum::<i64>();
+                    (0..*extent).contains(&form)
+                });
+            let sum = results.entry(place[0]).or_insert(0.0);
+            if inside {
+                let read = |slice: &Slice, i: i64| {
+                    let array = &self.arrays[slice.buffer.0 as usize];
+                    if (0..array.len() as i64).contains(&i) {
+                        Ok(array.at(i as usize))
+                    } else {
+                        let name = &self.plan.buffers[slice.buffer.0 as usize].name;
+                        Err(Fault(format!("a contraction reads element {i} of `{name}`, which has {}", array.len())))
+                    }
+                };
+                *sum += read(&c.a, place[1])? * read(&c.b, place[2])?;
+            }
+            let mut axis = extents.len();
+            loop {
+                if axis == 0 {
+                    return Ok(());
+                }
+                axis -= 1;
+                at[axis] += 1;
+                if at[axis] < extents[axis] {
+                    break;
+                }
+                at[axis] = 0;
+            }
+        }
+    }
+}
