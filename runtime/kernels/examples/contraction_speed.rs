@@ -1,9 +1,9 @@
 //! Prints GFLOP/s of the contraction on one thread for shapes that models have, beside the `gemm` crate in the same run.
 //!
-//! `cargo run --release -p bdl-kernels --example contraction_speed`
+//! `cargo run --release -p bdl-kernels --example contraction_speed [avx2|portable]` (the argument is about ours only)
 
 use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, contract_f32, contract_taps_f32};
-use bdl_kernels::isa::Isa;
+use bdl_kernels::isa::{Isa, with_isa};
 use std::time::Instant;
 
 /// Time this thread has run, so that what else the machine does counts less.
@@ -57,6 +57,15 @@ enum Layout {
 }
 
 fn main() {
+    let isa = match std::env::args().nth(1).as_deref() {
+        Some("avx2") => Isa::Avx2,
+        Some("portable") => Isa::Portable,
+        _ => Isa::detect(),
+    };
+    with_isa(isa, measure);
+}
+
+fn measure() {
     println!("{}, GFLOP/s on one thread {:>40}", Isa::current().name(), "ours    gemm");
     let shapes = [
         (64, 2000, 512),

@@ -36,6 +36,11 @@ pub fn allowed_processors() -> Vec<usize> {
     all_processors()
 }
 
+/// How many processors this thread may run on.
+pub fn allowed_cpus() -> usize {
+    allowed_processors().len()
+}
+
 fn all_processors() -> Vec<usize> {
     (0..std::thread::available_parallelism().map_or(1, |n| n.get())).collect()
 }
@@ -137,6 +142,7 @@ mod tests {
     fn pinning_stays_inside_the_allowed_set() {
         let allowed = allowed_processors();
         assert!(!allowed.is_empty());
+        assert_eq!(allowed_cpus(), allowed.len());
         std::thread::spawn(move || {
             if pin_this_thread(allowed[0]) {
                 assert_eq!(allowed_processors(), [allowed[0]]);

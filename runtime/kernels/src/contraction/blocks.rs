@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! chunk of k (512)
-//!   block of rows (12 tiles): copied once if A lies badly
+//!   block of rows (168): copied once if the rows of A collide in the cache
 //!     panel of columns (2 vectors): copied if B lies badly
 //!       tile (14 rows x 2 vectors)
 //! ```
@@ -10,13 +10,13 @@
 //! A panel stays in the second-level cache while the tiles of a block go over it, so copying it costs a few percent of a
 //! block at most, and most operands are read where they lie. None of the sizes but [`CHUNK`] shows in a result.
 
-use super::pack::{Chunk, pack_a, pack_b, with_scratch};
+use super::pack::{Chunk, copy_a, pack_b, with_scratch};
 use super::tile::{Panel, Steps, Target, Tiles};
 use super::{CHUNK, Job};
 use crate::vector_math::lanes::Lanes;
 
-/// Tiles, one below the other, in a block of rows.
-const BLOCK_TILES: usize = 12;
+/// Rows of a block: 12 tiles in AVX-512, 28 elsewhere.
+const BLOCK_ROWS: usize = 168;
 
 /// # Safety
 /// The contract of a contraction, on a processor with the instruction set of T.
@@ -74,15 +74,10 @@ fn copy_columns<E>(job: &Job<E>) -> bool {
     job.b.col != 1 || !(job.taps.count == 1 || job.taps.b == job.k as isize * job.b.row)
 }
 
-/// Is a block of A copied? That costs about as much as a panel's work, and pays where the rows of A fall on the same places
-/// of the first-level cache, or where each step is on another page.
+/// Is a block of A copied? Pays where its rows fall on the same places of the first-level cache.
 fn copy_rows<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
-    let collide = bytes(job, job.a.col) < 64 && bytes(job, job.a.row).is_multiple_of(1024);
-    job.m > 1 && job.n >= 8 * T::L::N && collide
-}
-
-fn bytes<E>(_: &Job<E>, stride: isize) -> usize {
-    stride.unsigned_abs() * size_of::<E>()
+    let line = job.a.row.unsigned_abs() * size_of::<<T::L as Lanes>::Elem>();
+    job.a.col == 1 && job.k >= 32 && job.m > 1 && job.n >= 8 * T::L::N && line.is_multiple_of(1024) && line > 0
 }
 
 /// One chunk.
@@ -101,19 +96,18 @@ unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chun
     let rows_of = |tile: usize| (tile * job.m / tiles, (tile + 1) * job.m / tiles);
     // Steps of the taps lie evenly where B is not copied, so the chunk starts this far from the first.
     let b = job.b.ptr.wrapping_offset(chunk.from as isize * job.b.row);
-    let room = chunk.len * (most_vectors * n + BLOCK_TILES * T::ROWS);
+    // Rows of the copy of A are a cache line longer than a chunk, so that they do not collide again.
+    let line = chunk.len + 64 / size_of::<<T::L as Lanes>::Elem>();
+    let room = chunk.len * most_vectors * n + if copy_rows { BLOCK_ROWS * line } else { 0 };
     with_scratch(room, |panel: *mut <T::L as Lanes>::Elem| {
         let block = panel.wrapping_add(chunk.len * most_vectors * n);
-        for first in (0..tiles).step_by(BLOCK_TILES) {
-            let last = (first + BLOCK_TILES).min(tiles);
-            let copied = |row: usize| block.wrapping_add(chunk.len * (row - rows_of(first).0));
+        for first in (0..tiles).step_by(BLOCK_ROWS / T::ROWS) {
+            let last = (first + BLOCK_ROWS / T::ROWS).min(tiles);
+            let (first_row, end_row) = (rows_of(first).0, rows_of(last - 1).1);
             // SAFETY: the scratch holds a panel and a block of the chunk; tiles stay inside A, B or its copy, and C.
             unsafe {
                 if copy_rows {
-                    for tile in first..last {
-                        let (row, end) = rows_of(tile);
-                        pack_a::<T::L>(job, chunk, row, end - row, copied(row));
-                    }
+                    copy_a(job, chunk, first_row, end_row, block, line);
                 }
                 let mut col = 0;
                 while col < job.n {
@@ -130,16 +124,9 @@ unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chun
                         let (row, end) = rows_of(tile);
                         let mut steps = steps(job, chunk, row);
                         if copy_rows {
-                            let rows = (end - row) as isize;
-                            steps = Steps {
-                                a: copied(row),
-                                row: 1,
-                                col: rows,
-                                k: chunk.len,
-                                first: 0,
-                                tap: 0,
-                                len: chunk.len,
-                            };
+                            let a = block.add((row - first_row) * line);
+                            steps =
+                                Steps { a, row: line as isize, col: 1, k: chunk.len, first: 0, tap: 0, len: chunk.len };
                         }
                         let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + col as isize * job.c.col);
                         let target = Target { c, row: job.c.row, col: job.c.col, cols, add };

@@ -63,18 +63,19 @@ pub(super) unsafe fn pack_b<L: Lanes>(
     });
 }
 
-/// The elements of `rows` rows of A from `row` on, step after step, at `out`.
+/// Rows `row..end` of A at `out`, each of the chunk's steps one after the other, `line` from one row to the next.
 ///
 /// # Safety
-/// The job's A is readable; `out` has room for rows times the chunk's length.
+/// The job's A is readable with unit stride along k; `out` has room for the rows.
 #[inline(always)]
-pub(super) unsafe fn pack_a<L: Lanes>(job: &Job<L::Elem>, chunk: Chunk, row: usize, rows: usize, out: *mut L::Elem) {
-    each_run(chunk, job.k, |step, tap, at, run| {
-        let start =
-            job.a.ptr.wrapping_offset(tap as isize * job.taps.a + at as isize * job.a.col + row as isize * job.a.row);
-        // SAFETY: as in `pack_b`.
-        unsafe { gather::<L>(start, job.a.row, job.a.col, rows, rows, run, out.add(step * rows)) }
-    });
+pub(super) unsafe fn copy_a<E: Copy>(job: &Job<E>, chunk: Chunk, row: usize, end: usize, out: *mut E, line: usize) {
+    for i in row..end {
+        each_run(chunk, job.k, |step, tap, at, run| {
+            let from = job.a.ptr.wrapping_offset(tap as isize * job.taps.a + at as isize + i as isize * job.a.row);
+            // SAFETY: A[i, at..at + run] of this tap is readable, and scratch is not part of it.
+            unsafe { std::ptr::copy_nonoverlapping(from, out.add((i - row) * line + step), run) }
+        });
+    }
 }
 
 /// `to[i * width + j] = from[j * line + i * step]` for i < run and j < count, zero for j from count to width.
