@@ -131,12 +131,9 @@ impl Fusion<'_> {
                     Unit::Piece { piece, contraction, .. } => {
                         let ranges: Vec<Dim> = piece.free_ids().map(|i| piece.range(i).clone()).collect();
                         let rows = contraction.as_ref().and_then(|c| self.epilogue_rows(piece, c));
-                        let plain = (0..piece.free.min(piece.at.len()))
-                            .take_while(|i| piece.at[*i].as_index() == Some(eq::IndexId(*i as u32)))
-                            .count();
                         let whole = self.parts.get(&self.units[unit].writes()[0]) == Some(&1);
                         let closed = contraction.is_some() && (rows.is_none() || !whole || !piece.is_plain());
-                        (ranges[..plain.min(ranges.len())].to_vec(), rows, closed)
+                        (ranges, rows, closed)
                     }
                     Unit::Clear { .. } | Unit::Other(_) => (Vec::new(), None, true),
                 };
@@ -189,10 +186,7 @@ impl Fusion<'_> {
                 rows += usize::from(rank(axis.role) < 2);
             }
         }
-        // Rows of examples of different length must be all packed rows.
-        let ragged = (0..rows).any(|i| self.storage.names_example(piece.range(eq::IndexId(i as u32))));
-        let packed = nest::rows(self.storage, piece).is_some() && contraction.axes.iter().all(|a| a.offsets.is_none());
-        (rows > 0 && (!ragged || packed)).then_some(rows)
+        (rows > 0).then_some(rows)
     }
 
     /// The best cluster to join, and the prefix that it then has.
@@ -223,7 +217,7 @@ impl Fusion<'_> {
             .prefix
             .iter()
             .zip(piece.free_ids())
-            .take_while(|(dim, index)| *dim == piece.range(*index) && piece.at.get(index.0 as usize).is_some_and(|a| a.as_index() == Some(*index)))
+            .take_while(|(dim, index)| *dim == piece.range(*index))
             .count();
         let feeds = sources.contains(&at);
         if feeds {
@@ -233,7 +227,7 @@ impl Fusion<'_> {
                     continue;
                 }
                 // A view, and a tensor in several pieces, are only whole when the kernel is done.
-                if root != read.tensor || self.parts.get(&root).is_some_and(|n| *n > 1) {
+                if root != read.tensor || self.parts.get(&root).is_some_and(|n| *n > 1) || !self.is_plain(at, root) {
                     return None;
                 }
                 prefix = prefix.min(leading_identity(read));
@@ -265,6 +259,14 @@ impl Fusion<'_> {
         // Several pieces of one tensor in one kernel are fine: they are disjoint.
         let shares = whole && (self.shares_input(unit, at) || self.writers.get(out).is_some_and(|w| w.contains(&at)));
         (feeds || shares).then_some((feeds, prefix))
+    }
+
+    /// Does the cluster write the tensor at its plain indices?
+    fn is_plain(&self, cluster: usize, tensor: eq::TensorId) -> bool {
+        self.clusters[cluster].units.iter().all(|u| match &self.units[*u] {
+            Unit::Piece { out, piece, .. } => *out != tensor || piece.is_plain(),
+            Unit::Clear { .. } | Unit::Other(_) => false,
+        })
     }
 
     fn all_full(&self, cluster: usize, prefix: usize) -> bool {

@@ -268,6 +268,16 @@ impl Storage {
         Ok(true)
     }
 
+    /// `tensor`, and every view of it, lies in `buffer` instead.
+    pub fn move_to(&mut self, tensor: eq::TensorId, buffer: plan::BufferId) {
+        let shown = self.views.iter().filter(|(_, root)| **root == tensor).map(|(view, _)| *view);
+        for moved in shown.chain([tensor]).collect::<Vec<_>>() {
+            if let Some(layout) = &mut self.layouts[moved.0 as usize] {
+                layout.buffer = buffer;
+            }
+        }
+    }
+
     /// The tensor that a view shows; a tensor that is no view shows itself.
     pub fn view_of(&self, tensor: eq::TensorId) -> eq::TensorId {
         self.views.get(&tensor).copied().unwrap_or(tensor)

@@ -25,6 +25,7 @@ mod loops;
 mod memory;
 mod nest;
 mod nodes;
+mod rewrite;
 mod scalar;
 mod tidy;
 

@@ -192,6 +192,13 @@ fn sweeps(parts: &[Part], prefix: usize) -> Vec<Sweep> {
     sweeps
 }
 
+/// The sweep that each part runs in.
+pub(crate) fn sweep_of_each(parts: &[Part], prefix: usize) -> Vec<usize> {
+    let sweeps = sweeps(parts, prefix);
+    let place = |part: usize| sweeps.iter().position(|s| s.members.iter().any(|(p, _)| *p == part)).unwrap_or(0);
+    (0..parts.len()).map(place).collect()
+}
+
 /// Are the subscripts the first `count` indices in order, and nothing else?
 pub(crate) fn is_identity(read: &eq::Read, count: usize) -> bool {
     read.subs.len() == count && leading_identity(read) == count

@@ -5,7 +5,7 @@ use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage, UNPLACED};
 use crate::loops::is_identity;
-use crate::{Options, Real, contraction, loops, memory};
+use crate::{Options, Real, contraction, loops, memory, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -63,8 +63,9 @@ impl Scheduler {
 
     /// Schedules nodes. `kept` is read after them; `updates` are done in place where that is possible, and those are returned.
     fn nodes(&mut self, nodes: &[eq::Node], kept: &HashSet<eq::TensorId>, updates: &[Update]) -> Result<Vec<Update>, Error> {
+        let nodes = rewrite::rewrite(&self.program, nodes.to_vec(), kept);
         let mut units = Vec::new();
-        for node in nodes {
+        for node in &nodes {
             self.units(node, &mut units)?;
         }
         let mut fusion = fuse::clusters(&self.program, &self.storage, &units);
@@ -104,7 +105,7 @@ impl Scheduler {
         match node {
             eq::Node::Equation(equation) => {
                 let shape = &self.program.tensors[equation.out.0 as usize].shape;
-                if !covered(shape, &equation.pieces) {
+                if !rewrite::covered(shape, &equation.pieces) {
                     units.push(Unit::Clear { out: equation.out, origin: equation.origin.clone() });
                 }
                 for piece in &equation.pieces {
@@ -135,15 +136,18 @@ impl Scheduler {
             let source = self.program.tensors[repack.source.0 as usize].clone();
             let copy = self.temporary(&format!("{}_repacked", source.name), repack.source);
             self.program.tensors[copy.0 as usize].shape = repack.shape;
-            let body = repack.piece.body.map_reads(&mut |mut read| {
-                if read.tensor == contraction::COPY {
-                    read.tensor = copy;
-                }
-                eq::Expr::Read(read)
-            });
-            piece = eq::Piece { body, ..repack.piece };
+            piece = reading(repack.piece, copy);
             found = contraction::recognise(&self.program, &mut self.storage, out, &piece);
             units.push(Unit::Piece { out: copy, piece: repack.copy, origin: origin.clone(), contraction: None });
+        }
+        if found.is_none()
+            && let Some((one, shape, two)) = rewrite::two_steps(&self.program, &piece)
+        {
+            let name = format!("{}.parts", self.program.tensors[out.0 as usize].name);
+            let partial = self.temporary(&name, out);
+            self.program.tensors[partial.0 as usize].shape = shape;
+            units.push(Unit::Piece { out: partial, piece: one, origin: origin.clone(), contraction: None });
+            piece = reading(two, partial);
         }
         units.push(Unit::Piece { out, piece, origin: origin.clone(), contraction: found });
     }
@@ -162,6 +166,11 @@ impl Scheduler {
                 }
                 Unit::Other(node) => self.other(node)?,
             }
+        }
+        if let (Some((out, _, _)), Some(rows)) = (head, cluster.rows)
+            && !needed(out)
+        {
+            self.in_the_result(out, rows, &parts, needed);
         }
         let kernel = match parts.first() {
             None => None,
@@ -191,6 +200,41 @@ impl Scheduler {
             (None, None) => {}
         }
         Ok(())
+    }
+
+    /// A tensor that an epilogue computes element by element may lie where the contraction's own result did, when all that read this
+    /// result are in the same innermost loops.
+    fn in_the_result(&mut self, out: eq::TensorId, rows: usize, parts: &[loops::Part], needed: &dyn Fn(eq::TensorId) -> bool) {
+        let sweeps = loops::sweep_of_each(parts, rows);
+        let reads = |p: &loops::Part| p.piece.reads().iter().any(|r| r.tensor == out);
+        let mut reading = (0..parts.len()).filter(|i| reads(&parts[*i])).map(|i| sweeps[i]);
+        let Some(sweep) = reading.next() else { return };
+        if reading.any(|s| s != sweep) {
+            return;
+        }
+        let own = self.program.tensors[out.0 as usize].clone();
+        let plainly = |p: &loops::Part| {
+            let all = p.piece.reads();
+            p.piece.is_plain() && all.iter().filter(|r| r.tensor == out).all(|r| is_identity(r, p.piece.free))
+        };
+        if !parts.iter().all(|p| !reads(p) || plainly(p)) {
+            return;
+        }
+        let heir = (0..parts.len()).find(|i| {
+            let t = &self.program.tensors[parts[*i].out.0 as usize];
+            let fits = t.shape == own.shape && t.dtype == own.dtype && parts[*i].piece.is_plain();
+            let free_to_move = self.storage.layouts[parts[*i].out.0 as usize]
+                .as_ref()
+                .is_none_or(|l| self.storage.buffers[l.buffer.0 as usize].place == UNPLACED && l.offset.is_zero());
+            sweeps[*i] == sweep && fits && free_to_move && needed(parts[*i].out)
+        });
+        if let Some(heir) = heir {
+            let (result, heir) = (self.layout(out), parts[heir].out);
+            let old = self.layout(heir);
+            if (&old.strides, &old.packed, &old.offset) == (&result.strides, &result.packed, &result.offset) {
+                self.storage.move_to(heir, result.buffer);
+            }
+        }
     }
 
     /// The names of what the kernel leaves behind.
@@ -253,7 +297,7 @@ impl Scheduler {
     /// A tensor for the scheduler's own use.
     fn temporary(&mut self, name: &str, like: eq::TensorId) -> eq::TensorId {
         let mut tensor = self.program.tensors[like.0 as usize].clone();
-        tensor.name = self.storage.fresh(name).into();
+        tensor.name = name.into();
         tensor.role = eq::Role::Computed;
         self.program.tensors.push(tensor);
         self.storage.layouts.push(None);
@@ -505,11 +549,16 @@ fn in_place(
     done
 }
 
-/// Do the pieces write every element? They are disjoint, so it is enough to count.
-fn covered(shape: &[Dim], pieces: &[eq::Piece]) -> bool {
-    let points = |p: &eq::Piece| -> Dim { p.indices[..p.free].iter().map(|i| i.range.clone()).product() };
-    let written: Dim = pieces.iter().map(points).sum();
-    written == shape.iter().cloned().product()
+/// The piece with its placeholder read replaced by reads of `tensor`.
+fn reading(piece: eq::Piece, tensor: eq::TensorId) -> eq::Piece {
+    piece.map_exprs(&mut |e| {
+        e.map_reads(&mut |mut read| {
+            if read.tensor == contraction::COPY {
+                read.tensor = tensor;
+            }
+            eq::Expr::Read(read)
+        })
+    })
 }
 
 /// Nodes that work on whole buffers.

@@ -247,3 +247,27 @@ fn binary(op: plan::BinaryOp, a: f64, b: f64) -> f64 {
     };
     scalar::binary(op, a, b)
 }
+
+/// A launch in one line, for people.
+pub fn line(plan: &plan::Plan, launch: &plan::Launch) -> String {
+    let name = |b: plan::BufferId| plan.buffers[b.0 as usize].name.to_string();
+    let kernel = |k: &plan::KernelUse| {
+        let kernel = &plan.kernels[k.kernel.0 as usize];
+        let args: Vec<String> = k
+            .buffers
+            .iter()
+            .zip(&kernel.buffers)
+            .map(|(s, b)| format!("{}{}", match b.access { plan::Access::Read => "", plan::Access::Write => ">", plan::Access::Update => "<>" }, name(s.buffer)))
+            .collect();
+        format!("{}[{} {:?}]({})", kernel.name, kernel.grid, kernel.grid_mode, args.join(", "))
+    };
+    match &launch.op {
+        plan::Op::Kernel(k) => format!("kernel {}", kernel(k)),
+        plan::Op::Contract(c) => {
+            let axes: Vec<String> = c.axes.iter().map(|a| format!("{:?} {} {} ({}, {}, {})", a.role, a.name, a.extent, a.out, a.a, a.b)).collect();
+            let then = c.epilogue.as_ref().map_or(String::new(), |k| format!("\n    then {}", kernel(k)));
+            format!("contract {} = {} * {}: {}; {} clips{then}", name(c.out.buffer), name(c.a.buffer), name(c.b.buffer), axes.join(", "), c.clips.len())
+        }
+        other => format!("{other:?}"),
+    }
+}
