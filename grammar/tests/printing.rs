@@ -34,9 +34,8 @@ fn every_program_of_the_project_prints_to_a_fixed_point() {
         }
         for path in files {
             let text = std::fs::read_to_string(&path).unwrap();
-            // Programs of the message tests hold mistakes on purpose.
-            if common::diagnostics(&text).iter().any(|diagnostic| diagnostic.is_error()) {
-                assert!(path.components().any(|part| part.as_os_str() == "ui"), "{} does not parse", path.display());
+            // Programs of tests may hold mistakes on purpose.
+            if folder == "../tests" && common::diagnostics(&text).iter().any(|diagnostic| diagnostic.is_error()) {
                 continue;
             }
             printed_twice(&path.display().to_string(), &text);
