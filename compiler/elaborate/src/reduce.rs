@@ -142,8 +142,9 @@ impl<'h> Elaborator<'h> {
             Reduction::Mean => {
                 let count = self.count(&parts, hint, &made)?;
                 let total = self.fold(&parts, Monoid::Sum, &parts.value, hint, dtype, made.clone(), false)?;
-                let mean = total.map(dtype, |sum| sum / count);
-                self.with_default(&parts, mean, hint, made)
+                let mean = total.map(dtype, |sum| sum / count.clone());
+                let counted = if parts.filter.is_empty() { None } else { Some(count) };
+                self.with_default(&parts, mean, counted, hint, made)
             }
             Reduction::Logsumexp => {
                 let shared = if parts.value.is_cheap() || parts.batch.is_some() || self.under_other(&parts) {
@@ -167,7 +168,7 @@ impl<'h> Elaborator<'h> {
                 let total = self.fold(&parts, Monoid::Sum, &raised, hint, dtype, made.clone(), false)?;
                 let value =
                     Pointwise { body: shift.at_indices(&total.axes) + total.body.clone().unary(UnaryOp::Log), ..total };
-                self.with_default(&parts, value, hint, made)
+                self.with_default(&parts, value, None, hint, made)
             }
         }
     }
@@ -194,7 +195,7 @@ impl<'h> Elaborator<'h> {
         let free: Vec<IndexId> = context.iter().chain(&value.axes).copied().collect();
         let tensor = self.equation(hint, dtype, &free, &how, &value.body, made.clone())?;
         let result = self.read_back(tensor, &context, &value.axes, dtype);
-        if with_default && constant.is_none() { self.with_default(parts, result, hint, made) } else { Ok(result) }
+        if with_default && constant.is_none() { self.with_default(parts, result, None, hint, made) } else { Ok(result) }
     }
 
     /// The context variables that body and filter mention.
@@ -211,19 +212,25 @@ impl<'h> Elaborator<'h> {
         self.context_of(&forms.iter().collect::<Vec<_>>(), &except)
     }
 
-    /// `value` where anything took part, the default elsewhere.
+    /// `value` where anything took part, the default elsewhere. `count` is how many did, where that is known already.
     fn with_default(
         &mut self,
         parts: &Parts,
         value: Pointwise,
+        count: Option<Expr>,
         hint: &str,
         made: bdl_equations::Origin,
     ) -> Result<Pointwise> {
         let Some(default) = parts.default.clone() else { return Ok(value) };
-        let one = Pointwise::scalar(Expr::Const(1.0), DType::Real);
-        let count = self.fold(parts, Monoid::Sum, &one, &format!("{hint}.count"), DType::Real, made, false)?;
+        let count = match count {
+            Some(count) => count,
+            None => {
+                let one = Pointwise::scalar(Expr::Const(1.0), DType::Real);
+                self.fold(parts, Monoid::Sum, &one, &format!("{hint}.count"), DType::Real, made, false)?.body
+            }
+        };
         let dtype = value.dtype;
-        Ok(value.map(dtype, |v| count.body.compare(CompareOp::Gt, Expr::Const(0.0)).select(v, default)))
+        Ok(value.map(dtype, |v| count.compare(CompareOp::Gt, Expr::Const(0.0)).select(v, default)))
     }
 
     /// How many points take part, as a scalar.
@@ -273,7 +280,7 @@ impl<'h> Elaborator<'h> {
             });
         }
         match total {
-            Some(total) => self.with_default(parts, total, hint, made),
+            Some(total) => self.with_default(parts, total, None, hint, made),
             None => Ok(self.filled_like(&parts.value, 0.0, dtype)),
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! // entry: M                              the model or function
+//! // per example: T V                       sizes that differ from example to example
 //! // training: true                        the value of `training` (false unless said)
 //! // given: dense_1.w = [[1], [2]]         parameters and state, by path without the model's name
 //! // example: x = [[1, 2], [3, 4]]; n = 2  one line an example of the batch
@@ -29,6 +30,7 @@ use support::{Hashed, Numbers, checked, close, run, tail};
 struct Header {
     entry: String,
     training: bool,
+    ragged: Vec<String>,
     given: BTreeMap<String, Numbers>,
     examples: Vec<BTreeMap<String, Numbers>>,
     expected: Vec<BTreeMap<String, Numbers>>,
@@ -44,6 +46,7 @@ fn header(text: &str) -> Result<Header, String> {
         let value = value.trim();
         match key {
             "entry" => header.entry = value.into(),
+            "per example" => header.ragged = value.split(' ').map(String::from).collect(),
             "training" => header.training = value == "true",
             "given" => header.given.extend(assignments(value)?),
             "example" => header.examples.push(assignments(value)?),
@@ -95,12 +98,14 @@ fn collect(json: &Json, depth: usize, into: &mut Numbers) -> Result<(), String> 
 
 fn test(name: &str, text: &str) -> Result<(), String> {
     let header = header(text)?;
-    let hir = match (checked(name, text, &[&header.entry], &[]), &header.fails) {
+    let mut hir = match (checked(name, text, &[&header.entry], &[]), &header.fails) {
         (Ok(hir), None) => hir,
         (Ok(_), Some(code)) => return Err(format!("it should fail with `{code}`")),
         (Err(messages), Some(code)) if messages.contains(&format!("[{code}]")) => return Ok(()),
         (Err(messages), _) => return Err(messages),
     };
+    hir.sizes.retain(|(size, _)| header.ragged.iter().all(|name| **name != **size));
+    hir.sizes.extend(header.ragged.iter().map(|name| (name.as_str().into(), bdl_check::hir::SizeKind::PerExample)));
     let Some(asked) = hir.entries.first() else { return Err("no entry".into()) };
     let program = batch(&entry(&hir, asked, header.training).map_err(|d| format!("{}: {}", d.code, d.message))?);
 
@@ -180,8 +185,11 @@ fn programs_have_their_values() {
         if only.as_deref().is_some_and(|only| !name.contains(only)) {
             continue;
         }
-        if let Err(why) = test(&name, &std::fs::read_to_string(path).unwrap()) {
-            failed.push(format!("## {name}\n{why}"));
+        let text = std::fs::read_to_string(path).unwrap();
+        match std::panic::catch_unwind(|| test(&name, &text)) {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => failed.push(format!("## {name}\n{why}")),
+            Err(_) => failed.push(format!("## {name}\npanicked, see above")),
         }
     }
     assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), names.len(), failed.join("\n"));
