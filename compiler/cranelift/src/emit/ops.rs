@@ -160,7 +160,13 @@ impl Emitter<'_> {
                 let below = self.compare(CompareOp::Lt, v, zero, ty)?;
                 let above = self.compare(CompareOp::Gt, v, zero, ty)?;
                 let negative = self.choose(below, minus, zero, ty);
-                self.choose(above, one, negative, ty)
+                let sign = self.choose(above, one, negative, ty);
+                if float {
+                    let nan = self.b.ins().fcmp(FloatCC::Unordered, v, v);
+                    self.choose(nan, v, sign, ty)
+                } else {
+                    sign
+                }
             }
             UnaryOp::Sqrt
             | UnaryOp::Exp

@@ -163,6 +163,10 @@ impl Array {
             (Array::F64(x), Array::F64(y)) => {
                 x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
             }
+            (Array::BF16(x), Array::BF16(y)) => {
+                let nan = |b: u16| b & 0x7fff > 0x7f80;
+                x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x == y || nan(*x) && nan(*y))
+            }
             (x, y) => x == y,
         }
     }
