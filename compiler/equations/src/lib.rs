@@ -13,6 +13,7 @@ pub mod data;
 pub mod differentiate;
 pub mod expr;
 pub mod interpret;
+pub mod random;
 pub mod simplify;
 pub mod text;
 pub mod types;

@@ -5,11 +5,11 @@
 //! - Otherwise reductions are stored and added, together with everything point-wise, in one equation.
 
 use super::{Adjoint, Scope, Tape};
-use crate::bounds::disjoint;
+use crate::bounds::{Domain, disjoint};
 use crate::builder::PieceBuilder;
 use crate::data::{
-    Affine, BinaryOp, CompareOp, Condition, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, TensorId,
-    UnaryOp,
+    Affine, BinaryOp, CompareOp, Condition, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Read, Sub,
+    TensorId, UnaryOp,
 };
 use crate::simplify::Known;
 
@@ -22,16 +22,29 @@ pub(super) struct Part {
 
 impl Part {
     /// The value as an expression of the axes, when it is one: nothing bound, plain subscripts.
-    fn pointwise(&self) -> Option<Expr> {
+    fn pointwise(&self, program: &Program, known: &Known) -> Option<Expr> {
         let [piece] = self.pieces.as_slice() else { return None };
         if piece.bound() > 0 || !piece.is_plain() {
             return None;
         }
         let body = piece.body.clone();
-        Some(match piece.filter.iter().map(condition).reduce(|a, b| a.binary(BinaryOp::And, b)) {
-            None => body,
-            Some(holds) => holds.select(body, Expr::Const(0.0)),
-        })
+        let Some(holds) = piece.filter.iter().map(condition).reduce(|a, b| a.binary(BinaryOp::And, b)) else {
+            return Some(body);
+        };
+        // A filter keeps reads from happening, an `if` does not: what it kept inside is now guarded.
+        let domain = Domain::of(program, piece, &known.sizes).unfiltered();
+        let guarded = |mut read: Read| {
+            let shape = domain.shape(program, &read);
+            let inside = read.subs.iter().zip(&shape).all(|(sub, dim)| match sub {
+                Sub::Affine(form) => domain.inside(form, dim),
+                Sub::Data(_) => false,
+            });
+            if !inside && read.otherwise.is_none() {
+                read.otherwise = Some(0.0);
+            }
+            Expr::Read(read)
+        };
+        Some(holds.map_reads(&mut |r| guarded(r)).select(body.map_reads(&mut |r| guarded(r)), Expr::Const(0.0)))
     }
 }
 
@@ -50,8 +63,8 @@ fn cheap(e: &Expr) -> bool {
         Expr::Const(_) => true,
         Expr::Number(form) => form.terms.is_empty(),
         Expr::Read(read) => read.subs.iter().all(|s| match s {
-            crate::Sub::Affine(_) => true,
-            crate::Sub::Data(_) => false,
+            Sub::Affine(_) => true,
+            Sub::Data(_) => false,
         }),
         Expr::Unary(UnaryOp::Neg, a) => cheap(a),
         Expr::Binary(BinaryOp::Mul | BinaryOp::Div, a, b) => {
@@ -139,8 +152,8 @@ impl Tape<'_> {
         if let Expr::Read(read) = &e {
             // A plain read of a tensor of the same shape is that tensor.
             let plain = read.subs.iter().enumerate().all(|(axis, s)| match s {
-                crate::Sub::Affine(form) => form.as_index() == Some(IndexId(axis as u32)),
-                crate::Sub::Data(_) => false,
+                Sub::Affine(form) => form.as_index() == Some(IndexId(axis as u32)),
+                Sub::Data(_) => false,
             });
             if plain && self.program.get(read.tensor).shape == self.program.get(id).shape {
                 return read.tensor;
@@ -164,7 +177,7 @@ impl Tape<'_> {
             {
                 names = piece.indices[..piece.free].iter().map(|i| i.name.clone()).collect();
             }
-            match part.pointwise() {
+            match part.pointwise(self.program, &self.known) {
                 Some(e) => sum = Some(sum.map_or(e.clone(), |s| super::rules::add(s, e))),
                 None => {
                     let apart = |other: &&mut Part| {

@@ -22,6 +22,7 @@ pub mod rules;
 mod scan;
 mod transpose;
 
+use crate::bounds::main_batch_index;
 use crate::builder::PieceBuilder;
 use crate::data::{
     Affine, Condition, DType, Equation, Expr, Index, IndexId, Monoid, Node, Origin, Piece, Program, Read, TensorId,
@@ -322,8 +323,7 @@ impl Tape<'_> {
                 }
             }
             Monoid::Prod => {
-                let others = self.others(scope, piece, origin);
-                let subs: Vec<Affine> = piece.ids().map(Affine::from).collect();
+                let (others, subs) = self.others(scope, piece, origin)?;
                 return Ok((points, seed * Expr::read(others, subs)));
             }
         }
@@ -343,28 +343,51 @@ impl Tape<'_> {
     }
 
     /// The product over all points but one: at every point, the product over a second copy of the bound indices.
-    fn others(&mut self, scope: &mut Scope, piece: &Piece, origin: &Origin) -> TensorId {
+    /// Gives the tensor and the subscripts at which a point of `piece` reads it.
+    fn others(&mut self, scope: &mut Scope, piece: &Piece, origin: &Origin) -> Done<(TensorId, Vec<Affine>)> {
+        let main = main_batch_index(self.program, piece);
+        let bound_main = main.filter(|m| m.0 as usize >= piece.free);
+        let mut names_main = false;
+        piece.visit_affine(&mut |form| names_main |= self.program.is_per_example_size(&form.offset));
+        if bound_main.is_some() && names_main {
+            let what = "a product over the batch that names sizes of its examples";
+            return Err(DifferentiateError::NoDerivative { what, origin: origin.clone() });
+        }
+        // A per-example tensor begins with its batch axis: the main batch index goes first.
+        let order: Vec<IndexId> = main.into_iter().chain(piece.ids().filter(|i| Some(*i) != main)).collect();
+        let place = |i: IndexId| IndexId(order.iter().position(|o| *o == i).unwrap_or(0) as u32);
         let count = piece.indices.len() as u32;
-        let copy = |i: IndexId| if (i.0 as usize) < piece.free { i } else { IndexId(i.0 - piece.free as u32 + count) };
-        let mut indices: Vec<Index> = piece.indices.clone();
-        for index in &piece.indices[piece.free..] {
+        let copies: Vec<IndexId> = piece.bound_ids().collect();
+        let copy = |i: IndexId| match copies.iter().position(|c| *c == i) {
+            Some(at) => IndexId(count + at as u32),
+            None => place(i),
+        };
+        let sized = |index: &Index| self.program.is_per_example_size(&index.range);
+        let mut indices: Vec<Index> = Vec::new();
+        for id in &order {
+            let index = &piece.indices[id.0 as usize];
+            indices.push(Index { example: index.example.map(place), ..index.clone() });
+        }
+        for id in &copies {
+            let index = &piece.indices[id.0 as usize];
+            let example = index.example.or(main).filter(|_| sized(index)).map(copy);
             let name = crate::builder::fresh_index(&indices, &index.name);
-            indices.push(Index { name, example: index.example.map(copy), ..index.clone() });
+            indices.push(Index { name, example, ..index.clone() });
         }
         let by = |i: IndexId| Affine::from(copy(i));
-        let same = piece.bound_ids().map(|i| {
-            let (own, other) = (Expr::number(i), Expr::number(copy(i)));
+        let same = copies.iter().map(|i| {
+            let (own, other) = (Expr::number(place(*i)), Expr::number(copy(*i)));
             own.compare(crate::CompareOp::Eq, other)
         });
         let same = same.reduce(|a, b| a.binary(crate::BinaryOp::And, b)).unwrap_or(Expr::Const(0.0));
         let body = same.select(Expr::Const(1.0), piece.body.clone().replace_indices(&by));
         let filter = piece.filter.iter().map(|c| c.clone().replace_indices(&by)).collect();
         let at = (0..count).map(|i| IndexId(i).into()).collect();
-        let shape: Vec<_> = piece.indices.iter().map(|i| i.range.clone()).collect();
+        let shape: Vec<_> = indices[..count as usize].iter().map(|i| i.range.clone()).collect();
         let product = Piece { indices, free: count as usize, at, monoid: Monoid::Prod, filter, body, empty: None };
         let out = self.program.computed("others", DType::Real, shape);
         scope.nodes.push(Node::Equation(Equation { out, pieces: vec![product], origin: origin.clone() }));
-        out
+        Ok((out, order.into_iter().map(Affine::from).collect()))
     }
 
     fn zero(&mut self, scope: &mut Scope, id: TensorId) -> TensorId {

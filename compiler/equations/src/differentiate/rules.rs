@@ -191,11 +191,59 @@ fn unless(condition: Expr, seed: Expr) -> Expr {
     condition.select(Expr::Const(0.0), seed)
 }
 
-/// The sum of two contributions; the two branches of one condition meet again.
+/// The sum of two contributions. Branches of one condition meet again, and equal terms are counted: `a + a` is `2 * a`.
 pub fn add(a: Expr, b: Expr) -> Expr {
     match (a, b) {
         (Expr::Select(c, a, b), Expr::Select(d, x, y)) if c == d => c.select(add(*a, *x), add(*b, *y)),
-        (a, b) if a == b => Expr::Const(2.0) * a,
-        (a, b) => a + b,
+        (a, b) => {
+            let (count, term) = counted(b.clone());
+            let mut terms = Vec::new();
+            summands(a.clone(), &mut terms);
+            match terms.iter_mut().find(|(_, t)| *t == term) {
+                None => a + b,
+                Some((old, _)) => {
+                    *old += count;
+                    let sum = terms.into_iter().filter(|(n, _)| *n != 0.0).map(|(n, t)| Expr::Const(n) * t);
+                    sum.reduce(|a, b| a + b).unwrap_or(Expr::Const(0.0))
+                }
+            }
+        }
+    }
+}
+
+/// `n * e` as `(n, e)`.
+fn counted(e: Expr) -> (f64, Expr) {
+    match e {
+        Expr::Binary(BinaryOp::Mul, n, e) if matches!(*n, Expr::Const(_)) => {
+            let (inner, e) = counted(*e);
+            (n.as_const().unwrap_or(1.0) * inner, e)
+        }
+        Expr::Unary(UnaryOp::Neg, e) => {
+            let (n, e) = counted(*e);
+            (-n, e)
+        }
+        other @ (Expr::Const(_)
+        | Expr::Number(_)
+        | Expr::Read(_)
+        | Expr::Unary(_, _)
+        | Expr::Binary(_, _, _)
+        | Expr::Compare(_, _, _)
+        | Expr::Select(_, _, _)) => (1.0, other),
+    }
+}
+
+fn summands(e: Expr, into: &mut Vec<(f64, Expr)>) {
+    match e {
+        Expr::Binary(BinaryOp::Add, a, b) => {
+            summands(*a, into);
+            summands(*b, into);
+        }
+        other @ (Expr::Const(_)
+        | Expr::Number(_)
+        | Expr::Read(_)
+        | Expr::Unary(_, _)
+        | Expr::Binary(_, _, _)
+        | Expr::Compare(_, _, _)
+        | Expr::Select(_, _, _)) => into.push(counted(other)),
     }
 }

@@ -15,6 +15,7 @@ use crate::data::{
     Affine, BinaryOp, CompareOp, Condition, Equation, Expr, Index, IndexId, Monoid, Piece, Program, Read, Sub,
     TensorId, UnaryOp,
 };
+use crate::types::{self, Kind};
 use bdl_dims::Dim;
 use std::collections::HashMap;
 
@@ -161,7 +162,7 @@ fn tie_indices(program: &Program, piece: Piece, known: &Known) -> Piece {
             // Filters are tried in order, so these protect the ones that read with the data.
             tied.filter.splice(0..0, [Condition::Holds(at_least), Condition::Holds(below)]);
         }
-        let tied = put_data(tied, index, &data);
+        let tied = put_data(program, tied, index, &data);
         return replace_index(tied, index, &Affine::zero());
     }
     piece
@@ -211,52 +212,112 @@ fn guard_tied_reads(program: &Program, piece: &mut Piece, index: IndexId, range:
 }
 
 /// The piece with `index` replaced by data in every subscript, number and filter.
-fn put_data(piece: Piece, index: IndexId, data: &Expr) -> Piece {
-    // c * data + rest, an integer expression
-    let value = |form: &Affine| {
-        let c = form.coefficient(index);
-        let scaled = if c == 1 { data.clone() } else { Expr::Const(c as f64).binary(BinaryOp::Mul, data.clone()) };
-        let rest = form.without(index);
-        if rest == Affine::zero() { scaled } else { scaled.binary(BinaryOp::Add, Expr::number(rest)) }
-    };
-    let expr = |e: Expr| {
-        e.rewrite(&mut |e| match e {
-            // A number among reals.
-            Expr::Number(form) if form.mentions(index) => value(&form).unary(UnaryOp::ToReal),
-            Expr::Read(mut read) => {
-                for sub in &mut read.subs {
-                    if let Sub::Affine(form) = sub
-                        && form.mentions(index)
-                    {
-                        *sub = value(form).into();
-                    }
-                }
-                Expr::Read(read)
-            }
-            other @ (Expr::Const(_)
-            | Expr::Number(_)
-            | Expr::Unary(_, _)
-            | Expr::Binary(_, _, _)
-            | Expr::Compare(_, _, _)
-            | Expr::Select(_, _, _)) => other,
-        })
-    };
+fn put_data(program: &Program, piece: Piece, index: IndexId, data: &Expr) -> Piece {
+    let tie = Tie { program, index, data };
     let filter = piece
         .filter
         .into_iter()
         .map(|condition| match condition {
             Condition::NonNegative(form) if form.mentions(index) => {
-                Condition::Holds(value(&form).compare(CompareOp::Ge, Expr::Const(0.0)))
+                Condition::Holds(tie.value(&form).compare(CompareOp::Ge, Expr::Const(0.0)))
             }
             Condition::Equal(form, e) if form.mentions(index) => {
-                Condition::Holds(value(&form).compare(CompareOp::Eq, expr(e)))
+                Condition::Holds(tie.value(&form).compare(CompareOp::Eq, tie.put(e, true)))
             }
             Condition::NonNegative(form) => Condition::NonNegative(form),
-            Condition::Equal(form, e) => Condition::Equal(form, expr(e)),
-            Condition::Holds(e) => Condition::Holds(expr(e)),
+            Condition::Equal(form, e) => Condition::Equal(form, tie.put(e, true)),
+            Condition::Holds(e) => Condition::Holds(tie.put(e, false)),
         })
         .collect();
-    Piece { filter, body: expr(piece.body), ..piece }
+    let whole = tie.is_whole(&piece.body);
+    Piece { filter, body: tie.put(piece.body, whole), ..piece }
+}
+
+/// An index and the data that it is.
+struct Tie<'t> {
+    program: &'t Program,
+    index: IndexId,
+    data: &'t Expr,
+}
+
+impl Tie<'_> {
+    /// `c * data + rest`, an integer expression.
+    fn value(&self, form: &Affine) -> Expr {
+        let scaled = match form.coefficient(self.index) {
+            1 => self.data.clone(),
+            -1 => self.data.clone().unary(UnaryOp::Neg),
+            c => Expr::Const(c as f64).binary(BinaryOp::Mul, self.data.clone()),
+        };
+        let rest = form.without(self.index);
+        if rest == Affine::zero() { scaled } else { scaled.binary(BinaryOp::Add, Expr::number(rest)) }
+    }
+
+    fn is_whole(&self, e: &Expr) -> bool {
+        matches!(types::of_expr(self.program, e), Ok(Kind::Integer | Kind::Whole))
+    }
+
+    /// Replaces the index; a number becomes real where it stands among reals.
+    fn put(&self, e: Expr, whole: bool) -> Expr {
+        let both =
+            |a: Box<Expr>, b: Box<Expr>, whole: bool| (Box::new(self.put(*a, whole)), Box::new(self.put(*b, whole)));
+        match e {
+            Expr::Const(_) => e,
+            Expr::Number(form) if !form.mentions(self.index) => Expr::Number(form),
+            Expr::Number(form) if whole => self.value(&form),
+            Expr::Number(form) => self.value(&form).unary(UnaryOp::ToReal),
+            Expr::Read(mut read) => {
+                for sub in &mut read.subs {
+                    *sub = match std::mem::replace(sub, Sub::Affine(Affine::zero())) {
+                        Sub::Affine(form) if form.mentions(self.index) => self.value(&form).into(),
+                        Sub::Affine(form) => form.into(),
+                        Sub::Data(inner) => self.put(*inner, true).into(),
+                    };
+                }
+                Expr::Read(read)
+            }
+            Expr::Unary(op, a) => {
+                let inner = match op {
+                    UnaryOp::ToReal => self.is_whole(&a),
+                    UnaryOp::ToInt => false,
+                    UnaryOp::Neg
+                    | UnaryOp::Not
+                    | UnaryOp::Exp
+                    | UnaryOp::Expm1
+                    | UnaryOp::Log
+                    | UnaryOp::Log1p
+                    | UnaryOp::Sqrt
+                    | UnaryOp::Tanh
+                    | UnaryOp::Sigmoid
+                    | UnaryOp::Softplus
+                    | UnaryOp::Erf
+                    | UnaryOp::Sin
+                    | UnaryOp::Cos
+                    | UnaryOp::Abs
+                    | UnaryOp::Floor
+                    | UnaryOp::Round
+                    | UnaryOp::Sign
+                    | UnaryOp::Lgamma
+                    | UnaryOp::Digamma
+                    | UnaryOp::Trigamma
+                    | UnaryOp::Freeze => whole,
+                };
+                Expr::Unary(op, Box::new(self.put(*a, inner)))
+            }
+            Expr::Binary(op, a, b) => {
+                let (a, b) = both(a, b, whole && !matches!(op, BinaryOp::Div | BinaryOp::Pow));
+                Expr::Binary(op, a, b)
+            }
+            Expr::Compare(op, a, b) => {
+                let whole = self.is_whole(&a) && self.is_whole(&b);
+                let (a, b) = both(a, b, whole);
+                Expr::Compare(op, a, b)
+            }
+            Expr::Select(c, a, b) => {
+                let (a, b) = both(a, b, whole);
+                Expr::Select(Box::new(self.put(*c, false)), a, b)
+            }
+        }
+    }
 }
 
 // ------------------------------------------------------------------------------------------------ guards

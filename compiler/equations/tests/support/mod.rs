@@ -104,7 +104,7 @@ pub fn differences(program: &Program, world: &mut World, of: TensorId, by: &str)
 /// max |a - b| / max |b|
 pub fn error(found: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(found.len(), expected.len());
-    let largest = expected.iter().fold(1e-12f64, |m, x| m.max(x.abs()));
+    let largest = expected.iter().fold(1e-3f64, |m, x| m.max(x.abs()));
     found.iter().zip(expected).fold(0.0f64, |m, (a, b)| {
         let gap = (a - b).abs();
         if gap.is_nan() { f64::INFINITY } else { m.max(gap) }

@@ -1,0 +1,53 @@
+//! Properties over random programs.
+
+mod support;
+
+use bdl_equations::interpret::interpret;
+use bdl_equations::random::{Case, Options};
+use bdl_equations::{DifferentiateError, Role, differentiate, text, verify};
+use support::{check_gradient_of, check_prints};
+
+fn cases(count: u64, options: impl Fn(u64) -> Options) -> impl Iterator<Item = Case> {
+    (0..count).map(move |seed| Case::new(seed, options(seed)))
+}
+
+fn mixed(seed: u64) -> Options {
+    Options { batched: !seed.is_multiple_of(3), smooth: seed.is_multiple_of(2), equations: 2 + (seed % 4) as usize }
+}
+
+#[test]
+fn valid_printed_and_finite() {
+    for case in cases(4000, mixed) {
+        verify(&case.program).unwrap_or_else(|e| panic!("{e}\n{}", text::print(&case.program)));
+        check_prints(&case.program);
+        let values =
+            interpret(&case.program, &case.world()).unwrap_or_else(|e| panic!("{e}\n{}", text::print(&case.program)));
+        let loss = values.output("loss").and_then(|v| v.scalar());
+        assert!(loss.is_some_and(f64::is_finite), "{loss:?}\n{}", text::print(&case.program));
+    }
+}
+
+#[test]
+fn gradients_equal_central_differences() {
+    let (mut checked, count) = (0, 1500);
+    for case in cases(count, |seed| Options { smooth: true, ..mixed(seed) }) {
+        let mut program = case.program.clone();
+        let mut world = case.world();
+        let names: Vec<String> = program
+            .ids()
+            .map(|id| program.get(id))
+            .filter(|t| t.role != Role::Computed && t.dtype == bdl_equations::DType::Real)
+            .map(|t| t.name.to_string())
+            .collect();
+        let wrt: Vec<&str> = names.iter().map(String::as_str).take(6).collect();
+        // A gradient that would need sizes of two examples in one equation is refused, and rare.
+        let loss = program.find("loss").expect("loss");
+        let ids: Vec<_> = wrt.iter().filter_map(|n| program.find(n)).collect();
+        match differentiate(&mut program.clone(), loss, &ids) {
+            Err(DifferentiateError::NoDerivative { .. }) => continue,
+            Ok(_) | Err(_) => checked += 1,
+        }
+        check_gradient_of(&mut program, &mut world, "loss", &wrt, 1e-5);
+    }
+    assert!(checked * 100 > count * 97, "{checked} of {count}");
+}
