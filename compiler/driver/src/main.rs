@@ -10,6 +10,7 @@ use std::process::ExitCode;
 const BUG: u8 = 101;
 
 fn main() -> ExitCode {
+    command::bench::note_start();
     let cli = Cli::parse();
     let json = cli.global.json;
     std::panic::set_hook(Box::new(|panic| {

@@ -6,7 +6,7 @@ use crate::data::{block, facts};
 use crate::error::Failure;
 use crate::load::{self, Source};
 use crate::overrides;
-use bdl_check::hir::{Hir, Train};
+use bdl_check::hir::{DataFacts, Hir, Train};
 use bdl_check::{EntryRequest, Options};
 use bdl_data::{DataSpec, Dataset};
 use bdl_elaborate::Programs;
@@ -29,6 +29,8 @@ pub struct Request {
     pub real: Real,
     /// Are files of data read? Otherwise their fields have symbolic types.
     pub read_data: ReadData,
+    /// Types of data that is not read, where an earlier run knows them.
+    pub known: Vec<DataFacts>,
     pub entries: Vec<EntryRequest>,
 }
 
@@ -40,6 +42,7 @@ impl Default for Request {
             data: Vec::new(),
             real: Real::F32,
             read_data: ReadData::Always,
+            known: Vec::new(),
             entries: Vec::new(),
         }
     }
@@ -114,6 +117,10 @@ pub fn check(path: &Path, request: &Request) -> Result<Checked, Failure> {
 /// The same from text that is already parsed. Overrides of the request are not looked at.
 pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failure> {
     let mut diagnostics = source.diagnostics.clone();
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        // What was not understood would only be missed elsewhere: one mistake, one message.
+        return Ok(Checked { source, hir: Hir::default(), diagnostics, data: Vec::new() });
+    }
     let mut data = Vec::new();
     let mut types = Vec::new();
     for item in &source.modules.main.items {
@@ -130,7 +137,8 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
                 lengths
             }
             None => {
-                types.push(facts::symbolic(&spec));
+                let known = request.known.iter().find(|facts| *facts.name == *spec.name);
+                types.push(known.cloned().unwrap_or_else(|| facts::symbolic(&spec)));
                 Vec::new()
             }
         };

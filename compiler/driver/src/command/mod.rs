@@ -1,9 +1,15 @@
 //! The commands, one file each: they call the library and decide what is shown.
 
+pub mod bench;
 pub mod check;
 pub mod data;
 pub mod emit;
+pub mod eval;
+pub mod grad;
 pub mod new;
+pub mod predict;
+pub mod test;
+pub mod train;
 
 use crate::cli::{Cli, Command, Device, Global, Precision};
 use crate::error::Failure;
@@ -60,12 +66,12 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::Check { file, explain } => check::run(&context, file.as_deref(), explain.as_deref()),
         Command::Data { file } => data::run(&context, &file),
         Command::Emit { target, stage, only } => emit::run(&context, &target, &stage, only.as_deref()),
-        Command::Train { .. }
-        | Command::Eval { .. }
-        | Command::Predict { .. }
-        | Command::Grad { .. }
-        | Command::Bench { .. }
-        | Command::Test { .. } => Err(Failure::bug("this command is being written")),
+        Command::Train { target, out, resume } => train::run(&context, &target, out.as_deref(), resume),
+        Command::Eval { run } => eval::run(&context, &run),
+        Command::Predict { run, input, out } => predict::run(&context, &run, &input, out.as_deref()),
+        Command::Grad { target, weights, inputs, out } => grad::run(&context, &target, &weights, &inputs, &out),
+        Command::Test { file } => test::run(&context, &file),
+        Command::Bench { target, seconds, profile } => bench::run(&context, &target, seconds, profile),
     }
 }
 

@@ -5,12 +5,22 @@
 //! size; fields whose lengths agree row by row share its name, so that a model may give both one dimension.
 
 use bdl_check::hir::{Axis, DataFacts, Field, Name, Scalar, TensorType, Type};
-use bdl_data::{DataSpec, Draw, FieldDim, FieldSpec, Kind, Missing, Origin, Source, Step};
+use bdl_data::{DataSpec, Draw, FieldDim, FieldSpec, Fitted, Kind, Missing, Origin, Source, Step};
 use bdl_dims::Dim;
 use std::sync::Arc;
 
-/// Per-example sizes of a data set: the name that dimensions mention, and the size in each row.
-pub type Lengths = Vec<(Name, Arc<Vec<u32>>)>;
+/// A per-example size of a data set.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Length {
+    /// The name that dimensions mention.
+    pub name: Name,
+    /// The size in each row.
+    pub of_row: Arc<Vec<u32>>,
+    /// Fields and axes that have this size, row by row.
+    pub axes: Vec<(String, usize)>,
+}
+
+pub type Lengths = Vec<Length>;
 
 /// Types of the fields of a data set that was read.
 pub fn of_data(facts: &bdl_data::DataFacts) -> (DataFacts, Lengths) {
@@ -48,12 +58,66 @@ pub fn of_data(facts: &bdl_data::DataFacts) -> (DataFacts, Lengths) {
 }
 
 fn name_of(lengths: &mut Lengths, field: &str, axis: usize, rows: &Arc<Vec<u32>>) -> Name {
-    if let Some((name, _)) = lengths.iter().find(|(_, known)| known == rows) {
-        return name.clone();
+    if let Some(known) = lengths.iter_mut().find(|known| known.of_row == *rows) {
+        known.axes.push((field.to_string(), axis));
+        return known.name.clone();
     }
     let name: Name = if axis == 0 { format!("{field}.len") } else { format!("{field}.len{}", axis + 1) }.into();
-    lengths.push((name.clone(), rows.clone()));
+    lengths.push(Length { name: name.clone(), of_row: rows.clone(), axes: vec![(field.to_string(), axis)] });
     name
+}
+
+/// Which fields shared which per-example sizes in the data that a model was trained on: `(name, fields and axes)`.
+pub type Shared = Vec<(String, Vec<(String, usize)>)>;
+
+/// Types of the fields of the data that a model was trained on, from what was stored with the run.
+pub fn of_fitted(fitted: &Fitted, shared: &Shared) -> DataFacts {
+    let mut facts = DataFacts { name: fitted.data.as_str().into(), rows: None, fields: Vec::new(), texts: Vec::new() };
+    for field in &fitted.fields {
+        let scalar = match &field.kind {
+            Kind::Number => Scalar::F32,
+            Kind::Truth => Scalar::Bool,
+            Kind::Category => {
+                Scalar::Category(Dim::from(field.classes.len() as i64), Some(Arc::new(field.classes.clone())))
+            }
+            Kind::Letters { alphabet, letters } => Scalar::Letter(alphabet.as_str().into(), *letters as i64),
+            Kind::Index(below) => Scalar::Index(Dim::from(*below as i64)),
+            Kind::Text => {
+                facts.texts.push(field.name.as_str().into());
+                continue;
+            }
+        };
+        let size = |(axis, size): (usize, &Option<usize>)| {
+            let of_this = |axes: &[(String, usize)]| axes.iter().any(|(name, at)| *name == field.name && *at == axis);
+            let size = match size {
+                Some(size) => Dim::from(*size as i64),
+                None => {
+                    let known = shared.iter().find(|(_, axes)| of_this(axes)).map(|(name, _)| name.clone());
+                    Dim::var(known.unwrap_or_else(|| format!("{}.len", field.name)))
+                }
+            };
+            Axis { size, names: None, origin: None }
+        };
+        let shape = field.dims.iter().enumerate().map(size).collect();
+        let ty = Type::Tensor(TensorType { scalar, optional: false, shape });
+        facts.fields.push(Field { name: field.name.as_str().into(), ty });
+    }
+    facts
+}
+
+/// The same sizes in new rows: each from a field that is there.
+pub fn lengths_like(shared: &Shared, data: &bdl_data::DataFacts) -> Lengths {
+    let mut lengths = Vec::new();
+    for (name, axes) in shared {
+        let of_row = axes.iter().find_map(|(field, axis)| match data.field(field)?.dims.get(*axis)? {
+            FieldDim::PerRow(rows) => Some(rows.clone()),
+            FieldDim::Fixed(size) => Some(Arc::new(vec![*size as u32; data.rows])),
+        });
+        if let Some(of_row) = of_row {
+            lengths.push(Length { name: name.as_str().into(), of_row, axes: axes.clone() });
+        }
+    }
+    lengths
 }
 
 /// Types of the fields of a data set whose file is not there.

@@ -1,7 +1,13 @@
 //! A `train` block as something that runs: data opened, program compiled, batches fed, scores taken.
 
+pub mod fed;
+pub mod gradient_check;
+pub mod machine;
+pub mod outputs;
 pub mod prepared;
 pub mod record;
 pub mod scores;
+pub mod stored;
 
+pub use machine::CpuMachine;
 pub use prepared::{Prepared, prepare};

@@ -64,7 +64,9 @@ pub fn run_json(train: &str, hash: &str, seed: u64, real: Real, threads: usize, 
                 Source::Table(table) => Some(table.path.display().to_string()),
                 Source::Synthetic { .. } => None,
             };
-            json!({"name": block.spec.name, "file": file, "sha256": data_hash(&block.spec.source).ok()})
+            let lengths: serde_json::Map<String, Value> =
+                block.lengths.iter().map(|length| (length.name.to_string(), json!(length.axes))).collect();
+            json!({"name": block.spec.name, "file": file, "sha256": data_hash(&block.spec.source).ok(), "lengths": lengths})
         })
         .collect();
     let hyper: serde_json::Map<String, Value> = hyper.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();

@@ -1,5 +1,6 @@
 //! What people see: numbers, tables, progress. Words and looks live here, not in the code that computes.
 
+pub mod banner;
 pub mod number;
 pub mod progress;
 pub mod result;

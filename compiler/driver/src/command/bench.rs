@@ -1,0 +1,180 @@
+//! `bdl bench FILE[:TRAIN]`: time per training step, arithmetic rate against this machine's, memory against the prediction.
+
+use super::{Context, print};
+use crate::cli::target;
+use crate::error::Failure;
+use crate::pipeline;
+use crate::run::{CpuMachine, prepare};
+use crate::show::number;
+use bdl_plan::{AxisRole, Launch, Op, Plan};
+use bdl_train::{Machine, Moment};
+use serde_json::json;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Steps that are not counted: caches warm up, memory is touched first.
+const WARM_UP: u64 = 3;
+/// Steps that are counted, at least.
+const FEWEST: usize = 5;
+
+static STARTED: OnceLock<Instant> = OnceLock::new();
+
+/// Called first thing by the binary: what `first_step_ms` counts from.
+pub fn note_start() {
+    STARTED.get_or_init(Instant::now);
+}
+
+pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Result<u8, Failure> {
+    let started = *STARTED.get_or_init(Instant::now);
+    let (file, name) = target(written);
+    let checked = pipeline::check(&file, &context.request(name.clone()))?;
+    checked.require_sound(context.coloured)?;
+    let train = checked.train(name.as_deref())?;
+    let prepared = prepare(&checked, train, None)?;
+    if prepared.programs.step.is_none() {
+        return Err(Failure::user("no-train", "the block has no optimizer, so there is no training step to measure"));
+    }
+    let threads = context.threads();
+    let compiling = Instant::now();
+    let mut machine = CpuMachine::new(&prepared, context.real, threads, context.global.seed.unwrap_or(0), true)?;
+    let compile = compiling.elapsed();
+
+    let batch = (train.batch.max(1) as usize).min(prepared.parts.train.len());
+    let batches = prepared.parts.train.len() / batch;
+    let rows = |step: u64| {
+        let first = step as usize % batches * batch;
+        &prepared.parts.train[first..first + batch]
+    };
+    let moment = |step: u64| Moment { step, steps: 1000, epochs: 1, ..Moment::default() };
+    machine.step(rows(0), moment(0))?;
+    let first = started.elapsed();
+    for step in 1..=WARM_UP {
+        machine.step(rows(step), moment(step))?;
+    }
+    if profile {
+        machine.set_profile(true);
+    }
+    let mut times = Vec::new();
+    let begun = Instant::now();
+    let mut step = WARM_UP;
+    while times.len() < FEWEST || begun.elapsed().as_secs_f64() < seconds {
+        step += 1;
+        let one = Instant::now();
+        machine.step(rows(step), moment(step))?;
+        times.push(one.elapsed());
+    }
+    let launches = machine.profile();
+    times.sort_unstable();
+    let median = times[times.len() / 2];
+
+    let plan = machine.step_plan().ok_or_else(|| Failure::bug("the step has no plan"))?;
+    let flop = flop(&plan, batch);
+    let gflops = flop / median.as_secs_f64() / 1e9;
+    let machine_gflops = bdl_kernels::machine::measure_gflops(threads);
+    let peak = peak_megabytes();
+    let predicted = machine.predicted_bytes(batch) as f64 / 1e6;
+    if context.global.json {
+        let line = json!({
+            "event": "done", "train": &*train.name, "threads": threads, "batch": batch, "steps": times.len(),
+            "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
+            "examples_per_second": batch as f64 / median.as_secs_f64(), "gflop": flop / 1e9, "gflops": gflops,
+            "machine_gflops": machine_gflops, "peak_mb": peak, "predicted_peak_mb": predicted,
+            "launches": plan.launches.len(),
+        });
+        print(&format!("{line}\n"))?;
+        return Ok(0);
+    }
+    let mut text = format!(
+        "{} · batch {batch} · {threads} threads · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
+         first     {:.0} ms from process start, of which compiling {:.0} ms\n  \
+         rate      {gflops:.1} GFLOP/s in contractions, {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
+         memory    {:.0} MB at the peak, {:.1} MB predicted for tensors\n",
+        train.name,
+        times.len(),
+        ms(median),
+        ms(times[0]),
+        number::short(batch as f64 / median.as_secs_f64()),
+        ms(first),
+        ms(compile),
+        100.0 * gflops / machine_gflops,
+        peak.unwrap_or(f64::NAN),
+        predicted
+    );
+    if let Some(launches) = launches {
+        text.push_str(&table(&plan, &launches, times.len(), batch));
+    }
+    print(&text)
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Floating-point operations of the contractions of one run: two for each point.
+pub fn flop(plan: &Plan, batch: usize) -> f64 {
+    fn of(launches: &[Launch], batch: usize) -> f64 {
+        launches
+            .iter()
+            .map(|launch| match &launch.op {
+                Op::Contract(contraction) => {
+                    let extents = contraction.axes.iter().map(|axis| {
+                        let size = axis.extent.eval(&|name| (name == bdl_equations::BATCH).then_some(batch as i64));
+                        size.unwrap_or(1) as f64
+                    });
+                    2.0 * extents.product::<f64>()
+                }
+                Op::Scan(scan) => of(&scan.body, batch) * scan.extent.as_const().unwrap_or(1) as f64,
+                Op::Kernel(_) | Op::Draw(_) | Op::Copy { .. } | Op::Clear { .. } | Op::Sort(_) | Op::Library { .. } => 0.0,
+            })
+            .sum()
+    }
+    of(&plan.launches, batch)
+}
+
+/// The largest resident set of this process, in MB, where the system tells.
+fn peak_megabytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024.0 / 1e6)
+}
+
+/// Where the time goes: launches, slowest first.
+fn table(plan: &Plan, times: &[Duration], steps: usize, batch: usize) -> String {
+    let total: f64 = times.iter().map(Duration::as_secs_f64).sum();
+    let mut rows: Vec<(usize, f64)> = times.iter().enumerate().map(|(at, time)| (at, time.as_secs_f64() / steps as f64)).collect();
+    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut text = String::from("  launches, slowest first\n         ms    %   GFLOP/s\n");
+    for (at, seconds) in rows.into_iter().take(25) {
+        let Some(launch) = plan.launches.get(at) else { continue };
+        let (rate, kind) = match &launch.op {
+            Op::Contract(contraction) => {
+                let one = Plan { launches: vec![launch.clone()], ..plan.clone() };
+                let sizes: Vec<String> = contraction
+                    .axes
+                    .iter()
+                    .map(|axis| {
+                        let role = match axis.role {
+                            AxisRole::Batch => "b",
+                            AxisRole::M => "m",
+                            AxisRole::N => "n",
+                            AxisRole::K => "k",
+                        };
+                        format!("{role}{}", axis.extent)
+                    })
+                    .collect();
+                (format!("{:8.1}", flop(&one, batch) / seconds / 1e9), format!("contract {}", sizes.join(" ")))
+            }
+            Op::Kernel(kernel) => (" ".repeat(8), plan.kernels[kernel.kernel.0 as usize].name.to_string()),
+            Op::Draw(_) => (" ".repeat(8), "draw".into()),
+            Op::Copy { .. } => (" ".repeat(8), "copy".into()),
+            Op::Clear { .. } => (" ".repeat(8), "clear".into()),
+            Op::Scan(_) => (" ".repeat(8), "scan".into()),
+            Op::Sort(_) => (" ".repeat(8), "sort".into()),
+            Op::Library { .. } => (" ".repeat(8), "library".into()),
+        };
+        let share = 100.0 * seconds * steps as f64 / total;
+        text.push_str(&format!("  {:9.4} {share:4.1} {rate}   {} ({kind})\n", seconds * 1e3, launch.origin.what));
+    }
+    text
+}

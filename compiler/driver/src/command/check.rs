@@ -1,0 +1,22 @@
+//! `bdl check FILE`: messages, or the table of shapes, parameters, arithmetic and memory.
+
+use super::{Context, print};
+use crate::error::Failure;
+use crate::explain;
+use crate::pipeline::{self, ReadData};
+use std::path::Path;
+
+pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result<u8, Failure> {
+    if let Some(code) = code {
+        return print(&explain::page(code)?);
+    }
+    let Some(file) = file else { return Err(Failure::user("missing-file", "which file?")) };
+    let mut request = context.request(None);
+    request.read_data = ReadData::WhereThere;
+    let checked = pipeline::check(file, &request)?;
+    checked.require_sound(context.coloured)?;
+    if !checked.diagnostics.is_empty() && !context.global.quiet {
+        eprintln!("{}", bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, context.coloured).trim_end());
+    }
+    print("ok\n")
+}

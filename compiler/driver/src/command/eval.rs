@@ -1,0 +1,54 @@
+//! `bdl eval RUN`: metrics of a trained model on every part of its data.
+
+use super::train::{finite, judge, score_json};
+use super::{Context, print};
+use crate::error::Failure;
+use crate::pipeline;
+use crate::run::{CpuMachine, outputs, prepare, stored};
+use crate::show::result;
+use bdl_train::Machine;
+use serde_json::{Value, json};
+use std::path::Path;
+
+pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
+    let stored = stored::open(run)?;
+    let mut request = context.request(Some(stored.train.clone()));
+    request.real = stored.real;
+    let checked = pipeline::check(&stored.program, &request)?;
+    checked.require_sound(context.coloured)?;
+    let train = checked.train(Some(&stored.train))?;
+    let prepared = prepare(&checked, train, Some(stored.fitted.clone()))?;
+    let mut machine = CpuMachine::new(&prepared, stored.real, context.threads(), stored.seed, false)?;
+    let wanted: Vec<(String, Vec<usize>)> = machine.weights().into_iter().map(|array| (array.name, array.shape)).collect();
+    let mut weights = stored::weights(&stored.folder)?;
+    if !stored.folder.has("best.safetensors") {
+        weights.retain(|array| wanted.iter().any(|(name, _)| *name == array.name));
+    }
+    stored::put_wanted(&mut machine.store, &weights, &wanted)?;
+    let measured = outputs::measure(&prepared, &mut machine)?;
+
+    if context.global.json {
+        let mut line = json!({"event": "done", "run": run.display().to_string()});
+        for part in &measured.parts {
+            let scores = part.scores.iter().map(|(name, score)| (name.clone(), score_json(score)));
+            let values: serde_json::Map<String, Value> = std::iter::once(("loss".to_string(), finite(part.loss))).chain(scores).collect();
+            line[part.name] = Value::Object(values);
+        }
+        return print(&format!("{line}\n"));
+    }
+    let mut text = String::new();
+    for part in &measured.parts {
+        let loss = format!("loss {}", crate::show::number::score(part.loss));
+        let rows = crate::show::number::grouped(part.rows.len() as u64);
+        text.push_str(&format!("{}  {rows} rows · {loss}\n", part.name));
+        text.push_str(&result::scores("", &part.scores, 100));
+    }
+    let mut missed = false;
+    for expectation in &train.expectations {
+        let (judged, met) = judge(train, expectation, &measured)?;
+        missed |= !met;
+        text.push_str(&format!("expect  {judged}\n"));
+    }
+    print(&text)?;
+    Ok(u8::from(missed))
+}

@@ -1,0 +1,105 @@
+//! `bdl predict RUN INPUT`: predictions of a trained model for new rows.
+
+use super::{Context, print};
+use crate::data::facts;
+use crate::error::Failure;
+use crate::pipeline::{self, ReadData};
+use crate::predictions;
+use crate::run::fed::Fed;
+use crate::run::{machine, stored};
+use bdl_data::{Dataset, Precision, Source, TableSource};
+use bdl_equations::Role;
+use bdl_execute::Executor;
+use bdl_schedule::Real;
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Rows that are predicted at once.
+const BATCH: usize = 256;
+
+pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> Result<u8, Failure> {
+    let stored = stored::open(run)?;
+    let mut request = context.request(Some(stored.train.clone()));
+    request.read_data = ReadData::Never;
+    request.real = stored.real;
+    request.known = vec![facts::of_fitted(&stored.fitted, &stored.shared)];
+    let checked = pipeline::check(&stored.program, &request)?;
+    checked.require_sound(context.coloured)?;
+    let train = checked.train(Some(&stored.train))?;
+    let programs = pipeline::elaborate(&checked, train)?;
+    let needed: Vec<&str> = programs
+        .predict
+        .tensors
+        .iter()
+        .filter(|tensor| tensor.role == Role::Input { per_example: true })
+        .map(|tensor| &*tensor.name)
+        .collect();
+
+    let mut spec = checked.data(&train.data)?.spec.clone();
+    spec.source = match &spec.source {
+        Source::Table(table) => Source::Table(TableSource { path: input.to_path_buf(), ..table.clone() }),
+        Source::Synthetic { .. } => {
+            return Err(Failure::user("data-source", format!("`{}` is synthetic: there is no kind of file to predict for", train.data)));
+        }
+    };
+    let precision = match stored.real {
+        Real::F32 => Precision::F32,
+        Real::F64 => Precision::F64,
+    };
+    let dataset = Dataset::open_like(&spec, &stored.fitted, Some(&needed), precision)?;
+    let mut fitted = stored.fitted.clone();
+    fitted.fields.retain(|field| !dataset.absent().contains(&field.name));
+    let data = dataset.encode(&fitted)?;
+    let lengths = facts::lengths_like(&stored.shared, &dataset.facts());
+
+    let executor = Executor::new(context.threads());
+    let mut store = stored::empty_store(&programs.predict, stored.real)?;
+    let wanted = machine::arrays(&store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect::<Vec<_>>();
+    let weights = relevant(stored::weights(&stored.folder)?, &programs, stored.real)?;
+    stored::put_wanted(&mut store, &weights, &wanted)?;
+    let mut fed = Fed::of(pipeline::compile(&programs.predict, stored.real)?, &data, &lengths)?;
+    let names: Vec<String> = programs.predict.outputs.iter().map(|(name, _)| name.to_string()).collect();
+    let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
+    let made = machine::evaluate(&mut fed, &executor, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
+
+    let text = if context.global.json {
+        let lines = rows.iter().map(|row| {
+            let mut line = json!({"row": row + 1});
+            for prediction in &made.predictions {
+                let at = *row as usize;
+                let values = &prediction.values[prediction.offsets[at]..prediction.offsets[at + 1]];
+                line[&prediction.name] = json!(values);
+            }
+            format!("{line}\n")
+        });
+        lines.collect()
+    } else {
+        let mut text = String::new();
+        predictions::tsv(&mut text, &train.predictions, &made, &rows, None, true);
+        text
+    };
+    match out {
+        None => print(&text),
+        Some(path) => {
+            bdl_train::folder::write_whole(path, text.as_bytes())?;
+            if context.global.json { print(&format!("{}\n", done(path, rows.len()))) } else { Ok(0) }
+        }
+    }
+}
+
+fn done(path: &Path, rows: usize) -> Value {
+    json!({"event": "done", "out": path.display().to_string(), "rows": rows})
+}
+
+/// The stored tensors that prediction reads: those of evaluation hold also what only the loss reads, which is left out when the
+/// program has it. What the program does not have at all stays, so that it is reported.
+fn relevant(weights: Vec<bdl_train::Array>, programs: &bdl_elaborate::Programs, real: Real) -> Result<Vec<bdl_train::Array>, Failure> {
+    let predict = stored::empty_store(&programs.predict, real)?;
+    let all = [Some(&programs.eval), programs.step.as_ref()];
+    let mut known = Vec::new();
+    for program in all.into_iter().flatten() {
+        known.extend(machine::arrays(&stored::empty_store(program, real)?, |_| true));
+    }
+    let only_elsewhere = |array: &bdl_train::Array| predict.entry(&array.name).is_none() && known.iter().any(|other| other.name == array.name);
+    Ok(weights.into_iter().filter(|array| !only_elsewhere(array)).collect())
+}

@@ -1,0 +1,320 @@
+//! `bdl train FILE[:NAME]`: the whole road, with what the user sees of it.
+
+use super::{Context, print};
+use crate::cli::target;
+use crate::error::{Failure, What};
+use crate::pipeline::{self, Checked};
+use crate::run::gradient_check::{self, GradientCheck};
+use crate::run::prepared::{shown, watch};
+use crate::run::{CpuMachine, Prepared, outputs, prepare, record, scores};
+use crate::show::{banner, number, progress::Progress, result};
+use bdl_check::hir::{BinaryOp, Expectation, Part, Train};
+use bdl_train::metrics::Score;
+use bdl_train::{Control, Event, Machine, Position, RunFolder, Settings, checkpoint, train};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Where runs are kept, below the working folder.
+pub const RUNS: &str = "runs";
+
+pub fn run(context: &Context, written: &str, out: Option<&Path>, resume: bool) -> Result<u8, Failure> {
+    let (file, name) = target(written);
+    let report = run_file(context, &file, name, out, resume)?;
+    Ok(u8::from(report.expectations_missed))
+}
+
+/// What a finished run found.
+pub struct Report {
+    pub expectations_missed: bool,
+    pub folder: PathBuf,
+}
+
+/// Set by Ctrl-C.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+pub fn run_file(context: &Context, file: &Path, name: Option<String>, out: Option<&Path>, resume: bool) -> Result<Report, Failure> {
+    let started = Instant::now();
+    let checked = pipeline::check(file, &context.request(name.clone()))?;
+    checked.require_sound(context.coloured)?;
+    let say = Say { context };
+    say.warnings(&checked);
+    let train = checked.train(name.as_deref())?;
+    let prepared = prepare(&checked, train, None)?;
+    let seed = context.global.seed.unwrap_or(0);
+    let threads = context.threads();
+    say.text(&banner::opening(file, threads, &prepared));
+
+    let hash = record::hash(&checked.source.text, &checked.data, seed, context.real)
+        .map_err(|error| Failure::user("missing-file", format!("could not read the data again: {error}")))?;
+    let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, out)?;
+    let mut machine = CpuMachine::new(&prepared, context.real, threads, seed, true)?;
+    let position = start(&folder, &mut machine, resume)?;
+    write_folder(&folder, &checked, &prepared, &train.name, &hash, seed, threads, context)?;
+    say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),
+        "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
+
+    if train.optimizer.is_some() && position.step == 0 {
+        check_gradient(&say, &prepared, &machine, seed)?;
+    }
+    let position = if train.optimizer.is_some() { fit(context, &say, &prepared, &mut machine, &folder, position, seed)? } else { position };
+    finish(&say, &prepared, &mut machine, &folder, &position, started)
+}
+
+/// Where the run begins: at the start, or where its last checkpoint stands.
+fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool) -> Result<Position, Failure> {
+    if !resume {
+        return Ok(Position::default());
+    }
+    if !folder.has("last.safetensors") {
+        return Err(Failure::user("not-a-run", format!("there is nothing to resume in `{}`", folder.path().display()))
+            .help("the program, its data, the seed and the precision must be those of the run; leave out `--resume` to start anew"));
+    }
+    let (arrays, position) = checkpoint::load(&folder.file("last.safetensors"))?;
+    machine.restore(&arrays)?;
+    Ok(position)
+}
+
+fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed: u64) -> Result<(), Failure> {
+    let known = Path::new(RUNS).join(".gradients");
+    let key = record::text_hash(&bdl_equations::text::print(&prepared.programs.gradient));
+    if let Ok(found) = std::fs::read_to_string(&known)
+        && let Some(line) = found.lines().find(|line| line.starts_with(&key))
+    {
+        let rest = line[key.len()..].trim();
+        say.text(&format!("  check   gradients agree with finite differences ({rest}; remembered)\n"));
+        return Ok(());
+    }
+    match gradient_check::check(prepared, &machine.everything(), seed)? {
+        GradientCheck::Nothing => {}
+        GradientCheck::Agrees { worst, at } => {
+            say.text(&format!("  check   gradients agree with finite differences (worst {worst:.0e} at {at})\n"));
+            // Only a convenience: a place that cannot be written costs the same check again next time.
+            let line = format!("{key} worst {worst:.0e} at {at}\n");
+            let _ = std::fs::create_dir_all(RUNS);
+            let _ = std::fs::OpenOptions::new().create(true).append(true).open(&known).and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
+        }
+        GradientCheck::Differs { at, gradient, difference } => {
+            return Err(Failure::bug(format!(
+                "the gradient of the loss by `{at}` is {gradient:.6e} along a random direction, but finite differences say {difference:.6e}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn fit(
+    context: &Context,
+    say: &Say<'_>,
+    prepared: &Prepared,
+    machine: &mut CpuMachine,
+    folder: &RunFolder,
+    position: Position,
+    seed: u64,
+) -> Result<Position, Failure> {
+    // A second handler is refused; the first one then stays, with the same effect.
+    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst));
+    let train_block = &prepared.train;
+    let settings = Settings {
+        seed,
+        epochs: train_block.epochs.max(0) as u64,
+        batch: train_block.batch.max(1) as u64,
+        stop: train_block.stop.as_ref().map(|stop| (watch(&stop.score), stop.epochs.max(1) as u64)),
+        keep: train_block.keep.as_ref().map(watch),
+    };
+    let mut bar = Progress::new(settings.epochs, context.global.quiet || context.global.json);
+    let outcome = {
+        let mut score = |machine: &mut dyn Machine| valid_scores(prepared, machine);
+        let mut observe = |event: Event<'_>| {
+            bar.event(&event);
+            if let Event::Epoch { epoch, train_loss, scores, improved, seconds, examples_per_second } = &event {
+                let scores: serde_json::Map<String, Value> = scores.iter().map(|(name, value)| (name.clone(), finite(*value))).collect();
+                let line = json!({"event": "epoch", "epoch": epoch, "loss": finite(*train_loss), "scores": scores, "best": improved,
+                    "seconds": seconds, "examples_per_second": examples_per_second});
+                // The log is for people; training does not depend on it.
+                let _ = folder.append_line("log.jsonl", &line.to_string());
+                say.json(line);
+            }
+            if INTERRUPTED.load(Ordering::SeqCst) { Control::Interrupt } else { Control::Continue }
+        };
+        train(machine, &settings, &prepared.parts, folder, position, &mut score, &mut observe)
+    };
+    bar.finish();
+    let outcome = outcome?;
+    if outcome.interrupted {
+        let text = format!(
+            "interrupted in epoch {}; everything is saved in {}   next: the same command with --resume",
+            outcome.position.epoch + 1,
+            folder.path().display()
+        );
+        return Err(Failure { what: What::Interrupted(text) });
+    }
+    let position = outcome.position;
+    if position.stopped_early
+        && let Some(stop) = &train_block.stop
+    {
+        let kept = if train_block.keep.is_some() { format!("; weights are those of epoch {}", position.best_epoch) } else { String::new() };
+        say.text(&format!(
+            "  stopped at epoch {}: {} has not improved for {} epochs{kept}\n",
+            position.epoch,
+            shown(&stop.score),
+            stop.epochs
+        ));
+    } else if train_block.keep.is_some() && position.best_epoch != position.epoch {
+        say.text(&format!("  kept    the weights of epoch {}\n", position.best_epoch));
+    }
+    if folder.has("best.safetensors") {
+        let (arrays, _) = checkpoint::load(&folder.file("best.safetensors"))?;
+        machine.restore(&arrays)?;
+    }
+    Ok(position)
+}
+
+/// `valid.loss` and every reported metric on the validation part.
+fn valid_scores(prepared: &Prepared, machine: &mut dyn Machine) -> bdl_train::RunResult<Vec<(String, f64)>> {
+    let rows = &prepared.parts.valid;
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = machine.evaluate(rows)?;
+    let mut all = vec![("valid.loss".to_string(), found.sums.loss / found.sums.per)];
+    for (name, score) in scores::scores(&prepared.asked, &found, &prepared.data, rows)? {
+        if score.confusion.is_none() {
+            all.push((format!("valid.{name}"), score.value));
+        }
+    }
+    Ok(all)
+}
+
+/// Scores of the parts, the files that hold them, and what was expected.
+fn finish(
+    say: &Say<'_>,
+    prepared: &Prepared,
+    machine: &mut CpuMachine,
+    folder: &RunFolder,
+    position: &Position,
+    started: Instant,
+) -> Result<Report, Failure> {
+    let measured = outputs::measure(prepared, machine)?;
+    outputs::write(folder, prepared, &measured)?;
+    let part = measured.final_part();
+    if let Some(part) = part {
+        say.text(&result::scores(part.name, &part.scores, 100));
+    }
+    let mut missed = false;
+    let mut judged = Vec::new();
+    for expectation in &prepared.train.expectations {
+        let (text, met) = judge(&prepared.train, expectation, &measured)?;
+        missed |= !met;
+        say.text(&format!("  expect  {text}\n"));
+        judged.push(json!({"expect": expectation.shown, "met": met}));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let run = folder.path().display();
+    let next = if part.is_some() { format!("bdl predict {run} NEW.csv") } else { format!("bdl eval {run}") };
+    say.text(&format!("  saved   {run}   ({})   next: {next}\n", number::seconds(seconds)));
+    let mut done = json!({"event": "done", "run": run.to_string(), "epochs": position.epoch, "best_epoch": position.best_epoch,
+        "seconds": seconds, "expect": judged});
+    for part in &measured.parts {
+        let values: serde_json::Map<String, Value> =
+            std::iter::once(("loss".to_string(), finite(part.loss))).chain(part.scores.iter().map(|(name, score)| (name.clone(), score_json(score)))).collect();
+        done[part.name] = Value::Object(values);
+    }
+    say.json(done);
+    Ok(Report { expectations_missed: missed, folder: folder.path().to_path_buf() })
+}
+
+/// A number, or null where it is not finite.
+pub fn finite(value: f64) -> Value {
+    if value.is_finite() { json!(value) } else { Value::Null }
+}
+
+/// A score's value; a confusion table as rows of counts.
+pub fn score_json(score: &Score) -> Value {
+    match &score.confusion {
+        Some(confusion) => json!({"classes": confusion.names, "counts": confusion.counts}),
+        None => finite(score.value),
+    }
+}
+
+/// `test.accuracy >= 0.93   ok`, or what it is instead.
+pub fn judge(train: &Train, expectation: &Expectation, measured: &outputs::Measured) -> Result<(String, bool), Failure> {
+    let name = match expectation.score.part {
+        Part::Train => "train",
+        Part::Valid => "valid",
+        Part::Test => "test",
+    };
+    let value = measured.value(name, &expectation.score.metric).ok_or_else(|| {
+        Failure::user("expect", format!("`{}` cannot be judged: the run has no {name} part or does not report it", expectation.shown))
+            .help(format!("add the metric to `report` in `train {}` and give the part a share of the split", train.name))
+    })?;
+    let met = match expectation.op {
+        BinaryOp::Ge => value >= expectation.value,
+        BinaryOp::Gt => value > expectation.value,
+        BinaryOp::Le => value <= expectation.value,
+        BinaryOp::Lt => value < expectation.value,
+        BinaryOp::Eq => value == expectation.value,
+        BinaryOp::Ne => value != expectation.value,
+        BinaryOp::Add
+        | BinaryOp::Sub
+        | BinaryOp::Mul
+        | BinaryOp::Div
+        | BinaryOp::FloorDiv
+        | BinaryOp::Rem
+        | BinaryOp::Pow
+        | BinaryOp::Min
+        | BinaryOp::Max
+        | BinaryOp::And
+        | BinaryOp::Or => return Err(Failure::bug("an expectation that is no comparison")),
+    };
+    let text = if met { format!("{}   ok", expectation.shown) } else { format!("{}   MISSED: it is {}", expectation.shown, number::score(value)) };
+    Ok((text, met))
+}
+
+fn write_folder(
+    folder: &RunFolder,
+    checked: &Checked,
+    prepared: &Prepared,
+    name: &str,
+    hash: &str,
+    seed: u64,
+    threads: usize,
+    context: &Context,
+) -> Result<(), Failure> {
+    let hyper = &prepared.train.hyper;
+    let run = record::run_json(name, hash, seed, context.real, threads, hyper, &checked.data);
+    folder.write("program.bdl", outputs::runnable(checked).as_bytes())?;
+    folder.write("fitted.json", prepared.fitted.to_json().as_bytes())?;
+    folder.write("split.tsv", outputs::split_tsv(&prepared.parts).as_bytes())?;
+    let text = serde_json::to_string_pretty(&run).map_err(|error| Failure::bug(error.to_string()))?;
+    // Last: a folder with `run.json` is a whole run folder.
+    folder.write("run.json", text.as_bytes())?;
+    Ok(())
+}
+
+/// What is printed, and whether.
+struct Say<'c> {
+    context: &'c Context,
+}
+
+impl Say<'_> {
+    fn text(&self, text: &str) {
+        if !self.context.global.quiet && !self.context.global.json {
+            // A closed pipe is the reader's business.
+            let _ = print(text);
+        }
+    }
+
+    fn json(&self, line: Value) {
+        if self.context.global.json {
+            let _ = print(&format!("{line}\n"));
+        }
+    }
+
+    fn warnings(&self, checked: &Checked) {
+        if !checked.diagnostics.is_empty() && !self.context.global.quiet && !self.context.global.json {
+            eprintln!("{}", bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, self.context.coloured).trim_end());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A compiled program with the input buffers that batches are copied into.
+
+use super::prepared::Prepared;
+use crate::data::facts::Length;
+use crate::error::Failure;
+use crate::pipeline::{self, Compiled};
+use bdl_data::Encoded;
+use bdl_execute::{Data, Executor, Inputs, Outputs, Program, Store};
+use bdl_plan::{DType, Name, Place, SizeKind};
+use bdl_schedule::Real;
+use bdl_train::{Moment, RunError, RunResult};
+use std::sync::Arc;
+
+/// A program and its feeding. Buffers grow to the largest batch and stay.
+pub struct Fed {
+    pub program: Program,
+    inputs: Vec<FedInput>,
+    lengths: Vec<FedLengths>,
+    positions: Vec<i64>,
+}
+
+struct FedInput {
+    name: Name,
+    source: FedSource,
+    dtype: DType,
+    f32: Vec<f32>,
+    f64: Vec<f64>,
+    i32: Vec<i32>,
+    bytes: Vec<u8>,
+}
+
+enum FedSource {
+    Field(usize),
+    /// A number of the run, the same for all examples.
+    Number(RunNumber),
+}
+
+#[derive(Clone, Copy)]
+enum RunNumber {
+    Step,
+    Steps,
+    Epoch,
+    Epochs,
+}
+
+struct FedLengths {
+    name: Name,
+    of_row: Arc<Vec<u32>>,
+    batch: Vec<i64>,
+}
+
+impl Fed {
+    /// Compiles a program and finds where each of its inputs comes from.
+    pub fn new(program: &bdl_equations::Program, real: Real, prepared: &Prepared) -> Result<Fed, Failure> {
+        Fed::of(pipeline::compile(program, real)?, &prepared.data, &prepared.lengths)
+    }
+
+    pub fn of(compiled: Compiled, data: &Encoded, lengths: &[Length]) -> Result<Fed, Failure> {
+        let plan = Arc::new(compiled.plan);
+        let mut inputs = Vec::new();
+        for buffer in &plan.buffers {
+            let Place::Input { .. } = buffer.place else { continue };
+            let number = match &*buffer.name {
+                "step" => Some(RunNumber::Step),
+                "steps" => Some(RunNumber::Steps),
+                "epoch" => Some(RunNumber::Epoch),
+                "epochs" => Some(RunNumber::Epochs),
+                _ => None,
+            };
+            let field = data.fields().iter().position(|field| field.facts().name == *buffer.name);
+            let source = match (field, number) {
+                (Some(field), _) => FedSource::Field(field),
+                (None, Some(number)) => FedSource::Number(number),
+                (None, None) => return Err(Failure::bug(format!("nothing gives the input `{}` its values", buffer.name))),
+            };
+            inputs.push(FedInput {
+                name: buffer.name.clone(),
+                source,
+                dtype: buffer.dtype,
+                f32: Vec::new(),
+                f64: Vec::new(),
+                i32: Vec::new(),
+                bytes: Vec::new(),
+            });
+        }
+        let mut fed_lengths = Vec::new();
+        for size in &plan.sizes {
+            if size.kind != SizeKind::PerExample {
+                continue;
+            }
+            let Some(Length { of_row, .. }) = lengths.iter().find(|length| length.name == size.name) else {
+                return Err(Failure::bug(format!("nothing gives the size `{}` its values", size.name)));
+            };
+            fed_lengths.push(FedLengths { name: size.name.clone(), of_row: of_row.clone(), batch: Vec::new() });
+        }
+        let program = Program::new(plan, compiled.code.kernels()).map_err(|error| Failure::bug(error.to_string()))?;
+        Ok(Fed { program, inputs, lengths: fed_lengths, positions: Vec::new() })
+    }
+
+    /// Runs the program on rows of the data.
+    pub fn run<'r>(
+        &'r mut self,
+        executor: &Executor,
+        store: &'r mut Store,
+        data: &Encoded,
+        rows: &[u32],
+        moment: Moment,
+    ) -> RunResult<Outputs<'r>> {
+        for input in &mut self.inputs {
+            input.fill(data, rows, moment);
+        }
+        for lengths in &mut self.lengths {
+            lengths.batch.clear();
+            lengths.batch.extend(rows.iter().map(|row| i64::from(lengths.of_row[*row as usize])));
+        }
+        self.positions.clear();
+        self.positions.extend((0..rows.len() as i64).map(|at| moment.first as i64 + at));
+        let given = Inputs {
+            batch: rows.len(),
+            lengths: self.lengths.iter().map(|lengths| (&*lengths.name, lengths.batch.as_slice())).collect(),
+            sizes: Vec::new(),
+            buffers: self.inputs.iter().map(|input| (&*input.name, input.data())).collect(),
+            seed: moment.seed,
+            step: moment.step,
+            positions: Some(&self.positions),
+        };
+        self.program.run(executor, store, &given).map_err(memory)
+    }
+}
+
+impl FedInput {
+    fn fill(&mut self, data: &Encoded, rows: &[u32], moment: Moment) {
+        let field = match self.source {
+            FedSource::Field(at) => &data.fields()[at],
+            FedSource::Number(number) => {
+                let value = match number {
+                    RunNumber::Step => moment.step,
+                    RunNumber::Steps => moment.steps,
+                    RunNumber::Epoch => moment.epoch,
+                    RunNumber::Epochs => moment.epochs,
+                } as f64;
+                self.f32 = vec![value as f32];
+                self.f64 = vec![value];
+                self.i32 = vec![value as i32];
+                return;
+            }
+        };
+        let size = field.size(rows);
+        match self.dtype {
+            DType::F32 | DType::BF16 => {
+                self.f32.resize(size, 0.0);
+                field.fill_f32(rows, &mut self.f32);
+            }
+            DType::F64 => {
+                self.f64.resize(size, 0.0);
+                field.fill_f64(rows, &mut self.f64);
+            }
+            DType::I32 | DType::I64 => {
+                self.i32.resize(size, 0);
+                field.fill_i32(rows, &mut self.i32);
+            }
+            DType::Bool => {
+                self.bytes.resize(size, 0);
+                field.fill_bool(rows, &mut self.bytes);
+            }
+        }
+    }
+
+    fn data(&self) -> Data<'_> {
+        match self.dtype {
+            DType::F32 | DType::BF16 => Data::F32(&self.f32),
+            DType::F64 => Data::F64(&self.f64),
+            DType::I32 | DType::I64 => Data::I32(&self.i32),
+            DType::Bool => Data::Bool(&self.bytes),
+        }
+    }
+}
+
+/// The executor's errors as the user's: only memory is.
+pub fn memory(error: bdl_execute::Error) -> RunError {
+    match error {
+        bdl_execute::Error::Memory { bytes } => {
+            RunError::new("out-of-memory", format!("a batch needs {} MB more than there are", bytes >> 20))
+                .help("take a smaller `batch`, or a smaller model")
+        }
+        error @ (bdl_execute::Error::Plan(_)
+        | bdl_execute::Error::Missing { .. }
+        | bdl_execute::Error::Length { .. }
+        | bdl_execute::Error::Type { .. }
+        | bdl_execute::Error::Key { .. }) => RunError::new("bug", format!("this is a bug in bdl: {error}")),
+    }
+}

@@ -1,0 +1,136 @@
+//! What a run leaves in its folder beside weights: the runnable program, the split, predictions and metrics.
+
+use super::machine::CpuMachine;
+use super::prepared::Prepared;
+use super::scores;
+use crate::error::Failure;
+use crate::pipeline::Checked;
+use crate::predictions;
+use bdl_data::{Parts, Source};
+use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind};
+use bdl_train::metrics::Score;
+use bdl_train::{Evaluation, Machine, RunFolder};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// Loss, metrics and predictions of each part that has rows.
+pub struct Measured {
+    pub parts: Vec<MeasuredPart>,
+}
+
+pub struct MeasuredPart {
+    pub name: &'static str,
+    pub rows: Vec<u32>,
+    pub loss: f64,
+    pub scores: Vec<(String, Score)>,
+    pub evaluation: Evaluation,
+}
+
+impl Measured {
+    /// The part that is shown at the end: held out as far as possible.
+    pub fn final_part(&self) -> Option<&MeasuredPart> {
+        self.parts.last()
+    }
+
+    /// `test.accuracy`
+    pub fn value(&self, part: &str, metric: &str) -> Option<f64> {
+        let part = self.parts.iter().find(|measured| measured.name == part)?;
+        if metric == "loss" {
+            return Some(part.loss);
+        }
+        part.scores.iter().find(|(name, _)| name == metric).map(|(_, score)| score.value)
+    }
+}
+
+/// Evaluates every part that has rows.
+pub fn measure(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Measured, Failure> {
+    let mut parts = Vec::new();
+    for (name, rows) in prepared.parts.named() {
+        if rows.is_empty() {
+            continue;
+        }
+        let evaluation = machine.evaluate(rows)?;
+        let scores = scores::scores(&prepared.asked, &evaluation, &prepared.data, rows)?;
+        parts.push(MeasuredPart { name, rows: rows.to_vec(), loss: evaluation.sums.loss / evaluation.sums.per, scores, evaluation });
+    }
+    Ok(Measured { parts })
+}
+
+/// Writes `predictions.tsv` and `metrics.json`.
+pub fn write(folder: &RunFolder, prepared: &Prepared, measured: &Measured) -> Result<(), Failure> {
+    let mut text = String::new();
+    for (at, part) in measured.parts.iter().enumerate() {
+        predictions::tsv(&mut text, &prepared.train.predictions, &part.evaluation, &part.rows, Some(part.name), at == 0);
+    }
+    folder.write("predictions.tsv", text.as_bytes())?;
+    let metrics = serde_json::to_string_pretty(&metrics_json(measured)).map_err(|error| Failure::bug(error.to_string()))?;
+    folder.write("metrics.json", metrics.as_bytes())?;
+    Ok(())
+}
+
+/// Every score of every part, with interval and baseline.
+pub fn metrics_json(measured: &Measured) -> Value {
+    let finite = |value: f64| if value.is_finite() { json!(value) } else { Value::Null };
+    let mut all = serde_json::Map::new();
+    for part in &measured.parts {
+        let mut scores = serde_json::Map::new();
+        scores.insert("rows".into(), json!(part.rows.len()));
+        scores.insert("loss".into(), finite(part.loss));
+        for (name, score) in &part.scores {
+            let mut shown = json!({"value": finite(score.value), "baseline": finite(score.baseline), "constant": score.constant});
+            if let Some((low, high)) = score.interval {
+                shown["interval"] = json!([low, high]);
+            }
+            if let Some(confusion) = &score.confusion {
+                shown["classes"] = json!(confusion.names);
+                shown["counts"] = json!(confusion.counts);
+            }
+            if let Some(note) = &score.note {
+                shown["note"] = json!(note);
+            }
+            scores.insert(name.clone(), shown);
+        }
+        all.insert(part.name.into(), Value::Object(scores));
+    }
+    Value::Object(all)
+}
+
+/// One line a row: its number among the rows that were kept (from 1) and its part.
+pub fn split_tsv(parts: &Parts) -> String {
+    let mut rows: Vec<(u32, &str)> = Vec::new();
+    for (name, numbers) in parts.named() {
+        rows.extend(numbers.iter().map(|row| (*row, name)));
+    }
+    rows.sort_unstable();
+    let mut text = String::from("row\tpart\n");
+    for (row, part) in rows {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}\t{part}", row + 1);
+    }
+    text
+}
+
+/// The program's text with paths of data files made absolute, so that it runs from the run's folder.
+pub fn runnable(checked: &Checked) -> String {
+    let mut text = checked.source.text.clone();
+    let mut edits = Vec::new();
+    for item in &checked.source.modules.main.items {
+        let ItemKind::Data(data) = &item.kind else { continue };
+        let ExprKind::Call { args, .. } = &data.source.kind else { continue };
+        let Some(block) = checked.data.iter().find(|block| block.spec.name == data.name.text) else { continue };
+        let Source::Table(table) = &block.spec.source else { continue };
+        let path = std::path::absolute(&table.path).unwrap_or_else(|_| table.path.clone());
+        for arg in args {
+            if let ArgKind::Positional(value) = &arg.kind
+                && matches!(value.kind, ExprKind::Str(_))
+            {
+                edits.push((value.span.range(), format!("{:?}", path.display().to_string())));
+            }
+        }
+    }
+    edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+    for (range, new) in edits {
+        text.replace_range(range, &new);
+    }
+    text
+}

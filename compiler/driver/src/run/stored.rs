@@ -1,0 +1,96 @@
+//! A run folder opened again: its program, its fitted values, its weights.
+
+use super::machine::arrays;
+use crate::data::facts::Shared;
+use crate::error::Failure;
+use bdl_data::Fitted;
+use bdl_execute::Store;
+use bdl_plan::DType;
+use bdl_schedule::Real;
+use bdl_train::{Array, RunError, RunFolder, checkpoint};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// What `run.json` and `fitted.json` say, read back.
+pub struct Stored {
+    pub folder: RunFolder,
+    pub program: PathBuf,
+    pub train: String,
+    pub fitted: Fitted,
+    pub shared: Shared,
+    pub seed: u64,
+    pub real: Real,
+}
+
+/// Opens a run folder. Errors: `not-a-run`, `wrong-fitted`.
+pub fn open(path: &Path) -> Result<Stored, Failure> {
+    let folder = RunFolder::open(path)?;
+    let damaged = |what: &str| {
+        Failure::user("not-a-run", format!("`{}` is damaged: {what}", folder.file("run.json").display())).help("train again")
+    };
+    let run: Value = serde_json::from_str(&folder.read_text("run.json")?).map_err(|error| damaged(&error.to_string()))?;
+    let train = run["train"].as_str().ok_or_else(|| damaged("it names no `train` block"))?.to_string();
+    let seed = run["seed"].as_u64().ok_or_else(|| damaged("it has no seed"))?;
+    let real = match run["precision"].as_str() {
+        Some("f64") => Real::F64,
+        Some(_) | None => Real::F32,
+    };
+    let fitted = Fitted::from_json(&folder.read_text("fitted.json")?)?;
+    let data = run["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let of_data = data.iter().find(|block| block["name"].as_str() == Some(&fitted.data));
+    let lengths = of_data.map(|block| block["lengths"].clone()).unwrap_or_default();
+    let shared: Shared = match lengths {
+        Value::Null => Vec::new(),
+        lengths => serde_json::from_value::<std::collections::BTreeMap<String, Vec<(String, usize)>>>(lengths)
+            .map_err(|error| damaged(&error.to_string()))?
+            .into_iter()
+            .collect(),
+    };
+    Ok(Stored { program: folder.file("program.bdl"), train, fitted, shared, seed, real, folder })
+}
+
+/// The weights of the best epoch (of the last one where no best is kept).
+pub fn weights(folder: &RunFolder) -> Result<Vec<Array>, Failure> {
+    let name = if folder.has("best.safetensors") { "best.safetensors" } else { "last.safetensors" };
+    if !folder.has(name) {
+        return Err(Failure::user("not-a-run", format!("`{}` holds no weights yet", folder.path().display()))
+            .help("let the run finish its first epoch, or train again"));
+    }
+    let (arrays, _) = checkpoint::load(&folder.file(name))?;
+    Ok(arrays)
+}
+
+/// Puts weights into a store that holds exactly the tensors a program needs. All mismatches are listed at once.
+pub fn put(store: &mut Store, weights: &[Array]) -> Result<(), Failure> {
+    let wanted: Vec<(String, Vec<usize>)> = arrays(store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect();
+    put_wanted(store, weights, &wanted)
+}
+
+/// The same where the program needs only some of the store's tensors.
+pub fn put_wanted(store: &mut Store, weights: &[Array], wanted: &[(String, Vec<usize>)]) -> Result<(), Failure> {
+    if let Some(error) = checkpoint::mismatches(wanted, weights) {
+        return Err(Failure::from(error));
+    }
+    for array in weights {
+        store.set(&array.name, &array.values.to_f64()).map_err(|error| Failure::from(RunError::new("bug", error.to_string())))?;
+    }
+    Ok(())
+}
+
+/// A store with a zero tensor for each parameter and state that a program reads.
+pub fn empty_store(program: &bdl_equations::Program, real: Real) -> Result<Store, Failure> {
+    let mut store = Store::new();
+    let dtype = match real {
+        Real::F32 => DType::F32,
+        Real::F64 => DType::F64,
+    };
+    for tensor in &program.tensors {
+        if !matches!(tensor.role, bdl_equations::Role::Param | bdl_equations::Role::State) {
+            continue;
+        }
+        let shape = tensor.shape.iter().map(|size| size.as_const()).collect::<Option<Vec<i64>>>();
+        let shape = shape.ok_or_else(|| Failure::bug(format!("the size of `{}` is not known", tensor.name)))?;
+        store.insert(&tensor.name, dtype, shape).map_err(|error| Failure::bug(error.to_string()))?;
+    }
+    Ok(store)
+}

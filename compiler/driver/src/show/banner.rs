@@ -1,0 +1,68 @@
+//! The first lines of a run: on what it runs, what the data holds, how it is split.
+
+use super::number::grouped;
+use crate::run::Prepared;
+use bdl_check::hir::Split;
+use bdl_data::Kind;
+use std::path::Path;
+
+/// ```text
+/// bdl 0.1.0 · splice.bdl · cpu, 2 threads, AVX-512
+///   data    Junctions  3,186 rows · EI 767, IE 765, N 1,654 · 185 rows are duplicates (`distinct dna` drops them)
+///   split   2,230 train / 478 valid / 478 test, balanced by site, split seed 0 · 31 test rows also stand in train
+/// ```
+pub fn opening(file: &Path, threads: usize, prepared: &Prepared) -> String {
+    let name = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let plural = if threads == 1 { "" } else { "s" };
+    let isa = bdl_kernels::machine::isa_name();
+    format!(
+        "bdl {} · {name} · cpu, {threads} thread{plural}, {isa}\n  data    {}\n  split   {}\n",
+        env!("CARGO_PKG_VERSION"),
+        data(prepared),
+        split(prepared)
+    )
+}
+
+fn data(prepared: &Prepared) -> String {
+    let facts = &prepared.facts;
+    let mut text = format!("{}  {} rows", facts.name, grouped(facts.rows as u64));
+    for field in &facts.fields {
+        let one_each = field.dims.is_empty() && matches!(field.kind, Kind::Category | Kind::Truth);
+        if one_each && (2..=6).contains(&field.classes.len()) {
+            let counts: Vec<String> =
+                field.classes.iter().map(|class| format!("{} {}", class.name, grouped(class.count as u64))).collect();
+            text.push_str(&format!(" · {}", counts.join(", ")));
+        }
+    }
+    let repeats = prepared.repeats.count();
+    if repeats > 0 && !prepared.predict_inputs.is_empty() {
+        let (are, fields) = (if repeats == 1 { "row is a duplicate" } else { "rows are duplicates" }, prepared.predict_inputs.join(", "));
+        text.push_str(&format!(" · {} {are} (`distinct {fields}` drops them)", grouped(repeats as u64)));
+    }
+    text
+}
+
+fn split(prepared: &Prepared) -> String {
+    let parts = &prepared.parts;
+    let Some(split) = &prepared.train.split else {
+        return format!("none: all {} rows train, nothing is held out (add `split random(...)`)", grouped(parts.train.len() as u64));
+    };
+    let count = |rows: &[u32]| grouped(rows.len() as u64);
+    let mut text = format!("{} train / {} valid / {} test", count(&parts.train), count(&parts.valid), count(&parts.test));
+    match split {
+        Split::Random { balance, groups, seed, .. } => {
+            balance.iter().for_each(|field| text.push_str(&format!(", balanced by {field}")));
+            groups.iter().for_each(|field| text.push_str(&format!(", {field} kept together")));
+            text.push_str(&format!(", split seed {seed}"));
+        }
+        Split::Given { field } => text.push_str(&format!(", given by {field}")),
+        Split::KFold { folds, .. } => text.push_str(&format!(", the first of {folds} folds")),
+        Split::LeaveOneOut => text.push_str(", leaving one out"),
+    }
+    let twins = prepared.straddling.test_in_train;
+    if twins > 0 {
+        let verb = if twins == 1 { "row also stands" } else { "rows also stand" };
+        text.push_str(&format!(" · {} test {verb} in train", grouped(twins as u64)));
+    }
+    text
+}
