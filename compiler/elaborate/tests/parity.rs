@@ -11,7 +11,7 @@ use bdl_equations::interpret::{Value, World};
 use bdl_equations::{DType, Expr, IndexId, Origin, PieceBuilder, Program, Role, Sub, TensorId, batch, differentiate};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::{Hashed, Numbers, checked, close, fill, run, tail};
+use support::{Hashed, Numbers, checked, close, fill, run, same_path};
 
 const TOLERANCE: f64 = 1e-8;
 
@@ -60,7 +60,7 @@ fn layer(case: &Json) -> Result<(), String> {
         .map(|(name, numbers)| {
             let same = |t: &&bdl_equations::Tensor| match t.role {
                 Role::Input { .. } => *t.name == **name,
-                Role::Param => tail(&t.name) == tail(name),
+                Role::Param => same_path(&t.name, name),
                 Role::State | Role::Computed => false,
             };
             let found = program.tensors.iter().find(same).ok_or(format!("no tensor for `{name}`"))?;
@@ -84,7 +84,7 @@ fn layer(case: &Json) -> Result<(), String> {
         close(&format!("central difference by {name}"), &[slope], &[along], 1e-6)?;
     }
     for (name, wanted) in table(&case["after"]) {
-        let found = values.updates().iter().find(|(n, _)| tail(n) == tail(&name));
+        let found = values.updates().iter().find(|(n, _)| same_path(n, &name));
         let (_, found) = found.ok_or(format!("`{name}` is not updated"))?;
         close(&format!("{name} after the step"), &found.flat(), &wanted.values, TOLERANCE)?;
     }
@@ -171,13 +171,13 @@ fn optimisers_equal_pytorch() {
             }
             let values = run(&step, &world);
             for (name, value) in values.updates() {
-                let Some(old) = stored.iter_mut().find(|(path, _)| tail(path) == tail(name)) else {
+                let Some(old) = stored.iter_mut().find(|(path, _)| same_path(path, name)) else {
                     return Err(format!("`{name}` is updated but unknown"));
                 };
                 old.1.values = value.flat();
             }
             for (name, wanted) in table(after) {
-                let (_, found) = stored.iter().find(|(path, _)| tail(path) == tail(&name)).unwrap();
+                let (_, found) = stored.iter().find(|(path, _)| same_path(path, &name)).unwrap();
                 close(&format!("{name} after step {number}"), &found.values, &wanted.values, TOLERANCE)?;
             }
         }

@@ -24,7 +24,7 @@ use bdl_equations::interpret::{Array, Value, World};
 use bdl_equations::{Role, SizeKind, batch};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::{Hashed, Numbers, checked, close, run, tail};
+use support::{Hashed, Numbers, checked, close, run, same_path};
 
 #[derive(Default)]
 struct Header {
@@ -131,7 +131,7 @@ fn test(name: &str, text: &str) -> Result<(), String> {
                 world.set(&tensor.name, Value::PerExample(arrays));
             }
             Role::Param | Role::State => {
-                let found = header.given.iter().find(|(path, _)| path.replace('_', "") == tail(&tensor.name));
+                let found = header.given.iter().find(|(path, _)| same_path(path, &tensor.name));
                 let (_, numbers) = found.ok_or(format!("no value for `{}`", tensor.name))?;
                 world.set(&tensor.name, numbers.array());
             }
@@ -164,7 +164,7 @@ fn test(name: &str, text: &str) -> Result<(), String> {
         }
     }
     for (name, wanted) in &header.updates {
-        let found = values.updates().iter().find(|(n, _)| tail(n) == name.replace('_', ""));
+        let found = values.updates().iter().find(|(n, _)| same_path(n, name));
         let (_, found) = found.ok_or(format!("`{name}` is not updated"))?;
         close(name, &found.flat(), &wanted.values, tolerance)?;
     }

@@ -59,10 +59,11 @@ impl Numbers {
     }
 }
 
-/// Path of a parameter without the root (the model's name in the program) and without the spelling of layer names.
-pub fn tail(path: &str) -> String {
-    let tail = path.split_once('.').map_or(path, |(_, tail)| tail);
-    tail.replace('_', "").to_lowercase()
+/// Do two paths name one parameter, also where one of them begins with the model's name? (Case and underscores aside.)
+pub fn same_path(a: &str, b: &str) -> bool {
+    let whole = |path: &str| path.replace('_', "").to_lowercase();
+    let tail = |path: &str| path.split_once('.').map(|(_, tail)| whole(tail));
+    whole(a) == whole(b) || tail(a) == Some(whole(b)) || Some(whole(a)) == tail(b)
 }
 
 /// Sets inputs (batch first), parameters and state, and the sizes that the inputs' shapes say.
@@ -87,7 +88,7 @@ pub fn fill(
                 world.set(&tensor.name, numbers.per_example());
             }
             Role::Param | Role::State => {
-                let found = stored.iter().find(|(path, _)| tail(path) == tail(&tensor.name));
+                let found = stored.iter().find(|(path, _)| same_path(path, &tensor.name));
                 let Some((_, numbers)) = found else { panic!("no value for `{}`", tensor.name) };
                 world.set(&tensor.name, numbers.array());
             }
