@@ -11,7 +11,7 @@ use crate::value::{Value, error_expr, expr};
 use crate::{Modules, Options, hir::DataFacts};
 use bdl_dims::Dim;
 use bdl_grammar::{Diagnostic, SourceMap, Span, ast};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub(crate) struct Checker<'a> {
@@ -37,14 +37,13 @@ pub(crate) struct Checker<'a> {
 
 /// A function under construction.
 pub(crate) struct Body<'a> {
-    pub name: Name,
     pub file: FileAt,
     pub kind: BodyKind,
     /// The instance whose parameters are declared here; a `fn` has its caller's.
     pub path: Option<Name>,
     pub locals: Vec<hir::Local>,
     /// How many blocks were open where a local or an index was made.
-    local_depth: Vec<usize>,
+    pub(crate) local_depth: Vec<usize>,
     pub indices: Vec<IndexInfo>,
     pub scopes: Vec<HashMap<&'a str, Binding<'a>>>,
     /// `let`s of the open blocks.
@@ -65,10 +64,6 @@ pub(crate) struct Body<'a> {
     /// Which application of its instance this is, and how many draws it has made.
     pub application: usize,
     pub draws: u32,
-    /// Locals that something reads.
-    pub read_locals: BTreeSet<LocalId>,
-    /// Sizes that `..`-less names of the signature stand for.
-    pub span: Span,
     /// What the open scans emit.
     pub emits: Vec<Option<hir::Expr>>,
     /// An optimizer's parameter: its name and type, and the value that `update` gives it.
@@ -126,9 +121,8 @@ pub(crate) struct IndexInfo {
 }
 
 impl<'a> Body<'a> {
-    pub fn new(name: Name, file: FileAt, kind: BodyKind, path: Option<Name>, span: Span) -> Body<'a> {
+    pub fn new(file: FileAt, kind: BodyKind, path: Option<Name>) -> Body<'a> {
         Body {
-            name,
             file,
             kind,
             path,
@@ -147,8 +141,6 @@ impl<'a> Body<'a> {
             ordinals: HashMap::new(),
             application: 0,
             draws: 0,
-            read_locals: BTreeSet::new(),
-            span,
             emits: Vec::new(),
             optimized: None,
             new_value: None,
@@ -305,7 +297,6 @@ impl<'a> Checker<'a> {
         let span = value.span;
         let local = body.new_local_at(name, value.ty.clone(), span, depth);
         body.blocks[depth - 1].push(hir::Let { local, value });
-        body.read_locals.insert(local);
         body.local(local, span)
     }
 
