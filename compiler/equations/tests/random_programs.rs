@@ -4,7 +4,7 @@ mod support;
 
 use bdl_equations::interpret::interpret;
 use bdl_equations::random::{Case, Options};
-use bdl_equations::{DifferentiateError, Role, differentiate, text, verify};
+use bdl_equations::{DifferentiateError, Program, Role, differentiate, simplify, text, verify};
 use support::{check_gradient_of, check_prints};
 
 fn cases(count: u64, options: impl Fn(u64) -> Options) -> impl Iterator<Item = Case> {
@@ -17,7 +17,7 @@ fn mixed(seed: u64) -> Options {
 
 #[test]
 fn valid_printed_and_finite() {
-    for case in cases(4000, mixed) {
+    for case in cases(2000, mixed) {
         verify(&case.program).unwrap_or_else(|e| panic!("{e}\n{}", text::print(&case.program)));
         check_prints(&case.program);
         let values =
@@ -29,7 +29,7 @@ fn valid_printed_and_finite() {
 
 #[test]
 fn gradients_equal_central_differences() {
-    let (mut checked, count) = (0, 1500);
+    let (mut checked, count) = (0, 800);
     for case in cases(count, |seed| Options { smooth: true, ..mixed(seed) }) {
         let mut program = case.program.clone();
         let mut world = case.world();
@@ -50,4 +50,50 @@ fn gradients_equal_central_differences() {
         check_gradient_of(&mut program, &mut world, "loss", &wrt, 1e-5);
     }
     assert!(checked * 100 > count * 97, "{checked} of {count}");
+}
+
+#[test]
+fn simplification_keeps_the_value() {
+    for case in cases(1500, mixed) {
+        let mut program = case.program.clone();
+        let names: Vec<String> = case
+            .program
+            .ids()
+            .map(|id| program.get(id))
+            .filter(|t| t.role != Role::Computed && t.dtype == bdl_equations::DType::Real)
+            .map(|t| t.name.to_string())
+            .collect();
+        let wrt: Vec<_> = names.iter().filter_map(|n| program.find(n)).collect();
+        let loss = program.find("loss").expect("loss");
+        // Simplified before and after differentiation, as the pipeline does.
+        let mut early = program.clone();
+        bdl_equations::simplify::rounds(&mut early);
+        check_same(&case, &program, &early);
+        let (Ok(plain), Ok(found)) = (differentiate(&mut program, loss, &wrt), differentiate(&mut early, loss, &wrt))
+        else {
+            continue;
+        };
+        for (program, found) in [(&mut program, plain), (&mut early, found)] {
+            for (name, id) in names.iter().zip(found) {
+                program.outputs.push((format!("d {name}").into(), id));
+            }
+        }
+        check_same(&case, &program, &early);
+        simplify(&mut early);
+        check_same(&case, &program, &early);
+        assert!(!text::print(&early).contains("freeze"));
+    }
+}
+
+fn check_same(case: &Case, original: &Program, simplified: &Program) {
+    let show = || format!("{}\n---- simplified\n{}", text::print(original), text::print(simplified));
+    verify(simplified).unwrap_or_else(|e| panic!("{e}\n{}", show()));
+    check_prints(simplified);
+    let before = interpret(original, &case.world()).unwrap_or_else(|e| panic!("{e}\n{}", show()));
+    let after = interpret(simplified, &case.world()).unwrap_or_else(|e| panic!("simplified: {e}\n{}", show()));
+    for (name, _) in &original.outputs {
+        let (a, b) = (before.output(name).expect("a value").flat(), after.output(name).expect("a value").flat());
+        let worst = support::error(&b, &a);
+        assert!(worst < 1e-9, "{name}: {worst:e}\n{a:?}\n{b:?}\n{}", show());
+    }
 }

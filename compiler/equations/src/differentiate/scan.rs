@@ -16,11 +16,9 @@ use super::combine::{self, Part};
 use super::{Adjoint, Done, Scope, Tape, Task, gradient_of};
 use crate::DifferentiateError;
 use crate::builder::PieceBuilder;
-use crate::data::{
-    Affine, Carried, Condition, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece, Program, Scan,
-    TensorId,
-};
-use bdl_dims::{Atom, Dim};
+use crate::data::{Affine, Carried, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, TensorId};
+use crate::lift::{Steps, lift};
+use bdl_dims::Dim;
 use std::collections::{HashMap, HashSet};
 
 /// A contribution to tensors outside the loop, worked out after it.
@@ -353,10 +351,11 @@ impl Tape<'_> {
                 let read: Vec<TensorId> = piece.reads().iter().map(|r| r.tensor).collect();
                 let saved: HashMap<TensorId, TensorId> =
                     read.into_iter().filter(|id| forward.contains(id)).map(|id| (id, self.saved(scan, id))).collect();
-                let lifted = lift(self.program, &piece, &scan.step, &scan.extent, own, &saved).ok_or_else(|| {
-                    let what = "a subscript that is not linear in the step of its loop";
-                    DifferentiateError::NoDerivative { what, origin: origin.clone() }
-                })?;
+                let lifted = lift(self.program, &piece, Steps { step: &scan.step, extent: &scan.extent }, own, &saved)
+                    .ok_or_else(|| {
+                        let what = "a subscript that is not linear in the step of its loop";
+                        DifferentiateError::NoDerivative { what, origin: origin.clone() }
+                    })?;
                 Ok(Deferred::Piece { piece: lifted, out, up, only, origin })
             }
         }
@@ -366,72 +365,4 @@ impl Tape<'_> {
 /// What a loop's body defines for itself.
 fn body_tensors(scan: &Scan) -> HashSet<TensorId> {
     scan.body.iter().flat_map(Node::writes).chain(scan.carried.iter().map(|c| c.inside)).collect()
-}
-
-/// The equation of one step as an equation over all steps. `None` when the step occurs in a way that is not linear.
-fn lift(
-    program: &Program,
-    piece: &Piece,
-    step: &Name,
-    extent: &Dim,
-    own: bool,
-    saved: &HashMap<TensorId, TensorId>,
-) -> Option<Piece> {
-    let position = u32::from(own && piece.free > 0);
-    let s = IndexId(position);
-    let moved = |i: IndexId| if i.0 >= position { IndexId(i.0 + 1) } else { i };
-    // Every offset is split into its part in the step and the rest; a fault is remembered.
-    let linear = std::cell::Cell::new(true);
-    let form = |a: &Affine| {
-        let terms: Vec<(IndexId, i64)> = a.terms.iter().map(|(i, c)| (moved(*i), *c)).collect();
-        let Some((times, rest)) = split_step(&a.offset, step) else {
-            linear.set(false);
-            return a.clone();
-        };
-        Affine { terms, offset: rest } + Affine::from(s).scale(times)
-    };
-    let mut indices: Vec<Index> = Vec::new();
-    let mut filter = Vec::new();
-    for (at, index) in piece.indices.iter().enumerate() {
-        let (times, rest) = split_step(&index.range, step)?;
-        let mut index = Index { example: index.example.map(moved), ..index.clone() };
-        if times != 0 {
-            // As long as at the longest step, cut by a filter: range(s) - 1 - i >= 0.
-            let i = moved(IndexId(at as u32));
-            let range = Affine { terms: vec![(s, times)], offset: rest.clone() };
-            filter.push(Condition::NonNegative(range - Affine::from(1) - i.into()));
-            let longest = if times > 0 { extent.clone() - Dim::one() } else { Dim::zero() };
-            index.range = rest + longest.scale(times);
-        }
-        indices.push(index);
-    }
-    let name = crate::builder::fresh_index(&indices, step);
-    indices.insert(position as usize, Index { name, range: extent.clone(), example: None });
-    let mut expr = |e: Expr| {
-        e.map_affine(&form).map_reads(&mut |mut read| {
-            if let Some(stack) = saved.get(&read.tensor) {
-                read.subs.insert(usize::from(program.is_per_example(read.tensor)), s.into());
-                read.tensor = *stack;
-            }
-            Expr::Read(read)
-        })
-    };
-    filter.extend(piece.filter.iter().cloned().map(|c| c.map(&form, &mut expr)));
-    let body = expr(piece.body.clone());
-    let mut at: Vec<Affine> = piece.at.iter().map(form).collect();
-    at.insert(position as usize, s.into());
-    let monoid: Monoid = piece.monoid;
-    let lifted = Piece { indices, free: piece.free + 1, at, monoid, filter, body, empty: piece.empty };
-    linear.get().then_some(lifted)
-}
-
-/// `dim = times * step + rest`.
-fn split_step(dim: &Dim, step: &Name) -> Option<(i64, Dim)> {
-    if !dim.mentions(step) {
-        return Some((0, dim.clone()));
-    }
-    let own = [Atom::Var(step.clone())];
-    let times = dim.terms().find(|(m, _)| m.as_slice() == own).map_or(0, |(_, c)| c);
-    let rest = dim.clone() - Dim::var(step.clone()).scale(times);
-    (!rest.mentions(step)).then_some((times, rest))
 }

@@ -51,6 +51,7 @@ pub fn tidy(program: &Program, piece: Piece, known: &Known) -> Option<Piece> {
         let before = piece.clone();
         piece = settle_filters(program, piece, known)?;
         piece = single_points(piece);
+        piece = needless_indices(program, piece);
         piece = tie_indices(program, piece, known);
         if piece == before {
             break;
@@ -94,7 +95,7 @@ fn settle_filters(program: &Program, mut piece: Piece, known: &Known) -> Option<
                 (Some(a), Some(b)) => Some(a as f64 == b),
                 (_, _) => None,
             },
-            Condition::Holds(e) => e.as_const().map(|c| c != 0.0),
+            Condition::Holds(e) => super::truth(e),
         };
         match verdict {
             Some(true) => {
@@ -112,11 +113,46 @@ fn single_points(piece: Piece) -> Piece {
     if matches!(piece.monoid, Monoid::ArgMax(_) | Monoid::ArgMin(_)) {
         return piece;
     }
-    let single = |i: &IndexId| piece.range(*i).as_const() == Some(1);
+    let single = |i: &IndexId| piece.range(*i).as_const() == Some(1) && may_lose_one(&piece);
     match piece.bound_ids().find(single) {
         Some(index) => single_points(replace_index(piece, index, &Affine::zero())),
-        None => piece,
+        None => plain_monoid(piece),
     }
+}
+
+/// An element without bound indices whose filter fails is 0: not so the product, or the maximum, of nothing.
+fn may_lose_one(piece: &Piece) -> bool {
+    piece.bound() > 1 || piece.filter.is_empty() || piece.empty.is_some() || piece.monoid.identity() == 0.0
+}
+
+/// Where nothing is bound and nothing filtered, the monoid and the value of nothing say nothing.
+fn plain_monoid(mut piece: Piece) -> Piece {
+    if piece.bound() == 0 && piece.filter.is_empty() {
+        (piece.monoid, piece.empty) = (Monoid::Sum, None);
+    }
+    piece
+}
+
+/// Removes bound indices that nothing names: the sum over one is a product, the maximum over one that has points is the value.
+fn needless_indices(program: &Program, piece: Piece) -> Piece {
+    let needless = |i: &IndexId| {
+        let range = piece.range(*i);
+        // Where there may be no points, the body must not be looked at.
+        let points = range.as_const().is_some_and(|n| n > 0) && !program.is_batch(range);
+        let removable = match piece.monoid {
+            Monoid::Sum => piece.empty.is_none(),
+            Monoid::Max | Monoid::Min | Monoid::Any | Monoid::All => true,
+            Monoid::Prod | Monoid::ArgMax(_) | Monoid::ArgMin(_) => false,
+        };
+        points && removable && may_lose_one(&piece) && !piece.uses(*i)
+    };
+    let Some(index) = piece.bound_ids().find(needless) else { return piece };
+    let (range, sums) = (piece.range(index).as_const().unwrap_or(1), piece.monoid == Monoid::Sum);
+    let mut less = replace_index(piece, index, &Affine::zero());
+    if sums {
+        less.body = less.body * Expr::Const(range as f64);
+    }
+    needless_indices(program, less)
 }
 
 /// The piece without the index, which is `by` everywhere (a form of the other indices, in the old numbering).

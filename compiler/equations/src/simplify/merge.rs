@@ -1,0 +1,221 @@
+//! Common subexpressions: nodes that compute the same become one.
+//!
+//! Two equations are the same when they differ in the names of indices only. A node inside a loop may equal one outside. Draws differ by
+//! their site and are left alone, and so are loops.
+
+use super::Pass;
+use crate::data::{Affine, Condition, Equation, Expr, Literal, Node, Piece, Program, Role, Sort, Sub, TensorId, View};
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+/// Replaces every use of a node's tensor by that of an equal node before it, and removes the node.
+pub fn merge_equal(program: &mut Program) -> Pass {
+    let mut nodes = std::mem::take(&mut program.nodes);
+    let mut merging = Merging { program, seen: HashMap::new(), same: HashMap::new() };
+    merging.nodes(&mut nodes);
+    let same = merging.same;
+    let changes = same.len();
+    program.nodes = nodes;
+    let ends = program.outputs.iter_mut().map(|(_, id)| id).chain(program.updates.iter_mut().map(|(_, id)| id));
+    for id in ends {
+        *id = same.get(id).copied().unwrap_or(*id);
+    }
+    changes
+}
+
+struct Merging<'p> {
+    program: &'p Program,
+    /// Nodes that may be used here, by their hash, with what they write.
+    seen: HashMap<u64, Vec<(Node, TensorId)>>,
+    same: HashMap<TensorId, TensorId>,
+}
+
+impl Merging<'_> {
+    fn nodes(&mut self, nodes: &mut Vec<Node>) {
+        let mut here: Vec<u64> = Vec::new();
+        let mut kept = Vec::with_capacity(nodes.len());
+        for mut node in std::mem::take(nodes) {
+            rename(&mut node, &self.same);
+            match &mut node {
+                Node::Scan(n) => {
+                    self.nodes(&mut n.body);
+                    for (inside, _) in &mut n.stacks {
+                        *inside = self.same.get(inside).copied().unwrap_or(*inside);
+                    }
+                    for c in &mut n.carried {
+                        c.next = self.same.get(&c.next).copied().unwrap_or(c.next);
+                    }
+                }
+                Node::Iterate(n) => {
+                    self.nodes(&mut n.condition);
+                    self.nodes(&mut n.body);
+                    n.until = self.same.get(&n.until).copied().unwrap_or(n.until);
+                    for c in &mut n.carried {
+                        c.next = self.same.get(&c.next).copied().unwrap_or(c.next);
+                    }
+                }
+                Node::Equation(_)
+                | Node::Draw(_)
+                | Node::View(_)
+                | Node::Sort(_)
+                | Node::Literal(_)
+                | Node::Library(_) => {}
+            }
+            let Some((key, out)) = self.key(&node) else {
+                kept.push(node);
+                continue;
+            };
+            let mut hasher = DefaultHasher::new();
+            hash_node(&key, &mut hasher);
+            let hash = hasher.finish();
+            let tensor = self.program.get(out);
+            let equal = self.seen.get(&hash).into_iter().flatten().find(|(other, id)| {
+                let like = self.program.get(*id);
+                *other == key && like.dtype == tensor.dtype && like.shape == tensor.shape
+            });
+            match equal {
+                Some((_, first)) => {
+                    self.same.insert(out, *first);
+                }
+                None => {
+                    self.seen.entry(hash).or_default().push((key, out));
+                    here.push(hash);
+                    kept.push(node);
+                }
+            }
+        }
+        // What a loop's body computed cannot be used after it.
+        for hash in here.into_iter().rev() {
+            if let Some(list) = self.seen.get_mut(&hash) {
+                list.pop();
+            }
+        }
+        *nodes = kept;
+    }
+
+    /// The node without names, origin and output, if it may be merged.
+    fn key(&self, node: &Node) -> Option<(Node, TensorId)> {
+        let nobody = TensorId(u32::MAX);
+        let origin = crate::Origin::default();
+        Some(match node {
+            Node::Equation(n) => {
+                let pieces = n.pieces.iter().cloned().map(nameless).collect();
+                (Node::Equation(Equation { out: nobody, pieces, origin }), n.out)
+            }
+            Node::View(n) => (Node::View(View { out: nobody, origin, ..n.clone() }), n.out),
+            Node::Sort(n) => (Node::Sort(Sort { out: nobody, origin, ..n.clone() }), n.out),
+            Node::Literal(n) => (Node::Literal(Literal { out: nobody, origin, ..n.clone() }), n.out),
+            Node::Draw(_) | Node::Library(_) | Node::Scan(_) | Node::Iterate(_) => return None,
+        })
+        .filter(|(_, out)| self.program.get(*out).role == Role::Computed)
+    }
+}
+
+fn nameless(mut piece: Piece) -> Piece {
+    for (at, index) in piece.indices.iter_mut().enumerate() {
+        // A handful of shared names: comparing them is comparing nothing.
+        const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+        index.name = NAMES[at % NAMES.len()].into();
+    }
+    piece
+}
+
+/// Makes a node read `to` wherever it read `from`.
+pub(super) fn rename(node: &mut Node, same: &HashMap<TensorId, TensorId>) {
+    if same.is_empty() {
+        return;
+    }
+    let now = |id: TensorId| same.get(&id).copied().unwrap_or(id);
+    match node {
+        Node::Equation(n) => {
+            for piece in &mut n.pieces {
+                if piece.reads().iter().any(|r| same.contains_key(&r.tensor)) {
+                    *piece = piece.clone().map_exprs(&mut |e| {
+                        e.map_reads(&mut |mut read| {
+                            read.tensor = now(read.tensor);
+                            Expr::Read(read)
+                        })
+                    });
+                }
+            }
+        }
+        Node::View(n) => n.input = now(n.input),
+        Node::Sort(n) => n.input = now(n.input),
+        Node::Library(n) => n.inputs.iter_mut().for_each(|i| *i = now(*i)),
+        Node::Draw(_) | Node::Literal(_) => {}
+        Node::Scan(n) => {
+            for c in &mut n.carried {
+                (c.start, c.next) = (now(c.start), now(c.next));
+            }
+            for (inside, _) in &mut n.stacks {
+                *inside = now(*inside);
+            }
+            n.body.iter_mut().for_each(|node| rename(node, same));
+        }
+        Node::Iterate(n) => {
+            for c in &mut n.carried {
+                (c.start, c.next) = (now(c.start), now(c.next));
+            }
+            n.until = now(n.until);
+            n.condition.iter_mut().chain(&mut n.body).for_each(|node| rename(node, same));
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ hashing
+
+fn hash_node(node: &Node, state: &mut DefaultHasher) {
+    std::mem::discriminant(node).hash(state);
+    match node {
+        Node::Equation(n) => n.pieces.iter().for_each(|p| hash_piece(p, state)),
+        Node::View(n) => n.input.hash(state),
+        Node::Sort(n) => (n.input, n.descending).hash(state),
+        Node::Literal(n) => n.values.iter().for_each(|v| v.to_bits().hash(state)),
+        Node::Draw(_) | Node::Library(_) | Node::Scan(_) | Node::Iterate(_) => {}
+    }
+}
+
+fn hash_piece(piece: &Piece, state: &mut DefaultHasher) {
+    (piece.free, piece.monoid).hash(state);
+    for index in &piece.indices {
+        index.range.hash(state);
+    }
+    for form in &piece.at {
+        form.hash(state);
+    }
+    for condition in &piece.filter {
+        match condition {
+            Condition::NonNegative(form) => form.hash(state),
+            Condition::Equal(form, e) => {
+                form.hash(state);
+                hash_expr(e, state);
+            }
+            Condition::Holds(e) => hash_expr(e, state),
+        }
+    }
+    hash_expr(&piece.body, state);
+}
+
+fn hash_expr(e: &Expr, state: &mut DefaultHasher) {
+    e.visit(&mut |e| {
+        std::mem::discriminant(e).hash(state);
+        match e {
+            Expr::Const(value) => value.to_bits().hash(state),
+            Expr::Number(form) => form.hash(state),
+            Expr::Read(read) => {
+                read.tensor.hash(state);
+                for sub in &read.subs {
+                    match sub {
+                        Sub::Affine(form) => Affine::hash(form, state),
+                        Sub::Data(_) => 0u8.hash(state),
+                    }
+                }
+            }
+            Expr::Unary(op, _) => op.hash(state),
+            Expr::Binary(op, _, _) => op.hash(state),
+            Expr::Compare(op, _, _) => op.hash(state),
+            Expr::Select(_, _, _) => {}
+        }
+    });
+}
