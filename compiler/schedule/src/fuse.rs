@@ -130,7 +130,7 @@ impl Fusion<'_> {
                 let (prefix, rows, closed) = match &self.units[unit] {
                     Unit::Piece { piece, contraction, .. } => {
                         let ranges: Vec<Dim> = piece.free_ids().map(|i| piece.range(i).clone()).collect();
-                        let rows = contraction.as_ref().and_then(|c| self.epilogue_rows(piece, c));
+                        let rows = contraction.as_ref().and_then(|c| Self::epilogue_rows(c));
                         let whole = self.parts.get(&self.units[unit].writes()[0]) == Some(&1);
                         let closed = contraction.is_some() && (rows.is_none() || !whole || !piece.is_plain());
                         (ranges, rows, closed)
@@ -168,7 +168,7 @@ impl Fusion<'_> {
     }
 
     /// The first free indices of a contraction that are the rows of its epilogue: all batch axes, then all m axes, then n axes.
-    fn epilogue_rows(&self, piece: &eq::Piece, contraction: &Contraction) -> Option<usize> {
+    fn epilogue_rows(contraction: &Contraction) -> Option<usize> {
         let rank = |role| match role {
             plan::AxisRole::Batch => 0,
             plan::AxisRole::M => 1,

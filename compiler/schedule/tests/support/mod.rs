@@ -1,13 +1,13 @@
-//! Runs a program in the equations' interpreter and its plan on the slow [`machine`], and compares.
+//! Runs a program in the equations' interpreter, its plan in the plans' interpreter and as machine code on threads, and compares.
 #![allow(dead_code)]
-
-pub mod machine;
 
 use bdl_dims::Dim;
 use bdl_equations as eq;
-use bdl_equations::interpret::{Array, DrawAt, DrawSource, Value, World, interpret, scalar};
+use bdl_equations::interpret::{Array, Value, World, interpret};
+use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_plan as plan;
-use machine::Machine;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Numbers to run a program with.
 #[derive(Clone, Default)]
@@ -33,19 +33,6 @@ pub fn noise(name: &str, at: usize) -> f64 {
     h = h.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     h ^= h >> 32;
     (h % 2_000_003) as f64 / 1_000_001.5 - 1.0
-}
-
-struct Source;
-
-impl DrawSource for Source {
-    fn draw(&self, at: &DrawAt) -> f64 {
-        assert!(at.steps.is_empty());
-        draw_number(at.site, at.example.unwrap_or(0), at.element)
-    }
-}
-
-fn draw_number(site: u32, example: usize, element: usize) -> f64 {
-    noise("draw", (site as usize * 64 + example) * 4096 + element).abs()
 }
 
 pub fn parse(text: &str) -> eq::Program {
@@ -163,89 +150,105 @@ pub fn compare(program: &eq::Program, plan: &plan::Plan, numbers: &Numbers) {
     for (name, n) in &numbers.built {
         world.size(name, *n);
     }
-    world.draws(&Source);
     let given: Vec<eq::TensorId> = program.ids().filter(|t| program.get(*t).role != eq::Role::Computed).collect();
     for id in &given {
         world.set(&program.get(*id).name, value_of(program, *id, numbers));
     }
     let expected = interpret(program, &world).unwrap_or_else(|e| panic!("{e}"));
-
-    let examples: Vec<Vec<(&str, i64)>> = numbers.examples.iter().map(|e| e.to_vec()).collect();
-    let mut machine = Machine::new(plan, &numbers.built, &examples);
-    machine.draws = |_, site, e, i| draw_number(site, e, i);
-    for id in &given {
-        let name = &program.get(*id).name;
-        let value = value_of(program, *id, numbers);
-        if let Some(at) = plan.buffers.iter().position(|b| b.name == *name) {
-            machine.own[at] = packed(program, *id, &value);
-        }
-    }
-    machine.run();
+    let mut wanted: Vec<(String, Vec<f64>)> = Vec::new();
     for (name, id) in &program.outputs {
-        let (_, buffer) = plan.outputs.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no output `{name}`"));
-        let value = expected.output(name).unwrap();
-        close(name, &packed(program, *id, value), &machine.read(*buffer));
+        wanted.push((name.to_string(), packed(program, *id, expected.output(name).unwrap())));
     }
     for (name, value) in expected.updates() {
-        let id = program.find(name).unwrap();
-        let at = plan.buffers.iter().position(|b| b.name == *name).unwrap_or_else(|| panic!("no buffer `{name}`"));
-        close(name, &packed(program, id, value), &machine.own[at]);
+        wanted.push((name.to_string(), packed(program, program.find(name).unwrap(), value)));
     }
+    let buffers: Vec<(String, Vec<f64>)> = given
+        .iter()
+        .map(|id| (program.get(*id).name.to_string(), packed(program, *id, &value_of(program, *id, numbers))))
+        .collect();
+
+    // The meaning of the plan.
+    let mut lengths: HashMap<String, Vec<i64>> = HashMap::new();
+    for (name, n) in numbers.examples.iter().flatten() {
+        lengths.entry(name.to_string()).or_default().push(*n);
+    }
+    let inputs = RunInputs {
+        batch: numbers.examples.len() as i64,
+        lengths: lengths.clone(),
+        sizes: numbers.built.iter().map(|(n, v)| (n.to_string(), *v)).collect(),
+        buffers: buffers.iter().cloned().collect(),
+        ..RunInputs::default()
+    };
+    let found = run_plan(plan, &inputs).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
+    for (name, values) in &wanted {
+        let array = &found[name];
+        let found: Vec<f64> = (0..array.len()).map(|i| array.at(i)).collect();
+        close(&format!("{name} (reference)"), values, &found, plan);
+    }
+
+    // The machine code, on one thread and on two.
+    let code = bdl_cranelift::compile(&plan.kernels).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
+    let mut bits: Vec<Vec<u64>> = Vec::new();
+    for threads in [1, 2] {
+        let executor = bdl_execute::Executor::new(threads);
+        let mut run = bdl_execute::Program::new(Arc::new(plan.clone()), code.kernels()).unwrap_or_else(|e| panic!("{e}"));
+        let mut store = bdl_execute::Store::new();
+        for buffer in &plan.buffers {
+            if matches!(buffer.place, plan::Place::Param | plan::Place::State) {
+                let shape = buffer.shape.iter().map(|d| size_of(numbers, d, None)).collect();
+                store.insert(&buffer.name, buffer.dtype, shape).unwrap();
+                let (_, values) = buffers.iter().find(|(n, _)| **n == *buffer.name).unwrap();
+                store.set(&buffer.name, values).unwrap();
+            }
+        }
+        let inputs = bdl_execute::Inputs {
+            batch: numbers.examples.len(),
+            lengths: lengths.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect(),
+            sizes: numbers.built.clone(),
+            buffers: buffers
+                .iter()
+                .filter(|(n, _)| plan.buffers.iter().any(|b| *b.name == **n && matches!(b.place, plan::Place::Input { .. })))
+                .map(|(n, v)| (n.as_str(), bdl_execute::Data::F64(v)))
+                .collect(),
+            ..Default::default()
+        };
+        let outputs = run.run(&executor, &mut store, &inputs).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
+        let mut all = Vec::new();
+        let mut results = Vec::new();
+        for (name, values) in &wanted {
+            if let Some(numbers) = outputs.numbers(name) {
+                results.push((name, values, numbers));
+            }
+        }
+        for (name, values) in &wanted {
+            if plan.outputs.iter().all(|(n, _)| **n != **name) {
+                let buffer = store.get(name).unwrap();
+                results.push((name, values, (0..buffer.len()).map(|i| buffer.number(i)).collect()));
+            }
+        }
+        for (name, values, found) in results {
+            close(&format!("{name} (compiled, {threads} threads)"), values, &found, plan);
+            all.extend(found.iter().map(|x| x.to_bits()));
+        }
+        bits.push(all);
+    }
+    assert_eq!(bits[0], bits[1], "one and two threads differ");
 }
 
-fn close(name: &str, expected: &[f64], found: &[f64]) {
+/// The whole plan, a launch a line, with the kernels it uses.
+pub fn text(plan: &plan::Plan) -> String {
+    let lines: Vec<String> = plan.launches.iter().map(|l| line(plan, l)).collect();
+    let kernels: Vec<String> = plan.kernels.iter().map(|k| format!("{k:#?}")).collect();
+    if kernels.iter().map(String::len).sum::<usize>() > 20_000 { lines.join("\n") } else { format!("{}\n{}", lines.join("\n"), kernels.join("\n")) }
+}
+
+fn close(name: &str, expected: &[f64], found: &[f64], plan: &plan::Plan) {
     assert_eq!(expected.len(), found.len(), "`{name}` has another length");
     for (at, (e, f)) in expected.iter().zip(found).enumerate() {
         let same = e == f || (e.is_nan() && f.is_nan()) || (e - f).abs() <= 1e-9 * (1.0 + e.abs());
-        assert!(same, "`{name}` element {at}: expected {e}, found {f}\nexpected {expected:?}\nfound {found:?}");
+        let plan = || text(plan);
+        assert!(same, "`{name}` element {at}: expected {e}, found {f}\nexpected {expected:?}\nfound {found:?}\n{}", plan());
     }
-}
-
-fn unary(op: plan::UnaryOp, x: f64) -> f64 {
-    use eq::UnaryOp as E;
-    use plan::UnaryOp as P;
-    let op = match op {
-        P::Neg => E::Neg,
-        P::Not => E::Not,
-        P::Abs => E::Abs,
-        P::Floor => E::Floor,
-        P::Round => E::Round,
-        P::Sign => E::Sign,
-        P::Sqrt => E::Sqrt,
-        P::Exp => E::Exp,
-        P::Expm1 => E::Expm1,
-        P::Log => E::Log,
-        P::Log1p => E::Log1p,
-        P::Tanh => E::Tanh,
-        P::Sigmoid => E::Sigmoid,
-        P::Softplus => E::Softplus,
-        P::Erf => E::Erf,
-        P::Sin => E::Sin,
-        P::Cos => E::Cos,
-        P::Lgamma => E::Lgamma,
-        P::Digamma => E::Digamma,
-        P::Trigamma => E::Trigamma,
-    };
-    scalar::unary(op, x)
-}
-
-fn binary(op: plan::BinaryOp, a: f64, b: f64) -> f64 {
-    use eq::BinaryOp as E;
-    use plan::BinaryOp as P;
-    let op = match op {
-        P::Add => E::Add,
-        P::Sub => E::Sub,
-        P::Mul => E::Mul,
-        P::Div => E::Div,
-        P::FloorDiv => E::FloorDiv,
-        P::Rem => E::Rem,
-        P::Pow => E::Pow,
-        P::Min => E::Min,
-        P::Max => E::Max,
-        P::And => E::And,
-        P::Or => E::Or,
-    };
-    scalar::binary(op, a, b)
 }
 
 /// A launch in one line, for people.
@@ -253,20 +256,22 @@ pub fn line(plan: &plan::Plan, launch: &plan::Launch) -> String {
     let name = |b: plan::BufferId| plan.buffers[b.0 as usize].name.to_string();
     let kernel = |k: &plan::KernelUse| {
         let kernel = &plan.kernels[k.kernel.0 as usize];
-        let args: Vec<String> = k
-            .buffers
-            .iter()
-            .zip(&kernel.buffers)
-            .map(|(s, b)| format!("{}{}", match b.access { plan::Access::Read => "", plan::Access::Write => ">", plan::Access::Update => "<>" }, name(s.buffer)))
-            .collect();
+        let mark = |access| match access {
+            plan::Access::Read => "",
+            plan::Access::Write => ">",
+            plan::Access::Update => "<>",
+        };
+        let args: Vec<String> = k.buffers.iter().zip(&kernel.buffers).map(|(s, b)| format!("{}{}", mark(b.access), name(s.buffer))).collect();
         format!("{}[{} {:?}]({})", kernel.name, kernel.grid, kernel.grid_mode, args.join(", "))
     };
     match &launch.op {
         plan::Op::Kernel(k) => format!("kernel {}", kernel(k)),
         plan::Op::Contract(c) => {
-            let axes: Vec<String> = c.axes.iter().map(|a| format!("{:?} {} {} ({}, {}, {})", a.role, a.name, a.extent, a.out, a.a, a.b)).collect();
+            let axis = |a: &plan::ContractionAxis| format!("{:?} {} {} ({}, {}, {})", a.role, a.name, a.extent, a.out, a.a, a.b);
+            let axes: Vec<String> = c.axes.iter().map(axis).collect();
             let then = c.epilogue.as_ref().map_or(String::new(), |k| format!("\n    then {}", kernel(k)));
-            format!("contract {} = {} * {}: {}; {} clips{then}", name(c.out.buffer), name(c.a.buffer), name(c.b.buffer), axes.join(", "), c.clips.len())
+            let operands = format!("{} = {} * {}", name(c.out.buffer), name(c.a.buffer), name(c.b.buffer));
+            format!("contract {operands}: {}; {} clips{then}", axes.join(", "), c.clips.len())
         }
         other => format!("{other:?}"),
     }
