@@ -7,6 +7,10 @@
 
 pub mod code;
 pub mod data;
+mod text;
+mod verify;
 
 pub use code::{CompiledKernels, KernelFn};
 pub use data::*;
+pub use text::{ParseError, parse_kernel, parse_plan};
+pub use verify::{VerifyError, verify, verify_kernel};
