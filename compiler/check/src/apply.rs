@@ -26,6 +26,7 @@ pub(crate) enum What<'a> {
 /// What is applied: its signature and body.
 struct Signature<'a> {
     name: &'a ast::Name,
+    hyper: &'a [ast::Param],
     inputs: &'a [ast::Param],
     result: &'a ast::Type,
     laws: &'a [ast::Law],
@@ -349,109 +350,136 @@ impl<'a> Checker<'a> {
 
     /// A layer with its hyper-parameters: `Conv1d(32, kernel: 9)`.
     pub fn configure(&mut self, def: &'a ast::Layer, file: FileAt, args: &'a [ast::Arg], span: Span) -> Value<'a> {
-        let mut given: Vec<Option<(Value<'a>, Span)>> = def.hyper.iter().map(|_| None).collect();
+        match self.hypers(&def.name, &def.hyper, &def.inputs, file, args, span) {
+            Some((hyper, shown)) => Value::callable(Callable::Layer(Layer { def, file, hyper, shown, path: None })),
+            None => Value::Error,
+        }
+    }
+
+    /// Hyper-parameters by name, defaults filled in, and how the application is written. `None` after a message.
+    #[allow(clippy::type_complexity)]
+    pub fn hypers(
+        &mut self,
+        name: &'a ast::Name,
+        params: &'a [ast::Param],
+        inputs: &'a [ast::Param],
+        file: FileAt,
+        args: &'a [ast::Arg],
+        span: Span,
+    ) -> Option<(Vec<(&'a str, Value<'a>)>, String)> {
+        let mut given: Vec<Option<Value<'a>>> = params.iter().map(|_| None).collect();
         for (position, arg) in args.iter().enumerate() {
             let (slot, e) = match &arg.kind {
                 ArgKind::Positional(e) if position == 0 => {
-                    if def.hyper.is_empty() {
-                        return self.fail(too_many(&def.name, "hyper-parameters", arg.span));
+                    if params.is_empty() {
+                        self.say(too_many(name, "hyper-parameters", arg.span));
+                        return None;
                     }
                     (0, e)
                 }
                 ArgKind::Positional(e) => {
                     // A bare name `dilation` means `dilation: dilation`.
                     let slot = match &e.kind {
-                        ast::ExprKind::Name(name) => def.hyper.iter().position(|hyper| hyper.name.text == name.text),
+                        ast::ExprKind::Name(name) => params.iter().position(|hyper| hyper.name.text == name.text),
                         _ => None,
                     };
                     let Some(slot) = slot else {
-                        let known = def.hyper.get(position).map(|hyper| hyper.name.text.as_str());
+                        let known = params.get(position).map(|hyper| hyper.name.text.as_str());
                         let mut diagnostic = Diagnostic::error("wrong-arguments", "only the first hyper-parameter may stand without its name")
                             .primary(arg.span, "which one is this?");
                         if let Some(known) = known {
                             diagnostic = diagnostic.help(format!("write `{known}: {}`", self.text(e.span)));
                         }
-                        return self.fail(diagnostic);
+                        self.say(diagnostic);
+                        return None;
                     };
                     (slot, e)
                 }
-                ArgKind::Named { name, value } => match def.hyper.iter().position(|hyper| hyper.name.text == name.text) {
+                ArgKind::Named { name: hyper, value } => match params.iter().position(|known| known.name.text == hyper.text) {
                     Some(slot) => (slot, value),
-                    None => return self.unknown_hyper(def, name),
+                    None => {
+                        self.unknown_hyper(name, params, inputs, hyper);
+                        return None;
+                    }
                 },
                 ArgKind::Each { .. } | ArgKind::Hole => {
-                    return self.fail(
-                        Diagnostic::error("wrong-arguments", format!("`{}` takes hyper-parameters here", def.name))
+                    self.say(
+                        Diagnostic::error("wrong-arguments", format!("`{name}` takes hyper-parameters here"))
                             .primary(arg.span, "not a hyper-parameter")
                             .help("inputs stand in a second bracket: `GinLayer(128)(_, src, dst)`"),
                     );
+                    return None;
                 }
             };
-            let hyper = &def.hyper[slot];
             if given[slot].is_some() {
-                return self.fail(
-                    Diagnostic::error("duplicate-name", format!("`{}` is given twice", hyper.name)).primary(arg.span, "here again"),
-                );
+                self.say(Diagnostic::error("duplicate-name", format!("`{}` is given twice", params[slot].name)).primary(arg.span, "here again"));
+                return None;
             }
-            let Some(value) = self.hyper_value(hyper, e) else { return Value::Error };
-            given[slot] = Some((value, e.span));
+            given[slot] = Some(self.hyper_value(&params[slot], e)?);
         }
-        self.configured(def, file, given, span)
+        self.with_defaults(name, params, given, file, span)
     }
 
-    fn configured(&mut self, def: &'a ast::Layer, file: FileAt, given: Vec<Option<(Value<'a>, Span)>>, span: Span) -> Value<'a> {
+    /// Defaults may speak of the hyper-parameters before them, and of nothing of the caller's.
+    #[allow(clippy::type_complexity)]
+    fn with_defaults(
+        &mut self,
+        name: &'a ast::Name,
+        params: &'a [ast::Param],
+        given: Vec<Option<Value<'a>>>,
+        file: FileAt,
+        span: Span,
+    ) -> Option<(Vec<(&'a str, Value<'a>)>, String)> {
         let mut shown = Vec::new();
         for (slot, value) in given.iter().enumerate() {
-            if let Some((value, _)) = value {
+            if let Some(value) = value {
                 let text = value.shown().replace('`', "");
-                shown.push(if slot == 0 { text } else { format!("{}: {text}", def.hyper[slot].name) });
+                shown.push(if slot == 0 { text } else { format!("{}: {text}", params[slot].name) });
             }
         }
-        let shown = format!("{}({})", def.name, shown.join(", "));
-        // Defaults may speak of the hyper-parameters before them, and of nothing of the caller's.
+        let shown = format!("{name}({})", shown.join(", "));
         let mut hyper: Vec<(&'a str, Value<'a>)> = Vec::new();
-        self.bodies.push(Body::new("default".into(), file, BodyKind::Init, None, span));
+        let laws = self.here().laws.clone();
+        let mut body = Body::new(file, BodyKind::Init, None);
+        body.laws = laws;
+        self.bodies.push(body);
         let mut complete = true;
-        for (param, value) in def.hyper.iter().zip(given) {
+        for (param, value) in params.iter().zip(given) {
             let value = match (value, &param.default) {
-                (Some((value, _)), _) => Some(value),
+                (Some(value), _) => Some(value),
                 (None, Some(default)) => self.hyper_value(param, default),
-                (None, None) if self.generic && self.calls.is_empty() => Some(self.unknown_hyper_value(param)),
                 (None, None) => {
                     self.say(
-                        Diagnostic::error("missing-argument", format!("`{}` needs `{}`", def.name, param.name))
+                        Diagnostic::error("missing-argument", format!("`{name}` needs `{}`", param.name))
                             .primary(span, "not given here")
                             .secondary(param.span, "it has no default")
-                            .help(format!("write `{}({}: ..)`", def.name, param.name)),
+                            .help(format!("write `{name}({}: ..)`", param.name)),
                     );
                     None
                 }
             };
             let Some(value) = value else {
                 complete = false;
-                continue;
+                break;
             };
             self.body().bind(&param.name.text, Binding::Value(value.clone()));
             hyper.push((&param.name.text, value));
         }
         self.bodies.pop();
-        if !complete {
-            return Value::Error;
-        }
-        Value::callable(Callable::Layer(Layer { def, file, hyper, shown, path: None, span }))
+        if complete { Some((hyper, shown)) } else { None }
     }
 
-    fn unknown_hyper(&mut self, def: &'a ast::Layer, name: &'a ast::Name) -> Value<'a> {
-        let names: Vec<&str> = def.hyper.iter().map(|hyper| hyper.name.text.as_str()).collect();
-        let input = def.inputs.iter().any(|input| input.name.text == name.text);
-        let mut diagnostic = Diagnostic::error("unknown-argument", format!("`{}` has no hyper-parameter `{name}`", def.name))
+    fn unknown_hyper(&mut self, of: &ast::Name, params: &'a [ast::Param], inputs: &'a [ast::Param], name: &'a ast::Name) {
+        let names: Vec<&str> = params.iter().map(|hyper| hyper.name.text.as_str()).collect();
+        let input = inputs.iter().any(|input| input.name.text == name.text);
+        let mut diagnostic = Diagnostic::error("unknown-argument", format!("`{of}` has no hyper-parameter `{name}`"))
             .primary(name.span, if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) });
         if let Some(near) = nearest(&name.text, names) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         } else if input {
-            diagnostic = diagnostic.help(format!("`{name}` is an input: write `x |> {}(..)`", def.name));
+            diagnostic = diagnostic.help(format!("`{name}` is an input: write `x |> {of}(..)`"));
         }
-        self.fail(diagnostic)
+        self.say(diagnostic);
     }
 
     /// A hyper-parameter's value by its kind. `None` after a message.
@@ -599,8 +627,8 @@ impl<'a> Checker<'a> {
     /// `let f = Lstm(320)` makes an instance called f.
     pub fn named_instance(&mut self, callable: &Callable<'a>, name: &'a ast::Name) -> Value<'a> {
         let prefix = match &self.here().path {
-            Some(path) => format!("{path}.{name}"),
-            None => name.text.clone(),
+            Some(path) if !path.is_empty() => format!("{path}.{name}"),
+            Some(_) | None => name.text.clone(),
         };
         self.named(callable, &prefix)
     }
@@ -612,8 +640,8 @@ impl<'a> Checker<'a> {
         let ordinal = body.ordinals.entry(kind.clone()).or_insert(0);
         *ordinal += 1;
         match &body.path {
-            Some(path) => format!("{path}.{kind}_{ordinal}"),
-            None => format!("{kind}_{ordinal}"),
+            Some(path) if !path.is_empty() => format!("{path}.{kind}_{ordinal}"),
+            Some(_) | None => format!("{kind}_{ordinal}"),
         }
     }
 
@@ -622,6 +650,7 @@ impl<'a> Checker<'a> {
     pub fn apply_fn(&mut self, def: &'a ast::Fn, file: FileAt, sources: Vec<Source<'a>>, span: Span, want: Option<&Type>) -> Value<'a> {
         let signature = Signature {
             name: &def.name,
+            hyper: &[],
             inputs: &def.inputs,
             result: &def.result,
             laws: &def.laws,
@@ -630,7 +659,7 @@ impl<'a> Checker<'a> {
             shown: def.name.text.clone(),
         };
         let caller = self.here();
-        let mut body = Body::new(def.name.text.as_str().into(), file, BodyKind::Fn, caller.path.clone(), span);
+        let mut body = Body::new(file, BodyKind::Fn, caller.path.clone());
         body.application = caller.application;
         body.draws = caller.draws;
         body.ordinals = caller.ordinals.clone();
@@ -641,6 +670,7 @@ impl<'a> Checker<'a> {
         let def = layer.def;
         let signature = Signature {
             name: &def.name,
+            hyper: &def.hyper,
             inputs: &def.inputs,
             result: &def.result,
             laws: &def.laws,
@@ -652,14 +682,14 @@ impl<'a> Checker<'a> {
             Some(path) => path.clone(),
             None => self.fresh_path(def).into(),
         };
-        let mut body = Body::new(def.name.text.as_str().into(), layer.file, BodyKind::Layer, Some(path.clone()), span);
+        let mut body = Body::new(layer.file, BodyKind::Layer, Some(path.clone()));
         let count = self.applied.entry(path.clone()).or_insert(0);
         body.application = *count;
         *count += 1;
         for (name, value) in &layer.hyper {
             // A layer given as an argument is one instance, called after the hyper-parameter.
             let value = match value {
-                Value::Callable(callable) => self.named(callable, &format!("{path}.{name}")),
+                Value::Callable(callable) => self.named(callable, &join(&path, name)),
                 value => value.clone(),
             };
             body.bind(name, Binding::Value(value));
@@ -703,6 +733,15 @@ impl<'a> Checker<'a> {
         let learnt = done.laws.since(known_laws);
         let caller = self.body();
         caller.laws.extend(learnt);
+        if caller.kind == BodyKind::Objective && path.is_some() {
+            // A loss may speak of the sizes of the models that it applies: `per T`.
+            for (name, binding) in done.scopes.first().into_iter().flatten() {
+                let free = caller.find(name).is_none() && signature.hyper.iter().all(|hyper| hyper.name.text != *name);
+                if let (Binding::Value(Value::Size(_)), true, Some(scope)) = (binding, free, caller.scopes.first_mut()) {
+                    scope.insert(name, binding.clone());
+                }
+            }
+        }
         if path.is_none() {
             caller.draws = done.draws;
             caller.ordinals = std::mem::take(&mut done.ordinals);
@@ -949,6 +988,11 @@ impl<'a> Checker<'a> {
 
 fn too_many(name: &ast::Name, what: &str, span: Span) -> Diagnostic {
     Diagnostic::error("wrong-arguments", format!("`{name}` takes fewer {what}")).primary(span, "one too many")
+}
+
+/// A path and what is inside it; the path of an entry's own model is empty.
+pub(crate) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_string() } else { format!("{path}.{name}") }
 }
 
 fn kind_name(callable: &Callable) -> Option<String> {

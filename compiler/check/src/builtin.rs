@@ -2,7 +2,7 @@
 
 use crate::checker::{Binding, Checker};
 use crate::draw;
-use crate::hir::{self, Axis, BinaryOp, Builtin, Expr, ExprKind, Scalar, TensorType, Type, UnaryOp};
+use crate::hir::{Axis, BinaryOp, Builtin, Expr, ExprKind, Scalar, TensorType, Type, UnaryOp};
 use crate::operators::to_real;
 use crate::value::{Callable, Value, axis, expr, show_tensor, show_type, tensor};
 use bdl_dims::Dim;
@@ -529,9 +529,4 @@ fn exactly<const N: usize>(args: Vec<Given<'_>>) -> Option<[Given<'_>; N]> {
 
 fn arity(name: &str, span: Span, wants: &str) -> Diagnostic {
     Diagnostic::error("wrong-arguments", format!("`{name}` takes {wants}")).primary(span, "given otherwise")
-}
-
-/// The number of elements of a tensor.
-pub(crate) fn elements(tensor: &hir::TensorType) -> Dim {
-    tensor.shape.iter().map(|axis| axis.size.clone()).product()
 }

@@ -130,7 +130,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         let path: hir::Name = match &self.here().path {
-            Some(prefix) => format!("{prefix}.{name}").into(),
+            Some(prefix) => crate::apply::join(prefix, &name.text).into(),
             None => name.text.as_str().into(),
         };
         if let Some(found) = self.stored(&path, declared.is_state) {
@@ -173,7 +173,7 @@ impl<'a> Checker<'a> {
     /// The function of an initial value: no inputs, the declared shape.
     fn initial(&mut self, declared: &Declared<'a>, ty: &TensorType, path: &hir::Name) -> Option<FunctionId> {
         let here = self.here();
-        let mut body = Body::new("init".into(), here.file, BodyKind::Init, Some(path.clone()), declared.name.span);
+        let mut body = Body::new(here.file, BodyKind::Init, Some(path.clone()));
         body.laws = here.laws.clone();
         body.pack.clone_from(&here.pack);
         // Sizes and hyper-parameters are known when the model is built; values of the running model are not.

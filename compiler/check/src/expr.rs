@@ -139,9 +139,6 @@ impl<'a> Checker<'a> {
     fn bound_value(&mut self, value: Value<'a>, span: Span) -> Value<'a> {
         match value {
             Value::Run(mut expr) => {
-                if let ExprKind::Local(id) = expr.kind {
-                    self.body().read_locals.insert(id);
-                }
                 expr.span = span;
                 Value::Run(expr)
             }
@@ -260,9 +257,7 @@ impl<'a> Checker<'a> {
         let step = self.here().steps.iter().rev().find_map(|step| step.get(name.text.as_str()).copied());
         match step {
             Some(Some(local)) => {
-                let body = self.body();
-                body.read_locals.insert(local);
-                Value::Run(body.local(local, span))
+                Value::Run(self.here().local(local, span))
             }
             Some(None) => self.fail(
                 Diagnostic::error("unknown-name", format!("`next {name}` is not known yet"))

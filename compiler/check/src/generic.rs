@@ -5,14 +5,14 @@
 
 use crate::apply::{Source, What};
 use crate::checker::{Binding, Body, BodyKind, Checker, because};
-use crate::hir::{self, Axis, Scalar, TensorType, Type};
+use crate::hir::{self, Axis, Scalar, TensorType};
 use crate::scope::FileAt;
 use crate::types::{Kind, kind_of};
 use crate::value::{Callable, Layer, Size, Value, expr};
 use crate::{EntryRequest, hir::ExprKind};
 use bdl_dims::Dim;
 use bdl_grammar::ast::{self, ItemKind, TypeKind};
-use bdl_grammar::{Diagnostic, Severity, Span};
+use bdl_grammar::{Diagnostic, Severity};
 
 impl<'a> Checker<'a> {
     /// Checks every definition of the user's files.
@@ -49,7 +49,7 @@ impl<'a> Checker<'a> {
         let functions = self.hir.functions.len();
         self.start_program();
         self.generic = true;
-        self.bodies.push(Body::new(name.text.as_str().into(), file, BodyKind::Objective, None, name.span));
+        self.bodies.push(Body::new(file, BodyKind::Objective, None));
         match &item.kind {
             ItemKind::Fn(def) => {
                 let sources = self.symbolic_inputs(&def.inputs, &[]);
@@ -82,7 +82,7 @@ impl<'a> Checker<'a> {
 
     fn symbolic_layer(&mut self, def: &'a ast::Layer, file: FileAt) -> Option<Layer<'a>> {
         let mut hyper: Vec<(&'a str, Value<'a>)> = Vec::new();
-        self.bodies.push(Body::new("default".into(), file, BodyKind::Init, None, def.name.span));
+        self.bodies.push(Body::new(file, BodyKind::Init, None));
         for param in &def.hyper {
             let value = match (kind_of(&param.ty), &param.default) {
                 (Kind::Dim, default) => {
@@ -107,7 +107,7 @@ impl<'a> Checker<'a> {
         let positive = self.here().laws.clone();
         self.bodies.pop();
         self.body().laws = positive;
-        Some(Layer { def, file, hyper, shown: def.name.text.clone(), path: None, span: def.name.span })
+        Some(Layer { def, file, hyper, shown: def.name.text.clone(), path: None })
     }
 
     fn assume_positive(&mut self, name: &str) {
@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
     /// One argument for each input, its sizes named as in the signature. `None` after a message.
     fn symbolic_inputs(&mut self, inputs: &'a [ast::Param], hyper: &[(&'a str, Value<'a>)]) -> Option<Vec<Source<'a>>> {
         let file = self.here().file;
-        let mut scratch = Body::new("inputs".into(), file, BodyKind::Init, None, Span::default());
+        let mut scratch = Body::new(file, BodyKind::Init, None);
         for (name, value) in hyper {
             scratch.bind(name, Binding::Value(value.clone()));
         }
@@ -264,7 +264,7 @@ impl<'a> Checker<'a> {
             return;
         };
         self.start_program();
-        let scratch = Body::new(request.name.as_str().into(), def.file, BodyKind::Objective, None, def.item.span);
+        let scratch = Body::new(def.file, BodyKind::Objective, None);
         self.bodies.push(scratch);
         let value = self.entry_value(def.item, def.file, request);
         self.bodies.clear();
@@ -317,7 +317,7 @@ impl<'a> Checker<'a> {
             hyper.push((&param.name.text, value));
         }
         let shown = if shown.is_empty() { def.name.text.clone() } else { format!("{}({})", def.name, shown.join(", ")) };
-        Some(Layer { def, file, hyper, shown, path: Some(snake(&def.name.text).into()), span: def.name.span })
+        Some(Layer { def, file, hyper, shown, path: Some("".into()) })
     }
 
     fn entry_inputs(&mut self, inputs: &'a [ast::Param], hyper: &[(&'a str, Value<'a>)], request: &EntryRequest) -> Option<Vec<Source<'a>>> {
@@ -332,8 +332,4 @@ impl<'a> Checker<'a> {
         }
         Some(sources)
     }
-}
-
-fn snake(name: &str) -> String {
-    crate::apply::snake_case(name)
 }

@@ -19,6 +19,7 @@ pub mod prove;
 mod range;
 mod recurrence;
 mod reduce;
+mod report;
 mod scope;
 mod subscript;
 mod suggest;

@@ -21,7 +21,7 @@ impl<'a> Checker<'a> {
         call: Span,
     ) -> Option<FunctionId> {
         let path: hir::Name = format!("optimizer.{param}").into();
-        let mut body = Body::new(def.name.text.as_str().into(), file, BodyKind::Optimizer, Some(path.clone()), call);
+        let mut body = Body::new(file, BodyKind::Optimizer, Some(path.clone()));
         for (name, value) in hyper {
             body.bind(name, Binding::Value(value.clone()));
         }

@@ -59,7 +59,6 @@ pub(crate) struct Layer<'a> {
     /// `Conv1d(32, kernel: 9)`.
     pub shown: String,
     pub path: Option<Name>,
-    pub span: Span,
 }
 
 impl Size {

@@ -1,0 +1,550 @@
+//! What is measured: splits, scores, reports, expectations, and the numbers of a `train` block.
+
+use crate::checker::Checker;
+use crate::hir::{self, BinaryOp, DataFacts, Expectation, Name, Part, Prediction, Report, ReportArg, Scalar, Score, Split, Type};
+use crate::operators::op_of;
+use crate::suggest::nearest;
+use crate::train::{Entries, Stage, Wanted};
+use crate::value::{Value, show_type};
+use bdl_grammar::ast::{self, ArgKind, ItemKind};
+use bdl_grammar::{Diagnostic, Span};
+use std::sync::Arc;
+
+/// Metrics about classes and yes-or-no questions; the prediction holds probabilities.
+const CHOICES: [&str; 11] =
+    ["accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc", "auroc", "auprc", "log_loss", "brier", "confusion"];
+/// Metrics about quantities.
+const QUANTITIES: [&str; 6] = ["mse", "rmse", "mae", "r2", "pearson", "spearman"];
+
+fn metrics() -> impl Iterator<Item = &'static str> {
+    CHOICES.into_iter().chain(QUANTITIES)
+}
+
+impl<'a> Checker<'a> {
+    /// A natural number of at least 1: epochs, batch.
+    pub(crate) fn count(&mut self, e: &'a ast::Expr, what: &str) -> Option<i64> {
+        let size = self.size(e)?;
+        match size.dim.as_const() {
+            Some(count) if count >= 1 => Some(count),
+            Some(count) => {
+                self.say(Diagnostic::error("wrong-number", format!("`{what}` is at least 1, not {count}")).primary(e.span, "too small"));
+                None
+            }
+            None => {
+                self.say(
+                    Diagnostic::error("not-static", format!("`{what}` is a number known before the run"))
+                        .primary(e.span, format!("this is {}", size.dim)),
+                );
+                None
+            }
+        }
+    }
+
+    fn plain_number(&mut self, e: &'a ast::Expr) -> Option<f64> {
+        let value = self.eval(e, None);
+        match value.as_number() {
+            Some(number) => Some(number),
+            None => {
+                if !matches!(value, Value::Error) {
+                    let shown = self.describe(&value);
+                    self.say(Diagnostic::error("not-static", "a number known before the run is expected").primary(e.span, format!("this is {shown}")));
+                }
+                None
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------- split
+
+    pub(crate) fn split(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Split> {
+        let (name, args): (&'a ast::Name, &'a [ast::Arg]) = match &e.kind {
+            ast::ExprKind::Name(name) => (name, &[]),
+            ast::ExprKind::Call { callee, args } => match &callee.kind {
+                ast::ExprKind::Name(name) => (name, args),
+                _ => return self.no_split(e.span, "a split is expected"),
+            },
+            _ => return self.no_split(e.span, "a split is expected"),
+        };
+        match name.text.as_str() {
+            "random" => self.random_split(args, facts, e.span),
+            "kfold" => self.kfold(args, facts, e.span),
+            "leave_one_out" => Some(Split::LeaveOneOut),
+            "given" => self.given_split(args, facts, e.span),
+            "by" | "time" | "scaffold" | "identity" | "entries" => {
+                self.not_built(e.span, &format!("the split `{name}`"), "write the part of every row in a column and use `given(column)`");
+                None
+            }
+            _ => {
+                let known = ["random", "kfold", "leave_one_out", "given", "by", "time", "scaffold", "identity", "entries"];
+                let near = nearest(&name.text, known);
+                let help = near.map_or("write `split random(train: 0.7, valid: 0.15, test: 0.15)`".to_string(), |near| format!("did you mean `{near}`?"));
+                self.say(Diagnostic::error("unknown-name", format!("there is no split `{name}`")).primary(name.span, "not known").help(help));
+                None
+            }
+        }
+    }
+
+    fn no_split(&mut self, span: Span, label: &str) -> Option<Split> {
+        self.say(
+            Diagnostic::error("wrong-arguments", "this is no split")
+                .primary(span, label)
+                .help("write `split random(train: 0.7, valid: 0.15, test: 0.15)`"),
+        );
+        None
+    }
+
+    fn random_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let (mut train, mut valid, mut test, mut seed) = (None, None, None, 0u64);
+        let (mut balance, mut groups) = (None, None);
+        for arg in args {
+            let ArgKind::Named { name, value } = &arg.kind else { return self.no_split(arg.span, "its parts have names: `train: 0.7`") };
+            match name.text.as_str() {
+                "train" | "valid" | "test" => {
+                    let share = self.plain_number(value)?;
+                    if !(0.0..=1.0).contains(&share) {
+                        self.say(Diagnostic::error("wrong-number", format!("a share is between 0 and 1, not {share}")).primary(value.span, "a share of the rows"));
+                        return None;
+                    }
+                    let slot = match name.text.as_str() {
+                        "train" => &mut train,
+                        "valid" => &mut valid,
+                        _ => &mut test,
+                    };
+                    *slot = Some(share);
+                }
+                "balance" => balance = Some(self.field_name(value, facts)?),
+                "groups" => groups = Some(self.field_name(value, facts)?),
+                "seed" => seed = self.plain_number(value)? as u64,
+                other => return self.no_split(arg.span, &format!("`{other}` is none of train, valid, test, balance, groups, seed")),
+            }
+        }
+        let given = train.unwrap_or(0.0) + valid.unwrap_or(0.0) + test.unwrap_or(0.0);
+        let missing = train.is_none();
+        let train = train.unwrap_or((1.0 - given).max(0.0));
+        let total = train + valid.unwrap_or(0.0) + test.unwrap_or(0.0);
+        if (total - 1.0).abs() > 1e-6 {
+            self.say(
+                Diagnostic::error("wrong-number", format!("the parts sum to {:.4}, not to 1", total))
+                    .primary(span, if missing { "parts of the whole" } else { "these are the parts" })
+                    .help("every row belongs to one part: 0.7 + 0.15 + 0.15 = 1"),
+            );
+            return None;
+        }
+        Some(Split::Random { train, valid: valid.unwrap_or(0.0), test: test.unwrap_or(0.0), balance, groups, seed })
+    }
+
+    fn kfold(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let (mut folds, mut repeats, mut seed, mut balance, mut groups) = (None, 1, 0u64, None, None);
+        for (position, arg) in args.iter().enumerate() {
+            match &arg.kind {
+                ArgKind::Positional(value) if position == 0 => folds = Some(self.count(value, "kfold")?),
+                ArgKind::Named { name, value } => match name.text.as_str() {
+                    "repeats" => repeats = self.count(value, "repeats")?,
+                    "balance" => balance = Some(self.field_name(value, facts)?),
+                    "groups" => groups = Some(self.field_name(value, facts)?),
+                    "seed" => seed = self.plain_number(value)? as u64,
+                    other => return self.no_split(arg.span, &format!("`{other}` is none of repeats, balance, groups, seed")),
+                },
+                ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => return self.no_split(arg.span, "`kfold(5)` takes the number of folds"),
+            }
+        }
+        match folds {
+            Some(folds) if folds >= 2 => Some(Split::KFold { folds, repeats, balance, groups, seed }),
+            Some(_) | None => self.no_split(span, "`kfold(5)` takes the number of folds, at least 2"),
+        }
+    }
+
+    fn given_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let [ast::Arg { kind: ArgKind::Positional(e), .. }] = args else {
+            return self.no_split(span, "`given(part)` takes a field that says train, valid or test");
+        };
+        Some(Split::Given { field: self.field_name(e, facts)? })
+    }
+
+    /// A field of the data by its name.
+    fn field_name(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Name> {
+        let names: Vec<Name> = facts.fields.iter().map(|field| field.name.clone()).chain(facts.texts.iter().cloned()).collect();
+        if let ast::ExprKind::Name(name) = &e.kind {
+            if let Some(found) = names.iter().find(|known| ***known == *name.text) {
+                return Some(found.clone());
+            }
+            let near = nearest(&name.text, names.iter().map(|name| &**name));
+            let mut diagnostic = Diagnostic::error("unknown-name", format!("`{}` has no field `{name}`", facts.name))
+                .primary(name.span, "not a field of the data")
+                .note(format!("its fields are {}", names.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(", ")));
+            if let Some(near) = near {
+                diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+            }
+            self.say(diagnostic);
+            return None;
+        }
+        self.say(
+            Diagnostic::error("wrong-arguments", "a field of the data is expected")
+                .primary(e.span, "not the name of a field")
+                .help("give the column a name in the data block first"),
+        );
+        None
+    }
+
+    // -------------------------------------------------------------------------------------------- scores
+
+    /// `valid.loss`, `test.accuracy`. Only reports and expectations may read the test part.
+    pub(crate) fn score(&mut self, e: &'a ast::Expr, metrics_known: &[String], test_allowed: bool) -> Option<Score> {
+        let path = e.as_path();
+        let names: Vec<&ast::Name> = path.unwrap_or_default();
+        let [part, metric] = names.as_slice() else {
+            self.say(
+                Diagnostic::error("wrong-arguments", "a score is a part and what is measured on it")
+                    .primary(e.span, "not a score")
+                    .help("write `valid.loss` or the name of a reported metric, `valid.auroc`"),
+            );
+            return None;
+        };
+        let part = match part.text.as_str() {
+            "train" => Part::Train,
+            "valid" => Part::Valid,
+            "test" if test_allowed => Part::Test,
+            "test" => {
+                self.say(
+                    Diagnostic::error("test-leak", "the test part may not steer training")
+                        .primary(e.span, "read before training has ended")
+                        .note("a choice made on the test rows makes their score too good, and nothing is left to tell by how much")
+                        .help(format!("use `valid.{metric}`")),
+                );
+                return None;
+            }
+            _ => {
+                self.say(Diagnostic::error("unknown-name", format!("there is no part `{part}`")).primary(part.span, "parts are train, valid and test"));
+                return None;
+            }
+        };
+        if metric.text != "loss" && !metrics_known.contains(&metric.text) {
+            let mut known: Vec<&str> = metrics_known.iter().map(String::as_str).collect();
+            known.push("loss");
+            let is_metric = metrics().any(|name| name == metric.text);
+            let mut diagnostic = Diagnostic::error("unknown-metric", format!("`{metric}` is not measured here"))
+                .primary(metric.span, format!("measured: {}", known.join(", ")));
+            diagnostic = match nearest(&metric.text, known.iter().copied()) {
+                Some(near) if !is_metric => diagnostic.help(format!("did you mean `{near}`?")),
+                Some(_) | None => diagnostic.help(format!("add it to the reports: `report {metric}(..)`")),
+            };
+            self.say(diagnostic);
+            return None;
+        }
+        Some(Score { part, metric: metric.text.as_str().into(), span: e.span })
+    }
+
+    /// A score on a part that the split does not make is never known.
+    pub(crate) fn has_part(&mut self, score: &Score, split: Option<&Split>) {
+        let there = match (score.part, split) {
+            (Part::Train, _) => true,
+            (_, None) => false,
+            (Part::Valid, Some(Split::Random { valid, .. })) => *valid > 0.0,
+            (Part::Test, Some(Split::Random { test, .. })) => *test > 0.0,
+            (_, Some(Split::Given { .. })) => true,
+            (part, Some(Split::KFold { .. } | Split::LeaveOneOut)) => part == Part::Test,
+        };
+        if !there {
+            let part = if score.part == Part::Valid { "valid" } else { "test" };
+            self.say(
+                Diagnostic::error("no-such-part", format!("the split makes no {part} part"))
+                    .primary(score.span, format!("`{part}` has no rows"))
+                    .help(format!("give it a share: `split random(train: 0.7, valid: 0.15, test: 0.15)`, or use `train.{}`", score.metric)),
+            );
+        }
+    }
+
+    pub(crate) fn stop(&mut self, when: &'a ast::Expr, stall: &'a ast::Stall, known: &[String], split: Option<&Split>) -> Option<hir::Stop> {
+        let score = self.score(when, known, false)?;
+        self.has_part(&score, split);
+        let epochs = self.count(&stall.count, "stalls for")?;
+        if !matches!(stall.unit.text.as_str(), "epoch" | "epochs") {
+            self.not_built(stall.unit.span, "a stop counted in steps", "count in epochs: `stalls for 5 epochs`");
+            return None;
+        }
+        Some(hir::Stop { score, epochs })
+    }
+
+    pub(crate) fn clip(&mut self, word: &'a ast::Name, value: &'a ast::Expr, stage: &mut Stage<'a>) -> Option<hir::Clip> {
+        let fields = std::mem::take(&mut stage.fields);
+        let function = self.objective(stage, "clip", value, Wanted::Number);
+        stage.fields = fields;
+        match word.text.as_str() {
+            "norm" => Some(hir::Clip::Norm(function?)),
+            "value" => Some(hir::Clip::Value(function?)),
+            _ => {
+                self.say(
+                    Diagnostic::error("unknown-entry", format!("`clip {word}` means nothing"))
+                        .primary(word.span, "`norm` or `value` is expected")
+                        .help("write `clip norm 1.0`"),
+                );
+                None
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------- reports
+
+    pub(crate) fn reports(&mut self, entries: &Entries<'a>, predictions: &[Prediction], facts: &DataFacts) -> Vec<Report> {
+        let mut reports = Vec::new();
+        for (value, by) in &entries.reports {
+            let by = match by {
+                Some(by) => match self.field_name(by, facts) {
+                    Some(field) => Some(field),
+                    None => continue,
+                },
+                None => None,
+            };
+            if let Some(report) = self.report(value, by, predictions, facts, entries) {
+                reports.push(report);
+            }
+        }
+        reports
+    }
+
+    fn report(&mut self, e: &'a ast::Expr, by: Option<Name>, predictions: &[Prediction], facts: &DataFacts, entries: &Entries<'a>) -> Option<Report> {
+        let call = match &e.kind {
+            ast::ExprKind::Call { callee, args } => match &callee.kind {
+                ast::ExprKind::Name(name) => Some((name, args)),
+                _ => None,
+            },
+            _ => None,
+        };
+        let Some((name, args)) = call else {
+            self.say(
+                Diagnostic::error("wrong-arguments", "a report is a metric of a prediction and a field")
+                    .primary(e.span, "not a metric")
+                    .help("write `report accuracy(kind, site)`"),
+            );
+            return None;
+        };
+        let file = self.here().file;
+        if !metrics().any(|known| known == name.text) {
+            if self.items.find(file, &name.text).is_some() {
+                self.not_built(name.span, "a metric of one's own", "use one of the built-in metrics");
+                return None;
+            }
+            if name.text == "concordance" {
+                self.not_built(name.span, "the metric `concordance`", "leave it out");
+                return None;
+            }
+            let mut diagnostic = Diagnostic::error("unknown-metric", format!("there is no metric `{name}`"))
+                .primary(name.span, "not known")
+                .note(format!("there are {}", metrics().collect::<Vec<_>>().join(", ")));
+            if let Some(near) = nearest(&name.text, metrics()) {
+                diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+            }
+            self.say(diagnostic);
+            return None;
+        }
+        let (mut positional, mut options) = (Vec::new(), Vec::new());
+        for arg in args {
+            match &arg.kind {
+                ArgKind::Positional(value) => positional.push(value),
+                ArgKind::Named { name: option, value } => {
+                    if option.text != "threshold" {
+                        self.say(
+                            Diagnostic::error("unknown-argument", format!("`{name}` has no option `{option}`"))
+                                .primary(option.span, "`threshold` is the only one"),
+                        );
+                        return None;
+                    }
+                    options.push((option.text.as_str().into(), self.plain_number(value)?));
+                }
+                ArgKind::Each { .. } | ArgKind::Hole => {
+                    self.say(Diagnostic::error("wrong-arguments", "a metric takes a prediction and a field").primary(arg.span, "neither"));
+                    return None;
+                }
+            }
+        }
+        let [guess, truth] = positional.as_slice() else {
+            self.say(
+                Diagnostic::error("wrong-arguments", format!("`{name}` takes a prediction and a field of the data"))
+                    .primary(e.span, format!("{} given", positional.len()))
+                    .help(format!("write `report {name}(kind, site)`")),
+            );
+            return None;
+        };
+        let prediction = self.prediction(guess, predictions, entries)?;
+        let truth_name = self.field_name(truth, facts)?;
+        let field = facts.fields.iter().find(|field| field.name == truth_name)?;
+        self.metric_kinds(name, prediction, guess.span, field, truth.span)?;
+        let args = vec![ReportArg::Prediction(prediction.name.clone()), ReportArg::Field(truth_name)];
+        Some(Report { metric: name.text.as_str().into(), args, options, by, span: e.span })
+    }
+
+    fn prediction<'p>(&mut self, e: &'a ast::Expr, predictions: &'p [Prediction], entries: &Entries<'a>) -> Option<&'p Prediction> {
+        if let ast::ExprKind::Name(name) = &e.kind {
+            if let Some(found) = predictions.iter().find(|prediction| *prediction.name == *name.text) {
+                return Some(found);
+            }
+            // A prediction with a mistake of its own has been spoken of.
+            if entries.predictions.iter().any(|(known, _)| known.text == name.text) {
+                return None;
+            }
+        }
+        let text = self.text(e.span);
+        let names: Vec<&str> = entries.predictions.iter().map(|(name, _)| name.text.as_str()).collect();
+        let mut diagnostic = Diagnostic::error("unknown-name", format!("`{text}` is not the name of a prediction"))
+            .primary(e.span, if names.is_empty() { "nothing is predicted".to_string() } else { format!("predicted: {}", names.join(", ")) });
+        diagnostic = match nearest(text, names) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
+            None => diagnostic.help("name it first: `predict kind = softmax(net(dna))`"),
+        };
+        self.say(diagnostic);
+        None
+    }
+
+    /// A metric of choices wants probabilities and classes or truth values; one of quantities wants numbers.
+    fn metric_kinds(&mut self, metric: &ast::Name, prediction: &Prediction, guess: Span, field: &hir::Field, truth: Span) -> Option<()> {
+        let (Type::Tensor(made), Type::Tensor(known)) = (&prediction.ty, &field.ty) else {
+            self.say(
+                Diagnostic::error("metric-argument", format!("`{metric}` takes a tensor"))
+                    .primary(guess, format!("this is {}", show_type(&prediction.ty)))
+                    .help("predict one field of the record: `predict p = net(x).p`"),
+            );
+            return None;
+        };
+        let shown = (show_type(&prediction.ty), show_type(&field.ty));
+        let about_choices = CHOICES.contains(&metric.text.as_str());
+        let classes = match &known.scalar {
+            Scalar::Category(count, _) => Some(count.clone()),
+            Scalar::Letter(_, count) => Some(bdl_dims::Dim::from(*count)),
+            Scalar::Index(count) => Some(count.clone()),
+            Scalar::F32 | Scalar::F64 | Scalar::BF16 | Scalar::I32 | Scalar::Bool | Scalar::Logit | Scalar::Prob | Scalar::Count => None,
+        };
+        let truth_fits = if about_choices { classes.is_some() || known.scalar == Scalar::Bool } else { known.scalar.is_real() };
+        if !truth_fits {
+            let (wants, help) = if about_choices {
+                ("classes or truth values", "for quantities use mse, mae, r2, pearson or spearman")
+            } else {
+                ("numbers", "for classes use accuracy, auroc, log_loss or confusion")
+            };
+            self.say(
+                Diagnostic::error("metric-argument", format!("`{metric}` is about {wants}, but `{}` is {}", field.name, shown.1))
+                    .primary(truth, format!("this is {}", shown.1))
+                    .help(help),
+            );
+            return None;
+        }
+        if about_choices && made.scalar != Scalar::Prob {
+            let call = if classes.is_some() { "softmax" } else { "sigmoid" };
+            self.say(
+                Diagnostic::error("metric-argument", format!("`{metric}` takes probabilities, but `{}` is {}", prediction.name, shown.0))
+                    .primary(guess, format!("this is {}", shown.0))
+                    .help(format!("predict probabilities: `predict {} = {call}(..)`", prediction.name)),
+            );
+            return None;
+        }
+        let mut wanted: Vec<bdl_dims::Dim> = known.shape.iter().map(|axis| axis.size.clone()).collect();
+        wanted.extend(classes);
+        let given: Vec<bdl_dims::Dim> = made.shape.iter().map(|axis| axis.size.clone()).collect();
+        let fits = wanted.len() == given.len() && wanted.iter().zip(&given).all(|(a, b)| self.proves_equal(a, b));
+        if !fits {
+            let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            self.say(
+                Diagnostic::error("metric-argument", format!("`{}` is {}, which does not fit `{}`, {}", prediction.name, shown.0, field.name, shown.1))
+                    .primary(guess, format!("this is {}", shown.0))
+                    .secondary(truth, format!("this is {}, so the prediction would be [{wanted}]", shown.1)),
+            );
+            return None;
+        }
+        Some(())
+    }
+
+    /// Predictions take the class names of the field they are compared with, or of the only category that fits.
+    pub(crate) fn name_classes(&self, predictions: &mut [Prediction], reports: &[Report], facts: &DataFacts) {
+        for prediction in predictions {
+            let Type::Tensor(ty) = &prediction.ty else { continue };
+            let own = ty.shape.last().and_then(|axis| axis.names.clone());
+            let compared = reports.iter().find_map(|report| match report.args.as_slice() {
+                [ReportArg::Prediction(name), ReportArg::Field(field)] if *name == prediction.name => {
+                    facts.fields.iter().find(|known| known.name == *field).and_then(class_names)
+                }
+                [] | [_, ..] => None,
+            });
+            let fitting: Vec<Arc<Vec<String>>> = facts
+                .fields
+                .iter()
+                .filter_map(class_names)
+                .filter(|names| ty.shape.last().is_some_and(|axis| axis.size.as_const() == Some(names.len() as i64)))
+                .collect();
+            let only = match fitting.as_slice() {
+                [names] if ty.scalar == Scalar::Prob || ty.scalar == Scalar::Logit => Some(names.clone()),
+                [] | [_, ..] => None,
+            };
+            let category = match &ty.scalar {
+                Scalar::Category(_, names) => names.clone(),
+                _ => None,
+            };
+            prediction.classes = category.or(own).or(compared).or(only);
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------- expectations
+
+    /// `expect splice { test.accuracy >= 0.93 }`.
+    pub(crate) fn expectations(&mut self) {
+        let file = self.items.main();
+        let trains: Vec<&'a str> = self
+            .items
+            .of(file)
+            .iter()
+            .filter_map(|item| match &item.kind {
+                ItemKind::Train(train) => Some(train.name.text.as_str()),
+                _ => None,
+            })
+            .collect();
+        for item in self.items.of(file) {
+            let ItemKind::Expect(expect) = &item.kind else { continue };
+            if !trains.contains(&expect.name.text.as_str()) {
+                let mut diagnostic = Diagnostic::error("unknown-name", format!("there is no `train {}`", expect.name)).primary(expect.name.span, "not defined");
+                if let Some(near) = nearest(&expect.name.text, trains.iter().copied()) {
+                    diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+                }
+                self.say(diagnostic);
+                continue;
+            }
+            let Some(at) = self.hir.trains.iter().position(|train| *train.name == *expect.name.text) else { continue };
+            let known: Vec<String> = self.hir.trains[at].reports.iter().map(|report| report.metric.to_string()).collect();
+            let split = self.hir.trains[at].split.clone();
+            self.bodies.push(crate::checker::Body::new(file, crate::checker::BodyKind::Objective, None));
+            for condition in &expect.conditions {
+                if let Some(expectation) = self.expectation(condition, &known, split.as_ref()) {
+                    self.hir.trains[at].expectations.push(expectation);
+                }
+            }
+            self.bodies.pop();
+        }
+    }
+
+    fn expectation(&mut self, condition: &'a ast::Expr, known: &[String], split: Option<&Split>) -> Option<Expectation> {
+        let comparison = match &condition.kind {
+            ast::ExprKind::Binary { op, left, right } => Some((op_of(*op), left, right)),
+            ast::ExprKind::Error => return None,
+            _ => None,
+        };
+        let Some((op @ (BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge | BinaryOp::Eq), left, right)) = comparison else {
+            self.say(
+                Diagnostic::error("wrong-arguments", "an expectation compares a score with a number")
+                    .primary(condition.span, "not a comparison")
+                    .help("write `test.accuracy >= 0.93`"),
+            );
+            return None;
+        };
+        let score = self.score(left, known, true)?;
+        self.has_part(&score, split);
+        let value = self.plain_number(right)?;
+        Some(Expectation { score, op, value, shown: self.text(condition.span).to_string() })
+    }
+}
+
+fn class_names(field: &hir::Field) -> Option<Arc<Vec<String>>> {
+    match &field.ty {
+        Type::Tensor(tensor) => match &tensor.scalar {
+            Scalar::Category(_, names) => names.clone(),
+            _ => None,
+        },
+        Type::Record(_) | Type::Error => None,
+    }
+}
