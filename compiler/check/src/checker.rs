@@ -370,5 +370,40 @@ pub(crate) fn check(sources: &SourceMap, files: &Modules, facts: &[DataFacts], o
     for request in &options.entries {
         checker.entry(request);
     }
+    checker.hir.sizes = size_kinds(&checker.hir);
     (checker.hir, checker.diagnostics)
+}
+
+/// What kind of size each name is: one number for all examples where a parameter's shape depends on it.
+fn size_kinds(hir: &Hir) -> Vec<(Name, hir::SizeKind)> {
+    let mut kinds: Vec<(Name, hir::SizeKind)> = Vec::new();
+    let mut note = |name: Name, kind: hir::SizeKind| match kinds.iter_mut().find(|(known, _)| *known == name) {
+        Some((_, known)) if kind == hir::SizeKind::Built => *known = kind,
+        Some(_) => {}
+        None => kinds.push((name, kind)),
+    };
+    fn names(ty: &Type, found: &mut Vec<Name>) {
+        match ty {
+            Type::Tensor(tensor) => {
+                found.extend(tensor.shape.iter().flat_map(|axis| axis.size.names()));
+                found.extend(tensor.scalar.below().iter().flat_map(Dim::names));
+            }
+            Type::Record(fields) => fields.iter().for_each(|(_, ty)| names(ty, found)),
+            Type::Error => {}
+        }
+    }
+    let stores = hir.trains.iter().map(|train| &train.store).chain(hir.entries.iter().map(|entry| &entry.store));
+    for store in stores {
+        let types = store.params.iter().map(|p| &p.ty).chain(store.states.iter().map(|s| &s.ty)).chain(store.consts.iter().map(|c| &c.ty));
+        for ty in types {
+            ty.shape.iter().flat_map(|axis| axis.size.names()).for_each(|name| note(name, hir::SizeKind::Built));
+        }
+    }
+    let mut found = Vec::new();
+    for function in &hir.functions {
+        function.inputs.iter().for_each(|id| names(&function.locals[id.0 as usize].ty, &mut found));
+    }
+    hir.trains.iter().flat_map(|train| &train.inputs).for_each(|field| names(&field.ty, &mut found));
+    found.into_iter().for_each(|name| note(name, hir::SizeKind::PerExample));
+    kinds
 }

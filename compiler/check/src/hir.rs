@@ -7,6 +7,7 @@
 //!
 //! Nothing here speaks of a batch but [`IndexKind::Batch`]; a value is one example's.
 
+pub mod text;
 pub mod visit;
 
 use bdl_dims::Dim;
