@@ -26,10 +26,10 @@ fn each_run(chunk: Chunk, k: usize, mut run: impl FnMut(usize, usize, usize, usi
     }
 }
 
-/// One panel of B: for each step of the chunk, `width` places at `out` for `cols` columns from `col`.
+/// Panels of B for `cols` columns from `col`: panel p holds `width` columns, step after step, at `out + p * width * len`.
 ///
 /// # Safety
-/// The job's B is readable; `out` has room for `width` times the chunk's length; cols <= width, a multiple of N.
+/// The job's B is readable; `out` has room for `cols` rounded up to `width`, a multiple of N, times the chunk's length.
 #[inline(always)]
 pub(super) unsafe fn pack_b<L: Lanes>(
     job: &Job<L::Elem>,
@@ -39,25 +39,34 @@ pub(super) unsafe fn pack_b<L: Lanes>(
     width: usize,
     out: *mut L::Elem,
 ) {
+    let panel_len = width * chunk.len;
     each_run(chunk, job.k, |step, tap, at, run| {
         let start =
             job.b.ptr.wrapping_offset(tap as isize * job.taps.b + at as isize * job.b.row + col as isize * job.b.col);
         // SAFETY: every element read is B[at + i, col + j] of this tap with i < run and j < cols, every element written lies
-        // at a step below the chunk's length.
+        // in its panel at a step below the chunk's length.
         unsafe {
             let out = out.add(step * width);
             if job.b.col == 1 {
+                // Whole rows, so that memory is read in order.
                 for i in 0..run {
-                    let (from, to) = (start.wrapping_offset(i as isize * job.b.row), out.add(i * width));
-                    for v in (0..width).step_by(L::N) {
-                        let count = cols.saturating_sub(v).min(L::N);
-                        let from = from.wrapping_add(v);
-                        let x = if count == L::N { L::load(from) } else { L::load_part(from, count) };
-                        x.store(to.add(v));
+                    let from = start.wrapping_offset(i as isize * job.b.row);
+                    for first in (0..cols).step_by(width) {
+                        let to = out.add(first / width * panel_len + i * width);
+                        for v in (0..width).step_by(L::N) {
+                            let count = cols.saturating_sub(first + v).min(L::N);
+                            let from = from.wrapping_add(first + v);
+                            let x = if count == L::N { L::load(from) } else { L::load_part(from, count) };
+                            x.store(to.add(v));
+                        }
                     }
                 }
             } else {
-                gather::<L>(start, job.b.col, job.b.row, cols, width, run, out);
+                for first in (0..cols).step_by(width) {
+                    let from = start.wrapping_offset(first as isize * job.b.col);
+                    let to = out.add(first / width * panel_len);
+                    gather::<L>(from, job.b.col, job.b.row, (cols - first).min(width), width, run, to);
+                }
             }
         }
     });

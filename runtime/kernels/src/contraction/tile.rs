@@ -84,6 +84,74 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
             a = a.wrapping_offset(steps.tap - at as isize * col);
             at = 0;
         }
+        finish(sum, target);
+    }
+}
+
+/// Vectors of a tile whose columns run along k.
+const TURNED_VECTORS: usize = 4;
+
+/// One tile whose panel has its steps side by side: column j of B at `panel.b + j * panel.step`. Squares of 8 x 8 are turned
+/// on the way.
+///
+/// # Safety
+/// A is readable for R rows and all steps, which have one tap; B for the target's columns at all steps; C as for [`tile`].
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "as for `tile`")]
+pub(super) unsafe fn turned_tile<L: Lanes, const R: usize>(
+    steps: &Steps<L::Elem>,
+    panel: Panel<L::Elem>,
+    target: &Target<L::Elem>,
+) {
+    const V: usize = TURNED_VECTORS;
+    /// Steps turned together.
+    const SQUARE: usize = 8;
+    let width = V * L::N;
+    let mut sum = [[L::zero(); V]; R];
+    let mut turned = [[L::zero(); V]; SQUARE];
+    let lines: *mut L::Elem = turned.as_mut_ptr().cast();
+    let mut done = 0;
+    while done < steps.len {
+        let run = SQUARE.min(steps.len - done);
+        // SAFETY: squares lie inside the columns and steps that exist, `turned` holds 8 steps of the
+        // whole width and is reached through `lines` alone.
+        unsafe {
+            let b = panel.b.wrapping_add(done);
+            let whole = if run == SQUARE { target.cols / SQUARE * SQUARE } else { 0 };
+            for j in (0..whole).step_by(SQUARE) {
+                L::transpose_8(b.wrapping_offset(j as isize * panel.step), panel.step, lines.add(j), width);
+            }
+            for j in whole..target.cols {
+                for i in 0..run {
+                    *lines.add(i * width + j) = *b.offset(j as isize * panel.step + i as isize);
+                }
+            }
+            for i in 0..run {
+                let a = steps.a.wrapping_offset((done + i) as isize * steps.col);
+                let bv: [L; V] = from_fn(|v| L::load(lines.add(i * width + v * L::N)));
+                for r in 0..R {
+                    let x = L::splat(*a.offset(r as isize * steps.row));
+                    for v in 0..V {
+                        sum[r][v] = x.fma(bv[v], sum[r][v]);
+                    }
+                }
+            }
+        }
+        done += run;
+    }
+    // SAFETY: the caller's promise.
+    unsafe { finish(sum, target) }
+}
+
+/// Adds the sums of a tile to C, or writes them.
+///
+/// # Safety
+/// C is writable for R rows and the target's columns.
+#[inline(always)]
+#[allow(clippy::needless_range_loop, reason = "as for `tile`")]
+unsafe fn finish<L: Lanes, const R: usize, const V: usize>(mut sum: [[L; V]; R], target: &Target<L::Elem>) {
+    // SAFETY: the caller's promise.
+    unsafe {
         // Only loops with constant bounds and small bodies may touch `sum`: anything else would keep it in memory.
         if target.col == 1 && target.cols == V * L::N {
             if target.add {
@@ -160,6 +228,8 @@ unsafe fn store_scattered<E: Copy + std::ops::Add<Output = E>>(
 /// Tiles compiled for one instruction set and one type, by number of rows and vectors.
 pub(super) trait Tiles {
     type L: Lanes;
+    /// Columns of a turned tile.
+    const TURNED_WIDTH: usize;
     /// Most rows of a tile of two vectors.
     const ROWS: usize;
     /// Vectors of a tile of at most three rows.
@@ -174,10 +244,22 @@ pub(super) trait Tiles {
         panel: Panel<<Self::L as Lanes>::Elem>,
         target: &Target<<Self::L as Lanes>::Elem>,
     );
+
+    /// A tile of TURNED_VECTORS vectors of at most 256 bits: what was stored as squares of 8 is loaded again at once, and
+    /// only loads of what one instruction stored are fast.
+    ///
+    /// # Safety
+    /// [`turned_tile`]'s contract with R = rows in 1..=3.
+    unsafe fn run_turned(
+        rows: usize,
+        steps: &Steps<<Self::L as Lanes>::Elem>,
+        panel: Panel<<Self::L as Lanes>::Elem>,
+        target: &Target<<Self::L as Lanes>::Elem>,
+    );
 }
 
 macro_rules! tiles {
-    ($(#[$feature:meta])* $Name:ident $tile:ident $L:ty, $rows:literal, $wide:literal; $($r:literal)*) => {
+    ($(#[$feature:meta])* $Name:ident $tile:ident $turned:ident $L:ty, $Turned:ty, $rows:literal, $wide:literal; $($r:literal)*) => {
         pub(in crate::contraction) struct $Name;
 
         /// # Safety
@@ -193,8 +275,22 @@ macro_rules! tiles {
             unsafe { tile::<$L, R, V>(steps, panel, target) }
         }
 
+        /// # Safety
+        /// [`turned_tile`]'s contract, on a processor with this instruction set.
+        $(#[$feature])*
+        #[inline(never)]
+        unsafe fn $turned<const R: usize>(
+            steps: &Steps<<$L as Lanes>::Elem>,
+            panel: Panel<<$L as Lanes>::Elem>,
+            target: &Target<<$L as Lanes>::Elem>,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { turned_tile::<$Turned, R>(steps, panel, target) }
+        }
+
         impl Tiles for $Name {
             type L = $L;
+            const TURNED_WIDTH: usize = TURNED_VECTORS * <$Turned as Lanes>::N;
             const ROWS: usize = $rows;
             const WIDE: usize = $wide;
 
@@ -220,6 +316,24 @@ macro_rules! tiles {
                     }
                 }
             }
+
+            #[inline(always)]
+            unsafe fn run_turned(
+                rows: usize,
+                steps: &Steps<<$L as Lanes>::Elem>,
+                panel: Panel<<$L as Lanes>::Elem>,
+                target: &Target<<$L as Lanes>::Elem>,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match rows {
+                        1 => $turned::<1>(steps, panel, target),
+                        2 => $turned::<2>(steps, panel, target),
+                        3 => $turned::<3>(steps, panel, target),
+                        _ => unreachable!("no turned tile of {rows} rows"),
+                    }
+                }
+            }
         }
     };
 }
@@ -232,19 +346,19 @@ mod x86 {
     // 14 x 2 sums, 2 vectors of B and 1 of A: 31 of 32 registers.
     tiles! {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-        Avx512TilesF32 tile_avx512_f32 Avx512F32, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+        Avx512TilesF32 tile_avx512_f32 turned_avx512_f32 Avx512F32, Avx2F32, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
     }
     tiles! {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-        Avx512TilesF64 tile_avx512_f64 Avx512F64, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+        Avx512TilesF64 tile_avx512_f64 turned_avx512_f64 Avx512F64, Avx2F64, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
     }
     // 6 x 2 sums, 2 vectors of B and 1 of A: 15 of 16 registers.
-    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF32 tile_avx2_f32 Avx2F32, 6, 4; 1 2 3 4 5 6 }
-    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF64 tile_avx2_f64 Avx2F64, 6, 4; 1 2 3 4 5 6 }
+    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF32 tile_avx2_f32 turned_avx2_f32 Avx2F32, Avx2F32, 6, 4; 1 2 3 4 5 6 }
+    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF64 tile_avx2_f64 turned_avx2_f64 Avx2F64, Avx2F64, 6, 4; 1 2 3 4 5 6 }
 }
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::*;
 
 use crate::vector_math::lanes::Plain;
-tiles! { PortableTilesF32 tile_portable_f32 Plain<f32, 8>, 6, 4; 1 2 3 4 5 6 }
-tiles! { PortableTilesF64 tile_portable_f64 Plain<f64, 4>, 6, 4; 1 2 3 4 5 6 }
+tiles! { PortableTilesF32 tile_portable_f32 turned_portable_f32 Plain<f32, 8>, Plain<f32, 8>, 6, 4; 1 2 3 4 5 6 }
+tiles! { PortableTilesF64 tile_portable_f64 turned_portable_f64 Plain<f64, 4>, Plain<f64, 4>, 6, 4; 1 2 3 4 5 6 }
