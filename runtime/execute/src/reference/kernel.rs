@@ -85,7 +85,14 @@ impl<'k> Machine<'k, '_> {
         Err(Fault(format!("kernel `{}`: {what}", self.kernel.name)))
     }
 
-    fn run_loop(&mut self, index: LoopIndex, from: i64, to: i64, mode: LoopMode, body: &'k [Stmt]) -> Result<(), Fault> {
+    fn run_loop(
+        &mut self,
+        index: LoopIndex,
+        from: i64,
+        to: i64,
+        mode: LoopMode,
+        body: &'k [Stmt],
+    ) -> Result<(), Fault> {
         let n = (to - from).max(0);
         if mode == LoopMode::Lanes {
             if self.lane.is_some() {
@@ -419,10 +426,18 @@ fn binary_op(op: BinaryOp, x: Number, y: Number) -> Result<Number, Fault> {
                     z[0]
                 }
                 BinaryOp::Max => {
-                    if y > x || y.is_nan() { y } else { x }
+                    if y > x || y.is_nan() {
+                        y
+                    } else {
+                        x
+                    }
                 }
                 BinaryOp::Min => {
-                    if y < x || y.is_nan() { y } else { x }
+                    if y < x || y.is_nan() {
+                        y
+                    } else {
+                        x
+                    }
                 }
                 BinaryOp::And | BinaryOp::Or => return Err(Fault(format!("{op:?} of reals"))),
             }))
@@ -508,4 +523,3 @@ fn convert(x: Number, ty: ValueType) -> Number {
         | (x @ Number::Bool(_), ValueType::Bool) => x,
     }
 }
-

@@ -158,10 +158,12 @@ impl Array {
     pub fn same_bits(&self, other: &Array) -> bool {
         match (self, other) {
             (Array::F32(x), Array::F32(y)) => {
-                x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
+                x.len() == y.len()
+                    && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
             }
             (Array::F64(x), Array::F64(y)) => {
-                x.len() == y.len() && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
+                x.len() == y.len()
+                    && x.iter().zip(y).all(|(x, y)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan())
             }
             (Array::BF16(x), Array::BF16(y)) => {
                 let nan = |b: u16| b & 0x7fff > 0x7f80;

@@ -3,7 +3,7 @@
 use super::{Array, Fault, kernel::run_kernel};
 use bdl_dims::Dim;
 use bdl_kernels::philox::DrawKey;
-use bdl_plan::{Clip, Contraction, DType, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Slice, SizeKind, Table};
+use bdl_plan::{Clip, Contraction, DType, Kernel, KernelUse, Launch, Name, Op, Place, Plan, SizeKind, Slice, Table};
 use std::collections::{BTreeMap, HashMap};
 
 /// What the interpreter is given; the same as an executor's run.
@@ -270,8 +270,11 @@ impl Machine<'_> {
                 }
                 strides.push(stride);
             }
-            let clips =
-                c.clips.iter().map(|c| Ok((c, self.dim(&c.offset)?, self.dim(&c.extent)?))).collect::<Result<Vec<_>, Fault>>()?;
+            let clips = c
+                .clips
+                .iter()
+                .map(|c| Ok((c, self.dim(&c.offset)?, self.dim(&c.extent)?)))
+                .collect::<Result<Vec<_>, Fault>>()?;
             self.example = None;
             let sums: Vec<bool> = c.axes.iter().map(|a| a.role == bdl_plan::AxisRole::K).collect();
             self.points(c, &extents, &strides, base, &sums, &clips, &mut results)?;

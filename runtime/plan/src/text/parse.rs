@@ -141,7 +141,7 @@ impl<'t> Parser<'t> {
     /// A name as displayed, with its number where it has one.
     fn reference(&mut self, among: &[String], what: &str) -> Parse<u32> {
         let start = self.at;
-        let mut shown = super::quoted(&*self.name()?);
+        let mut shown = super::quoted(&self.name()?);
         if self.text[self.at..].starts_with('#') {
             self.at += 1;
             shown = format!("{shown}#{}", self.integer()?);
@@ -575,7 +575,7 @@ impl<'t> Parser<'t> {
             return self.fail("the grid's index");
         }
         self.expect("in")?;
-        let (grid, grid_mode) = self.to_brace()?;
+        let (grid, grid_mode) = self.until_brace()?;
         let grid = self.dim_of(grid, 0)?;
         self.expect("{")?;
         let body = self.body(&mut scope)?;
@@ -591,7 +591,7 @@ impl<'t> Parser<'t> {
     }
 
     /// The text before the next brace, without `lanes` at its end; the brace is next.
-    fn to_brace(&mut self) -> Parse<(&'t str, LoopMode)> {
+    fn until_brace(&mut self) -> Parse<(&'t str, LoopMode)> {
         let rest = self.rest();
         let Some(len) = rest.find('{') else { return self.fail("`{`") };
         self.at += len;

@@ -1,0 +1,230 @@
+//! Contractions against naive sums in f64, and the same bits on any number of threads.
+
+use bdl_execute::reference::{RunInputs, run_plan};
+use bdl_execute::{Executor, Inputs, Program, Store};
+use bdl_plan::{CompiledKernels, parse_plan};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+fn no_kernels() -> CompiledKernels {
+    // SAFETY: there is nothing to call.
+    unsafe { CompiledKernels::new(Vec::new(), Arc::new(())) }
+}
+
+/// Numbers in [-1, 1) that differ from place to place.
+fn numbers(len: usize, salt: u64) -> Vec<f64> {
+    (0..len as u64)
+        .map(|i| {
+            let x = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt.wrapping_mul(0xd134_2543_de82_ef95);
+            let x = (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (x >> 40) as f64 / (1u64 << 23) as f64 - 1.0
+        })
+        .collect()
+}
+
+/// Runs `contract` of parameters a, b, out with these lengths on 1, 2 and 4 threads; results must be near the naive ones and alike.
+fn check(dtype: &str, lens: [usize; 3], contract: &str) {
+    let [out_len, a_len, b_len] = lens;
+    let text = format!(
+        "plan p\nbuffer out: {dtype}[{out_len}] len {out_len}; state\nbuffer a: {dtype}[{a_len}] len {a_len}; param\n\
+         buffer b: {dtype}[{b_len}] len {b_len}; param\noutput out = out\n{contract}"
+    );
+    let plan = parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    bdl_plan::verify(&plan).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let buffers: HashMap<String, Vec<f64>> = [("out", out_len, 1), ("a", a_len, 2), ("b", b_len, 3)]
+        .into_iter()
+        .map(|(name, len, salt)| (name.to_string(), numbers(len, salt)))
+        .collect();
+    let expected = run_plan(&plan, &RunInputs { buffers: buffers.clone(), ..RunInputs::default() }).unwrap();
+    let mut program = Program::new(Arc::new(plan), no_kernels()).unwrap();
+    let mut first: Option<Vec<u64>> = None;
+    for threads in [1, 2, 4] {
+        let mut store = Store::new();
+        for (name, values) in &buffers {
+            let kind = if dtype == "f32" { bdl_plan::DType::F32 } else { bdl_plan::DType::F64 };
+            store.insert(name, kind, vec![values.len() as i64]).unwrap();
+            store.set(name, values).unwrap();
+        }
+        let executor = Executor::new(threads);
+        let out = program.run(&executor, &mut store, &Inputs::default()).unwrap().numbers("out").unwrap();
+        let tolerance = if dtype == "f32" { 3e-5 } else { 1e-12 };
+        for (i, found) in out.iter().enumerate() {
+            let expected = expected["out"].at(i);
+            assert!((found - expected).abs() <= tolerance * (1.0 + expected.abs()), "[{i}] {found} {expected}\n{text}");
+        }
+        let bits: Vec<u64> = out.iter().map(|x| x.to_bits()).collect();
+        assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "{threads} threads\n{text}");
+    }
+}
+
+fn matrix(m: usize, n: usize, k: usize) -> String {
+    format!(
+        "contract out = a * b {{\n m i: {m} (out {n}, a {k}, b 0)\n n j: {n} (out 1, a 0, b 1)\n k c: {k} (out 0, a 1, b {n})\n}}"
+    )
+}
+
+#[test]
+fn matrices_of_many_shapes() {
+    for (m, n, k) in [
+        (1, 1, 1),
+        (1, 7, 5),
+        (5, 1, 9),
+        (7, 3, 0),
+        (64, 33, 100),
+        (3, 200, 17),
+        (130, 40, 700),
+        (16, 16, 3000),
+        (40, 9, 1500),
+    ] {
+        for dtype in ["f32", "f64"] {
+            check(dtype, [m * n, m * k, k * n], &matrix(m, n, k));
+            check(dtype, [m * n, m * k, k * n], &matrix(m, n, k).replace("out = a", "out += a"));
+        }
+    }
+}
+
+#[test]
+fn transposed_operands_and_results() {
+    let (m, n, k) = (50, 30, 70);
+    let contract = format!(
+        "contract out = a * b {{\n m i: {m} (out 1, a 1, b 0)\n n j: {n} (out {m}, a 0, b {k})\n k c: {k} (out 0, a {m}, b 1)\n}}"
+    );
+    check("f32", [m * n, m * k, k * n], &contract);
+}
+
+#[test]
+fn batches_and_axes_that_do_not_merge() {
+    // out[b, i, h, j] = sum[c, d] a[b, h, i, c, d] * b[b, h, c, j, d]
+    let (b, h, i, j, c, d) = (3, 2, 13, 11, 5, 4);
+    let contract = format!(
+        "contract out = a * b {{\n batch b: {b} (out {}, a {}, b {})\n batch h: {h} (out {j}, a {}, b {})\n m i: {i} (out {}, a {}, b 0)\n \
+         n j: {j} (out 1, a 0, b {d})\n k c: {c} (out 0, a {d}, b {})\n k d: {d} (out 0, a 1, b 1)\n}}",
+        i * h * j,
+        h * i * c * d,
+        h * c * j * d,
+        i * c * d,
+        c * j * d,
+        h * j,
+        c * d,
+        j * d,
+    );
+    check("f32", [b * i * h * j, b * h * i * c * d, b * h * c * j * d], &contract);
+    check("f64", [b * i * h * j, b * h * i * c * d, b * h * c * j * d], &contract);
+}
+
+/// A convolution of x [B, T, C] and w [K, C, F] with padding P, stride S, dilation D.
+struct Convolution {
+    b: i64,
+    t: i64,
+    c: i64,
+    f: i64,
+    k: i64,
+    padding: i64,
+    stride: i64,
+    dilation: i64,
+}
+
+impl Convolution {
+    fn outputs(&self) -> i64 {
+        (self.t + 2 * self.padding - self.dilation * (self.k - 1) - 1) / self.stride + 1
+    }
+
+    fn check(&self) {
+        let Convolution { b, t, c, f, k, padding, stride, dilation } = *self;
+        let o = self.outputs();
+        let lens = |x: [i64; 3]| x.map(|n| n as usize);
+        let slice =
+            |name: &str, offset: i64| if offset == 0 { name.to_string() } else { format!("{name} + ({offset})") };
+        let clip = |t_axis: usize, k_axis: usize| {
+            if padding == 0 {
+                String::new()
+            } else {
+                format!(" clip {stride} * #{t_axis} + {dilation} * #{k_axis} + (-{padding}) < {t};\n")
+            }
+        };
+        // Forward: y[b, t, f] = sum[k, c] x[b, S t + D k - P, c] w[k, c, f].
+        let forward = format!(
+            "contract out = {} * b {{\n m b: {b} (out {}, a {}, b 0)\n m t: {o} (out {f}, a {}, b 0)\n n f: {f} (out 1, a 0, b 1)\n \
+             k k: {k} (out 0, a {}, b {})\n k c: {c} (out 0, a 1, b {f})\n{}}}",
+            slice("a", -padding * c),
+            o * f,
+            t * c,
+            stride * c,
+            dilation * c,
+            c * f,
+            clip(1, 3),
+        );
+        check("f32", lens([b * o * f, b * t * c, k * c * f]), &forward);
+        // Weights: w[k, c, f] = sum[b, t] x[b, S t + D k - P, c] y[b, t, f].
+        let weights = format!(
+            "contract out = {} * b {{\n m k: {k} (out {}, a {}, b 0)\n m c: {c} (out {f}, a 1, b 0)\n n f: {f} (out 1, a 0, b 1)\n \
+             k b: {b} (out 0, a {}, b {})\n k t: {o} (out 0, a {}, b {f})\n{}}}",
+            slice("a", -padding * c),
+            c * f,
+            dilation * c,
+            t * c,
+            o * f,
+            stride * c,
+            clip(4, 0),
+        );
+        check("f32", lens([k * c * f, b * t * c, b * o * f]), &weights);
+        check("f64", lens([k * c * f, b * t * c, b * o * f]), &weights);
+        if stride == 1 {
+            // Input: x[b, t, c] = sum[k, f] y[b, t - D k + P, f] w[k, c, f].
+            let input = format!(
+                "contract out = {} * b {{\n m b: {b} (out {}, a {}, b 0)\n m t: {t} (out {c}, a {f}, b 0)\n n c: {c} (out 1, a 0, b {f})\n \
+                 k k: {k} (out 0, a -{}, b {})\n k f: {f} (out 0, a 1, b 1)\n clip 1 * #1 + -{dilation} * #3 + {padding} < {o};\n}}",
+                slice("a", padding * f),
+                t * c,
+                o * f,
+                dilation * f,
+                c * f,
+            );
+            check("f32", lens([b * t * c, b * o * f, k * c * f]), &input);
+        }
+    }
+}
+
+#[test]
+fn convolutions_forward_weights_and_inputs() {
+    for (b, t, c, f, k, padding, stride, dilation) in [
+        (3, 20, 4, 8, 9, 0, 1, 1),
+        (3, 20, 4, 8, 9, 4, 1, 1),
+        (4, 60, 4, 32, 9, 4, 1, 1),
+        (2, 30, 3, 5, 5, 8, 1, 4),
+        (2, 30, 3, 5, 4, 2, 2, 1),
+        (5, 7, 2, 3, 9, 4, 1, 1),
+        (40, 26, 8, 16, 5, 2, 1, 1),
+        (1, 1, 1, 1, 3, 1, 1, 1),
+        (2, 9, 3, 4, 3, 5, 3, 2),
+    ] {
+        Convolution { b, t, c, f, k, padding, stride, dilation }.check();
+    }
+}
+
+#[test]
+fn two_dimensions_with_padding() {
+    // y[b, h, w, f] = sum[i, j, c] x[b, h + i - 1, w + j - 1, c] k[i, j, c, f]
+    let (b, h, w, c, f) = (2, 6, 7, 3, 4);
+    let contract = format!(
+        "contract out = a + (-{}) * b {{\n m b: {b} (out {}, a {}, b 0)\n m h: {h} (out {}, a {}, b 0)\n m w: {w} (out {f}, a {c}, b 0)\n \
+         n f: {f} (out 1, a 0, b 1)\n k i: 3 (out 0, a {}, b {})\n k j: 3 (out 0, a {c}, b {})\n k c: {c} (out 0, a 1, b {f})\n \
+         clip 1 * #1 + 1 * #4 + (-1) < {h};\n clip 1 * #2 + 1 * #5 + (-1) < {w};\n}}",
+        w * c + c,
+        h * w * f,
+        h * w * c,
+        w * f,
+        w * c,
+        w * c,
+        3 * c * f,
+        c * f,
+    );
+    check("f32", [b * h * w * f, b * h * w * c, 9 * c * f], &contract);
+}
+
+#[test]
+fn a_clip_of_three_axes_and_a_clip_of_one() {
+    let contract = "contract out = a * b {\n m i: 5 (out 6, a 3, b 0)\n n j: 6 (out 1, a 0, b 1)\n k c: 3 (out 0, a 1, b 6)\n \
+                    clip 1 * #0 + 1 * #1 + -2 * #2 + (-1) < 4;\n clip 1 * #0 + (-1) < 3;\n}";
+    check("f64", [30, 15, 18], contract);
+}
