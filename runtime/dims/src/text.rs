@@ -35,11 +35,26 @@ impl fmt::Display for Dim {
                 first = false;
                 match atom {
                     Atom::Var(name) => f.write_str(name)?,
-                    Atom::Floor(n, d) => write!(f, "(({n}) / ({d}))")?,
+                    Atom::Floor(n, d) => {
+                        // Alone, a quotient needs no brackets: `T / 2`, but `2 * (T / 2)`, and `-(T / 2)` is not `-T / 2`.
+                        let alone = size == 1 && monomial.len() == 1 && (position > 0 || coefficient > 0);
+                        let (open, close) = if alone { ("", "") } else { ("(", ")") };
+                        write!(f, "{open}{} / {}{close}", Factor(n), Factor(d))?;
+                    }
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// A size as an operand of a quotient: in brackets unless it is a name or a number.
+struct Factor<'d>(&'d Dim);
+
+impl fmt::Display for Factor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plain = self.0.as_var().is_some() || self.0.as_const().is_some_and(|n| n >= 0);
+        if plain { write!(f, "{}", self.0) } else { write!(f, "({})", self.0) }
     }
 }
 

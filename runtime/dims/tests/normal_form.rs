@@ -18,7 +18,12 @@ fn sizes_print_as_people_write_them() {
     assert_eq!((t.clone() - k.clone() + Dim::one()).to_string(), "T - K + 1");
     assert_eq!((t.clone() * k.clone() * Dim::from(2)).to_string(), "2 * K * T");
     assert_eq!((t.clone() - t.clone()).to_string(), "0");
-    assert_eq!(t.floor_div(&Dim::from(2)).to_string(), "((T) / (2))");
+    let half = t.floor_div(&Dim::from(2));
+    assert_eq!(half.to_string(), "T / 2");
+    assert_eq!((half.scale(2) * k.clone()).to_string(), "2 * K * (T / 2)");
+    assert_eq!((-half.clone() + k.clone()).to_string(), "K - T / 2");
+    assert_eq!((-half).to_string(), "-(T / 2)");
+    assert_eq!((t.clone() - Dim::one()).floor_div(&k).to_string(), "(T - 1) / K");
     assert_eq!((k.clone() * t.clone()).floor_div(&k), t);
 }
 
