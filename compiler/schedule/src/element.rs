@@ -12,9 +12,10 @@
 use crate::builder::value_type;
 use crate::error::Error;
 use crate::form;
+use crate::layout::Storage;
 use crate::loops::{Part, loop_name};
 use crate::nest::{Extent, FEW, Loop};
-use crate::scalar::{Env, Rows, Val, Writer, malformed, non_negative};
+use crate::scalar::{Env, Rows, Val, Writer, is_index, malformed, non_negative};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan::{self as plan, Address, Bound, LoopMode, ValueId, ValueOp, ValueType};
@@ -25,9 +26,45 @@ pub(crate) struct Member<'p> {
     pub env: Env<'p>,
     pub bound: Vec<Loop>,
     pub stored: bool,
+    sorted: Option<Sorted>,
     /// Conditions not yet applied.
     filters: Vec<&'p eq::Condition>,
     in_lanes: bool,
+}
+
+/// A reduction over the points whose key is a free index, by a table that holds the points sorted by key.
+#[derive(Clone, Copy)]
+pub(crate) struct Sorted {
+    /// Which condition of the filter the table stands for.
+    filter: usize,
+    group: eq::IndexId,
+    order: plan::BufferId,
+    runs: plan::BufferId,
+}
+
+/// `sum[b, t | v == token[b, t]]` over all of an input's keys, in order, is a loop over a run of a table.
+pub(crate) fn sorted(program: &eq::Program, storage: &mut Storage, piece: &eq::Piece) -> Option<Sorted> {
+    let keyed = piece.filter.iter().enumerate().filter_map(|(at, c)| match c {
+        eq::Condition::Equal(form, eq::Expr::Read(keys)) => Some((at, form.as_index()?, keys)),
+        eq::Condition::Equal(_, _) | eq::Condition::NonNegative(_) | eq::Condition::Holds(_) => None,
+    });
+    for (filter, group, keys) in keyed {
+        let tensor = &program.tensors[keys.tensor.0 as usize];
+        let all_keys = keys.subs.len() == piece.bound()
+            && piece.bound_ids().zip(&keys.subs).all(|(i, s)| is_index(s, i))
+            && piece.bound_ids().zip(&tensor.shape).all(|(i, dim)| piece.range(i) == dim);
+        let groups = piece.range(group).clone();
+        let given = matches!(tensor.role, eq::Role::Input { .. }) && tensor.dtype == eq::DType::I32;
+        let fixed = !storage.names_example(&groups) && !storage.is_batch(&groups) && !tensor.shape.iter().any(|d| storage.names_example(d));
+        if !all_keys || !given || !fixed || (group.0 as usize) >= piece.free || keys.otherwise.is_some() {
+            continue;
+        }
+        let keys = storage.place(program, keys.tensor).buffer;
+        let order = storage.table(plan::Table::SortedBy { keys });
+        let runs = storage.table(plan::Table::Runs { keys, groups });
+        return Some(Sorted { filter, group, order, runs });
+    }
+    None
 }
 
 /// The running result of a reduction.
@@ -49,7 +86,7 @@ impl Running {
 }
 
 impl<'p> Member<'p> {
-    pub fn new(part: &Part<'p>, bound: Vec<Loop>) -> Member<'p> {
+    pub fn new(part: &Part<'p>, bound: Vec<Loop>, sorted: Option<Sorted>) -> Member<'p> {
         let count = part.piece.indices.len();
         let env = Env {
             piece: part.piece,
@@ -59,7 +96,9 @@ impl<'p> Member<'p> {
             lane_guards: Vec::new(),
             origin: part.origin,
         };
-        Member { out: part.out, env, bound, stored: true, filters: part.piece.filter.iter().collect(), in_lanes: false }
+        let others = part.piece.filter.iter().enumerate().filter(|(at, _)| sorted.is_none_or(|s| s.filter != *at));
+        let filters = others.map(|(_, c)| c).collect();
+        Member { out: part.out, env, bound, stored: true, sorted, filters, in_lanes: false }
     }
 
     /// The loop's indices are known from here on.
@@ -135,7 +174,10 @@ impl<'p> Member<'p> {
         // Is there a point at all? Only asked where the answer changes the value.
         let asked = piece.bound() > 0 && piece.empty.is_some_and(|e| e != piece.monoid.identity());
         let any = asked.then(|| writer.builder.variable(0.0, ValueType::Bool));
-        self.bound(writer, 0, lanes_inside, &running, any)?;
+        match self.sorted {
+            Some(sorted) => self.run_of_keys(writer, sorted, &running, any)?,
+            None => self.bound(writer, 0, lanes_inside, &running, any)?,
+        }
         let result = writer.builder.read_variable(running.result());
         let (Some(any), Some(empty)) = (any, piece.empty) else { return Ok(result) };
         let any = writer.builder.read_variable(any);
@@ -196,6 +238,41 @@ impl<'p> Member<'p> {
         }
         self.filters = filters;
         self.env.lane_guards.truncate(guards);
+        Ok(())
+    }
+
+    /// The points of one key, in order.
+    fn run_of_keys(
+        &mut self,
+        writer: &mut Writer,
+        sorted: Sorted,
+        running: &Running,
+        any: Option<plan::VariableId>,
+    ) -> Result<(), Error> {
+        let group = self.env.bind[sorted.group.0 as usize].clone();
+        let from = writer.table_load(sorted.runs, group.clone());
+        let to = writer.table_load(sorted.runs, form::add(group, &form::constant(Dim::one())));
+        let [from, to] = [from, to].map(|v| writer.builder.convert(v, ValueType::I64));
+        let counter = writer.builder.open_loop("n", Bound::Value(from), Bound::Value(to), LoopMode::Serial);
+        let mut rest = form::value(writer.table_load_here(sorted.order, form::index(counter)));
+        let loops = self.bound.clone();
+        let innermost_first: Vec<&Loop> = loops.iter().rev().collect();
+        for (at, l) in innermost_first.iter().enumerate() {
+            let Extent::Size(extent) = &l.extent else {
+                return Err(malformed(&self.env, "keys of examples of different length".to_string()));
+            };
+            if at + 1 == innermost_first.len() {
+                self.bind(writer, l, &rest);
+                break;
+            }
+            let (number, by) = (writer.builder.number(&rest), writer.builder.size(extent));
+            let place = writer.builder.value(ValueOp::Binary(plan::BinaryOp::Rem, number, by), ValueType::I64);
+            rest = form::value(writer.builder.value(ValueOp::Binary(plan::BinaryOp::FloorDiv, number, by), ValueType::I64));
+            self.bind(writer, l, &form::value(place));
+        }
+        self.bound(writer, loops.len(), false, running, any)?;
+        self.leave(self.env.piece.free..self.env.piece.indices.len());
+        writer.builder.close();
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod builder;
 mod contraction;
 mod element;
 mod error;
+mod factors;
 mod form;
 mod fuse;
 mod kernels;

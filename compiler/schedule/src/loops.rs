@@ -15,7 +15,7 @@
 //! Deliberately absent: the choice of members (`fuse`) and single elements (`element`).
 
 use crate::builder::Builder;
-use crate::element::{Member, Running};
+use crate::element::{self, Member, Running};
 use crate::error::Error;
 use crate::form;
 use crate::layout::Storage;
@@ -85,7 +85,8 @@ pub(crate) fn kernel(
     for (part, walk) in parts.iter().zip(&walks) {
         let own = nest::rows(storage, part.piece).filter(|(b, _)| b.0 as usize >= part.piece.free);
         let bound = nest::bound_loops(storage, part.piece, walk, own);
-        members.push(Member::new(part, bound));
+        let sorted = element::sorted(program, storage, part.piece);
+        members.push(Member::new(part, bound, sorted));
     }
     let all: Vec<&Walk> = walks.iter().collect();
     let ids = |range: std::ops::Range<usize>| -> Vec<eq::IndexId> { range.map(|i| eq::IndexId(i as u32)).collect() };

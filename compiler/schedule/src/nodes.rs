@@ -5,7 +5,7 @@ use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage, UNPLACED};
 use crate::loops::is_identity;
-use crate::{Options, Real, contraction, loops, memory, rewrite};
+use crate::{Options, Real, contraction, factors, loops, memory, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -140,6 +140,9 @@ impl Scheduler {
             found = contraction::recognise(&self.program, &mut self.storage, out, &piece);
             units.push(Unit::Piece { out: copy, piece: repack.copy, origin: origin.clone(), contraction: None });
         }
+        if found.is_none() && self.split_units(out, &piece, origin, units) {
+            return;
+        }
         if found.is_none()
             && let Some((one, shape, two)) = rewrite::two_steps(&self.program, &piece)
         {
@@ -150,6 +153,44 @@ impl Scheduler {
             piece = reading(two, partial);
         }
         units.push(Unit::Piece { out, piece, origin: origin.clone(), contraction: found });
+    }
+
+    /// A contraction of factors that are stored first, if the piece can be made one. False leaves everything as it was.
+    fn split_units(&mut self, out: eq::TensorId, piece: &eq::Piece, origin: &eq::Origin, units: &mut Vec<Unit>) -> bool {
+        let Some(split) = factors::split(&self.program, piece) else { return false };
+        if !piece.is_plain() || (split.post.is_empty() && split.is_plain(0) && split.is_plain(1)) {
+            return false;
+        }
+        let before = (self.program.tensors.len(), units.len());
+        let name = self.program.tensors[out.0 as usize].name.clone();
+        let mut factors = Vec::new();
+        for at in 0..2 {
+            let (body, indices) = &split.factors[at];
+            if split.is_plain(at) {
+                factors.push(body.clone());
+                continue;
+            }
+            let (made, shape) = split.factor(piece, at);
+            let factor = self.temporary(&format!("{name}.factor"), out);
+            self.program.tensors[factor.0 as usize].shape = shape;
+            factors.push(eq::Expr::read(factor, indices.iter().copied()));
+            units.push(Unit::Piece { out: factor, piece: made, origin: origin.clone(), contraction: None });
+        }
+        let Ok(factors) = <[eq::Expr; 2]>::try_from(factors) else { return false };
+        let sum = split.sum(piece, factors);
+        let result = if split.post.is_empty() { out } else { self.temporary(&format!("{name}.sum"), out) };
+        if contraction::recognise(&self.program, &mut self.storage, result, &sum).is_none() {
+            self.program.tensors.truncate(before.0);
+            self.storage.layouts.truncate(before.0);
+            units.truncate(before.1);
+            return false;
+        }
+        self.piece_units(result, &sum, origin, units);
+        if result != out {
+            let around = split.around(piece, result);
+            units.push(Unit::Piece { out, piece: around, origin: origin.clone(), contraction: None });
+        }
+        true
     }
 
     fn cluster(&mut self, units: &[Unit], cluster: &Cluster, needed: &dyn Fn(eq::TensorId) -> bool) -> Result<(), Error> {

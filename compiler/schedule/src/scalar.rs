@@ -126,9 +126,18 @@ impl<'p> Writer<'p, '_> {
     }
 
     pub fn table_load(&mut self, table: plan::BufferId, at: Address) -> ValueId {
+        self.load_table(table, at, Reach::Always)
+    }
+
+    /// [`table_load`](Writer::table_load) that stays inside the loop it is in.
+    pub fn table_load_here(&mut self, table: plan::BufferId, at: Address) -> ValueId {
+        self.load_table(table, at, Reach::Here)
+    }
+
+    fn load_table(&mut self, table: plan::BufferId, at: Address, reach: Reach) -> ValueId {
         let buffer = &self.storage.buffers[table.0 as usize];
         let parameter = self.builder.buffer(table, &Dim::zero(), &buffer.name, buffer.dtype);
-        self.builder.load(parameter, at, Vec::new(), 0.0, Reach::Always)
+        self.builder.load(parameter, at, Vec::new(), 0.0, reach)
     }
 
     // -------------------------------------------------------------------------------------------- accesses

@@ -211,3 +211,139 @@ fn reductions_of_every_kind() {
         &batch(4),
     );
 }
+
+#[test]
+fn the_gradient_of_an_embedding_sums_runs_of_sorted_keys() {
+    let mut numbers = batch(4);
+    numbers.below = vec![("tok", 6)];
+    let plan = same(
+        "program embedding
+         size B batch
+         input tok: i32[B, 7] per example
+         input dy: real[B, 7, 5] per example
+         param w: real[6, 5]
+         value y: real[B, 7, 5]
+         value dw: real[6, 5]
+         value most: real[6]
+         y[b < B, t < 7, d < 5] = w[tok[b, t], d]
+         dw[v < 6, d < 5] = sum[b < B, t < 7 if v == tok[b, t]] dy[b, t, d] * y[b, t, d]
+         most[v < 6] = max[b < B, t < 7 if v == tok[b, t] else -1] dy[b, t, 0]
+         output y = y
+         output dw = dw
+         output most = most",
+        &numbers,
+    );
+    assert!(plan.buffers.iter().any(|b| matches!(b.place, bdl_plan::Place::Table(bdl_plan::Table::Runs { .. }))));
+}
+
+#[test]
+fn messages_within_an_example() {
+    let mut numbers = Numbers { examples: vec![vec![("V", 3), ("E", 4)], vec![("V", 3), ("E", 9)]], ..Numbers::default() };
+    numbers.below = vec![("src", 3), ("dst", 3)];
+    same(
+        "program messages
+         size B batch
+         size V example
+         size E example
+         input h: real[B, V, 5] per example
+         input src: i32[B, E] per example
+         input dst: i32[B, E] per example
+         value m: real[B, V, 5]
+         value g: real[B, 5]
+         m[b < B, v < V, d < 5] = sum[e < E if v == dst[b, e]] tanh(h[b, src[b, e], d])
+         g[b < B, d < 5] = sum[v < V] m[b, v, d] / V
+         output m = m
+         output g = g",
+        &numbers,
+    );
+}
+
+#[test]
+fn a_product_of_formulas_becomes_a_contraction_of_stored_factors() {
+    let plan = same(
+        "program factors
+         size B batch
+         input h: real[B, 9] per example
+         input d: real[B, 9] per example
+         input x: real[B, 6] per example
+         param s: real[9]
+         value dw: real[6, 9]
+         dw[c < 6, f < 9] = sum[b < B] (if h[b, f] > 0 then d[b, f] else 0) * x[b, c] * s[f] / B
+         output dw = dw",
+        &batch(5),
+    );
+    assert_eq!(launches(&plan), ["kernel", "contract+epilogue"]);
+}
+
+const RECURRENCE: &str = "program recurrence
+    size B batch
+    size t step
+    input x: real[B, 6, 4] per example
+    param w: real[4, 4]
+    value h0: real[B, 4]
+    value h: real[B, 4]
+    value s: real[B, 4]
+    value next: real[B, 4]
+    value last: real[B, 4]
+    value all: real[B, 6, 4]
+    value before: real[B, 6, 4]
+    h0[b < B, i < 4] = x[b, 0, i]
+    scan t < 6 {
+      carry h from h0 next next last last
+      s[b < B, i < 4] = sum[j < 4] h[b, j] * w[j, i]
+      next[b < B, i < 4] = tanh(s[b, i] + x[b, @t, i])
+      stack next as all
+      stack h as before
+    }
+    output last = last
+    output all = all
+    output before = before";
+
+#[test]
+fn a_scan_runs_its_body_on_buffers_that_stay() {
+    let plan = same(RECURRENCE, &batch(3));
+    assert!(launches(&plan).contains(&"scan"), "{:?}", launches(&plan));
+    same(&RECURRENCE.replace("t < 6 {", "t < 6 reversed {"), &batch(3));
+}
+
+#[test]
+fn a_scan_is_differentiated_through() {
+    let text = RECURRENCE.replace("output last = last", "loss = sum[b < B, t < 6, i < 4] all[b, t, i] * all[b, t, i]\n    output loss = loss");
+    let mut program = support::parse(&text.replace("h0[b < B", "value loss: real\n    h0[b < B"));
+    let (loss, w) = (program.find("loss").unwrap(), program.find("w").unwrap());
+    let gradient = bdl_equations::differentiate(&mut program, loss, &[w]).unwrap()[0];
+    program.outputs.push(("d_w".into(), gradient));
+    support::same_program(&program, &batch(3));
+}
+
+#[test]
+fn sorts_views_literals_and_copies() {
+    same(
+        "program others
+         size B batch
+         input x: real[B, 3, 4] per example
+         state k: real[5]
+         value flat: real[B, 12]
+         value order: i32[B, 12]
+         value best: real[B, 3]
+         value c: real[3]
+         value turned: real[B, 4, 3]
+         value y: real[B, 4, 3]
+         value padded: real[B, 9]
+         value k2: real[5]
+         view flat = x
+         sort order = flat descending
+         literal c = [1, 2, 4]
+         best[b < B, r < 3] = flat[b, order[b, r]]
+         turned[b < B, i < 4, j < 3] = x[b, j, i]
+         y[b < B, i < 4, j < 3] = turned[b, i, j] * c[j] + best[b, j]
+         padded[b, i + 2 for b < B, i < 5] = flat[b, 2 * i + 1]
+         k2[i < 5] = k[4 - i]
+         output order = order
+         output y = y
+         output again = flat
+         output padded = padded
+         update k = k2",
+        &batch(3),
+    );
+}
