@@ -29,6 +29,6 @@ scan t < T reversed {   // @0:0..0 gradient of the scan
   stack d_h_next as d_h_next_steps
   stack d_z as d_z_steps
 }
-d_w[0, j for j < 3] = sum[b < B, t < T] d_h_next_steps[b, t, j] * (1 - tanh(z_steps[b, t, j] + x[b, t, 0] * w[0, j] + x[b, t, 1] * w[1, j]) * tanh(z_steps[b, t, j] + x[b, t, 0] * w[0, j] + x[b, t, 1] * w[1, j])) * x[b, t, 0]
-also d_w[1, j for j < 3] = sum[b < B, t < T] d_h_next_steps[b, t, j] * (1 - tanh(z_steps[b, t, j] + x[b, t, 0] * w[0, j] + x[b, t, 1] * w[1, j]) * tanh(z_steps[b, t, j] + x[b, t, 0] * w[0, j] + x[b, t, 1] * w[1, j])) * x[b, t, 1]   // @0:0..0 gradient of the expression
+d_w[0, j for j < 3] = sum[b < B, t < T] d_h_next_steps[b, t, j] * (1 - h1_steps[b, t, j] * h1_steps[b, t, j]) * x[b, t, 0]
+also d_w[1, j for j < 3] = sum[b < B, t < T] d_h_next_steps[b, t, j] * (1 - h1_steps[b, t, j] * h1_steps[b, t, j]) * x[b, t, 1]   // @0:0..0 gradient of the expression
 d_u[i < 3, j < 3] = sum[b < B, t < T] d_z_steps[b, t, j] * h_steps[b, t, i]   // @0:0..0 gradient of the sum

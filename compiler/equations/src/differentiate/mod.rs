@@ -190,7 +190,9 @@ impl Tape<'_> {
                     }
                     let Some(up) = self.adjoint(scope, n.out) else { continue };
                     for piece in &n.pieces {
-                        let task = Task { piece, out: Some(n.out), only: None, origin: &n.origin };
+                        let value = (piece.bound() == 0 && piece.filter.is_empty())
+                            .then(|| Expr::read(n.out, piece.at.iter().cloned()));
+                        let task = Task { piece, value, out: n.out, only: None, origin: &n.origin };
                         self.piece(scope, task, &up)?;
                     }
                 }
@@ -237,7 +239,7 @@ impl Tape<'_> {
 
     /// What one piece of an equation contributes to the tensors it reads.
     fn piece(&mut self, scope: &mut Scope, task: Task, up: &Adjoint) -> Done<()> {
-        let Task { piece, out, only, origin } = task;
+        let Task { piece, value, out, only, origin } = task;
         let wanted = |read: &Read| {
             self.is_active(read.tensor)
                 && only.as_ref().is_none_or(|only: &HashSet<TensorId>| only.contains(&read.tensor))
@@ -251,10 +253,9 @@ impl Tape<'_> {
         let outside = |read: &Read| wanted(read) && !scope.is_local(read.tensor);
         if rules::touches(&piece.body, &outside) {
             let only = piece.body.reads().into_iter().filter(|r| outside(r)).map(|r| r.tensor).collect();
-            let Some(out) = out else { return Ok(()) };
             let up = self.materialise(scope, out, up.clone());
-            let (piece, origin) = (piece.clone(), origin.clone());
-            scope.deferred.push(Deferred::Piece { piece, out, up, only, origin });
+            let (piece, value, origin) = (Box::new(piece.clone()), value.clone(), origin.clone());
+            scope.deferred.push(Deferred::Piece { piece, value, out, up, only, origin });
         }
         let inside: HashSet<TensorId> = {
             let wanted = |read: &Read| {
@@ -274,10 +275,7 @@ impl Tape<'_> {
         };
         let what = gradient_of(origin, reduction_word(piece));
         let (points, seed) = self.points(scope, piece, seed, &what)?;
-        let value = match out {
-            Some(out) if piece.bound() == 0 && piece.filter.is_empty() => Expr::read(out, piece.at.iter().cloned()),
-            Some(_) | None => piece.body.clone(),
-        };
+        let value = value.unwrap_or_else(|| piece.body.clone());
         let mut contributions = Vec::new();
         rules::spread(&piece.body, &value, seed, &active, &mut contributions)
             .map_err(|op| DifferentiateError::NoRule { op, origin: origin.clone() })?;
@@ -410,8 +408,10 @@ impl Tape<'_> {
 /// A piece to go back through.
 struct Task<'t> {
     piece: &'t Piece,
-    /// What it writes, where that can be read.
-    out: Option<TensorId>,
+    /// What it writes as a read, when it is point-wise: often simpler than its body.
+    value: Option<Expr>,
+    /// The tensor it writes.
+    out: TensorId,
     /// The tensors whose adjoints are wanted; all active ones unless said.
     only: Option<HashSet<TensorId>>,
     origin: &'t Origin,

@@ -23,20 +23,17 @@ use std::collections::{HashMap, HashSet};
 
 /// A contribution to tensors outside the loop, worked out after it.
 pub(super) enum Deferred {
+    /// `value` is what the piece wrote, as a read, when it is point-wise.
     Piece {
-        piece: Piece,
+        piece: Box<Piece>,
+        value: Option<Expr>,
         out: TensorId,
         up: TensorId,
         only: HashSet<TensorId>,
         origin: Origin,
     },
     /// `up` has so many axes of steps (behind the batch), over which the view's adjoint is the sum.
-    View {
-        input: TensorId,
-        up: TensorId,
-        steps: usize,
-        origin: Origin,
-    },
+    View { input: TensorId, up: TensorId, steps: usize, origin: Origin },
 }
 
 impl Tape<'_> {
@@ -82,7 +79,14 @@ impl Tape<'_> {
             } else {
                 let piece = combine::whole(self.program, c.next, &|axes| Expr::read(c.next, axes.iter().copied()));
                 let (only, origin) = (HashSet::from([c.next]), scan.origin.clone());
-                child.deferred.push(Deferred::Piece { piece, out: c.next, up: inside, only, origin });
+                child.deferred.push(Deferred::Piece {
+                    piece: Box::new(piece),
+                    value: None,
+                    out: c.next,
+                    up: inside,
+                    only,
+                    origin,
+                });
             }
             // `next` is known when the body has been walked.
             carried.push((Carried { start, inside, next: inside, last }, c.inside));
@@ -136,7 +140,14 @@ impl Tape<'_> {
             } else {
                 let piece = combine::whole(self.program, c.start, &|axes| Expr::read(c.start, axes.iter().copied()));
                 let (only, origin) = (HashSet::from([c.start]), scan.origin.clone());
-                parent.deferred.push(Deferred::Piece { piece, out: c.start, up: last, only, origin });
+                parent.deferred.push(Deferred::Piece {
+                    piece: Box::new(piece),
+                    value: None,
+                    out: c.start,
+                    up: last,
+                    only,
+                    origin,
+                });
             }
         }
         for job in deferred {
@@ -171,14 +182,14 @@ impl Tape<'_> {
 
     fn after_loop(&mut self, parent: &mut Scope, job: Deferred) -> Done<()> {
         match job {
-            Deferred::Piece { piece, out, up, only, origin } => {
+            Deferred::Piece { piece, value, out, up, only, origin } => {
                 let outside: HashSet<TensorId> = only.iter().copied().filter(|id| !parent.is_local(*id)).collect();
                 let inside: HashSet<TensorId> = only.into_iter().filter(|id| parent.is_local(*id)).collect();
                 if !outside.is_empty() {
-                    let (piece, origin) = (piece.clone(), origin.clone());
-                    parent.deferred.push(Deferred::Piece { piece, out, up, only: outside, origin });
+                    let (piece, value, origin) = (piece.clone(), value.clone(), origin.clone());
+                    parent.deferred.push(Deferred::Piece { piece, value, out, up, only: outside, origin });
                 }
-                let task = Task { piece: &piece, out: None, only: Some(inside), origin: &origin };
+                let task = Task { piece: &piece, value, out, only: Some(inside), origin: &origin };
                 self.piece(parent, task, &Adjoint::Tensor(up))
             }
             Deferred::View { input, up, steps, origin } => {
@@ -341,22 +352,28 @@ impl Tape<'_> {
                 let up = stacked(self, up);
                 Ok(Deferred::View { input, up, steps: steps + 1, origin })
             }
-            Deferred::Piece { piece, out, up, only, origin } => {
+            Deferred::Piece { piece, value, out, up, only, origin } => {
                 let up = stacked(self, up);
                 let own = self.program.is_per_example(out);
                 if !own && self.program.is_per_example_size(&scan.extent) {
                     let what = "a value that all examples share, in a loop whose length belongs to the example";
                     return Err(DifferentiateError::NoDerivative { what, origin });
                 }
-                let read: Vec<TensorId> = piece.reads().iter().map(|r| r.tensor).collect();
+                let mut read: Vec<TensorId> = piece.reads().iter().map(|r| r.tensor).collect();
+                read.extend(value.iter().flat_map(Expr::reads).map(|r| r.tensor));
                 let saved: HashMap<TensorId, TensorId> =
                     read.into_iter().filter(|id| forward.contains(id)).map(|id| (id, self.saved(scan, id))).collect();
-                let lifted = lift(self.program, &piece, Steps { step: &scan.step, extent: &scan.extent }, own, &saved)
-                    .ok_or_else(|| {
+                let steps = Steps { step: &scan.step, extent: &scan.extent };
+                let over_steps = |body: &Expr| {
+                    let piece = Piece { body: body.clone(), ..(*piece).clone() };
+                    lift(self.program, &piece, steps, own, &saved).ok_or_else(|| {
                         let what = "a subscript that is not linear in the step of its loop";
                         DifferentiateError::NoDerivative { what, origin: origin.clone() }
-                    })?;
-                Ok(Deferred::Piece { piece: lifted, out, up, only, origin })
+                    })
+                };
+                let lifted = over_steps(&piece.body)?;
+                let value = value.map(|v| over_steps(&v)).transpose()?.map(|p| p.body);
+                Ok(Deferred::Piece { piece: Box::new(lifted), value, out, up, only, origin })
             }
         }
     }
