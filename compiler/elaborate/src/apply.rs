@@ -92,7 +92,7 @@ impl<'h> Elaborator<'h> {
         }
         let value = self.tensor(scope, update)?;
         let path = &self.store.states[id.0 as usize].path;
-        let what = format!("the update of `{path}`");
+        let what = format!("update of `{path}`");
         let bound = self.bind(Value::Tensor(value), &names::next(path), false, update.span, what)?;
         scope.pending.remove(&id);
         let Value::Tensor(next) = bound else { return Err(broken(span, "a state that is a record")) };

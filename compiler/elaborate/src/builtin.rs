@@ -168,7 +168,7 @@ impl<'h> Elaborator<'h> {
             offset = offset.clone() + self.range(joined).clone();
             parts.push(Part { axes: value.axes, body: value.body, at });
         }
-        self.pieces(hint, dtype, &axes, parts, origin(expr.span, "the concatenation".into()))
+        self.pieces(hint, dtype, &axes, parts, origin(expr.span, "concatenation".into()))
     }
 
     fn stack(
@@ -189,7 +189,7 @@ impl<'h> Elaborator<'h> {
             at.insert(axis, Affine::from(place as i64));
             parts.push(Part { axes: value.axes, body: value.body, at });
         }
-        self.pieces(hint, dtype, &axes, parts, origin(expr.span, "the stack".into()))
+        self.pieces(hint, dtype, &axes, parts, origin(expr.span, "stack".into()))
     }
 
     fn reshape(&mut self, value: Pointwise, hint: &Name, dtype: DType, expr: &hir::Expr) -> Result<Pointwise> {
@@ -199,7 +199,7 @@ impl<'h> Elaborator<'h> {
         if same {
             return Ok(value);
         }
-        let made = origin(expr.span, "the reshaping".into());
+        let made = origin(expr.span, "reshaping".into());
         let (input, context) = self.whole_tensor(&value, &format!("{hint}.x"), made.clone())?;
         let shape: Vec<Dim> = context.iter().chain(&axes).map(|v| self.range(*v).clone()).collect();
         shape.iter().for_each(|s| self.declare_sizes(s));
@@ -245,7 +245,7 @@ impl<'h> Elaborator<'h> {
         if self.draws_per_example {
             self.mark_per_example(out);
         }
-        self.add(Node::Draw(Draw { out, distribution, site, origin: origin(span, "the draw".into()) }));
+        self.add(Node::Draw(Draw { out, distribution, site, origin: origin(span, "draw".into()) }));
         (out, context)
     }
 
@@ -277,7 +277,7 @@ impl<'h> Elaborator<'h> {
         };
         let context = self.context_of(&[&passed], &[axes.as_slice(), &[*last]].concat());
         let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
-        let made = origin(expr.span, "the draw".into());
+        let made = origin(expr.span, "draw".into());
         let count = self.equation(&hint, DType::I32, &free, &how, &Expr::Const(1.0), made)?;
         let most = number(Affine::from(self.range(*last).clone() - Dim::one()));
         let counted = self.read_back(count, &context, &axes, DType::I32);
@@ -296,7 +296,7 @@ impl<'h> Elaborator<'h> {
         let (input, _) =
             self.draw_of(Distribution::Normal, site, &names::inside(hint, "normal"), matrix.clone(), expr.span);
         self.draws = outer;
-        let made = origin(expr.span, "the orthogonal matrix".into());
+        let made = origin(expr.span, "orthogonal matrix".into());
         let name = self.unique(hint);
         let out = self.program.computed(&name, DType::Real, matrix);
         let routine = Library { out, routine: Routine::Orthogonal, inputs: vec![input], origin: made.clone() };
@@ -321,7 +321,7 @@ impl<'h> Elaborator<'h> {
 
     /// The positions of the elements along the last axis in sorted order.
     fn sorted(&mut self, value: &Pointwise, descending: bool, hint: &Name, span: Span) -> Result<Pointwise> {
-        let made = origin(span, "the sorting".into());
+        let made = origin(span, "sorting".into());
         let (input, context) = self.whole_tensor(value, &names::inside(hint, "x"), made.clone())?;
         let shape = self.program.get(input).shape.clone();
         let name = self.unique(&names::inside(hint, "order"));
@@ -372,7 +372,7 @@ impl<'h> Elaborator<'h> {
         let axes = [leading, &[upto]].concat();
         let context = self.context_of(&[&body], &[axes.as_slice(), &[from]].concat());
         let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
-        let tensor = self.equation(hint, dtype, &free, &how, &body, origin(span, "the running sum".into()))?;
+        let tensor = self.equation(hint, dtype, &free, &how, &body, origin(span, "running sum".into()))?;
         Ok(self.read_back(tensor, &context, &axes, dtype))
     }
 
@@ -385,7 +385,7 @@ impl<'h> Elaborator<'h> {
         if !value.axes.is_empty() {
             return Err(not_built(expr.span, "the gradient of something that is not a single number"));
         }
-        let made = origin(expr.span, "the value that is differentiated".into());
+        let made = origin(expr.span, "value that is differentiated".into());
         let hint = names::inside(&scope.prefix, "grad");
         let (loss, loss_context) = self.whole_tensor(&value, &names::inside(&hint, "of"), made.clone())?;
         let (wrt, by_context) = self.whole_tensor(&by, &names::inside(&hint, "by"), made)?;

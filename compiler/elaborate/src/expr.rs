@@ -333,7 +333,7 @@ impl<'h> Elaborator<'h> {
             bodies.push(self.scalar(scope, element)?);
         }
         let hint = format!("{}.list", scope.prefix);
-        let made = origin(expr.span, "the list".into());
+        let made = origin(expr.span, "list".into());
         let constants: Option<Vec<f64>> = bodies.iter().map(Expr::as_const).collect();
         let axes = self.axes(&shape);
         if let Some(values) = constants {

@@ -16,6 +16,7 @@ use crate::context::{Elaborator, Result, broken, dtype_of, not_built, origin, sh
 use crate::names;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Clip, Entry, Hir, Store, Train, Type};
+use bdl_equations::simplify::{rounds, simplify};
 use bdl_equations::{
     BATCH, BinaryOp, DType, Expr, Name, Origin, PieceBuilder, Program, Role, SizeKind, Sub, TensorId, UnaryOp,
 };
@@ -43,7 +44,8 @@ pub fn programs(hir: &Hir, train: &Train) -> std::result::Result<Programs, Diagn
 
 /// The forward equations of a function or model applied to its inputs, for one example: outputs `y`, or the fields of a record.
 ///
-/// Inputs are named as the function names them. Errors as for [`programs`].
+/// Inputs are named as the function names them. The program may still be differentiated: `simplify` it before it runs fast.
+/// Errors as for [`programs`].
 pub fn entry(hir: &Hir, entry: &Entry, training: bool) -> std::result::Result<Program, Diagnostic> {
     forward_of(hir, entry, training).map_err(|error| *error)
 }
@@ -86,7 +88,7 @@ fn init(hir: &Hir, store: &Store, used: &HashSet<Name>) -> Result<Program> {
         let Value::Tensor(value) = value else { return Err(broken(span, "an initial value that is a record")) };
         let value = elaborator.fitted(value, &shape_of(ty));
         let value = Pointwise { hint: None, dtype: dtype_of(&ty.scalar), ..value };
-        let made = origin(span, format!("the initial value of `{path}`"));
+        let made = origin(span, format!("initial value of `{path}`"));
         let (tensor, _) = elaborator.whole_tensor(&value, path, made)?;
         elaborator.program.outputs.push((path.clone(), tensor));
     }
@@ -206,7 +208,9 @@ fn forward_of(hir: &Hir, entry: &Entry, training: bool) -> Result<Program> {
             fields.into_iter().try_for_each(|(name, field)| elaborator.give(&name, field, function.span))?;
         }
     }
-    Ok(finished(elaborator.take()))
+    let mut program = elaborator.take();
+    rounds(&mut program);
+    Ok(program)
 }
 
 // ------------------------------------------------------------------------------------------------ evaluation
@@ -236,7 +240,7 @@ fn totals(program: &mut Program, loss: TensorId, per: TensorId, span: Span) -> (
 
 /// The sum over the batch of a scalar; a shared one counts once for every example.
 fn total(program: &mut Program, each: TensorId, name: &str, span: Span) -> TensorId {
-    let made = origin(span, format!("the sum of `{}` over the batch", program.get(each).name));
+    let made = origin(span, format!("sum of `{}` over the batch", program.get(each).name));
     let batch = program.size(BATCH, SizeKind::Batch);
     let mut piece = PieceBuilder::new();
     let body = if program.is_per_example(each) {
@@ -280,7 +284,7 @@ fn training(hir: &Hir, train: &Train, with_updates: bool) -> Result<Program> {
     let (loss_sum, per_sum) = totals(&mut program, loss, per, span);
     let mean = scalar(loss_sum) / scalar(per_sum);
     let value = penalties.into_iter().fold(mean, |sum, penalty| sum + scalar(penalty));
-    let loss = program.define("loss", DType::Real, PieceBuilder::new().sum(value), origin(span, "the loss".into()));
+    let loss = program.define("loss", DType::Real, PieceBuilder::new().sum(value), origin(span, "loss".into()));
     program.outputs.push(("loss".into(), loss));
     elaborator.resume(program);
 
@@ -315,7 +319,7 @@ impl<'h> Elaborator<'h> {
         for (id, value) in std::mem::take(&mut self.updates) {
             let state = &self.store.states[id.0 as usize];
             let target = self.state(id);
-            let made = origin(state.span, format!("the update of `{}`", state.path));
+            let made = origin(state.span, format!("update of `{}`", state.path));
             let value = self.fitted(value, &shape_of(&state.ty));
             let (tensor, context) = self.whole_tensor(&value, &names::next(&state.path), made)?;
             if !context.is_empty() {
@@ -353,7 +357,7 @@ impl<'h> Elaborator<'h> {
             let Value::Tensor(value) = value else {
                 return Err(broken(train.span, "an optimiser whose result is a record"));
             };
-            let made = origin(function.span, format!("the new value of `{}`", param.path));
+            let made = origin(function.span, format!("new value of `{}`", param.path));
             let value = Pointwise { hint: None, ..value };
             let (new, _) = self.whole_tensor(&value, &names::next(&param.path), made)?;
             if new != *w {
@@ -368,7 +372,7 @@ impl<'h> Elaborator<'h> {
         let limit = match clip {
             Clip::Norm(function) | Clip::Value(function) => self.function(*function, train.span)?,
         };
-        let made = origin(limit.span, "the clipping".into());
+        let made = origin(limit.span, "clipping".into());
         let value = self.call(limit, Vec::new(), &"clip".into(), train.span)?;
         let Value::Tensor(value) = value else { return Err(broken(train.span, "a clip that is a record")) };
         let (limit, _) = self.whole_tensor(&Pointwise { hint: None, ..value }, "clip.limit", made.clone())?;
@@ -415,7 +419,8 @@ fn norm_scale(
 
 // ------------------------------------------------------------------------------------------------ passes
 
-/// The last form of a program: nothing that no output or update needs.
-fn finished(program: Program) -> Program {
+/// The last form of a program: nothing is differentiated any more.
+fn finished(mut program: Program) -> Program {
+    simplify(&mut program);
     program
 }

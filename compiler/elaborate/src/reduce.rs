@@ -56,7 +56,7 @@ impl<'h> Elaborator<'h> {
         let batch = kinds.zip(&bound).find(|(kind, _)| matches!(kind, IndexKind::Batch)).map(|(_, v)| *v);
         let mut parts = Parts { bound, filter, default, value, batch };
         self.own_by_batch(&mut parts);
-        let made = origin(expr.span, format!("the {} in `{}`", word(op), scope.prefix));
+        let made = origin(expr.span, format!("{} in `{}`", word(op), scope.prefix));
         let hint = format!("{}.{}", scope.prefix, word(op));
         self.reduced(op, parts, &hint, dtype_of_expr(expr)?, made)
     }

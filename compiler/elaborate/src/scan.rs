@@ -31,7 +31,7 @@ struct Body {
 
 impl<'h> Elaborator<'h> {
     pub fn scan(&mut self, scope: &mut Scope<'h>, scan: &'h hir::Scan, expr: &'h hir::Expr) -> Result<Value> {
-        let made = origin(expr.span, format!("the scan in `{}`", scope.prefix));
+        let made = origin(expr.span, format!("scan in `{}`", scope.prefix));
         let starts = self.starts(scope, &scan.carried)?;
         let mut context = self.loop_context(&starts);
         loop {
@@ -143,7 +143,7 @@ impl<'h> Elaborator<'h> {
     }
 
     pub fn iterate(&mut self, scope: &mut Scope<'h>, iterate: &'h hir::Iterate, expr: &'h hir::Expr) -> Result<Value> {
-        let made = origin(expr.span, format!("the iteration in `{}`", scope.prefix));
+        let made = origin(expr.span, format!("iteration in `{}`", scope.prefix));
         let starts = self.starts(scope, &iterate.carried)?;
         let mut context = self.loop_context(&starts);
         loop {
@@ -153,7 +153,7 @@ impl<'h> Elaborator<'h> {
             let outside = std::mem::take(&mut self.program.nodes);
             let until = self.tensor(scope, &iterate.until).and_then(|until| {
                 let hint = names::inside(&scope.prefix, "until");
-                let tensor = self.over(&until, &[], &hint, origin(iterate.until.span, "the stop condition".into()))?;
+                let tensor = self.over(&until, &[], &hint, origin(iterate.until.span, "stop condition".into()))?;
                 Ok((until, tensor))
             });
             let condition = std::mem::take(&mut self.program.nodes);

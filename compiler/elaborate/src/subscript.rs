@@ -80,8 +80,7 @@ impl<'h> Elaborator<'h> {
         }
         if !guards.is_empty() && !self.takes_guards(&value, &guards) {
             let hint = format!("{}.guarded", scope.prefix);
-            value =
-                self.materialise(&value, &hint, origin(base.span, "the tensor that is read with a guard".into()))?;
+            value = self.materialise(&value, &hint, origin(base.span, "tensor that is read with a guard".into()))?;
         }
         let dtype = value.dtype;
         let body = guarded(value.at(&places), &guards);
