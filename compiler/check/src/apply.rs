@@ -383,7 +383,9 @@ impl<'a> Checker<'a> {
                         ast::ExprKind::Name(name) => params.iter().position(|hyper| hyper.name.text == name.text),
                         _ => None,
                     };
-                    let Some(slot) = slot else {
+                    // Layers given to a layer stand in order: `Bidirectional(Lstm(320), Lstm(320, reverse: true))`.
+                    let in_order = params.get(position).filter(|hyper| kind_of(&hyper.ty) == Kind::Function).map(|_| position);
+                    let Some(slot) = slot.or(in_order) else {
                         let known = params.get(position).map(|hyper| hyper.name.text.as_str());
                         let mut diagnostic = Diagnostic::error("wrong-arguments", "only the first hyper-parameter may stand without its name")
                             .primary(arg.span, "which one is this?");
@@ -686,15 +688,35 @@ impl<'a> Checker<'a> {
         let count = self.applied.entry(path.clone()).or_insert(0);
         body.application = *count;
         *count += 1;
-        for (name, value) in &layer.hyper {
+        for (param, (name, value)) in def.hyper.iter().zip(&layer.hyper) {
             // A layer given as an argument is one instance, called after the hyper-parameter.
+            if kind_of(&param.ty) == Kind::Function {
+                body.promises.push((join(&path, name).into(), &param.ty));
+            }
             let value = match value {
                 Value::Callable(callable) => self.named(callable, &join(&path, name)),
                 value => value.clone(),
             };
             body.bind(name, Binding::Value(value));
         }
-        self.build(&signature, body, sources, span, want, Some(path))
+        let value = self.build(&signature, body, sources, span, want, Some(path.clone()));
+        self.keep_promise(&path, value)
+    }
+
+    /// A layer given as a hyper-parameter gives what its type there says; names of that type are bound.
+    fn keep_promise(&mut self, path: &hir::Name, value: Value<'a>) -> Value<'a> {
+        let promise = self.here().promises.iter().find(|(known, _)| known == path).map(|(_, ty)| *ty);
+        let (Some(promise), Value::Run(term)) = (promise, &value) else { return value };
+        let ast::TypeKind::Layer { inputs: _, result } = &promise.kind else { return value };
+        self.bind_type(result, &term.ty);
+        if !self.is_bound_type(result) {
+            return value;
+        }
+        let name = path.rsplit('.').next().unwrap_or(path);
+        match self.fit(result, &term.ty, &Meeting { span: term.span, what: &format!("`{name}` gives") }) {
+            Some(_) => value,
+            None => Value::Error,
+        }
     }
 
     /// Builds the function of one application and applies it.
@@ -835,6 +857,10 @@ impl<'a> Checker<'a> {
             return None;
         }
         self.bind_type(signature.result, &term.ty);
+        if !self.is_bound_type(signature.result) && self.here().promises.iter().any(|(_, ty)| matches!(ty.kind, ast::TypeKind::Layer { .. })) {
+            // A size of the result belongs to a layer that was given as an argument and has no type of its own.
+            return Some((Value::Run(term), inputs, args));
+        }
         let what = format!("`{}` gives", signature.name);
         let term = self.fit_result(signature.result, term, &Meeting { span: result_span, what: &what })?;
         Some((Value::Run(term), inputs, args))

@@ -64,6 +64,8 @@ pub(crate) struct Body<'a> {
     /// Which application of its instance this is, and how many draws it has made.
     pub application: usize,
     pub draws: u32,
+    /// Layers given as hyper-parameters, by path, with the types that the signature gives them.
+    pub promises: Vec<(Name, &'a ast::Type)>,
     /// What the open scans emit.
     pub emits: Vec<Option<hir::Expr>>,
     /// An optimizer's parameter: its name and type, and the value that `update` gives it.
@@ -141,6 +143,7 @@ impl<'a> Body<'a> {
             ordinals: HashMap::new(),
             application: 0,
             draws: 0,
+            promises: Vec::new(),
             emits: Vec::new(),
             optimized: None,
             new_value: None,

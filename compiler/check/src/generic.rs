@@ -54,7 +54,9 @@ impl<'a> Checker<'a> {
             ItemKind::Fn(def) => {
                 let sources = self.symbolic_inputs(&def.inputs, &[]);
                 if let Some(sources) = sources {
-                    self.apply_fn(def, file, sources, name.span, None);
+                    // A shape that only the place of use knows (`-> f32[..]`) is one axis here.
+                    let want = self.symbolic_result(&def.result, &def.inputs);
+                    self.apply_fn(def, file, sources, name.span, want.as_ref());
                 }
             }
             ItemKind::Layer(def) | ItemKind::Model(def) => {
@@ -155,6 +157,21 @@ impl<'a> Checker<'a> {
             sources.push(Source { name: Some(&input.name), what: What::Value(value), span: input.span });
         }
         Some(sources)
+    }
+
+    fn symbolic_result(&mut self, result: &'a ast::Type, inputs: &'a [ast::Param]) -> Option<hir::Type> {
+        let file = self.here().file;
+        let mut scratch = Body::new(file, BodyKind::Init, None);
+        scratch.pack = Some(vec![Axis { size: Dim::var("N"), names: None, origin: None }]);
+        self.bodies.push(scratch);
+        inputs.iter().for_each(|input| self.bind_free(&input.ty));
+        self.bind_free(result);
+        let ty = match kind_of(result) {
+            Kind::Scalar | Kind::Tensor | Kind::Record => self.read_type(result),
+            Kind::Dim | Kind::Padding | Kind::Word | Kind::Schedule | Kind::List | Kind::Function | Kind::Error => None,
+        };
+        self.bodies.pop();
+        ty
     }
 
     /// Every name of the type that means nothing yet becomes a size of that name.

@@ -28,7 +28,10 @@ pub struct Facts {
 }
 
 /// More constraints than this and the answer is "not proved".
-const LIMIT: usize = 400;
+const LIMIT: usize = 160;
+
+/// How deep floor divisions inside floor divisions are looked into.
+const DEPTH: usize = 1;
 
 impl Facts {
     /// From now on `dim >= 0`.
@@ -83,11 +86,28 @@ impl Facts {
         if let Some(constant) = goal.as_const() {
             return constant >= 0;
         }
-        if goal.terms().all(|(monomial, coefficient)| coefficient >= 0 && monomial.iter().all(is_name)) {
+        self.proves_within(goal, DEPTH)
+    }
+
+    fn proves_within(&self, goal: &Dim, depth: usize) -> bool {
+        if self.plainly(goal) {
             return true;
         }
         let goal = without_common_names(goal);
-        self.contradiction(&(-goal - Dim::one()))
+        if self.plainly(&goal) {
+            return true;
+        }
+        let negated = -goal - Dim::one();
+        // Few facts first: most proofs need none or one, and elimination costs most where much is known.
+        self.contradiction(&negated, &[], depth)
+            || self.least.iter().any(|fact| self.contradiction(&negated, std::slice::from_ref(fact), depth))
+            || (self.least.len() > 1 && self.contradiction(&negated, &self.least, depth))
+    }
+
+    /// Not negative as it stands, every positive size `n` written as `1 + m`.
+    fn plainly(&self, goal: &Dim) -> bool {
+        let shifted = goal.substitute(&|name| self.positive.contains(name).then(|| Dim::var(name) + Dim::one()));
+        shifted.terms().all(|(monomial, coefficient)| coefficient >= 0 && monomial.iter().all(is_name))
     }
 
     pub fn proves_positive(&self, dim: &Dim) -> bool {
@@ -112,14 +132,14 @@ impl Facts {
         }
     }
 
-    /// Can `extra >= 0` not hold together with the facts?
-    fn contradiction(&self, extra: &Dim) -> bool {
+    /// Can `extra >= 0` not hold together with these facts?
+    fn contradiction(&self, extra: &Dim, facts: &[Dim], depth: usize) -> bool {
         let mut system = System::default();
         system.add(extra);
-        for fact in &self.least {
+        for fact in facts {
             system.add(fact);
         }
-        system.close(self);
+        system.close(self, depth);
         system.contradictory()
     }
 }
@@ -163,10 +183,6 @@ impl Constraint {
         self
     }
 
-    fn impossible(&self) -> bool {
-        self.coefficients.is_empty() && self.constant < 0
-    }
-
     /// The sum of both, scaled so that `variable` (positive here, negative there) goes away.
     fn without(&self, other: &Constraint, variable: usize) -> Option<Constraint> {
         let up = *self.coefficients.get(&variable)?;
@@ -188,10 +204,37 @@ fn gcd(a: i128, b: i128) -> i128 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
+/// What is known of a quotient whose divisor is a name.
+#[derive(Clone, Copy)]
+enum Sign {
+    Natural,
+    AtLeastMinusOne,
+    Unknown,
+}
+
+/// The divisor may be a name, and then signs do not follow from sums: n >= 0 gives q >= 0, n >= -d gives q >= -1.
+fn sign(facts: &Facts, numerator: &Dim, denominator: &Dim, depth: usize) -> Sign {
+    if depth == 0 || denominator.as_const().is_some() {
+        Sign::Unknown
+    } else if facts.proves_within(numerator, depth - 1) {
+        Sign::Natural
+    } else if facts.proves_within(&(numerator.clone() + denominator.clone()), depth - 1) {
+        Sign::AtLeastMinusOne
+    } else {
+        Sign::Unknown
+    }
+}
+
+/// Of constraints that differ in their constants only, the strongest is kept.
 #[derive(Default)]
 struct System {
     variables: Vec<Monomial>,
-    constraints: BTreeSet<Constraint>,
+    constraints: BTreeMap<BTreeMap<usize, i128>, i128>,
+}
+
+fn keep(constraints: &mut BTreeMap<BTreeMap<usize, i128>, i128>, new: Constraint) {
+    let constant = constraints.entry(new.coefficients).or_insert(new.constant);
+    *constant = (*constant).min(new.constant);
 }
 
 impl System {
@@ -215,49 +258,58 @@ impl System {
                 constraint.coefficients.insert(variable, i128::from(coefficient));
             }
         }
-        self.constraints.insert(constraint.tightened());
+        keep(&mut self.constraints, constraint.tightened());
     }
 
     /// Adds what is known of every variable, until no new variable appears.
-    fn close(&mut self, facts: &Facts) {
+    fn close(&mut self, facts: &Facts, depth: usize) {
+        let mut signs: BTreeMap<Atom, Sign> = BTreeMap::new();
+        let asked = self.variables.len();
         let mut at = 0;
         while at < self.variables.len() && self.constraints.len() < LIMIT {
             let monomial = self.variables[at].clone();
-            at += 1;
             if monomial.iter().all(is_name) {
                 self.add(&of_monomial(&monomial));
             }
             for (position, atom) in monomial.iter().enumerate() {
                 let mut rest = monomial.clone();
                 rest.remove(position);
-                if !rest.iter().all(is_name) {
-                    continue;
-                }
-                let rest = of_monomial(&rest);
                 match atom {
-                    Atom::Var(name) => {
-                        if facts.positive.contains(&**name) {
-                            self.add(&(of_monomial(&monomial) - rest));
-                        }
+                    Atom::Var(name) if facts.positive.contains(&**name) && rest.iter().all(is_name) => {
+                        self.add(&(of_monomial(&monomial) - of_monomial(&rest)));
                     }
+                    Atom::Var(_) => {}
                     Atom::Floor(numerator, denominator) => {
-                        // rest * (d q <= n <= d q + d - 1), rest being a natural number and d at least 1.
-                        let quotient = Dim::atom(atom.clone());
-                        let product = (**denominator).clone() * quotient;
-                        let low = (**numerator).clone() - product.clone();
-                        let high = product + (**denominator).clone() - Dim::one() - (**numerator).clone();
-                        self.add(&(rest.clone() * low));
-                        self.add(&(rest * high));
+                        let sign = *signs.entry(atom.clone()).or_insert_with(|| sign(facts, numerator, denominator, depth));
+                        // By itself, and where the question itself holds a product `rest * q` (rest natural), times that.
+                        self.quotient(atom, numerator, denominator, &Dim::one(), sign);
+                        if at < asked && !rest.is_empty() && rest.iter().all(is_name) {
+                            self.quotient(atom, numerator, denominator, &of_monomial(&rest), sign);
+                        }
                     }
                 }
             }
+            at += 1;
+        }
+    }
+
+    /// `d q <= n <= d q + d - 1` for q = floor(n / d), d at least 1, all times a natural number.
+    fn quotient(&mut self, atom: &Atom, numerator: &Dim, denominator: &Dim, times: &Dim, sign: Sign) {
+        let quotient = Dim::atom(atom.clone());
+        let product = denominator.clone() * quotient.clone();
+        self.add(&(times.clone() * (numerator.clone() - product.clone())));
+        self.add(&(times.clone() * (product + denominator.clone() - Dim::one() - numerator.clone())));
+        match sign {
+            Sign::Natural => self.add(&(times.clone() * quotient)),
+            Sign::AtLeastMinusOne => self.add(&(times.clone() * (quotient + Dim::one()))),
+            Sign::Unknown => {}
         }
     }
 
     fn contradictory(mut self) -> bool {
         let mut left: BTreeSet<usize> = (0..self.variables.len()).collect();
         loop {
-            if self.constraints.iter().any(Constraint::impossible) {
+            if self.constraints.get(&BTreeMap::new()).is_some_and(|constant| *constant < 0) {
                 return true;
             }
             if self.constraints.len() > LIMIT {
@@ -265,25 +317,33 @@ impl System {
             }
             // The variable whose elimination makes the fewest new constraints.
             let cost = |variable: &usize| {
-                let signs = self.constraints.iter().filter_map(|c| c.coefficients.get(variable));
+                let signs = self.constraints.keys().filter_map(|coefficients| coefficients.get(variable));
                 let (up, down) = signs.fold((0usize, 0usize), |(up, down), c| if *c > 0 { (up + 1, down) } else { (up, down + 1) });
                 up * down
             };
             let Some(variable) = left.iter().copied().min_by_key(cost) else { return false };
             left.remove(&variable);
-            let (with, mut without): (Vec<_>, BTreeSet<_>) = (
-                self.constraints.iter().filter(|c| c.coefficients.contains_key(&variable)).cloned().collect(),
-                self.constraints.iter().filter(|c| !c.coefficients.contains_key(&variable)).cloned().collect(),
-            );
-            for up in with.iter().filter(|c| c.coefficients[&variable] > 0) {
-                for down in with.iter().filter(|c| c.coefficients[&variable] < 0) {
-                    // An overflow loses a constraint, which only makes the answer "not proved".
-                    if let Some(new) = up.without(down, variable) {
-                        without.insert(new);
-                    }
+            let (mut up, mut down, mut rest) = (Vec::new(), Vec::new(), BTreeMap::new());
+            for (coefficients, constant) in std::mem::take(&mut self.constraints) {
+                let constraint = Constraint { coefficients, constant };
+                match constraint.coefficients.get(&variable) {
+                    Some(c) if *c > 0 => up.push(constraint),
+                    Some(_) => down.push(constraint),
+                    None => keep(&mut rest, constraint),
                 }
             }
-            self.constraints = without;
+            for a in &up {
+                for b in &down {
+                    // An overflow loses a constraint, which only makes the answer "not proved".
+                    if let Some(new) = a.without(b, variable) {
+                        keep(&mut rest, new);
+                    }
+                }
+                if rest.len() > LIMIT {
+                    return false;
+                }
+            }
+            self.constraints = rest;
         }
     }
 }

@@ -50,6 +50,7 @@ impl<'a> Checker<'a> {
         let term = self.scoped(|checker| {
             let indices = checker.open(binders, false)?;
             let body = checker.in_block(|checker| checker.run(body, None));
+            checker.excuse(first, body.is_error());
             checker.resolve_from(&indices, first);
             Some((indices, body))
         });
@@ -95,6 +96,7 @@ impl<'a> Checker<'a> {
         });
         self.body().pack_indices.truncate(depth);
         let Some((indices, filter, body)) = term else { return Value::Error };
+        self.excuse(first, body.is_error());
         let at_top = self.here().blocks.len() == 1 && self.here().pack_indices.is_empty();
         let argument = matches!(op, Reduction::Argmax | Reduction::Argmin);
         if at_top || argument {
@@ -302,6 +304,15 @@ impl<'a> Checker<'a> {
             }
         }
         Some(indices)
+    }
+
+    /// Where the body holds a mistake already, its indices need no range.
+    fn excuse(&mut self, first: usize, wrong: bool) {
+        if wrong {
+            for info in &mut self.body().indices[first..] {
+                info.failed |= info.range.is_none();
+            }
+        }
     }
 
     fn batch_in_for(&mut self, span: Span) -> Option<Vec<IndexId>> {

@@ -61,3 +61,65 @@ fn the_first_program_of_the_language_page() {
         ]
     );
 }
+
+/// Facts about the synthetic data of the design's programs.
+fn with_facts(name: &str) -> &'static str {
+    match name {
+        "basset" => "// data Random: dna = f32[600, 4], opened = bool[164]\n",
+        "cox" => "// data Patients: x = f32[9], time = f32, event = bool\n",
+        "danq" => "// data Random: dna = f32[1000, 4], marks = bool[919]\n",
+        "gin" => "// data Random: atoms = f32[24, 40], src = index(24)[52], dst = index(24)[52], y = f32\n",
+        "mlp" => "// data Random: x = f32[2000], y = category(10)\n",
+        "splice" => "// data Random: dna = f32[5000, 4], site = category(3)[5000]\n",
+        "transformer" => "// data Random: residues = Protein[256], target = category(26)[256]\n",
+        "vae" => "// data Random: x = f32[2000]\n",
+        _ => "",
+    }
+}
+
+/// What is expected of a program: messages by code, and how many numbers its parameters are.
+const DESIGNED: [(&str, &[&str], i64); 10] = [
+    ("basset", &[], 0),
+    ("cox", &["not-built-yet"], 0),
+    ("danq", &[], 0),
+    ("gin", &[], 0),
+    ("mlp", &[], 0),
+    ("mps", &[], 0),
+    ("ode", &[], 0),
+    ("splice", &[], 0),
+    ("transformer", &[], 0),
+    ("vae", &[], 0),
+];
+
+#[test]
+fn the_programs_that_the_language_was_designed_on() {
+    let folder = support::root().join("../shared/design/programs");
+    if !folder.is_dir() {
+        eprintln!("SKIPPED: the programs of the design are not beside this checkout");
+        return;
+    }
+    let mut wrong = String::new();
+    for (name, codes, _count) in DESIGNED {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.bdl"))).expect("a program");
+        let text = format!("{}{text}", with_facts(name));
+        let checked = support::check_with(&format!("{name}.bdl"), &text, &[], &[]);
+        if checked.codes() != codes {
+            wrong += &format!("---- {name}: {:?}\n{}", checked.codes(), checked.rendered());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Each file of the standard library, its definitions checked on their own with sizes as names.
+#[test]
+fn the_standard_library_holds_for_all_sizes() {
+    let mut wrong = String::new();
+    for name in ["nn", "init", "loss", "optim"] {
+        let text = std::fs::read_to_string(support::root().join(format!("stdlib/{name}.bdl"))).expect("a file");
+        let checked = support::check_with(&format!("{name}.bdl"), &text, &[], &[]);
+        if !checked.diagnostics.is_empty() {
+            wrong += &format!("---- {name}\n{}", checked.rendered());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}

@@ -11,6 +11,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("nn", include_str!("../../../stdlib/nn.bdl")),
     ("loss", include_str!("../../../stdlib/loss.bdl")),
     ("optim", include_str!("../../../stdlib/optim.bdl")),
+    ("recurrent", include_str!("../../../stdlib/recurrent.bdl")),
 ];
 
 /// A program and everything it is made of, parsed.

@@ -10,11 +10,12 @@ use bdl_equations::{BATCH, Distribution, Program, Role, SizeKind, text};
 use bdl_grammar::{SourceMap, parse, render_all};
 use std::collections::BTreeMap;
 
-const STDLIB: [(&str, &str); 4] = [
+const STDLIB: [(&str, &str); 5] = [
     ("init", include_str!("../../../../stdlib/init.bdl")),
     ("nn", include_str!("../../../../stdlib/nn.bdl")),
     ("loss", include_str!("../../../../stdlib/loss.bdl")),
     ("optim", include_str!("../../../../stdlib/optim.bdl")),
+    ("recurrent", include_str!("../../../../stdlib/recurrent.bdl")),
 ];
 
 /// The checked program, or every message as one text.
