@@ -577,13 +577,16 @@ impl Parser {
         if !forced && let Some(at) = scope.iter().position(|i| *i.name == *name) {
             return Ok(IndexId(at as u32).into());
         }
-        // A tensor of that name begins a data subscript, and a size is never followed by `[`, `(` or `@`.
-        let size = self.program.size_kind(&name).is_some() || self.program.find(&name).is_none();
-        if size && !self.is_sign(0, "[") && !self.is_sign(0, "(") && !self.is_sign(0, "@") {
+        // What is followed by `[`, `(` or `@` is a tensor or a function: a data subscript.
+        if self.program.size_kind(&name).is_some()
+            && !self.is_sign(0, "[")
+            && !self.is_sign(0, "(")
+            && !self.is_sign(0, "@")
+        {
             return Ok(Dim::var(name).into());
         }
         self.at = start;
-        self.expected("an index, a size or a number")
+        self.expected(format!("an index, a size or a number, not `{name}`"))
     }
 
     // -------------------------------------------------------------------------------------------- expressions

@@ -1,0 +1,219 @@
+//! Every operator and every reduction: the derivative by value against central differences, and `<u, J v> = <Jᵀ u, v>`.
+
+mod support;
+
+use bdl_equations::interpret::{Array, World, scalar};
+use bdl_equations::{
+    BinaryOp, DType, DifferentiateError, Expr, Monoid, PieceBuilder, Program, Role, TensorId, UnaryOp, differentiate,
+    text,
+};
+use support::{Numbers, check_gradient, check_gradient_of, parse};
+
+/// loss = sum[i < n] op(x[i]) * w[i], at the given places.
+fn unary_gradient(op: UnaryOp, places: &[f64]) {
+    let mut program = Program::new("unary");
+    let n = places.len() as i64;
+    let x = program.tensor("x", DType::Real, [n.into()], Role::Param);
+    let w = program.tensor("w", DType::Real, [n.into()], Role::Param);
+    let mut piece = PieceBuilder::new();
+    let i = piece.bound("i", n);
+    let body = Expr::read(x, [i]).unary(op) * Expr::read(w, [i]);
+    program.define("loss", DType::Real, piece.sum(body), Default::default());
+    let mut world = World::new();
+    world.set("x", Array::new([places.len()], places));
+    support::fill(&program, &mut world, &[], 5);
+    check_gradient_of(&mut program, &mut world, "loss", &["x"], 1e-6);
+}
+
+#[test]
+fn unary_operators() {
+    let wide = [-2.6, -1.1, -0.3, 0.2, 0.9, 3.1];
+    let positive = [0.2, 0.7, 1.0, 2.3, 5.5];
+    for op in [
+        UnaryOp::Neg,
+        UnaryOp::Exp,
+        UnaryOp::Expm1,
+        UnaryOp::Tanh,
+        UnaryOp::Sigmoid,
+        UnaryOp::Softplus,
+        UnaryOp::Erf,
+        UnaryOp::Sin,
+        UnaryOp::Cos,
+        UnaryOp::Abs,
+        UnaryOp::Floor,
+        UnaryOp::Round,
+        UnaryOp::Sign,
+        UnaryOp::ToReal,
+    ] {
+        unary_gradient(op, &wide);
+    }
+    for op in [UnaryOp::Log, UnaryOp::Log1p, UnaryOp::Sqrt, UnaryOp::Lgamma, UnaryOp::Digamma] {
+        unary_gradient(op, &positive);
+    }
+}
+
+#[test]
+fn an_operator_without_a_rule_says_so() {
+    let mut program = parse(
+        "program none
+         param x: real
+         value loss: real
+         loss = trigamma(x)   // @2:5..9 polygamma",
+    );
+    let (x, loss) = (program.find("x").expect("x"), program.find("loss").expect("loss"));
+    let before = program.clone();
+    let error = differentiate(&mut program, loss, &[x]).expect_err("no rule");
+    assert!(matches!(error, DifferentiateError::NoRule { op: UnaryOp::Trigamma, .. }), "{error}");
+    assert_eq!(error.origin().map(|o| (o.file, o.start)), Some((2, 5)));
+    assert_eq!(program, before, "a failed differentiation leaves the program alone");
+}
+
+#[test]
+fn binary_operators() {
+    for op in [
+        BinaryOp::Add,
+        BinaryOp::Sub,
+        BinaryOp::Mul,
+        BinaryOp::Div,
+        BinaryOp::Pow,
+        BinaryOp::Min,
+        BinaryOp::Max,
+        BinaryOp::Rem,
+        BinaryOp::FloorDiv,
+    ] {
+        let mut program = Program::new("binary");
+        let [a, b] = ["a", "b"].map(|name| program.tensor(name, DType::Real, [4.into()], Role::Param));
+        let mut piece = PieceBuilder::new();
+        let i = piece.bound("i", 4);
+        let body = Expr::read(a, [i]).binary(op, Expr::read(b, [i])).squared();
+        program.define("loss", DType::Real, piece.sum(body), Default::default());
+        let mut world = World::new();
+        world.set("a", Array::new([4], [0.3, 1.7, 2.2, 5.1]));
+        world.set("b", Array::new([4], [2.1, 0.6, -1.3, 1.9]));
+        check_gradient_of(&mut program, &mut world, "loss", &["a", "b"], 1e-6);
+    }
+}
+
+#[test]
+fn powers() {
+    let mut world = World::new();
+    world.set("x", Array::new([3], [0.0, 2.0, -1.5]));
+    world.set("y", Array::new([2], [0.0, 1.5]));
+    check_gradient(
+        "program powers
+         param x: real[3]
+         param y: real[2]
+         param z: real[2]
+         value loss: real
+         loss = sum[i < 3, j < 2] pow(x[i], 2) + pow(x[i], 3) + pow(x[i], 1) + pow(y[j], 2 + z[j] * z[j])",
+        &mut world,
+        &[],
+        &["x", "z"],
+    );
+}
+
+#[test]
+fn kinks() {
+    // abs at 0, relu at 0, max(a, b) with a = b: the conventions of the language.
+    let mut program = parse(
+        "program kinks
+         param x: real[3]
+         param y: real[3]
+         value loss: real
+         loss = sum[i < 3] abs(x[i]) + (if x[i] > 0 then x[i] else 0) + max(x[i], y[i]) + min(x[i], y[i]) * 10",
+    );
+    let ids: Vec<TensorId> = ["x", "y"].iter().filter_map(|n| program.find(n)).collect();
+    let loss = program.find("loss").expect("loss");
+    let d = differentiate(&mut program, loss, &ids).expect("a gradient");
+    let mut world = World::new();
+    world.set("x", Array::new([3], [0.0, 1.0, -1.0]));
+    world.set("y", Array::new([3], [0.0, 0.0, 0.0]));
+    // At 0: 0 + 0 + 1 + 10; at 1: 1 + 1 + 1 + 0; at -1: -1 + 0 + 0 + 10.
+    assert_eq!(support::run(&program, &world, d[0]).flat(), [11.0, 3.0, 9.0]);
+    assert_eq!(support::run(&program, &world, d[1]).flat(), [0.0, 10.0, 1.0]);
+}
+
+#[test]
+fn reductions() {
+    for monoid in [Monoid::Sum, Monoid::Prod, Monoid::Max, Monoid::Min] {
+        let mut program = Program::new("reduction");
+        let x = program.tensor("x", DType::Real, [3.into(), 4.into()], Role::Param);
+        let mut piece = PieceBuilder::new();
+        let (i, j) = (piece.free("i", 3), piece.bound("j", 4));
+        let piece = piece.reduce(monoid, Expr::read(x, [i, j]).unary(UnaryOp::Sin));
+        let y = program.define("y", DType::Real, piece, Default::default());
+        let mut piece = PieceBuilder::new();
+        let i = piece.bound("i", 3);
+        program.define("loss", DType::Real, piece.sum(Expr::read(y, [i]).squared()), Default::default());
+        let mut world = World::new();
+        support::fill(&program, &mut world, &[], 9);
+        check_gradient_of(&mut program, &mut world, "loss", &["x"], 1e-7);
+    }
+}
+
+/// `<u, J v> = <Jᵀ u, v>` for a layer with a convolution, a maximum and a softmax: J v by differences along v, Jᵀ u by the adjoint.
+#[test]
+fn adjoint_identity() {
+    let mut program = parse(
+        "program layer
+         param x: real[9, 2]
+         param w: real[3, 2, 3]
+         param u: real[3, 3]
+         value y: real[7, 3]
+         value p: real[3, 3]
+         value e: real[3, 3]
+         value s: real[3]
+         value z: real[3, 3]
+         value loss: real
+         y[t < 7, f < 3] = sum[k < 3, c < 2] x[t + k, c] * w[k, c, f]
+         p[t < 3, f < 3] = max[k < 2] y[2 * t + k, f]
+         e[t < 3, f < 3] = exp(p[t, f])
+         s[t < 3] = sum[f < 3] e[t, f]
+         z[t < 3, f < 3] = e[t, f] / s[t]
+         loss = sum[t < 3, f < 3] u[t, f] * z[t, f]",
+    );
+    let (x, z, loss) =
+        (program.find("x").expect("x"), program.find("z").expect("z"), program.find("loss").expect("loss"));
+    let d = differentiate(&mut program, loss, &[x]).expect("a gradient")[0];
+    let mut world = World::new();
+    support::fill(&program, &mut world, &[], 21);
+    let transposed = support::run(&program, &world, d).flat();
+    let u = world.get("u").expect("u").flat();
+    let mut numbers = Numbers::new(3);
+    let v: Vec<f64> = transposed.iter().map(|_| numbers.normal()).collect();
+    let step = 1e-6;
+    let mut moved = |sign: f64| {
+        let array = &mut world.get_mut("x").expect("x").examples_mut()[0];
+        array.data.iter_mut().zip(&v).for_each(|(x, v)| *x += sign * v);
+        support::run(&program, &world, z).flat()
+    };
+    let (up, down) = (moved(step), moved(-2.0 * step));
+    let forward: f64 = up.iter().zip(&down).zip(&u).map(|((a, b), u)| (a - b) / (2.0 * step) * u).sum();
+    let backward: f64 = transposed.iter().zip(&v).map(|(a, b)| a * b).sum();
+    assert!(
+        (forward - backward).abs() < 1e-8 * backward.abs().max(1.0),
+        "{forward} {backward}\n{}",
+        text::print(&program)
+    );
+}
+
+/// Values of the functions against known constants.
+#[test]
+fn values() {
+    let cases = [
+        (UnaryOp::Expm1, 1e-12, 1.000_000_000_000_5e-12),
+        (UnaryOp::Log1p, 1e-12, 9.999_999_999_995e-13),
+        (UnaryOp::Sigmoid, 0.0, 0.5),
+        (UnaryOp::Softplus, 0.0, std::f64::consts::LN_2),
+        (UnaryOp::Softplus, -50.0, 1.928_749_847_963_918e-22),
+        (UnaryOp::Lgamma, 5.0, 24f64.ln()),
+        (UnaryOp::Erf, -1.0, -0.842_700_792_949_714_9),
+        (UnaryOp::Sign, -3.0, -1.0),
+        (UnaryOp::Round, -2.5, -2.0),
+        (UnaryOp::ToInt, -0.5, -1.0),
+    ];
+    for (op, x, expected) in cases {
+        let found = scalar::unary(op, x);
+        assert!((found - expected).abs() <= 4e-16 * expected.abs(), "{op:?}({x}) = {found}, expected {expected}");
+    }
+}
