@@ -31,9 +31,6 @@ and indices as int32 from 0."),
 
 /// The page of a code.
 pub fn page(code: &str) -> Result<String, Failure> {
-    if let Some(page) = bdl_check::explain::explain(code) {
-        return Ok(format!("{}\n", page.trim_end()));
-    }
     let warnings = bdl_data::summary::WARNINGS;
     let tables = [CODES, bdl_data::error::CODES, bdl_train::error::CODES, warnings];
     let found = tables.iter().flat_map(|table| table.iter()).find(|(known, _)| *known == code);

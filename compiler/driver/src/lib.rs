@@ -1,4 +1,7 @@
-//! bdl: a model-description language and compiler for deep learning in biology.
+//! bdl: a small model-description language and its compiler for deep learning in biology.
+//!
+//! A Rust program uses [`Model`]; the `bdl` binary uses the rest. `pipeline` is the road from text to machine code, `run` a training
+//! run, `command` the commands, `show` what people see.
 
 pub mod cli;
 pub mod command;
@@ -6,9 +9,13 @@ pub mod data;
 pub mod error;
 pub mod explain;
 pub mod load;
+pub mod model;
 pub mod npz;
 pub mod overrides;
 pub mod pipeline;
 pub mod predictions;
 pub mod run;
 pub mod show;
+
+pub use error::Failure;
+pub use model::{Model, Tensor};

@@ -206,5 +206,8 @@ pub fn plan(program: &Program, real: Real) -> Result<Plan, Failure> {
     }
     let plan = bdl_schedule::schedule(program, &bdl_schedule::Options { real })
         .map_err(|error| Failure::bug(format!("schedule of `{}`: {error}", program.name)))?;
+    if cfg!(debug_assertions) {
+        bdl_plan::verify(&plan).map_err(|error| Failure::bug(format!("plan of `{}`: {error}", program.name)))?;
+    }
     Ok(plan)
 }

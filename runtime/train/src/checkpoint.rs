@@ -47,6 +47,14 @@ impl Values {
         }
     }
 
+    pub fn is_finite(&self) -> bool {
+        match self {
+            Values::F32(v) => v.iter().all(|x| x.is_finite()),
+            Values::F64(v) => v.iter().all(|x| x.is_finite()),
+            Values::I32(_) => true,
+        }
+    }
+
     fn dtype(&self) -> Dtype {
         match self {
             Values::F32(_) => Dtype::F32,

@@ -26,6 +26,9 @@ at once. The program was changed after the run, or the file belongs to another m
 learning rate that is too high, the logarithm or division of zero, data that were not standardized."),
     ("empty-part", "A part of the split holds no rows, but the program needs it: `stop` and `keep` look at the validation part, \
 `report` at the test part."),
+    ("out-of-memory", "A batch needs more memory than the machine has. `bdl check` prints the need as a formula of the batch size. Take a \
+smaller `batch`, or a smaller model."),
+    ("bug", "Something that cannot happen happened in bdl itself. Please report it with the program that shows it."),
     ("metric", "A metric could not be computed for these predictions."),
 ];
 

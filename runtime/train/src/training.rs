@@ -136,6 +136,10 @@ pub fn train(
     let batch = settings.batch.max(1);
     let batches = (parts.train.len() as u64).div_ceil(batch);
     let (started, before) = (Instant::now(), position.seconds);
+    if position.step == 0 {
+        // A run killed in its first epoch resumes too, and a value that is not finite can be traced from here.
+        checkpoint::save(&folder.file("last.safetensors"), &machine.everything(), &position)?;
+    }
     let mut saved = Instant::now();
     while !position.finished && position.epoch < settings.epochs {
         let order = shuffled(&parts.train, settings.seed, position.epoch);
@@ -143,17 +147,10 @@ pub fn train(
         while position.batch < batches {
             let first = position.batch * batch;
             let rows = &order[first as usize..((first + batch) as usize).min(order.len())];
-            let moment = Moment {
-                seed: settings.seed,
-                step: position.step,
-                steps: settings.epochs * batches,
-                epoch: position.epoch,
-                epochs: settings.epochs,
-                first,
-            };
+            let moment = moment(settings, batches, &position);
             let sums = machine.step(rows, moment)?;
             if !sums.loss.is_finite() || !sums.per.is_finite() {
-                return Err(not_finite(machine, rows, moment, position.epoch, folder));
+                return Err(not_finite(machine, settings, parts, &position, folder));
             }
             position.loss_sum += sums.loss;
             position.per_sum += sums.per;
@@ -242,16 +239,63 @@ fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, 
     Ok(improved)
 }
 
-fn not_finite(machine: &mut dyn Machine, rows: &[u32], moment: Moment, epoch: u64, folder: &RunFolder) -> RunError {
-    let place = machine.first_not_finite(rows, moment).unwrap_or_else(|| "the loss itself".to_string());
+fn not_finite(machine: &mut dyn Machine, settings: &Settings, parts: &Parts, at: &Position, folder: &RunFolder) -> RunError {
+    let place = trace(machine, settings, parts, at, folder).ok().flatten();
+    let place = place.map_or_else(String::new, |place| format!("; the first such value is in {place}"));
     let error = RunError::new(
         "not-finite",
-        format!("the loss is not a finite number in epoch {}, step {}; the first such value is in {place}", epoch + 1, moment.step + 1),
+        format!("the loss is not a finite number in epoch {}, step {}{place}", at.epoch + 1, at.step + 1),
     );
     if folder.has("best.safetensors") {
         return error.help("try a smaller learning rate, `clip norm 1.0`, or standardized inputs; the best epoch so far is saved");
     }
     error.help("try a smaller learning rate, `clip norm 1.0`, or standardized inputs")
+}
+
+/// Runs again from the last checkpoint, to the same bits, until a step leaves a weight or a loss that is not finite, and asks the
+/// machine which equation of that step it was.
+fn trace(
+    machine: &mut dyn Machine,
+    settings: &Settings,
+    parts: &Parts,
+    until: &Position,
+    folder: &RunFolder,
+) -> RunResult<Option<String>> {
+    let (arrays, mut position) = checkpoint::load(&folder.file("last.safetensors"))?;
+    machine.restore(&arrays)?;
+    let batch = settings.batch.max(1);
+    let batches = (parts.train.len() as u64).div_ceil(batch);
+    while position.step <= until.step {
+        if position.batch == batches {
+            position.epoch += 1;
+            position.batch = 0;
+        }
+        let order = shuffled(&parts.train, settings.seed, position.epoch);
+        let first = position.batch * batch;
+        let rows = &order[first as usize..((first + batch) as usize).min(order.len())];
+        let moment = moment(settings, batches, &position);
+        let before = machine.everything();
+        let sums = machine.step(rows, moment)?;
+        let finite = sums.loss.is_finite() && sums.per.is_finite();
+        if !finite || !machine.everything().iter().all(|array| array.values.is_finite()) {
+            machine.restore(&before)?;
+            return Ok(machine.first_not_finite(rows, moment));
+        }
+        position.batch += 1;
+        position.step += 1;
+    }
+    Ok(None)
+}
+
+fn moment(settings: &Settings, batches: u64, position: &Position) -> Moment {
+    Moment {
+        seed: settings.seed,
+        step: position.step,
+        steps: settings.epochs * batches,
+        epoch: position.epoch,
+        epochs: settings.epochs,
+        first: position.batch * settings.batch.max(1),
+    }
 }
 
 /// The rows in the order of an epoch: a function of seed and epoch alone.

@@ -70,7 +70,7 @@ fn show(
     match stage {
         Stage::Equations => Ok(lines(&bdl_equations::text::print(&programs.eval), only)),
         Stage::Gradient => Ok(lines(&bdl_equations::text::print(&programs.gradient), only)),
-        Stage::Plan => Ok(lines(&bdl_plan::text::print(&pipeline::plan(step, context.real)?), None)),
+        Stage::Plan => Ok(pipeline::plan(step, context.real)?.to_string()),
         Stage::Clif | Stage::Asm => {
             let plan = pipeline::plan(step, context.real)?;
             let mut text = String::new();

@@ -6,9 +6,9 @@ use crate::error::Failure;
 use crate::pipeline::{self, ReadData};
 use crate::predictions;
 use crate::run::fed::Fed;
+use crate::run::prepared::inputs_read;
 use crate::run::{machine, stored};
 use bdl_data::{Dataset, Precision, Source, TableSource};
-use bdl_equations::Role;
 use bdl_execute::Executor;
 use bdl_schedule::Real;
 use serde_json::{Value, json};
@@ -27,13 +27,8 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     checked.require_sound(context.coloured)?;
     let train = checked.train(Some(&stored.train))?;
     let programs = pipeline::elaborate(&checked, train)?;
-    let needed: Vec<&str> = programs
-        .predict
-        .tensors
-        .iter()
-        .filter(|tensor| tensor.role == Role::Input { per_example: true })
-        .map(|tensor| &*tensor.name)
-        .collect();
+    let needed = inputs_read(&programs.predict);
+    let needed: Vec<&str> = needed.iter().map(String::as_str).collect();
 
     let mut spec = checked.data(&train.data)?.spec.clone();
     spec.source = match &spec.source {

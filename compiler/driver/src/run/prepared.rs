@@ -43,13 +43,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
     };
     let data = dataset.encode(&fitted)?;
     let programs = pipeline::elaborate(checked, train)?;
-    let predict_inputs: Vec<String> = programs
-        .predict
-        .tensors
-        .iter()
-        .filter(|tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true }))
-        .map(|tensor| tensor.name.to_string())
-        .collect();
+    let predict_inputs = inputs_read(&programs.predict);
     let names: Vec<&str> = predict_inputs.iter().map(String::as_str).filter(|name| data.field(name).is_ok()).collect();
     let repeats = dataset.repeats(&names)?;
     let straddling = repeats.straddling(&parts);
@@ -68,6 +62,15 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
         straddling,
         predict_inputs,
     })
+}
+
+/// Fields of the data that a program reads, in the order of its tensors.
+pub fn inputs_read(program: &bdl_equations::Program) -> Vec<String> {
+    let read: std::collections::HashSet<_> = program.nodes.iter().flat_map(bdl_equations::Node::reads_deep).collect();
+    let of_data = |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true });
+    let tensors = program.tensors.iter().enumerate();
+    let inputs = tensors.filter(|(at, tensor)| of_data(tensor) && read.contains(&bdl_equations::TensorId(*at as u32)));
+    inputs.map(|(_, tensor)| tensor.name.to_string()).collect()
 }
 
 fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {

@@ -1,0 +1,120 @@
+//! Whole models against PyTorch: predictions, loss and every gradient of `bdl grad`, for the same weights and inputs.
+//!
+//! The cases stand in `tests/parity/NAME/`, recorded in f64 (see `tests/parity/recording.py` there). The measure is
+//! max|a - b| / max|b| for each tensor: at most 1e-8 in f64, 1e-4 in f32.
+
+mod common;
+
+use common::Folder;
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
+
+fn case(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/parity").join(name)
+}
+
+fn read(path: &Path) -> Tensors {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.tensors().into_iter().map(|(name, view)| {
+        let values = match view.dtype() {
+            Dtype::F32 => view.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
+            Dtype::F64 => view.data().chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+            other => panic!("`{name}` holds {other:?}"),
+        };
+        (name, (view.shape().to_vec(), values))
+    });
+    tensors.collect()
+}
+
+/// Runs `bdl grad` on a case.
+fn computed(name: &str, options: &[&str]) -> Tensors {
+    let folder = Folder::new(&[]);
+    let path = |file: &str| case(name).join(file).display().to_string();
+    let (program, weights, inputs) = (path("model.bdl"), path("weights.safetensors"), path("inputs.npz"));
+    let mut args = vec!["grad", &program, "--weights", &weights, "--inputs", &inputs, "--out", "made.safetensors"];
+    args.extend(options);
+    folder.ok(&args);
+    read(&folder.file("made.safetensors"))
+}
+
+/// Lists every tensor that is missing, has another shape, or differs by more than `most`.
+fn differences(made: &Tensors, expected: &Tensors, most: f64) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, (shape, values)) in expected {
+        let Some((found_shape, found)) = made.get(name) else {
+            wrong.push(format!("`{name}` is missing"));
+            continue;
+        };
+        if found_shape != shape {
+            wrong.push(format!("`{name}` is {found_shape:?}, PyTorch's {shape:?}"));
+            continue;
+        }
+        let largest = values.iter().fold(0.0, |most: f64, b| most.max(b.abs()));
+        let apart = found.iter().zip(values).map(|(a, b)| if a.is_nan() { f64::INFINITY } else { (a - b).abs() });
+        let relative = apart.fold(0.0, f64::max) / largest;
+        if relative > most {
+            wrong.push(format!("`{name}` differs by {relative:.1e} of its largest element"));
+        }
+    }
+    for name in made.keys().filter(|name| name.starts_with("grad.") && !expected.contains_key(*name)) {
+        wrong.push(format!("`{name}` is not among PyTorch's"));
+    }
+    wrong
+}
+
+fn agrees(name: &str) {
+    let expected = read(&case(name).join("expected.safetensors"));
+    assert!(expected.contains_key("loss") && expected.len() > 2);
+    for (precision, most) in [("f64", 1e-8), ("f32", 1e-4)] {
+        let wrong = differences(&computed(name, &["--precision", precision]), &expected, most);
+        assert!(wrong.is_empty(), "{name} in {precision}:\n  {}", wrong.join("\n  "));
+    }
+}
+
+macro_rules! cases {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            agrees(stringify!($name));
+        })*
+
+        #[test]
+        fn every_recorded_case_is_tested() {
+            let tested = [$(stringify!($name)),*];
+            for entry in std::fs::read_dir(case("")).unwrap() {
+                let entry = entry.unwrap();
+                if entry.path().join("model.bdl").exists() {
+                    let name = entry.file_name().into_string().unwrap();
+                    assert!(tested.contains(&name.as_str()), "tests/parity/{name} is not tested");
+                }
+            }
+        }
+    };
+}
+
+cases! { splice wdbc mlp residual residues image ragged encoder graph }
+
+#[test]
+fn a_wrong_number_would_be_noticed() {
+    let expected = read(&case("wdbc").join("expected.safetensors"));
+    let mut made = expected.clone();
+    assert!(differences(&made, &expected, 1e-8).is_empty());
+    let (_, values) = made.get_mut("grad.net.dense_1.w").unwrap();
+    values[7] += 1e-6;
+    made.remove("p");
+    made.insert("grad.net.dense_2.w".into(), (vec![], vec![0.0]));
+    let wrong = differences(&made, &expected, 1e-8);
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    for name in ["splice", "residual", "ragged"] {
+        assert!(computed(name, &["--threads", "1"]) == computed(name, &["--threads", "4"]), "{name}");
+    }
+}

@@ -1,0 +1,92 @@
+//! A run that is killed at any moment and resumed ends with the bits of one that was not, on any number of threads.
+
+mod common;
+
+use bdl_train::{Array, checkpoint};
+use common::{Folder, small_splice};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const EPOCHS: u32 = 25;
+const KILLS: u32 = 20;
+
+fn last(folder: &Folder, run: &str) -> Vec<Array> {
+    let (arrays, position) = checkpoint::load(&folder.file(run).join("last.safetensors")).unwrap();
+    assert!(position.finished, "{run} is not finished");
+    arrays
+}
+
+fn train(folder: &Folder, run: &str, threads: &str, resume: bool) {
+    let mut args = vec!["train", "splice.bdl", "--quiet", "--out", run, "--threads", threads];
+    if resume {
+        args.push("--resume");
+    }
+    folder.ok(&args);
+}
+
+#[test]
+fn killed_at_random_moments_and_resumed_ends_with_the_same_bits() {
+    let folder = small_splice(EPOCHS);
+    let started = Instant::now();
+    train(&folder, "whole", "1", false);
+    let duration = started.elapsed();
+    let whole = last(&folder, "whole");
+    assert!(whole.iter().any(|array| array.name.contains("conv1d")), "{:?}", whole.iter().map(|a| &a.name).collect::<Vec<_>>());
+    let mut cut_short = 0;
+    for kill in 0..KILLS {
+        let run = format!("cut{kill}");
+        let threads = ["1", "2", "4"][kill as usize % 3];
+        let mut child = folder
+            .command(&["train", "splice.bdl", "--quiet", "--out", &run, "--threads", threads])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Moments spread over the run; a multiplicative sequence instead of a clock keeps the test repeatable.
+        let share = f64::from(kill * 13 % KILLS) / f64::from(KILLS) + 0.02;
+        std::thread::sleep(Duration::from_secs_f64(duration.as_secs_f64() * share));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let begun = folder.file(&run).join("last.safetensors").exists();
+        if begun {
+            let (_, position) = checkpoint::load(&folder.file(&run).join("last.safetensors")).unwrap();
+            cut_short += u32::from(!position.finished);
+        }
+        let other = ["2", "4", "1"][kill as usize % 3];
+        train(&folder, &run, other, begun);
+        assert!(last(&folder, &run) == whole, "killed after {share:.2} of the time on {threads} threads, resumed on {other}");
+    }
+    assert!(cut_short > KILLS / 4, "only {cut_short} of {KILLS} runs were cut short");
+}
+
+#[test]
+#[cfg(unix)]
+fn ctrl_c_saves_and_exits_with_130() {
+    let folder = small_splice(2000);
+    let child = folder
+        .command(&["train", "splice.bdl", "--out", "run"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let wanted = folder.file("run/best.safetensors");
+    let begun = Instant::now();
+    while !wanted.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no epoch in a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = common::text(&output.stderr);
+    assert!(said.contains("everything is saved in run") && said.contains("--resume"), "{said}");
+    let (_, position) = checkpoint::load(&folder.file("run/last.safetensors")).unwrap();
+    assert!(!position.finished && position.step > 0);
+}
+
+#[test]
+fn nothing_to_resume_is_said() {
+    let folder = small_splice(1);
+    let said = folder.fails(&["train", "splice.bdl", "--resume", "--out", "none"]);
+    assert!(said.contains("nothing to resume"), "{said}");
+}
