@@ -33,16 +33,19 @@ pub(crate) struct Member<'p> {
 }
 
 /// A reduction over the points whose key is a free index, by a table that holds the points sorted by key.
-#[derive(Clone, Copy)]
+#[derive(Clone, Debug)]
 pub(crate) struct Sorted {
     /// Which condition of the filter the table stands for.
     filter: usize,
     group: eq::IndexId,
     order: plan::BufferId,
     runs: plan::BufferId,
+    /// Keys and groups within each example: the batch index, the groups of an example, the keys of an example.
+    within: Option<(eq::IndexId, Dim, Dim)>,
 }
 
-/// `sum[b, t | v == token[b, t]]` over all of an input's keys, in order, is a loop over a run of a table.
+/// `sum[b, t | v == token[b, t]]` over all of an input's keys, in order, is a loop over a run of a table. So is
+/// `m[b, v] = sum[e | v == dst[b, e]]` where the groups v belong to the example.
 pub(crate) fn sorted(program: &eq::Program, storage: &mut Storage, piece: &eq::Piece) -> Option<Sorted> {
     let keyed = piece.filter.iter().enumerate().filter_map(|(at, c)| match c {
         eq::Condition::Equal(form, eq::Expr::Read(keys)) => Some((at, form.as_index()?, keys)),
@@ -50,19 +53,48 @@ pub(crate) fn sorted(program: &eq::Program, storage: &mut Storage, piece: &eq::P
     });
     for (filter, group, keys) in keyed {
         let tensor = &program.tensors[keys.tensor.0 as usize];
-        let all_keys = keys.subs.len() == piece.bound()
-            && piece.bound_ids().zip(&keys.subs).all(|(i, s)| is_index(s, i))
-            && piece.bound_ids().zip(&tensor.shape).all(|(i, dim)| piece.range(i) == dim);
-        let groups = piece.range(group).clone();
         let given = matches!(tensor.role, eq::Role::Input { .. }) && tensor.dtype == eq::DType::I32;
-        let fixed = !storage.names_example(&groups) && !storage.is_batch(&groups) && !tensor.shape.iter().any(|d| storage.names_example(d));
-        if !all_keys || !given || !fixed || (group.0 as usize) >= piece.free || keys.otherwise.is_some() {
+        if !given || (group.0 as usize) >= piece.free || keys.otherwise.is_some() || piece.bound() == 0 {
             continue;
         }
+        let groups = piece.range(group).clone();
+        let batch = piece.free_ids().find(|i| keys.subs.first().is_some_and(|s| is_index(s, *i)) && storage.is_batch(piece.range(*i)));
+        let skip = usize::from(batch.is_some());
+        let (subs, shape) = (keys.subs.get(skip..)?, tensor.shape.get(skip..)?);
+        let all_keys = subs.len() == piece.bound()
+            && piece.bound_ids().zip(subs).all(|(i, s)| is_index(s, i))
+            && piece.bound_ids().zip(shape).all(|(i, dim)| piece.range(i) == dim);
+        let ragged = shape.iter().any(|d| storage.names_example(d)) || storage.names_example(&groups);
+        if !all_keys || storage.is_batch(&groups) || (ragged && batch.is_none()) {
+            continue;
+        }
+        let (all_groups, within) = match batch {
+            None => (groups, None),
+            Some(batch) => {
+                let of_home = |i: eq::IndexId| piece.indices[i.0 as usize].example.is_none();
+                let all = if storage.names_example(&groups) {
+                    storage.total(&groups)
+                } else {
+                    piece.range(batch).clone() * groups.clone()
+                };
+                let counted = all.as_var().is_some() || !storage.names_example(&groups);
+                if shape.len() != 1 || !of_home(group) || !piece.bound_ids().all(of_home) || !counted {
+                    continue;
+                }
+                (all, Some((batch, groups, shape[0].clone())))
+            }
+        };
         let keys = storage.place(program, keys.tensor).buffer;
+        // One way of grouping for each list of keys: the executor sorts it once.
+        let other = |b: &plan::Buffer| {
+            matches!(&b.place, plan::Place::Table(plan::Table::Runs { keys: k, groups: g }) if *k == keys && *g != all_groups)
+        };
+        if storage.buffers.iter().any(other) {
+            continue;
+        }
         let order = storage.table(plan::Table::SortedBy { keys });
-        let runs = storage.table(plan::Table::Runs { keys, groups });
-        return Some(Sorted { filter, group, order, runs });
+        let runs = storage.table(plan::Table::Runs { keys, groups: all_groups });
+        return Some(Sorted { filter, group, order, runs, within });
     }
     None
 }
@@ -96,7 +128,7 @@ impl<'p> Member<'p> {
             lane_guards: Vec::new(),
             origin: part.origin,
         };
-        let others = part.piece.filter.iter().enumerate().filter(|(at, _)| sorted.is_none_or(|s| s.filter != *at));
+        let others = part.piece.filter.iter().enumerate().filter(|(at, _)| sorted.as_ref().is_none_or(|s| s.filter != *at));
         let filters = others.map(|(_, c)| c).collect();
         Member { out: part.out, env, bound, stored: true, sorted, filters, in_lanes: false }
     }
@@ -174,8 +206,8 @@ impl<'p> Member<'p> {
         // Is there a point at all? Only asked where the answer changes the value.
         let asked = piece.bound() > 0 && piece.empty.is_some_and(|e| e != piece.monoid.identity());
         let any = asked.then(|| writer.builder.variable(0.0, ValueType::Bool));
-        match self.sorted {
-            Some(sorted) => self.run_of_keys(writer, sorted, &running, any)?,
+        match self.sorted.clone() {
+            Some(sorted) => self.run_of_keys(writer, &sorted, &running, any)?,
             None => self.bound(writer, 0, lanes_inside, &running, any)?,
         }
         let result = writer.builder.read_variable(running.result());
@@ -245,17 +277,48 @@ impl<'p> Member<'p> {
     fn run_of_keys(
         &mut self,
         writer: &mut Writer,
-        sorted: Sorted,
+        sorted: &Sorted,
         running: &Running,
         any: Option<plan::VariableId>,
     ) -> Result<(), Error> {
-        let group = self.env.bind[sorted.group.0 as usize].clone();
+        let mut group = self.env.bind[sorted.group.0 as usize].clone();
+        let rows = self.env.rows.clone();
+        if let Some((batch, groups, _)) = &sorted.within {
+            let example = self.env.bind[batch.0 as usize].clone();
+            let first = if writer.storage.names_example(groups) {
+                let offsets = writer.storage.table(plan::Table::Offsets(groups.clone()));
+                form::value(writer.table_load(offsets, example))
+            } else {
+                form::scale(&example, groups)
+            };
+            group = form::add(group, &first);
+        }
         let from = writer.table_load(sorted.runs, group.clone());
         let to = writer.table_load(sorted.runs, form::add(group, &form::constant(Dim::one())));
         let [from, to] = [from, to].map(|v| writer.builder.convert(v, ValueType::I64));
         let counter = writer.builder.open_loop("n", Bound::Value(from), Bound::Value(to), LoopMode::Serial);
         let mut rest = form::value(writer.table_load_here(sorted.order, form::index(counter)));
         let loops = self.bound.clone();
+        if let (Some((batch, _, keys)), [only]) = (&sorted.within, loops.as_slice()) {
+            // A place among all keys of the batch, less where the example's begin.
+            let example = self.env.bind[batch.0 as usize].clone();
+            let (row, position) = (rest.clone(), only.indices[0]);
+            let start = if writer.storage.names_example(keys) {
+                self.env.rows = Some(Rows { batch: *batch, position, rows: keys.clone(), row });
+                let offsets = writer.storage.table(plan::Table::Offsets(keys.clone()));
+                form::value(writer.table_load(offsets, example))
+            } else {
+                form::scale(&example, keys)
+            };
+            rest = form::add(rest, &form::scale(&start, &Dim::from(-1)));
+            self.env.bind[position.0 as usize] = rest.clone();
+            self.env.open[position.0 as usize] = true;
+            self.bound(writer, loops.len(), false, running, any)?;
+            self.leave(self.env.piece.free..self.env.piece.indices.len());
+            self.env.rows = rows;
+            writer.builder.close();
+            return Ok(());
+        }
         let innermost_first: Vec<&Loop> = loops.iter().rev().collect();
         for (at, l) in innermost_first.iter().enumerate() {
             let Extent::Size(extent) = &l.extent else {

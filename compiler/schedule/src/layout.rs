@@ -97,19 +97,30 @@ impl Storage {
         self.batch.is_some() && dim.as_var() == self.batch.as_ref()
     }
 
-    /// Sum of `dim` over the examples of the batch: a new size name for each monomial of per-example names.
+    /// `dim` as a sum of products: sizes of the example (`None` for 1), times a factor that all examples share.
+    pub fn by_example(&self, dim: &Dim) -> Vec<(Option<Dim>, Dim)> {
+        let mut parts: Vec<(Option<Dim>, Dim)> = Vec::new();
+        for (monomial, coefficient) in dim.terms() {
+            let (own, shared): (Vec<Atom>, Vec<Atom>) = monomial.iter().cloned().partition(|a| self.atom_names_example(a));
+            let shared = shared.into_iter().map(Dim::atom).product::<Dim>().scale(coefficient);
+            let own = (!own.is_empty()).then(|| own.into_iter().map(Dim::atom).product::<Dim>());
+            match parts.iter_mut().find(|(o, _)| *o == own) {
+                Some((_, factor)) => *factor = factor.clone() + shared,
+                None => parts.push((own, shared)),
+            }
+        }
+        parts
+    }
+
+    /// Sum of `dim` over the examples of the batch: a new size name for each product of per-example names.
     pub fn total(&mut self, dim: &Dim) -> Dim {
         let batch = self.batch.clone().map_or_else(Dim::one, Dim::var);
         let mut sum = Dim::zero();
-        let terms: Vec<_> = dim.terms().map(|(m, c)| (m.clone(), c)).collect();
-        for (monomial, coefficient) in terms {
-            let (own, shared): (Vec<Atom>, Vec<Atom>) = monomial.into_iter().partition(|a| self.atom_names_example(a));
-            let shared: Dim = shared.into_iter().map(Dim::atom).product();
-            if own.is_empty() {
-                sum = sum + shared * batch.clone().scale(coefficient);
+        for (own, shared) in self.by_example(dim) {
+            let Some(key) = own else {
+                sum = sum + shared * batch.clone();
                 continue;
-            }
-            let key: Dim = own.into_iter().map(Dim::atom).product();
+            };
             let total = match self.totals.get(&key) {
                 Some(total) => total.clone(),
                 None => {
@@ -119,7 +130,7 @@ impl Storage {
                     Dim::var(name)
                 }
             };
-            sum = sum + shared * total.scale(coefficient);
+            sum = sum + shared * total;
         }
         sum
     }

@@ -130,17 +130,17 @@ impl Walk {
         });
         let at = piece.at.iter().cloned().map(eq::Sub::Affine).collect();
         accesses.push((out, at, false));
-        if let Some((batch, _)) = rows {
-            // A size of the example in a formula: the example must be known, so only rows may merge.
-            piece.visit_affine(&mut |affine| {
-                if storage.names_example(&affine.offset) {
-                    stays.insert(batch);
-                }
-            });
-        }
+        // Whose sizes are asked for must be known by itself (as a row, where it runs together with its positions).
+        let home = piece.indices.iter().position(|i| storage.is_batch(&i.range)).map(|at| eq::IndexId(at as u32));
+        piece.visit_affine(&mut |affine| {
+            if storage.names_example(&affine.offset) {
+                stays.extend(home);
+            }
+        });
         for (i, index) in piece.indices.iter().enumerate() {
             if storage.names_example(&index.range) && rows.is_none_or(|(_, position)| position.0 as usize != i) {
                 stays.insert(eq::IndexId(i as u32));
+                stays.extend(index.example.or(home));
             }
         }
         let mut strides = Vec::new();

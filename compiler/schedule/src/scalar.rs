@@ -117,12 +117,20 @@ impl<'p> Writer<'p, '_> {
         Ok(self.length_of(dim, at))
     }
 
+    /// The size of one example. Tables hold products of sizes, which are never negative; sums of them are formed here.
     fn length_of(&mut self, dim: &Dim, example: Address) -> Address {
-        if !self.storage.names_example(dim) {
-            return form::constant(dim.clone());
+        let mut sum = Address::default();
+        for (own, shared) in self.storage.by_example(dim) {
+            let part = match own {
+                None => form::constant(shared),
+                Some(own) => {
+                    let table = self.storage.table(plan::Table::Lengths(own));
+                    form::scale(&form::value(self.table_load(table, example.clone())), &shared)
+                }
+            };
+            sum = form::add(sum, &part);
         }
-        let table = self.storage.table(plan::Table::Lengths(dim.clone()));
-        form::value(self.table_load(table, example))
+        sum
     }
 
     pub fn table_load(&mut self, table: plan::BufferId, at: Address) -> ValueId {

@@ -240,6 +240,8 @@ fn the_gradient_of_an_embedding_sums_runs_of_sorted_keys() {
 fn messages_within_an_example() {
     let mut numbers = Numbers { examples: vec![vec![("V", 3), ("E", 4)], vec![("V", 3), ("E", 9)]], ..Numbers::default() };
     numbers.below = vec![("src", 3), ("dst", 3)];
+    // The tables of keys within examples.
+    numbers.compiled_only = true;
     same(
         "program messages
          size B batch
@@ -250,9 +252,13 @@ fn messages_within_an_example() {
          input dst: i32[B, E] per example
          value m: real[B, V, 5]
          value g: real[B, 5]
+         input kind: i32[B, E] per example
+         value k: real[B, 4]
          m[b < B, v < V, d < 5] = sum[e < E if v == dst[b, e]] tanh(h[b, src[b, e], d])
          g[b < B, d < 5] = sum[v < V] m[b, v, d] / V
+         k[b < B, v < 4] = sum[e < E if v == kind[b, e]] h[b, src[b, e], 1]
          output m = m
+         output k = k
          output g = g",
         &numbers,
     );

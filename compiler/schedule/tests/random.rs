@@ -1,0 +1,132 @@
+//! Random equations: what the plan computes as machine code in f64 is what the equations' interpreter computes.
+//!
+//! The bound is 2^20 units in the last place of the larger of 1 and the value (2.3e-10): sums run in another order than the
+//! interpreter's, and functions of sums pass that on. Integers and truth values are equal.
+
+mod support;
+
+use bdl_equations as eq;
+use bdl_equations::interpret::interpret;
+use bdl_equations::random::{Case, Options};
+use bdl_plan as plan;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const EQUATIONS: usize = 4;
+const BOUND: f64 = (1u64 << 20) as f64 * f64::EPSILON;
+
+/// Every second case shows all its tensors, the others only their last value, so that everything before it may be fused away.
+fn case(seed: u64) -> Case {
+    let options = Options { batched: seed % 4 != 3, equations: EQUATIONS, ..Options::default() };
+    let mut case = Case::new(seed, options);
+    if seed % 2 == 0 {
+        for id in case.program.ids().filter(|t| case.program.get(*t).role == eq::Role::Computed).collect::<Vec<_>>().into_iter().rev() {
+            let name = case.program.get(id).name.clone();
+            if case.program.outputs.iter().all(|(n, t)| *n != name && *t != id) {
+                case.program.outputs.push((name, id));
+            }
+        }
+    }
+    case
+}
+
+fn shift(launches: &mut [plan::Launch], by: u32) {
+    for launch in launches {
+        match &mut launch.op {
+            plan::Op::Kernel(k) => k.kernel.0 += by,
+            plan::Op::Contract(c) => c.epilogue.iter_mut().for_each(|k| k.kernel.0 += by),
+            plan::Op::Scan(scan) => shift(&mut scan.body, by),
+            plan::Op::Draw(_) | plan::Op::Copy { .. } | plan::Op::Clear { .. } | plan::Op::Sort(_) | plan::Op::Library { .. } => {}
+        }
+    }
+}
+
+fn describe(case: &Case, plan: &plan::Plan) -> String {
+    format!("{}\n{:?} {:?}\n{}", eq::text::print(&case.program), case.sizes, case.examples, support::text(plan))
+}
+
+/// Runs a case on the code of its chunk and gives the largest difference.
+fn run(seed: u64, case: &Case, plan: &plan::Plan, kernels: bdl_plan::CompiledKernels, executor: &bdl_execute::Executor) -> f64 {
+    let expected = interpret(&case.program, &case.world()).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    let mut store = bdl_execute::Store::new();
+    let values: HashMap<&str, Vec<f64>> = case
+        .values
+        .iter()
+        .map(|(n, v)| (n.as_str(), support::packed(&case.program, case.program.find(n).unwrap(), v)))
+        .collect();
+    for buffer in plan.buffers.iter().filter(|b| matches!(b.place, plan::Place::Param | plan::Place::State)) {
+        let sizes = |name: &str| case.sizes.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+        let shape = buffer.shape.iter().map(|d| d.eval(&sizes).unwrap()).collect();
+        store.insert(&buffer.name, buffer.dtype, shape).unwrap();
+        store.set(&buffer.name, &values[&*buffer.name]).unwrap();
+    }
+    let mut lengths: HashMap<&str, Vec<i64>> = HashMap::new();
+    for (name, n) in case.examples.iter().flatten() {
+        lengths.entry(name).or_default().push(*n);
+    }
+    let given = |name: &str| plan.buffers.iter().any(|b| *b.name == *name && matches!(b.place, plan::Place::Input { .. }));
+    let inputs = bdl_execute::Inputs {
+        batch: case.examples.len().max(1),
+        lengths: lengths.iter().map(|(n, v)| (*n, v.as_slice())).collect(),
+        sizes: case.sizes.iter().map(|(n, v)| (n.as_str(), *v)).collect(),
+        buffers: values.iter().filter(|(n, _)| given(n)).map(|(n, v)| (*n, bdl_execute::Data::F64(v))).collect(),
+        ..Default::default()
+    };
+    let mut program = bdl_execute::Program::new(Arc::new(plan.clone()), kernels).unwrap();
+    let outputs = match program.run(executor, &mut store, &inputs) {
+        Ok(outputs) => outputs,
+        // A filtered sum over keys that belong to no group: the runtime takes such an input for wrong.
+        Err(bdl_execute::Error::Key { .. }) => return 0.0,
+        Err(e) => panic!("case {seed}: {e}\n{}", describe(case, plan)),
+    };
+    let mut worst: f64 = 0.0;
+    // The loss last: what is wrong shows where it begins.
+    for (name, id) in case.program.outputs.iter().rev() {
+        let wanted = support::packed(&case.program, *id, expected.output(name).unwrap());
+        let found = outputs.numbers(name).unwrap();
+        assert_eq!(wanted.len(), found.len(), "case {seed}: `{name}`");
+        for (at, (w, f)) in wanted.iter().zip(&found).enumerate() {
+            let difference = if w == f || (w.is_nan() && f.is_nan()) { 0.0 } else { (w - f).abs() / w.abs().max(1.0) };
+            let exact = !matches!(case.program.get(*id).dtype, eq::DType::Real);
+            assert!(
+                difference <= if exact { 0.0 } else { BOUND },
+                "case {seed}: `{name}` element {at} is {f}, the interpreter says {w}\n{}",
+                describe(case, plan)
+            );
+            worst = worst.max(difference);
+        }
+    }
+    worst
+}
+
+#[test]
+fn compiled_is_interpreted_for_random_equations() {
+    let count: u64 = std::env::var("BDL_RANDOM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(2_500);
+    let first: u64 = std::env::var("BDL_RANDOM_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let executor = bdl_execute::Executor::new(1);
+    let (mut equations, mut worst): (usize, f64) = (0, 0.0);
+    let mut seed = first;
+    while seed < first + count {
+        let seeds: Vec<u64> = (seed..(seed + 50).min(first + count)).collect();
+        seed += 50;
+        let mut plans = Vec::new();
+        let mut kernels: Vec<plan::Kernel> = Vec::new();
+        for seed in &seeds {
+            let case = case(*seed);
+            equations += case.program.nodes.len();
+            let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
+            let mut plan = bdl_schedule::schedule(&case.program, &options)
+                .unwrap_or_else(|e| panic!("case {seed}: {e}\n{}", eq::text::print(&case.program)));
+            shift(&mut plan.launches, kernels.len() as u32);
+            kernels.append(&mut plan.kernels);
+            plans.push((case, plan));
+        }
+        let code = bdl_cranelift::compile(&kernels).unwrap_or_else(|e| panic!("cases {seeds:?}: {e}"));
+        for (seed, (case, mut plan)) in seeds.iter().zip(plans) {
+            plan.kernels = kernels.clone();
+            worst = worst.max(run(*seed, &case, &plan, code.kernels(), &executor));
+        }
+    }
+    println!("{equations} equations, largest difference {worst:e}");
+    assert!(count < 2_500 || equations >= 10_000, "only {equations} equations");
+}
