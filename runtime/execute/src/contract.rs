@@ -24,7 +24,7 @@ const SMALL: i64 = 1 << 16;
 const PARTS_RESULT: i64 = 1 << 15;
 /// Shortest sum that is cut into parts, and shortest part.
 const PARTS_SUM: i64 = 1024;
-const PART: i64 = 256;
+const PART: i64 = 512;
 const MAX_PARTS: i64 = 16;
 /// Bytes of output rows after which the epilogue runs.
 const BLOCK_BYTES: i64 = 256 << 10;

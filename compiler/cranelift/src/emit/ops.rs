@@ -216,12 +216,9 @@ impl Emitter<'_> {
                 self.b.ins().fsub(x, product)
             }
             BinaryOp::Max | BinaryOp::Min => {
-                let better = if op == BinaryOp::Max { CompareOp::Lt } else { CompareOp::Gt };
-                // `x < y` written with the new value on the right is what becomes one `maxps`.
-                let take = match better {
-                    CompareOp::Lt => self.compare(CompareOp::Lt, x, y, ty)?,
-                    _ => self.compare(CompareOp::Lt, y, x, ty)?,
-                };
+                // In this form, a comparison and a choice become one `maxps` or `minps`.
+                let (low, high) = if op == BinaryOp::Max { (x, y) } else { (y, x) };
+                let take = self.compare(CompareOp::Lt, low, high, ty)?;
                 let best = self.choose(take, y, x, ty);
                 if float {
                     let nan = self.b.ins().fcmp(FloatCC::Unordered, y, y);
@@ -292,13 +289,11 @@ impl Emitter<'_> {
     /// Floor division and remainder of scalars.
     fn integer_division(&mut self, op: BinaryOp, x: Value, y: Value) -> Emit<Value> {
         let quotient = self.floor_division(x, y);
-        Ok(match op {
-            BinaryOp::Rem => {
-                let product = self.b.ins().imul(quotient, y);
-                self.b.ins().isub(x, product)
-            }
-            _ => quotient,
-        })
+        if op != BinaryOp::Rem {
+            return Ok(quotient);
+        }
+        let product = self.b.ins().imul(quotient, y);
+        Ok(self.b.ins().isub(x, product))
     }
 
     /// `x / y` rounded down; 0 where y is 0. Traps are impossible: a divisor of 0 or -1 never reaches the instruction.

@@ -190,7 +190,14 @@ impl Generator {
             // The place itself must be inside of part of the buffer.
             let shift = self.random.below(30) as i64 - 15;
             at.offset = at.offset + Dim::from(shift);
-            let extent = [Dim::from(5), Dim::from(40), size("N"), size("N") + Dim::from(7), Dim::from(0), size("N") - Dim::from(9)];
+            let extent = [
+                Dim::from(5),
+                Dim::from(40),
+                size("N"),
+                size("N") + Dim::from(7),
+                Dim::from(0),
+                size("N") - Dim::from(9),
+            ];
             guards.push(Guard { form: at.clone(), extent: self.random.pick(&extent).clone() });
             if self.random.one_in(3) {
                 let form = Address {
@@ -221,7 +228,9 @@ impl Generator {
             2 | 3 => {
                 let from = self.types();
                 let ops = match from {
-                    ValueType::Bool => [CompareOp::Eq, CompareOp::Ne, CompareOp::Lt, CompareOp::Ge, CompareOp::Eq, CompareOp::Gt],
+                    ValueType::Bool => {
+                        [CompareOp::Eq, CompareOp::Ne, CompareOp::Lt, CompareOp::Ge, CompareOp::Eq, CompareOp::Gt]
+                    }
                     _ => [CompareOp::Eq, CompareOp::Ne, CompareOp::Lt, CompareOp::Le, CompareOp::Gt, CompareOp::Ge],
                 };
                 let (a, b) = (self.some(body, from), self.some(body, from));
@@ -249,7 +258,9 @@ impl Generator {
         match ty {
             ValueType::F32 | ValueType::F64 => {
                 if self.style.calls && self.random.one_in(2) {
-                    *self.random.pick(&[Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Softplus, Erf, Sin, Cos, Lgamma, Digamma, Trigamma])
+                    *self.random.pick(&[
+                        Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Softplus, Erf, Sin, Cos, Lgamma, Digamma, Trigamma,
+                    ])
                 } else {
                     *self.random.pick(&[Neg, Abs, Floor, Round, Sign, Sqrt])
                 }
@@ -424,7 +435,8 @@ impl Generator {
             at.terms.push((AddressTerm::Index(lanes), Dim::from([1, 1, 1, 2][self.random.below(4)])));
         }
         if self.random.one_in(4) {
-            let old = self.let_value(body, ty, ValueOp::Load { buffer, at: at.clone(), guards: vec![], otherwise: 0.0 });
+            let old =
+                self.let_value(body, ty, ValueOp::Load { buffer, at: at.clone(), guards: vec![], otherwise: 0.0 });
             if ty == ValueType::F32 || ty == ValueType::F64 {
                 let sum = self.let_value(body, ty, ValueOp::Binary(BinaryOp::Add, old, value));
                 body.push(Stmt::Store { buffer, at, value: sum });
@@ -446,7 +458,9 @@ pub fn arrays(random: &mut Random, kernel: &Kernel, stores: i64, n: i64) -> Vec<
             let len = if buffer.access == Access::Read { reads } else { writes };
             let numbers: Vec<f64> = (0..len)
                 .map(|_| match buffer.dtype {
-                    DType::I32 | DType::I64 => random.below(SUBSCRIPTS as usize) as f64 - if random.one_in(3) { 20.0 } else { 0.0 },
+                    DType::I32 | DType::I64 => {
+                        random.below(SUBSCRIPTS as usize) as f64 - if random.one_in(3) { 20.0 } else { 0.0 }
+                    }
                     DType::Bool => random.below(2) as f64,
                     DType::F32 | DType::F64 | DType::BF16 => match random.below(40) {
                         0 => 0.0,
@@ -482,7 +496,10 @@ pub fn check_code(code: &bdl_cranelift::Code, kernel: &Kernel, arrays: &[Array],
     unsafe { function(pointers.as_ptr(), sizes.as_ptr(), 0, grid) };
     for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
         if !found.same_bits(expected) {
-            let at = (0..found.len()).find(|i| found.at(*i).to_bits() != expected.at(*i).to_bits() && !(found.at(*i).is_nan() && expected.at(*i).is_nan()));
+            let at = (0..found.len()).find(|i| {
+                found.at(*i).to_bits() != expected.at(*i).to_bits()
+                    && !(found.at(*i).is_nan() && expected.at(*i).is_nan())
+            });
             let at = at.unwrap_or(0);
             panic!(
                 "`{}` at sizes {sizes:?}: {} [{at}] is {} and should be {}\n{kernel:#?}",

@@ -338,6 +338,19 @@ macro_rules! through {
     };
 }
 
+/// One expression for reals, one for integers, each in both widths.
+macro_rules! number {
+    ($x:expr, |$r:ident| $real:expr, |$i:ident| $integer:expr) => {
+        match $x {
+            Number::F32($r) => Ok(Number::F32($real)),
+            Number::F64($r) => Ok(Number::F64($real)),
+            Number::I32($i) => Ok(Number::I32($integer)),
+            Number::I64($i) => Ok(Number::I64($integer)),
+            Number::Bool(_) => Err(Fault("arithmetic of a truth value".to_string())),
+        }
+    };
+}
+
 fn unary_op(op: UnaryOp, x: Number) -> Result<Number, Fault> {
     match op {
         UnaryOp::Exp => through!(x, vm::exp_f32, vm::exp_f64),
@@ -353,49 +366,31 @@ fn unary_op(op: UnaryOp, x: Number) -> Result<Number, Fault> {
         UnaryOp::Lgamma => through!(x, vm::lgamma_f32, vm::lgamma_f64),
         UnaryOp::Digamma => through!(x, vm::digamma_f32, vm::digamma_f64),
         UnaryOp::Trigamma => through!(x, vm::trigamma_f32, vm::trigamma_f64),
-        UnaryOp::Neg
-        | UnaryOp::Not
-        | UnaryOp::Abs
-        | UnaryOp::Floor
-        | UnaryOp::Round
-        | UnaryOp::Sign
-        | UnaryOp::Sqrt => match x {
-            Number::F32(x) => Ok(Number::F32(match op {
-                UnaryOp::Neg => -x,
-                UnaryOp::Abs => x.abs(),
-                UnaryOp::Floor => x.floor(),
-                UnaryOp::Round => x.round_ties_even(),
-                UnaryOp::Sign if x.is_nan() => x,
-                UnaryOp::Sign => f32::from(i8::from(x > 0.0) - i8::from(x < 0.0)),
-                UnaryOp::Sqrt => x.sqrt(),
-                _ => return Err(Fault(format!("{op:?} of a real"))),
-            })),
-            Number::F64(x) => Ok(Number::F64(match op {
-                UnaryOp::Neg => -x,
-                UnaryOp::Abs => x.abs(),
-                UnaryOp::Floor => x.floor(),
-                UnaryOp::Round => x.round_ties_even(),
-                UnaryOp::Sign if x.is_nan() => x,
-                UnaryOp::Sign => f64::from(i8::from(x > 0.0) - i8::from(x < 0.0)),
-                UnaryOp::Sqrt => x.sqrt(),
-                _ => return Err(Fault(format!("{op:?} of a real"))),
-            })),
-            Number::I32(x) => Ok(Number::I32(match op {
-                UnaryOp::Neg => x.wrapping_neg(),
-                UnaryOp::Abs => x.wrapping_abs(),
-                UnaryOp::Floor | UnaryOp::Round => x,
-                UnaryOp::Sign => x.signum(),
-                _ => return Err(Fault(format!("{op:?} of an integer"))),
-            })),
-            Number::I64(x) => Ok(Number::I64(match op {
-                UnaryOp::Neg => x.wrapping_neg(),
-                UnaryOp::Abs => x.wrapping_abs(),
-                UnaryOp::Floor | UnaryOp::Round => x,
-                UnaryOp::Sign => x.signum(),
-                _ => return Err(Fault(format!("{op:?} of an integer"))),
-            })),
-            Number::Bool(x) if op == UnaryOp::Not => Ok(Number::Bool(!x)),
-            Number::Bool(_) => Err(Fault(format!("{op:?} of a truth value"))),
+        UnaryOp::Not => match x {
+            Number::Bool(x) => Ok(Number::Bool(!x)),
+            other => Err(Fault(format!("{op:?} of {other:?}"))),
+        },
+        UnaryOp::Neg => number!(x, |x| -x, |x| x.wrapping_neg()),
+        UnaryOp::Abs => number!(x, |x| x.abs(), |x| x.wrapping_abs()),
+        UnaryOp::Floor => number!(x, |x| x.floor(), |x| x),
+        UnaryOp::Round => number!(x, |x| x.round_ties_even(), |x| x),
+        UnaryOp::Sign => {
+            number!(
+                x,
+                |x| if x == 0.0 {
+                    0.0
+                } else if x.is_nan() {
+                    x
+                } else {
+                    x.signum()
+                },
+                |x| x.signum()
+            )
+        }
+        UnaryOp::Sqrt => match x {
+            Number::F32(x) => Ok(Number::F32(x.sqrt())),
+            Number::F64(x) => Ok(Number::F64(x.sqrt())),
+            other => Err(Fault(format!("{op:?} of {other:?}"))),
         },
     }
 }
@@ -469,7 +464,15 @@ fn binary_op(op: BinaryOp, x: Number, y: Number) -> Result<Number, Fault> {
         (Number::Bool(x), Number::Bool(y)) => match op {
             BinaryOp::And => Ok(Number::Bool(x && y)),
             BinaryOp::Or => Ok(Number::Bool(x || y)),
-            _ => Err(Fault(format!("{op:?} of truth values"))),
+            BinaryOp::Add
+            | BinaryOp::Sub
+            | BinaryOp::Mul
+            | BinaryOp::Div
+            | BinaryOp::FloorDiv
+            | BinaryOp::Rem
+            | BinaryOp::Pow
+            | BinaryOp::Min
+            | BinaryOp::Max => Err(Fault(format!("{op:?} of truth values"))),
         },
         (x, y) => Err(Fault(format!("{op:?} of {x:?} and {y:?}"))),
     }

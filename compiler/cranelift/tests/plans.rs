@@ -1,0 +1,560 @@
+//! Whole plans: the executor with generated code against the interpreter, on 1, 2 and 4 threads, batches of changing size in one arena.
+
+use bdl_cranelift::compile;
+use bdl_execute::reference::{RunInputs, run_plan};
+use bdl_execute::{Data, Error, Executor, Inputs, Program, Store, peak_bytes};
+use bdl_plan::{DType, Place, Plan, parse_plan, verify};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+fn numbers(len: usize, salt: u64) -> Vec<f64> {
+    (0..len as u64)
+        .map(|i| {
+            let x = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt.wrapping_mul(0xd134_2543_de82_ef95);
+            let x = (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (x >> 40) as f64 / (1u64 << 23) as f64 - 1.0
+        })
+        .collect()
+}
+
+/// One batch: its size, per-example sizes, integer inputs.
+#[derive(Clone, Default)]
+struct Batch {
+    size: usize,
+    lengths: Vec<(&'static str, Vec<i64>)>,
+    integers: Vec<(&'static str, Vec<f64>)>,
+}
+
+/// The sizes of a batch that lengths of buffers may name.
+fn sizes(plan: &Plan, batch: &Batch) -> HashMap<String, i64> {
+    let mut sizes = HashMap::new();
+    for size in &plan.sizes {
+        match &size.kind {
+            bdl_plan::SizeKind::Batch => {
+                sizes.insert(size.name.to_string(), batch.size as i64);
+            }
+            bdl_plan::SizeKind::Total(dim) => {
+                let of = |b: usize| {
+                    dim.eval(&|name| batch.lengths.iter().find(|(n, _)| *n == name).map(|(_, l)| l[b]))
+                        .expect("a length")
+                };
+                sizes.insert(size.name.to_string(), (0..batch.size).map(of).sum());
+            }
+            bdl_plan::SizeKind::Built | bdl_plan::SizeKind::PerExample | bdl_plan::SizeKind::Step => {}
+        }
+    }
+    sizes
+}
+
+/// Runs all batches one after the other on each number of threads; every output must be near the interpreter's and alike on all.
+fn check(text: &str, batches: &[Batch]) {
+    let plan = parse_plan(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    verify(&plan).unwrap_or_else(|e| panic!("{e}"));
+    let code = compile(&plan.kernels).unwrap_or_else(|e| panic!("{e}"));
+    let plan = Arc::new(plan);
+    let mut first: Option<Vec<Vec<u64>>> = None;
+    for threads in [1, 2, 4] {
+        let executor = Executor::new(threads);
+        let mut program = Program::new(plan.clone(), code.kernels()).unwrap();
+        let mut store = Store::new();
+        let mut all_bits = Vec::new();
+        for (round, batch) in batches.iter().enumerate() {
+            let known = sizes(&plan, batch);
+            let size = |name: &str| known.get(name).copied();
+            let mut given: HashMap<String, Vec<f64>> = HashMap::new();
+            for (i, buffer) in plan.buffers.iter().enumerate() {
+                let len = buffer.len.eval(&size).unwrap() as usize;
+                match buffer.place {
+                    Place::Input { .. } => {
+                        let own = batch.integers.iter().find(|(n, _)| *n == &*buffer.name).map(|(_, v)| v.clone());
+                        given.insert(buffer.name.to_string(), own.unwrap_or_else(|| numbers(len, i as u64 + 10)));
+                    }
+                    Place::Param | Place::State if round == 0 => {
+                        store.insert(&buffer.name, buffer.dtype, vec![len as i64]).unwrap();
+                        store.set(&buffer.name, &numbers(len, i as u64 + 10)).unwrap();
+                    }
+                    Place::Param | Place::State | Place::Slot(_) | Place::Literal(_) | Place::Table(_) => {}
+                }
+            }
+            let inputs = Inputs {
+                batch: batch.size,
+                lengths: batch.lengths.iter().map(|(n, l)| (*n, l.as_slice())).collect(),
+                buffers: given.iter().map(|(n, v)| (n.as_str(), Data::F64(v))).collect(),
+                seed: 5,
+                step: round as u64,
+                ..Inputs::default()
+            };
+            let mut reference = RunInputs {
+                batch: batch.size as i64,
+                lengths: batch.lengths.iter().map(|(n, l)| (n.to_string(), l.clone())).collect(),
+                buffers: given.clone(),
+                seed: 5,
+                step: round as u64,
+                ..RunInputs::default()
+            };
+            reference.buffers.extend(store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())));
+            let expected = run_plan(&plan, &reference).unwrap_or_else(|e| panic!("{e}"));
+            let outputs = program.run(&executor, &mut store, &inputs).unwrap_or_else(|e| panic!("{e}"));
+            for (name, _) in &plan.outputs {
+                let found = outputs.numbers(name).unwrap();
+                assert_eq!(found.len(), expected[&**name].len(), "{name}");
+                for (i, x) in found.iter().enumerate() {
+                    let y = expected[&**name].at(i);
+                    let near = (x - y).abs() <= 2e-5 * (1.0 + y.abs()) || x == &y || x.is_nan() && y.is_nan();
+                    assert!(near, "{name}[{i}] is {x}, not {y}; batch {round}, {threads} threads");
+                }
+                all_bits.push(found.iter().map(|x| x.to_bits()).collect::<Vec<_>>());
+            }
+        }
+        assert!(first.get_or_insert_with(|| all_bits.clone()) == &all_bits, "{threads} threads give other bits");
+    }
+}
+
+/// A dense layer with its epilogue, softmax by rows, a loss, and its update: slots are shared.
+const TRAINING: &str = r#"
+plan step
+size B batch
+slot 160 * B
+slot 160 * B
+slot 4 * B
+slot 4
+slot 12000
+buffer x: f32[B, 75] len 75 * B; input per_example
+buffer w: f32[75, 40] len 3000; param
+buffer bias: f32[40] len 40; param
+buffer moment: f32[75, 40] len 3000; state
+buffer h: f32[B, 40] len 40 * B; slot 0
+buffer p: f32[B, 40] len 40 * B; slot 1
+buffer row: f32[B] len B; slot 2
+buffer loss: f32[] len 1; slot 3
+buffer gw: f32[75, 40] len 3000; slot 4
+output h = h
+output p = p
+output loss = loss
+output gw = gw
+
+kernel relu_bias(h: f32 update, bias: f32 read) sizes(B) indices(r, c) {
+  for r in B {
+    for c in 0..40 lanes {
+      %0: f32 = load h[r * 40 + c]
+      %1: f32 = load bias[c]
+      %2: f32 = add %0, %1
+      %3: f32 = const 0.0
+      %4: bool = gt %2, %3
+      %5: f32 = select %4, %2, %3
+      store h[r * 40 + c] = %5
+    }
+  }
+}
+
+kernel softmax(h: f32 read, p: f32 write, row: f32 write) sizes(B) indices(r, c, d, e) {
+  for r in B {
+    %0: f32 = const -inf
+    variable @0: f32 = %0
+    for c in 0..40 lanes {
+      %1: f32 = load h[r * 40 + c]
+      @0 max= %1
+    }
+    %2: f32 = read @0
+    %3: f32 = const 0.0
+    variable @1: f32 = %3
+    for d in 0..40 lanes {
+      %4: f32 = load h[r * 40 + d]
+      %5: f32 = sub %4, %2
+      %6: f32 = exp %5
+      store p[r * 40 + d] = %6
+      @1 sum= %6
+    }
+    %7: f32 = read @1
+    for e in 0..40 lanes {
+      %8: f32 = load h[r * 40 + e]
+      %9: f32 = sub %8, %2
+      %10: f32 = exp %9
+      %11: f32 = div %10, %7
+      store p[r * 40 + e] = %11
+    }
+    %12: f32 = log %7
+    store row[r] = %12
+  }
+}
+
+kernel mean(row: f32 read, loss: f32 write) sizes(B) indices(g, b) {
+  for g in 1 {
+    %0: f32 = const 0.0
+    variable @0: f32 = %0
+    for b in 0..B lanes {
+      %1: f32 = load row[b]
+      @0 sum= %1
+    }
+    %2: f32 = read @0
+    %3: i64 = size B
+    %4: f32 = convert %3
+    %5: f32 = div %2, %4
+    store loss[0] = %5
+  }
+}
+
+kernel momentum(w: f32 update, m: f32 update, g: f32 read) indices(i) {
+  for i in 3000 lanes {
+    %0: f32 = load m[i]
+    %1: f32 = const 0.9
+    %2: f32 = mul %0, %1
+    %3: f32 = load g[i]
+    %4: f32 = add %2, %3
+    store m[i] = %4
+    %5: f32 = const 0.01
+    %6: f32 = mul %4, %5
+    %7: f32 = load w[i]
+    %8: f32 = sub %7, %6
+    store w[i] = %8
+  }
+}
+
+contract h = x * w {
+  m b: B (out 40, a 75, b 0)
+  n f: 40 (out 1, a 0, b 1)
+  k c: 75 (out 0, a 1, b 40)
+  then relu_bias(h, bias)
+} at "dense" 0 3 9
+run softmax(h, p, row)
+run mean(row, loss)
+contract gw = x * p {
+  m c: 75 (out 40, a 1, b 0)
+  n f: 40 (out 1, a 0, b 1)
+  k b: B (out 0, a 75, b 40)
+}
+run momentum(w, moment, gw)
+"#;
+
+fn batch(size: usize) -> Batch {
+    Batch { size, ..Batch::default() }
+}
+
+#[test]
+fn a_training_step_with_batches_of_changing_size() {
+    check(TRAINING, &[batch(64), batch(5), batch(1), batch(300), batch(64), batch(700), batch(17)]);
+}
+
+#[test]
+fn f64_throughout() {
+    check(
+        &TRAINING
+            .replace("f32", "f64")
+            .replace("slot 160 * B", "slot 320 * B")
+            .replace("slot 12000", "slot 24000")
+            .replace("slot 4", "slot 8")
+            .replace("; slot 8", "; slot 4"),
+        &[batch(33), batch(150)],
+    );
+}
+
+/// Sequences of different length: offsets, owners, lengths, a padded convolution that respects each end, a mean by example.
+const RAGGED: &str = r#"
+plan predict
+size B batch
+size T per_example
+size rows_T total T
+slot 20 * rows_T
+slot 20 * B
+slot 20 * rows_T
+buffer x: f32[B, T, 3] len 3 * rows_T; input per_example
+buffer w: f32[3, 3, 5] len 45; param
+buffer off: i64[B + 1] len B + 1; offsets T
+buffer own: i32[rows_T] len rows_T; owner T
+buffer len: i64[B] len B; lengths 2 * T + 1
+buffer at: i64[B] len B; positions
+buffer y: f32[B, T, 5] len 5 * rows_T; slot 0
+buffer m: f32[B, 5] len 5 * B; slot 1
+buffer z: f32[B, T, 5] len 5 * rows_T; slot 2
+output y = y
+output m = m
+output z = z
+
+kernel mean(y: f32 read, off: i64 read, m: f32 write) sizes(B) indices(b, c, t) {
+  for b in B {
+    %0: i64 = load off[b]
+    %1: i64 = load off[b + 1]
+    %2: i64 = sub %1, %0
+    %3: f32 = convert %2
+    for c in 0..5 lanes {
+      %4: f32 = const 0.0
+      variable @0: f32 = %4
+      for t in %0..%1 {
+        %5: f32 = load y[t * 5 + c]
+        @0 sum= %5
+      }
+      %6: f32 = read @0
+      %7: f32 = div %6, %3
+      store m[b * 5 + c] = %7
+    }
+  }
+}
+
+kernel centre(y: f32 read, m: f32 read, own: i32 read, len: i64 read, at: i64 read, z: f32 write) sizes(rows_T) indices(r, c) {
+  for r in rows_T {
+    %0: i32 = load own[r]
+    %8: i64 = load len[%0]
+    %9: i64 = load at[%0]
+    %10: i64 = add %8, %9
+    %11: f32 = convert %10
+    for c in 0..5 lanes {
+      %1: f32 = load y[r * 5 + c]
+      %2: f32 = load m[%0 * 5 + c]
+      %3: f32 = sub %1, %2
+      %4: f32 = tanh %3
+      %5: f32 = add %4, %11
+      store z[r * 5 + c] = %5
+    }
+  }
+}
+
+kernel scale(y: f32 update) sizes(rows_T) indices(r, c) {
+  for r in rows_T {
+    for c in 0..5 lanes {
+      %0: f32 = load y[r * 5 + c]
+      %1: f32 = add %0, %0
+      store y[r * 5 + c] = %1
+    }
+  }
+}
+
+contract y = x + (-3) * w {
+  batch b: B (out 5, a 3, b 0) offsets off
+  m t: T (out 5, a 3, b 0)
+  n f: 5 (out 1, a 0, b 1)
+  k k: 3 (out 0, a 3, b 15)
+  k c: 3 (out 0, a 1, b 5)
+  clip 1 * #1 + 1 * #3 + (-1) < T;
+  then scale(y)
+}
+run mean(y, off, m)
+run centre(y, m, own, len, at, z)
+"#;
+
+#[test]
+fn sequences_of_different_length() {
+    let lengths = |l: &[i64]| Batch { size: l.len(), lengths: vec![("T", l.to_vec())], ..Batch::default() };
+    check(
+        RAGGED,
+        &[lengths(&[4, 1, 7, 30, 2]), lengths(&[1]), lengths(&[300, 3, 800]), lengths(&[5, 5, 5, 5, 5, 5, 5, 5])],
+    );
+}
+
+/// Draws, scans in both directions, copies, clears, sorting, orthogonal matrices, sums over sorted keys.
+const OTHERS: &str = r#"
+plan others
+size B batch
+size s step
+slot 40 * B
+slot 40 * B
+slot 40 * B
+slot 1536
+slot 1536
+slot 40 * B
+slot 64
+slot 24 * B
+buffer x: f32[B, 10] len 10 * B; input per_example
+buffer keys: i32[B, 2] len 2 * B; input per_example
+buffer order: i32[2 * B] len 2 * B; sorted_by keys
+buffer runs: i32[9] len 9; runs keys, 8
+buffer noise: f32[B, 10] len 10 * B; slot 0
+buffer shared: f32[10] len 10; slot 6
+buffer sums: f32[B, 10] len 10 * B; slot 1
+buffer carry: f32[B] len B; slot 2
+buffer draws: f32[16, 24] len 384; slot 3
+buffer q: f32[16, 24] len 384; slot 4
+buffer rank: i32[B, 10] len 10 * B; slot 5
+buffer by_key: f32[8] len 8; slot 6
+buffer pairs: f32[3, 2 * B] len 6 * B; slot 7
+output noise = noise
+output sums = sums
+output q = q
+output rank = rank
+output by_key = by_key
+output pairs = pairs
+
+kernel cumulate(noise: f32 read, carry: f32 update, sums: f32 write) sizes(B, s) indices(b) {
+  for b in B lanes {
+    %0: f32 = load carry[b]
+    %1: f32 = load noise[b * 10 + s]
+    %2: f32 = add %0, %1
+    store carry[b] = %2
+    store sums[b * 10 + s] = %2
+  }
+}
+
+kernel gather(x: f32 read, order: i32 read, runs: i32 read, out: f32 write) indices(v, j) {
+  for v in 8 {
+    %0: i32 = load runs[v]
+    %1: i32 = load runs[v + 1]
+    %2: f32 = const 0.0
+    variable @0: f32 = %2
+    for j in %0..%1 {
+      %3: i32 = load order[j]
+      %4: f32 = load x[%3 * 5]
+      @0 sum= %4
+    }
+    %5: f32 = read @0
+    store out[v] = %5
+  }
+}
+
+kernel fill(out: f32 update) sizes(B, s) indices(i) {
+  for i in 2 * B lanes {
+    %0: i64 = size s
+    %1: f32 = convert %0
+    %2: f32 = load out[i]
+    %3: f32 = add %2, %1
+    store out[i] = %3
+  }
+}
+
+draw noise = normal site 3 per_example 10;
+draw shared = uniform site 4 shared
+clear carry
+scan s in 10 {
+  run cumulate(noise, carry, sums)
+}
+scan s in 10 reversed {
+  run cumulate(sums, carry, sums)
+}
+draw draws = normal site 9 shared
+library q = orthogonal(draws) rows 16; columns 24;
+sort rank = descending x rows B; columns 10;
+run gather(x, order, runs, by_key)
+clear pairs
+scan s in 3 {
+  run fill(pairs + (2 * B * s))
+}
+copy noise = sums
+"#;
+
+#[test]
+fn draws_scans_sorts_and_sums_by_key() {
+    let text = OTHERS.replace("run cumulate(sums, carry, sums)", "run cumulate(noise, carry, sums)");
+    let keys = |n: usize| Batch {
+        size: n,
+        integers: vec![("keys", (0..2 * n).map(|i| ((i * 5 + i / 3) % 7) as f64).collect())],
+        ..Batch::default()
+    };
+    check(&text, &[keys(6), keys(1), keys(300), keys(40)]);
+}
+
+fn program(text: &str) -> Program {
+    let plan = parse_plan(text).unwrap();
+    let code = compile(&plan.kernels).unwrap();
+    Program::new(Arc::new(plan), code.kernels()).unwrap()
+}
+
+#[test]
+fn what_is_missing_or_wrong_is_named() {
+    let executor = Executor::new(1);
+    let mut step = program(TRAINING);
+    let mut store = Store::new();
+    let x = vec![0.0f32; 150];
+    let run = |step: &mut Program, store: &mut Store, inputs: Inputs| {
+        step.run(&executor, store, &inputs).map(|_| ()).unwrap_err()
+    };
+    let inputs = |buffers| Inputs { batch: 2, buffers, ..Inputs::default() };
+    assert_eq!(run(&mut step, &mut store, inputs(vec![])).to_string(), "no input `x` was given");
+    assert_eq!(
+        run(&mut step, &mut store, inputs(vec![("x", Data::F32(&x[1..]))])),
+        Error::Length { name: "x".into(), expected: 150, found: 149 }
+    );
+    let mut other = Store::new();
+    other.insert("w", DType::F64, vec![75, 40]).unwrap();
+    assert_eq!(
+        run(&mut step, &mut other, inputs(vec![("x", Data::F32(&x))])).to_string(),
+        "`w` holds f64 where the plan expects f32"
+    );
+    let mut ragged = program(RAGGED);
+    assert_eq!(run(&mut ragged, &mut store, inputs(vec![])).to_string(), "no list of sizes `T` was given");
+    let mut others = program(OTHERS);
+    let keys = [0i32, 1, 9, 3];
+    let bad = inputs(vec![("x", Data::F32(&x[..20])), ("keys", Data::I32(&keys))]);
+    assert_eq!(
+        run(&mut others, &mut Store::new(), bad).to_string(),
+        "`keys` holds 9 at position 2; it must be in 0..8"
+    );
+}
+
+#[test]
+fn a_draw_belongs_to_its_example_wherever_it_stands_in_the_batch() {
+    let executor = Executor::new(2);
+    let mut others = program(OTHERS);
+    let keys = vec![0i32; 8];
+    let x = vec![0.0f32; 40];
+    let mut noise = |positions: &[i64]| {
+        let inputs = Inputs {
+            batch: positions.len(),
+            buffers: vec![
+                ("x", Data::F32(&x[..10 * positions.len()])),
+                ("keys", Data::I32(&keys[..2 * positions.len()])),
+            ],
+            positions: Some(positions),
+            ..Inputs::default()
+        };
+        others.run(&executor, &mut Store::new(), &inputs).unwrap().slice::<f32>("sums").unwrap().to_vec()
+    };
+    let (all, one) = (noise(&[7, 3, 9, 0]), noise(&[9]));
+    assert_eq!(all[20..30], one[..]);
+    assert_ne!(all[..10], one[..]);
+}
+
+#[test]
+fn memory_is_predicted_and_kept() {
+    let mut step = program(TRAINING);
+    let executor = Executor::new(1);
+    let mut store = Store::new();
+    let x = vec![0.0f32; 75 * 500];
+    for batch in [500, 20, 500] {
+        step.run(
+            &executor,
+            &mut store,
+            &Inputs { batch, buffers: vec![("x", Data::F32(&x[..75 * batch]))], ..Inputs::default() },
+        )
+        .unwrap();
+    }
+    let predicted = peak_bytes(step.plan(), &|name| (name == "B").then_some(500)).unwrap();
+    // Scratch and empty buffers take a line each.
+    assert!(step.bytes().abs_diff(predicted) <= 64 * (2 + step.plan().buffers.len()), "{} {predicted}", step.bytes());
+}
+
+#[test]
+fn a_profile_has_a_time_for_each_launch() {
+    let mut step = program(TRAINING);
+    step.set_profile(true);
+    let x = vec![0.5f32; 75 * 64];
+    for threads in [1, 2] {
+        let executor = Executor::new(threads);
+        step.run(
+            &executor,
+            &mut Store::new(),
+            &Inputs { batch: 64, buffers: vec![("x", Data::F32(&x))], ..Inputs::default() },
+        )
+        .unwrap();
+    }
+    let times = step.profile().unwrap();
+    assert_eq!(times.len(), 5);
+    assert!(times.iter().all(|t| t.as_nanos() > 0));
+}
+
+#[test]
+fn equal_kernels_are_compiled_once() {
+    let mut plan = parse_plan(TRAINING).unwrap();
+    let mut twin = plan.kernels[0].clone();
+    twin.name = "other".into();
+    twin.buffers[0].name = "another".into();
+    plan.kernels.push(twin);
+    let code = compile(&plan.kernels).unwrap();
+    assert_eq!((code.kernels().len(), code.distinct()), (5, 4));
+}
+
+#[test]
+fn emitted_texts_show_the_loop() {
+    let plan = parse_plan(TRAINING).unwrap();
+    let clif = bdl_cranelift::clif_text(&plan.kernels[0]).unwrap();
+    assert!(clif.contains("fadd") && clif.contains("f32x4"), "{clif}");
+    let asm = bdl_cranelift::asm_text(&plan.kernels[0]).unwrap();
+    assert!(asm.lines().count() > 10, "{asm}");
+}
