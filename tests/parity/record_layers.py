@@ -135,6 +135,33 @@ case("layer norm", model("(x: f32[4, 6]) -> f32[4, 6]", "x |> LayerNorm()"), {"x
      lambda i, p: F.layer_norm(i["x"], (6,), p["m.layernorm_1.gain"], p["m.layernorm_1.bias"], 1e-5))
 
 
+# ------------------------------------------------------------------------------------------------ recurrence
+def lstm(x, w, u, b, reverse=False):
+    """bdl's gates are f, i, g, o; PyTorch's are i, f, g, o."""
+    gates = lambda t: t[..., [1, 0, 2, 3], :]
+    H = u.shape[0]
+    weights = {"weight_ih_l0": gates(w).reshape(-1, 4 * H).T, "weight_hh_l0": gates(u).reshape(H, 4 * H).T,
+               "bias_ih_l0": gates(b).reshape(-1), "bias_hh_l0": torch.zeros(4 * H)}
+    turn = (lambda t: t.flip(1)) if reverse else (lambda t: t)
+    y, _ = torch.func.functional_call(torch.nn.LSTM(x.shape[2], H, batch_first=True), weights, turn(x))
+    return turn(y)
+
+
+def gru(x, w, v, b, d):
+    H = v.shape[0]
+    weights = {"weight_ih_l0": w.reshape(-1, 3 * H).T, "weight_hh_l0": v.reshape(H, 3 * H).T, "bias_ih_l0": b.reshape(-1), "bias_hh_l0": d.reshape(-1)}
+    return torch.func.functional_call(torch.nn.GRU(x.shape[2], H, batch_first=True), weights, x)[0]
+
+
+recurrent = lambda layer, H=4, n=4: {f"m.{layer}.w": r(3, n, H), f"m.{layer}.u": r(H, n, H) / 2, f"m.{layer}.b": r(n, H)}
+parts = lambda p, layer: [p[f"m.{layer}.{k}"] for k in ("w", "u", "b")]
+case("lstm", model("(x: f32[5, 3]) -> f32[5, 4]", "x |> Lstm(4)"), {"x": ("f32", r(B, 5, 3))}, recurrent("lstm_1"), lambda i, p: lstm(i["x"], *parts(p, "lstm_1")))
+case("lstm, reversed", model("(x: f32[5, 3]) -> f32[5, 4]", "x |> Lstm(4, reverse: true)"), {"x": ("f32", r(B, 5, 3))}, recurrent("lstm_1"), lambda i, p: lstm(i["x"], *parts(p, "lstm_1"), True))
+case("lstm, both ways", model("(x: f32[5, 3]) -> f32[5, 6]", "let f = Lstm(4); let g = Lstm(2, reverse: true); x |> Bidirectional(f, backward: g)"),
+     {"x": ("f32", r(B, 5, 3))}, {**recurrent("f"), **recurrent("g", 2)}, lambda i, p: torch.cat([lstm(i["x"], *parts(p, "f")), lstm(i["x"], *parts(p, "g"), True)], 2))
+case("gru", model("(x: f32[5, 3]) -> f32[5, 4]", "x |> Gru(4)"), {"x": ("f32", r(B, 5, 3))},
+     {"m.gru_1.w": r(3, 3, 4), "m.gru_1.v": r(4, 3, 4) / 2, "m.gru_1.b": r(3, 4), "m.gru_1.d": r(3, 4)}, lambda i, p: gru(i["x"], *(p[f"m.gru_1.{k}"] for k in "wvbd")))
+
 # ------------------------------------------------------------------------------------------------ functions
 def elementwise(name, call, f):
     case(name, model("(x: f32[2, 5]) -> f32[2, 5]", call), {"x": ("f32", 2 * r(B, 2, 5))}, {}, lambda i, p: f(i["x"]))

@@ -31,7 +31,9 @@ fn facts(name: &str) -> DataFacts {
             field("dst", index(24), &[52]),
             field("y", Scalar::F32, &[]),
         ],
-        "cox" => vec![field("x", Scalar::F32, &[9]), field("time", Scalar::F32, &[]), field("event", Scalar::Bool, &[])],
+        "cox" => {
+            vec![field("x", Scalar::F32, &[9]), field("time", Scalar::F32, &[]), field("event", Scalar::Bool, &[])]
+        }
         other => panic!("no facts for {other}"),
     };
     let block = if name == "cox" { "Patients" } else { "Random" };
@@ -41,7 +43,8 @@ fn facts(name: &str) -> DataFacts {
 fn made(name: &str) -> Programs {
     let path = format!("{}/../../tests/programs/{name}.bdl", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
-    let hir = checked(&format!("{name}.bdl"), &text, &[], &[facts(name)]).unwrap_or_else(|messages| panic!("{messages}"));
+    let hir =
+        checked(&format!("{name}.bdl"), &text, &[], &[facts(name)]).unwrap_or_else(|messages| panic!("{messages}"));
     programs(&hir, &hir.trains[0]).unwrap_or_else(|d| panic!("{name}: {}: {}", d.code, d.message))
 }
 
@@ -63,9 +66,13 @@ fn sound(name: &str) -> Programs {
 
 /// The parameters, and the number of equations in a step, so that a change of either is seen.
 fn shape(programs: &Programs) -> (usize, usize) {
-    let numbers = |p: &Program| p.outputs.iter().filter(|(n, _)| !n.starts_with("optimizer")).map(|(_, t)| {
-        p.get(*t).shape.iter().map(|s| s.as_const().unwrap() as usize).product::<usize>()
-    }).sum();
+    let numbers = |p: &Program| {
+        p.outputs
+            .iter()
+            .filter(|(n, _)| !n.starts_with("optimizer"))
+            .map(|(_, t)| p.get(*t).shape.iter().map(|s| s.as_const().unwrap() as usize).product::<usize>())
+            .sum()
+    };
     (numbers(&programs.init), programs.step.as_ref().map_or(0, |p| p.nodes.len()))
 }
 

@@ -4,7 +4,7 @@ use bdl_grammar::{FileId, SourceMap, parse, render_all};
 
 #[test]
 fn stdlib_parses() {
-    for name in ["init", "nn", "loss", "optim"] {
+    for name in ["init", "nn", "recurrent", "loss", "optim"] {
         let path = format!("{}/../../stdlib/{name}.bdl", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).unwrap();
         let sources = SourceMap::of(format!("{name}.bdl"), text);

@@ -110,6 +110,23 @@ pub fn fill(
     }
 }
 
+/// The outputs of an entry of `program` for these examples, by name, with [`Hashed`] draws.
+pub fn outputs(program: &str, training: bool, inputs: &[(&str, &[usize], &[f64])]) -> BTreeMap<String, Vec<Array>> {
+    let hir = checked("test.bdl", program, &["M"], &[]).unwrap_or_else(|messages| panic!("{messages}"));
+    let made = bdl_elaborate::entry(&hir, &hir.entries[0], training).unwrap_or_else(|d| panic!("{}", d.message));
+    let made = bdl_equations::batch(&made);
+    let inputs = inputs
+        .iter()
+        .map(|(name, shape, values)| ((*name).to_string(), Numbers { shape: shape.to_vec(), values: values.to_vec() }));
+    let mut world = World::new();
+    world.draws(&Hashed);
+    fill(&mut world, &made, &inputs.collect(), &BTreeMap::new());
+    let values = run(&made, &world);
+    let each =
+        made.outputs.iter().map(|(name, _)| (name.to_string(), values.output(name).unwrap().examples().to_vec()));
+    each.collect()
+}
+
 pub fn run(program: &Program, world: &World) -> Values {
     bdl_equations::verify(program).unwrap_or_else(|error| panic!("{error}\n{}", text::print(program)));
     let found: Result<Values, InterpretError> = interpret(program, world);
