@@ -24,6 +24,10 @@
 //! assert_eq!(c, [50.0, 110.0]);
 //! ```
 //!
+//! Measured with `examples/contraction_speed.rs` (one core of a Zen 4, AVX-512, GFLOP/s, ours / the `gemm` crate in the same
+//! run): 64 x 512 x 2000 112 / 104, its input gradient 101 / 87, its weight gradient 113 / 103; 32-channel dilated convolution
+//! 112 / 105; 1024³ 82-98 / 103; 1000 x 1 x 256 19 / 38 (a single column cannot use sums along k, which would change bits).
+//!
 //! | file | job |
 //! |---|---|
 //! | `blocks.rs` | the loops: chunks of k, blocks of rows, panels of columns |

@@ -16,7 +16,8 @@
 //! AVX-512, AVX2 and portable code agree to the bit, and no result depends on how a slice or a matrix was cut into pieces.
 //! Changing that definition changes every recorded result: treat it as a format.
 //!
-//! This crate knows nothing of plans, equations or models, holds no state and starts no threads.
+//! This crate knows nothing of plans, equations or models. It keeps no state but a scratch buffer a thread, and starts threads
+//! only to measure the machine.
 
 pub mod contraction;
 pub mod isa;
