@@ -14,11 +14,18 @@ pub struct Failure {
 #[derive(Debug)]
 pub enum What {
     /// Messages about the program, rendered.
-    Program { text: String, json: Vec<String> },
+    Program {
+        text: String,
+        json: Vec<String>,
+    },
     Data(Box<DataError>),
     Run(RunError),
     /// One sentence, with a code and perhaps a hint.
-    Plain { code: &'static str, message: String, help: Option<String> },
+    Plain {
+        code: &'static str,
+        message: String,
+        help: Option<String>,
+    },
     /// A bug of ours: an invariant that did not hold.
     Bug(String),
     /// Ctrl-C; everything is saved.
@@ -91,7 +98,10 @@ impl fmt::Display for Failure {
                 help.as_ref().map_or(Ok(()), |help| write!(f, "\n   = help: {help}"))
             }
             What::Bug(message) => {
-                write!(f, "this is a bug in bdl, not in your program: {message}\nplease report it with the program that shows it")
+                write!(
+                    f,
+                    "this is a bug in bdl, not in your program: {message}\nplease report it with the program that shows it"
+                )
             }
             What::Interrupted(message) => f.write_str(message),
         }

@@ -4,27 +4,56 @@ use crate::error::Failure;
 
 /// Codes of the commands themselves.
 pub const CODES: &[(&str, &str)] = &[
-    ("missing-file", "A file that was named is not there or cannot be read. Paths inside a program are relative to the program's file; \
-paths on the command line to the folder you are in."),
+    (
+        "missing-file",
+        "A file that was named is not there or cannot be read. Paths inside a program are relative to the program's file; \
+paths on the command line to the folder you are in.",
+    ),
     ("not-text", "A program is UTF-8 text. Save the file as UTF-8; a word processor's document does not work."),
-    ("data-source", "A `data` block reads a source: `csv(\"file.csv\")`, `tsv(\"file.tsv\")`, gzipped or not, or makes rows with \
-`synthetic(rows: 1000, seed: 1)`. Options: header, missing, comment, decimal."),
-    ("data-expression", "A field of a `data` block is a column with an encoder and steps, such as \
-`number(column(\"age\")) |> log1p |> standardize`. Anything else has to be computed in the model."),
+    (
+        "data-source",
+        "A `data` block reads a source: `csv(\"file.csv\")`, `tsv(\"file.tsv\")`, gzipped or not, or makes rows with \
+`synthetic(rows: 1000, seed: 1)`. Options: header, missing, comment, decimal.",
+    ),
+    (
+        "data-expression",
+        "A field of a `data` block is a column with an encoder and steps, such as \
+`number(column(\"age\")) |> log1p |> standardize`. Anything else has to be computed in the model.",
+    ),
     ("unknown-entry", "The block has no such entry. The message lists those there are."),
     ("unknown-option", "The source or encoder has no such option. The message lists those there are."),
-    ("unknown-override", "`--set NAME=VALUE` gives a hyper-parameter of the `train` block (`lr`) or of a model in it (`net.width`) another \
-value. The message lists the names there are."),
-    ("no-train", "The command needs a `train` block: `train NAME { model net = .. data .. loss .. optimizer .. epochs .. batch .. }`."),
+    (
+        "unknown-override",
+        "`--set NAME=VALUE` gives a hyper-parameter of the `train` block (`lr`) or of a model in it (`net.width`) another \
+value. The message lists the names there are.",
+    ),
+    (
+        "built-length-differs",
+        "A parameter depends on a size of the data, as when `flatten |> Dense(64)` needs a weight for every position, and the \
+rows differ in that size. Reduce over the positions first (`GlobalMaxPool()`, `GlobalAvgPool()`), or leave such rows out with `keep`.",
+    ),
+    (
+        "no-train",
+        "The command needs a `train` block: `train NAME { model net = .. data .. loss .. optimizer .. epochs .. batch .. }`.",
+    ),
     ("which-train", "The file has several `train` blocks: say which, as FILE:NAME."),
     ("no-data", "The command looks at `data` blocks, and the file has none."),
     ("no-rows", "No rows are left: the file is empty, or `keep` and `distinct` dropped all of them."),
-    ("empty-part", "A part of the split holds no rows, but the program needs it. Give it a share: \
-`split random(train: 0.7, valid: 0.15, test: 0.15)`."),
+    (
+        "empty-part",
+        "A part of the split holds no rows, but the program needs it. Give it a share: \
+`split random(train: 0.7, valid: 0.15, test: 0.15)`.",
+    ),
     ("no-expect", "`bdl test` judges `expect` blocks, and the file has none: `expect NAME { test.accuracy >= 0.9 }`."),
-    ("expect", "An expectation names a score that the run does not measure. Add the metric to `report`, and give the part a share of the split."),
-    ("inputs", "The inputs of `bdl grad` are an npz file: an array a field, the batch first, numbers as float32 or float64, categories, letters \
-and indices as int32 from 0."),
+    (
+        "expect",
+        "An expectation names a score that the run does not measure. Add the metric to `report`, and give the part a share of the split.",
+    ),
+    (
+        "inputs",
+        "The inputs of `bdl grad` are an npz file: an array a field, the batch first, numbers as float32 or float64, categories, letters \
+and indices as int32 from 0.",
+    ),
     ("bad-name", "A project's name becomes a folder and a file: letters, digits, `_` and `-`."),
     ("name-taken", "Something of that name is there already; nothing is overwritten."),
 ];
@@ -36,7 +65,8 @@ pub fn page(code: &str) -> Result<String, Failure> {
     let found = tables.iter().flat_map(|table| table.iter()).find(|(known, _)| *known == code);
     match found {
         Some((code, text)) => Ok(format!("{code}\n\n{}\n", wrapped(text, 100))),
-        None => Err(Failure::user("unknown-code", format!("there is no code `{code}`")).help("codes stand in brackets: error[dim-mismatch]")),
+        None => Err(Failure::user("unknown-code", format!("there is no code `{code}`"))
+            .help("codes stand in brackets: error[dim-mismatch]")),
     }
 }
 

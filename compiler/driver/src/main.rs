@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.global.json;
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("this is a bug in bdl, not in your program: {panic}\nplease report it with the program that shows it");
+        eprintln!(
+            "this is a bug in bdl, not in your program: {panic}\nplease report it with the program that shows it"
+        );
     }));
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match std::panic::catch_unwind(|| command::run(cli, coloured)) {

@@ -99,8 +99,17 @@ impl Model {
     pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, Failure> {
         let batch = inputs.first().and_then(|(_, tensor)| tensor.shape.first().copied()).unwrap_or(1);
         for (name, tensor) in inputs {
-            if tensor.shape.first().copied().unwrap_or(1) != batch || tensor.shape.iter().product::<usize>() != tensor.values.len() {
-                return Err(Failure::user("inputs", format!("`{name}` has shape {:?} and {} values in a batch of {batch}", tensor.shape, tensor.values.len())));
+            if tensor.shape.first().copied().unwrap_or(1) != batch
+                || tensor.shape.iter().product::<usize>() != tensor.values.len()
+            {
+                return Err(Failure::user(
+                    "inputs",
+                    format!(
+                        "`{name}` has shape {:?} and {} values in a batch of {batch}",
+                        tensor.shape,
+                        tensor.values.len()
+                    ),
+                ));
             }
         }
         let given = Inputs {
@@ -115,7 +124,11 @@ impl Model {
         let mut results = Vec::new();
         for (name, id) in &self.equations.outputs {
             let size = |name: &str| (name == bdl_equations::BATCH).then_some(batch as i64);
-            let shape = self.equations.tensors[id.0 as usize].shape.iter().map(|dim| dim.eval(&size).unwrap_or(0) as usize).collect();
+            let shape = self.equations.tensors[id.0 as usize]
+                .shape
+                .iter()
+                .map(|dim| dim.eval(&size).unwrap_or(0) as usize)
+                .collect();
             let values = made.numbers(name).unwrap_or_default().into_iter().map(|value| value as f32).collect();
             results.push((name.to_string(), Tensor { shape, values }));
         }

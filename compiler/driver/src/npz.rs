@@ -51,7 +51,8 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Array, String> {
         "<f8" => Values::F64(elements(data, count)?.map(f64::from_le_bytes).collect()),
         "<i4" => Values::I32(elements(data, count)?.map(i32::from_le_bytes).collect()),
         "<i8" => {
-            let narrow = |b| i32::try_from(i64::from_le_bytes(b)).map_err(|_| "a number does not fit 32 bits".to_string());
+            let narrow =
+                |b| i32::try_from(i64::from_le_bytes(b)).map_err(|_| "a number does not fit 32 bits".to_string());
             Values::I32(elements(data, count)?.map(narrow).collect::<Result<_, _>>()?)
         }
         "|b1" | "|u1" => Values::I32(elements::<1>(data, count)?.map(|[b]| i32::from(b)).collect()),

@@ -5,8 +5,8 @@
 //! `net = SpliceNet(width: 32)` is replaced, or added where it is left to its default.
 
 use crate::error::Failure;
-use bdl_grammar::{FileId, SourceMap, Span};
 use bdl_grammar::ast::{ArgKind, Expr, ExprKind, File, ItemKind, Layer, Train, TrainEntryKind};
+use bdl_grammar::{FileId, SourceMap, Span};
 
 /// The text with every override applied, one after the other, to the `train` block called `train`, or to all blocks.
 pub fn apply(text: &str, train: Option<&str>, overrides: &[(String, String)]) -> Result<String, Failure> {
@@ -84,8 +84,13 @@ fn unknown(file: &File, blocks: &[&Train], name: &str) -> Failure {
             }
         }
     }
-    let failure = Failure::user("unknown-override", format!("`--set {name}=...`: there is no hyper-parameter `{name}`"));
-    if known.is_empty() { failure.help("this program has no hyper-parameters") } else { failure.help(format!("there are: {}", known.join(", "))) }
+    let failure =
+        Failure::user("unknown-override", format!("`--set {name}=...`: there is no hyper-parameter `{name}`"));
+    if known.is_empty() {
+        failure.help("this program has no hyper-parameters")
+    } else {
+        failure.help(format!("there are: {}", known.join(", ")))
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +106,9 @@ mod tests {
 
     #[test]
     fn values_are_replaced_or_added() {
-        let text = set(&[("lr", "0.1"), ("net.width", "64"), ("net.drop", "0"), ("other.width", "9"), ("other.drop", "0.5")]).unwrap();
+        let text =
+            set(&[("lr", "0.1"), ("net.width", "64"), ("net.drop", "0"), ("other.width", "9"), ("other.drop", "0.5")])
+                .unwrap();
         assert!(text.contains("train net(lr: f32 = 0.1)"), "{text}");
         assert!(text.contains("net = Net(width: 64, drop: 0)"), "{text}");
         assert!(text.contains("other = Net(9, drop: 0.5)"), "{text}");

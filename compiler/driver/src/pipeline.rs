@@ -2,7 +2,7 @@
 //!
 //! Each stage is one function; [`Checked`], [`Elaborated`] and [`Compiled`] are what flows between them.
 
-use crate::data::{block, facts};
+use crate::data::{block, facts, lengths};
 use crate::error::Failure;
 use crate::load::{self, Source};
 use crate::overrides;
@@ -77,22 +77,30 @@ pub struct DataBlock {
 impl Checked {
     /// The `train` block asked for: by name, or the only one.
     pub fn train(&self, name: Option<&str>) -> Result<&Train, Failure> {
-        let names = || self.hir.trains.iter().map(|train| train.name.to_string()).collect::<Vec<_>>().join(", ");
+        let written = self.source.modules.main.items.iter();
+        let names = written.filter_map(|item| {
+            if let ItemKind::Train(block) = &item.kind { Some(block.name.text.as_str()) } else { None }
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
         match (name, self.hir.trains.as_slice()) {
             (None, [train]) => Ok(train),
             (None, []) => Err(Failure::user("no-train", "the file has no `train` block")
                 .help("add `train NAME { model .. data .. loss .. optimizer .. }`")),
             (None, _) => Err(Failure::user("which-train", "the file has several `train` blocks")
-                .help(format!("say which, as FILE:NAME; there are {}", names()))),
+                .help(format!("say which, as FILE:NAME; there are {names}"))),
             (Some(name), trains) => trains.iter().find(|train| &*train.name == name).ok_or_else(|| {
-                Failure::user("no-train", format!("the file has no `train` block called `{name}`")).help(format!("there are: {}", names()))
+                Failure::user("no-train", format!("the file has no `train` block called `{name}`"))
+                    .help(format!("there are: {names}"))
             }),
         }
     }
 
     /// The data block of that name.
     pub fn data(&self, name: &str) -> Result<&DataBlock, Failure> {
-        self.data.iter().find(|block| block.spec.name == name).ok_or_else(|| Failure::bug(format!("no data block `{name}` was kept")))
+        self.data
+            .iter()
+            .find(|block| block.spec.name == name)
+            .ok_or_else(|| Failure::bug(format!("no data block `{name}` was kept")))
     }
 
     /// An error if any message is one.
@@ -147,6 +155,9 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     let options = Options { overrides: Vec::new(), entries: request.entries.clone(), train: request.train.clone() };
     let (hir, messages) = bdl_check::check(&source.sources, &source.modules, &types, &options);
     diagnostics.extend(messages);
+    if !diagnostics.iter().any(Diagnostic::is_error) {
+        diagnostics.extend(lengths::built_sizes_that_differ(&hir, &data, &source));
+    }
     Ok(Checked { source, hir, diagnostics, data })
 }
 
@@ -156,9 +167,10 @@ fn wanted(file: &ast::File, data: &ast::Data, request: &Request) -> bool {
     file.items.iter().any(|item| {
         let ItemKind::Train(block) = &item.kind else { return false };
         block.name.text == *train
-            && block.entries.iter().any(|entry| {
-                matches!(&entry.kind, ast::TrainEntryKind::Data(name) if name.text == data.name.text)
-            })
+            && block
+                .entries
+                .iter()
+                .any(|entry| matches!(&entry.kind, ast::TrainEntryKind::Data(name) if name.text == data.name.text))
     })
 }
 
@@ -181,9 +193,8 @@ fn open(spec: &DataSpec, request: &Request) -> Result<Option<Dataset>, Failure> 
 
 /// HIR → the equation programs of a `train` block.
 pub fn elaborate(checked: &Checked, train: &Train) -> Result<Programs, Failure> {
-    bdl_elaborate::programs(&checked.hir, train).map_err(|diagnostic| {
-        Failure::program(&[diagnostic], &checked.source.sources, false)
-    })
+    bdl_elaborate::programs(&checked.hir, train)
+        .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
 }
 
 /// A program ready to be run by the executor.
@@ -202,7 +213,8 @@ pub fn compile(program: &Program, real: Real) -> Result<Compiled, Failure> {
 /// Equations → plan.
 pub fn plan(program: &Program, real: Real) -> Result<Plan, Failure> {
     if cfg!(debug_assertions) {
-        bdl_equations::verify(program).map_err(|error| Failure::bug(format!("equations of `{}`: {error}", program.name)))?;
+        bdl_equations::verify(program)
+            .map_err(|error| Failure::bug(format!("equations of `{}`: {error}", program.name)))?;
     }
     let plan = bdl_schedule::schedule(program, &bdl_schedule::Options { real })
         .map_err(|error| Failure::bug(format!("schedule of `{}`: {error}", program.name)))?;

@@ -8,7 +8,14 @@ use bdl_train::{Evaluation, PredictionValues, metrics};
 use std::fmt::Write as _;
 
 /// Appends the rows. `rows` are row numbers, printed from 1; `part` is a further column.
-pub fn tsv(out: &mut String, asked: &[Prediction], evaluation: &Evaluation, rows: &[u32], part: Option<&str>, header: bool) {
+pub fn tsv(
+    out: &mut String,
+    asked: &[Prediction],
+    evaluation: &Evaluation,
+    rows: &[u32],
+    part: Option<&str>,
+    header: bool,
+) {
     if header {
         out.push_str("row");
         if part.is_some() {
@@ -95,11 +102,24 @@ mod tests {
             ty: Type::Error,
             classes: Some(Arc::new(vec!["EI".into(), "N".into()])),
         }];
-        let kind = PredictionValues { name: "kind".into(), width: Some(2), offsets: vec![0, 2, 4], values: vec![0.25, 0.75, 0.9, 0.1] };
-        let p = PredictionValues { name: "p".into(), width: Some(1), offsets: vec![0, 1, 2], values: vec![1e-7, 0.123456789] };
+        let kind = PredictionValues {
+            name: "kind".into(),
+            width: Some(2),
+            offsets: vec![0, 2, 4],
+            values: vec![0.25, 0.75, 0.9, 0.1],
+        };
+        let p = PredictionValues {
+            name: "p".into(),
+            width: Some(1),
+            offsets: vec![0, 1, 2],
+            values: vec![1e-7, 0.123456789],
+        };
         let evaluation = Evaluation { sums: Sums::default(), predictions: vec![kind, p] };
         let mut text = String::new();
         tsv(&mut text, &asked, &evaluation, &[4, 0], Some("test"), true);
-        assert_eq!(text, "row\tpart\tkind\tkind.EI\tkind.N\tp\n5\ttest\tN\t0.25\t0.75\t0.0000001\n1\ttest\tEI\t0.9\t0.1\t0.123457\n");
+        assert_eq!(
+            text,
+            "row\tpart\tkind\tkind.EI\tkind.N\tp\n5\ttest\tN\t0.25\t0.75\t0.0000001\n1\ttest\tEI\t0.9\t0.1\t0.123457\n"
+        );
     }
 }

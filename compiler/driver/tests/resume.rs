@@ -31,7 +31,11 @@ fn killed_at_random_moments_and_resumed_ends_with_the_same_bits() {
     train(&folder, "whole", "1", false);
     let duration = started.elapsed();
     let whole = last(&folder, "whole");
-    assert!(whole.iter().any(|array| array.name.contains("conv1d")), "{:?}", whole.iter().map(|a| &a.name).collect::<Vec<_>>());
+    assert!(
+        whole.iter().any(|array| array.name.contains("conv1d")),
+        "{:?}",
+        whole.iter().map(|a| &a.name).collect::<Vec<_>>()
+    );
     let mut cut_short = 0;
     for kill in 0..KILLS {
         let run = format!("cut{kill}");
@@ -54,7 +58,10 @@ fn killed_at_random_moments_and_resumed_ends_with_the_same_bits() {
         }
         let other = ["2", "4", "1"][kill as usize % 3];
         train(&folder, &run, other, begun);
-        assert!(last(&folder, &run) == whole, "killed after {share:.2} of the time on {threads} threads, resumed on {other}");
+        assert!(
+            last(&folder, &run) == whole,
+            "killed after {share:.2} of the time on {threads} threads, resumed on {other}"
+        );
     }
     assert!(cut_short > KILLS / 4, "only {cut_short} of {KILLS} runs were cut short");
 }

@@ -5,8 +5,8 @@
 
 use crate::error::{RunError, RunResult};
 use crate::folder::write_whole;
-use safetensors::tensor::{Dtype, TensorView};
 use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::path::Path;
@@ -130,10 +130,17 @@ pub fn load(path: &Path) -> RunResult<(Vec<Array>, Position)> {
     let mut arrays = Vec::new();
     for (name, view) in file.tensors() {
         let values = match view.dtype() {
-            Dtype::F32 => Values::F32(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
-            Dtype::I32 => Values::I32(view.data().chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
+            Dtype::F32 => {
+                Values::F32(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+            }
+            Dtype::I32 => {
+                Values::I32(view.data().chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+            }
             Dtype::F64 => Values::F64(
-                view.data().chunks_exact(8).map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect(),
+                view.data()
+                    .chunks_exact(8)
+                    .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
+                    .collect(),
             ),
             other => return Err(damaged(format!("`{name}` holds {other:?}; F32, F64 and I32 can be read"))),
         };
@@ -161,8 +168,11 @@ pub fn mismatches(wanted: &[(String, Vec<usize>)], found: &[Array]) -> Option<Ru
         }
     }
     (!lines.is_empty()).then(|| {
-        RunError::new("checkpoint-mismatch", format!("the weights do not fit the program:\n     {}", lines.join("\n     ")))
-            .help("the program was changed after the run, or the file belongs to another model")
+        RunError::new(
+            "checkpoint-mismatch",
+            format!("the weights do not fit the program:\n     {}", lines.join("\n     ")),
+        )
+        .help("the program was changed after the run, or the file belongs to another model")
     })
 }
 
@@ -172,7 +182,11 @@ mod tests {
 
     fn arrays() -> Vec<Array> {
         vec![
-            Array { name: "a.w".into(), shape: vec![2, 2], values: Values::F32(vec![1.0, -0.0, f32::MIN_POSITIVE, 3.5]) },
+            Array {
+                name: "a.w".into(),
+                shape: vec![2, 2],
+                values: Values::F32(vec![1.0, -0.0, f32::MIN_POSITIVE, 3.5]),
+            },
             Array { name: "b".into(), shape: vec![], values: Values::F64(vec![1e-300]) },
         ]
     }

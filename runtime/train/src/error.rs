@@ -13,21 +13,42 @@ pub struct RunError {
 
 /// Every code this crate reports, with a page for `bdl check --explain`.
 pub const CODES: &[(&str, &str)] = &[
-    ("run-folder", "A run folder could not be made or written: the place is read-only, or the disk is full. Nothing that was saved \
+    (
+        "run-folder",
+        "A run folder could not be made or written: the place is read-only, or the disk is full. Nothing that was saved \
 before is touched: files are written beside their final name and renamed when complete. Free some space, or choose another place \
-with `--out DIR`."),
-    ("checkpoint-corrupted", "A checkpoint file is not what bdl wrote: cut short, changed, or another program's file. The other \
-checkpoint of the run folder (`best.safetensors` beside `last.safetensors`) is usually intact; otherwise train again."),
-    ("checkpoint-mismatch", "The tensors in a checkpoint do not fit the program: names or shapes differ. All differences are listed \
-at once. The program was changed after the run, or the file belongs to another model."),
-    ("not-a-run", "The folder holds no run of bdl (no `run.json` or `program.bdl`). `bdl train` makes run folders under `runs/`; \
-`runs/NAME/latest` is the newest."),
-    ("not-finite", "The loss became infinite or NaN. The message names the first equation that produced such a value. Usual causes: a \
-learning rate that is too high, the logarithm or division of zero, data that were not standardized."),
-    ("empty-part", "A part of the split holds no rows, but the program needs it: `stop` and `keep` look at the validation part, \
-`report` at the test part."),
-    ("out-of-memory", "A batch needs more memory than the machine has. `bdl check` prints the need as a formula of the batch size. Take a \
-smaller `batch`, or a smaller model."),
+with `--out DIR`.",
+    ),
+    (
+        "checkpoint-corrupted",
+        "A checkpoint file is not what bdl wrote: cut short, changed, or another program's file. The other \
+checkpoint of the run folder (`best.safetensors` beside `last.safetensors`) is usually intact; otherwise train again.",
+    ),
+    (
+        "checkpoint-mismatch",
+        "The tensors in a checkpoint do not fit the program: names or shapes differ. All differences are listed \
+at once. The program was changed after the run, or the file belongs to another model.",
+    ),
+    (
+        "not-a-run",
+        "The folder holds no run of bdl (no `run.json` or `program.bdl`). `bdl train` makes run folders under `runs/`; \
+`runs/NAME/latest` is the newest.",
+    ),
+    (
+        "not-finite",
+        "The loss became infinite or NaN. The message names the first equation that produced such a value. Usual causes: a \
+learning rate that is too high, the logarithm or division of zero, data that were not standardized.",
+    ),
+    (
+        "empty-part",
+        "A part of the split holds no rows, but the program needs it: `stop` and `keep` look at the validation part, \
+`report` at the test part.",
+    ),
+    (
+        "out-of-memory",
+        "A batch needs more memory than the machine has. `bdl check` prints the need as a formula of the batch size. Take a \
+smaller `batch`, or a smaller model.",
+    ),
     ("bug", "Something that cannot happen happened in bdl itself. Please report it with the program that shows it."),
     ("metric", "A metric could not be computed for these predictions."),
 ];
@@ -51,6 +72,7 @@ impl RunError {
             std::io::ErrorKind::StorageFull => "the disk is full".to_string(),
             std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
             std::io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_string(),
+            std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => "a file is in the way".to_string(),
             std::io::ErrorKind::NotFound => "there is no such file or folder".to_string(),
             _ => error.to_string(),
         };

@@ -63,11 +63,8 @@ impl RunFolder {
     pub fn append_line(&self, name: &str, line: &str) -> RunResult<()> {
         let path = self.file(name);
         let torn = fs::read(&path).is_ok_and(|content| content.last().is_some_and(|byte| *byte != b'\n'));
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|e| RunError::io("write", &path, &e))?;
+        let mut file =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(|e| RunError::io("write", &path, &e))?;
         let text = if torn { format!("\n{line}\n") } else { format!("{line}\n") };
         file.write_all(text.as_bytes()).map_err(|e| RunError::io("write", &path, &e))
     }

@@ -11,4 +11,6 @@ pub mod training;
 pub use checkpoint::{Array, Position, Values};
 pub use error::{RunError, RunResult};
 pub use folder::RunFolder;
-pub use training::{Control, Evaluation, Event, Machine, Moment, Outcome, PredictionValues, Settings, Sums, Watch, train};
+pub use training::{
+    Control, Evaluation, Event, Machine, Moment, Outcome, PredictionValues, Settings, Sums, Watch, train,
+};

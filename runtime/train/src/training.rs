@@ -97,8 +97,21 @@ impl Watch {
 /// What an observer is told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event<'e> {
-    Batch { epoch: u64, batch: u64, batches: u64, loss: f64, examples: u64 },
-    Epoch { epoch: u64, train_loss: f64, scores: &'e [(String, f64)], improved: bool, seconds: f64, examples_per_second: f64 },
+    Batch {
+        epoch: u64,
+        batch: u64,
+        batches: u64,
+        loss: f64,
+        examples: u64,
+    },
+    Epoch {
+        epoch: u64,
+        train_loss: f64,
+        scores: &'e [(String, f64)],
+        improved: bool,
+        seconds: f64,
+        examples_per_second: f64,
+    },
 }
 
 /// What an observer answers.
@@ -208,8 +221,9 @@ pub fn train(
 fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, f64)]) -> RunResult<bool> {
     let find = |watch: &Watch| {
         scores.iter().find(|(name, _)| *name == watch.name).map(|(_, value)| *value).ok_or_else(|| {
-            RunError::new("metric", format!("`{}` is not measured in this run", watch.name))
-                .help("`stop` and `keep` may name `train.loss`, `valid.loss` or a metric of `report` on the validation part")
+            RunError::new("metric", format!("`{}` is not measured in this run", watch.name)).help(
+                "`stop` and `keep` may name `train.loss`, `valid.loss` or a metric of `report` on the validation part",
+            )
         })
     };
     let improved = match &settings.keep {
@@ -239,7 +253,13 @@ fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, 
     Ok(improved)
 }
 
-fn not_finite(machine: &mut dyn Machine, settings: &Settings, parts: &Parts, at: &Position, folder: &RunFolder) -> RunError {
+fn not_finite(
+    machine: &mut dyn Machine,
+    settings: &Settings,
+    parts: &Parts,
+    at: &Position,
+    folder: &RunFolder,
+) -> RunError {
     let place = trace(machine, settings, parts, at, folder).ok().flatten();
     let place = place.map_or_else(String::new, |place| format!("; the first such value is in {place}"));
     let error = RunError::new(
@@ -247,7 +267,9 @@ fn not_finite(machine: &mut dyn Machine, settings: &Settings, parts: &Parts, at:
         format!("the loss is not a finite number in epoch {}, step {}{place}", at.epoch + 1, at.step + 1),
     );
     if folder.has("best.safetensors") {
-        return error.help("try a smaller learning rate, `clip norm 1.0`, or standardized inputs; the best epoch so far is saved");
+        return error.help(
+            "try a smaller learning rate, `clip norm 1.0`, or standardized inputs; the best epoch so far is saved",
+        );
     }
     error.help("try a smaller learning rate, `clip norm 1.0`, or standardized inputs")
 }
@@ -436,7 +458,10 @@ mod tests {
         let folder = RunFolder::create(base.path(), "none", "0", None).unwrap();
         let mut machine = Chain { weight: 1.0, not_finite_at: None };
         let no_rows = Parts::default();
-        let end = train(&mut machine, &settings(), &no_rows, &folder, Position::default(), &mut |_| Ok(vec![]), &mut |_| Control::Continue);
+        let end =
+            train(&mut machine, &settings(), &no_rows, &folder, Position::default(), &mut |_| Ok(vec![]), &mut |_| {
+                Control::Continue
+            });
         assert_eq!(end.unwrap_err().code, "empty-part");
     }
 }

@@ -124,7 +124,9 @@ pub fn flop(plan: &Plan, batch: usize) -> f64 {
                     2.0 * extents.product::<f64>()
                 }
                 Op::Scan(scan) => of(&scan.body, batch) * scan.extent.as_const().unwrap_or(1) as f64,
-                Op::Kernel(_) | Op::Draw(_) | Op::Copy { .. } | Op::Clear { .. } | Op::Sort(_) | Op::Library { .. } => 0.0,
+                Op::Kernel(_) | Op::Draw(_) | Op::Copy { .. } | Op::Clear { .. } | Op::Sort(_) | Op::Library { .. } => {
+                    0.0
+                }
             })
             .sum()
     }
@@ -142,7 +144,8 @@ fn peak_megabytes() -> Option<f64> {
 /// Where the time goes: launches, slowest first.
 fn table(plan: &Plan, times: &[Duration], steps: usize, batch: usize) -> String {
     let total: f64 = times.iter().map(Duration::as_secs_f64).sum();
-    let mut rows: Vec<(usize, f64)> = times.iter().enumerate().map(|(at, time)| (at, time.as_secs_f64() / steps as f64)).collect();
+    let mut rows: Vec<(usize, f64)> =
+        times.iter().enumerate().map(|(at, time)| (at, time.as_secs_f64() / steps as f64)).collect();
     rows.sort_by(|a, b| b.1.total_cmp(&a.1));
     let mut text = String::from("  launches, slowest first\n         ms    %   GFLOP/s\n");
     for (at, seconds) in rows.into_iter().take(25) {

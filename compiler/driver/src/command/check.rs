@@ -16,7 +16,10 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
     let checked = pipeline::check(file, &request)?;
     checked.require_sound(context.coloured)?;
     if !checked.diagnostics.is_empty() && !context.global.quiet {
-        eprintln!("{}", bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, context.coloured).trim_end());
+        eprintln!(
+            "{}",
+            bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, context.coloured).trim_end()
+        );
     }
     print("ok\n")
 }

@@ -10,6 +10,7 @@ use crate::pipeline::{self, Checked, ReadData};
 use bdl_check::hir::Train;
 use bdl_elaborate::Programs;
 use bdl_equations::Program;
+use bdl_grammar::FileId;
 
 pub fn run(context: &Context, written: &str, stages: &[Stage], only: Option<&str>) -> Result<u8, Failure> {
     let (file, name) = target(written);
@@ -68,15 +69,18 @@ fn show(
     let step: &Program = programs.step.as_ref().unwrap_or(&programs.eval);
     let keep = |name: &str| only.is_none_or(|wanted| name.contains(wanted));
     match stage {
-        Stage::Equations => Ok(lines(&bdl_equations::text::print(&programs.eval), only)),
-        Stage::Gradient => Ok(lines(&bdl_equations::text::print(&programs.gradient), only)),
+        Stage::Equations => Ok(lines(&placed(&bdl_equations::text::print(&programs.eval), checked), only)),
+        Stage::Gradient => Ok(lines(&placed(&bdl_equations::text::print(&programs.gradient), checked), only)),
         Stage::Plan => Ok(pipeline::plan(step, context.real)?.to_string()),
         Stage::Clif | Stage::Asm => {
             let plan = pipeline::plan(step, context.real)?;
             let mut text = String::new();
             for kernel in plan.kernels.iter().filter(|kernel| keep(&kernel.name)) {
-                let code =
-                    if stage == Stage::Clif { bdl_cranelift::clif_text(kernel) } else { bdl_cranelift::asm_text(kernel) };
+                let code = if stage == Stage::Clif {
+                    bdl_cranelift::clif_text(kernel)
+                } else {
+                    bdl_cranelift::asm_text(kernel)
+                };
                 let code = code.map_err(|error| Failure::bug(error.to_string()))?;
                 text.push_str(&format!("; {}\n{}\n", kernel.name, code.trim_end()));
             }
@@ -84,6 +88,33 @@ fn show(
         }
         Stage::Ast | Stage::Hir | Stage::Ptx => Ok(String::new()),
     }
+}
+
+/// The text with places in bytes (`@0:383..407`) as people look them up (`splice.bdl:11:8`).
+fn placed(text: &str, checked: &Checked) -> String {
+    let sources = &checked.source.sources;
+    let place = |token: &str| {
+        let (file, range) = token.strip_prefix('@')?.split_once(':')?;
+        let (start, _) = range.split_once("..")?;
+        let (file, start) = (FileId(file.parse().ok()?), start.parse::<u32>().ok()?);
+        let (line, column) = sources.line_column(file, start);
+        let name = sources.name(file);
+        Some(format!("{}:{line}:{column}", name.rsplit('/').next().unwrap_or(name)))
+    };
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        match line.split_once("// @") {
+            Some((equation, comment)) => {
+                let (token, what) = comment.split_once(' ').unwrap_or((comment, ""));
+                let shown = place(&format!("@{token}")).unwrap_or_else(|| format!("@{token}"));
+                out.push_str(&format!("{equation}// {shown} {what}"));
+                out.truncate(out.trim_end().len());
+            }
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
 }
 
 /// Only the lines that mention `only`.

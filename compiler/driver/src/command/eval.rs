@@ -19,7 +19,8 @@ pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
     let train = checked.train(Some(&stored.train))?;
     let prepared = prepare(&checked, train, Some(stored.fitted.clone()))?;
     let mut machine = CpuMachine::new(&prepared, stored.real, context.threads(), stored.seed, false)?;
-    let wanted: Vec<(String, Vec<usize>)> = machine.weights().into_iter().map(|array| (array.name, array.shape)).collect();
+    let wanted: Vec<(String, Vec<usize>)> =
+        machine.weights().into_iter().map(|array| (array.name, array.shape)).collect();
     let mut weights = stored::weights(&stored.folder)?;
     if !stored.folder.has("best.safetensors") {
         weights.retain(|array| wanted.iter().any(|(name, _)| *name == array.name));
@@ -31,7 +32,8 @@ pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
         let mut line = json!({"event": "done", "run": run.display().to_string()});
         for part in &measured.parts {
             let scores = part.scores.iter().map(|(name, score)| (name.clone(), score_json(score)));
-            let values: serde_json::Map<String, Value> = std::iter::once(("loss".to_string(), finite(part.loss))).chain(scores).collect();
+            let values: serde_json::Map<String, Value> =
+                std::iter::once(("loss".to_string(), finite(part.loss))).chain(scores).collect();
             line[part.name] = Value::Object(values);
         }
         return print(&format!("{line}\n"));

@@ -1,6 +1,9 @@
 //! `bdl grad FILE[:TRAIN]`: outputs, loss and every parameter's gradient for given weights and inputs, so that any other framework can
 //! be compared.
 //!
+//! The inputs are an npz file with an array a field, the batch first; a field whose examples differ in length is packed end to end, with its
+//! lengths beside it (`dna` and `dna.len`).
+//!
 //! The file written holds each prediction by its name, `loss` (the mean over the batch, with penalties), and `grad.<path>` for each
 //! parameter. Predictions are those of evaluation (`training` is false); loss and gradients those of a training step.
 
@@ -27,33 +30,46 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
     let train = checked.train(name.as_deref())?;
     let prepared = prepare(&checked, train, None)?;
     let (weights, _) = checkpoint::load(weights)?;
-    let given = npz::read(inputs).map_err(|what| Failure::user("inputs", what).help("numpy.savez(FILE, field=array, ...), the batch first"))?;
-    let batch = batch_size(&given)?;
+    let given = npz::read(inputs)
+        .map_err(|what| Failure::user("inputs", what).help("numpy.savez(FILE, field=array, ...), the batch first"))?;
+    let sizes: Vec<&str> = prepared.lengths.iter().map(|length| &*length.name).collect();
+    let batch = batch_size(&given, &sizes)?;
     for field in &train.inputs {
         let Type::Tensor(ty) = &field.ty else { continue };
         let Some(array) = given.iter().find(|array| *array.name == *field.name) else {
             let known: Vec<&str> = given.iter().map(|array| array.name.as_str()).collect();
-            return Err(Failure::user("inputs", format!("the inputs lack `{}`", field.name)).help(format!("the file holds {}", known.join(", "))));
+            return Err(Failure::user("inputs", format!("the inputs lack `{}`", field.name))
+                .help(format!("the file holds {}", known.join(", "))));
         };
-        let fixed: Option<Vec<usize>> = ty.shape.iter().map(|axis| axis.size.as_const().map(|size| size as usize)).collect();
+        let fixed: Option<Vec<usize>> =
+            ty.shape.iter().map(|axis| axis.size.as_const().map(|size| size as usize)).collect();
         if let Some(shape) = fixed
-            && array.shape[1..] != shape
+            && (array.shape.first() != Some(&batch) || array.shape[1..] != shape)
         {
             return Err(Failure::user(
                 "inputs",
-                format!("`{}` is {:?} in the inputs; the program wants {shape:?} for each example", field.name, &array.shape[1..]),
+                format!(
+                    "`{}` is {:?} in the inputs; the program wants {shape:?} for each of {batch} examples",
+                    field.name, array.shape
+                ),
             ));
         }
         in_range(&field.name, &ty.scalar, array)?;
     }
 
     let executor = Executor::new(context.threads());
+    let programs = [&prepared.programs.predict, &prepared.programs.gradient];
+    let mut wanted: Vec<(String, Vec<usize>)> = Vec::new();
+    for program in programs {
+        let read = machine::arrays(&stored::empty_store(program, context.real)?, |_| true);
+        wanted.extend(read.into_iter().map(|array| (array.name, array.shape)));
+    }
+    wanted.sort();
+    wanted.dedup();
     let mut result = Vec::new();
-    for program in [&prepared.programs.predict, &prepared.programs.gradient] {
+    for program in programs {
         let mut store = Store::new();
         machine::initialise(&prepared.programs.init, context.real, &executor, &mut store, 0)?;
-        let wanted: Vec<(String, Vec<usize>)> =
-            machine::arrays(&store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect();
         stored::put_wanted(&mut store, &weights, &wanted)?;
         result.extend(outputs(program, context.real, &executor, &mut store, &given, batch)?);
     }
@@ -61,16 +77,21 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
     checkpoint::save(out, &result, &Position::default())?;
     if context.global.json {
         let loss = result.iter().find(|array| array.name == "loss").map(|array| array.values.to_f64());
-        return print(&format!("{}\n", json!({"event": "done", "out": out.display().to_string(), "loss": loss.and_then(|l| l.first().copied())})));
+        return print(&format!(
+            "{}\n",
+            json!({"event": "done", "out": out.display().to_string(), "loss": loss.and_then(|l| l.first().copied())})
+        ));
     }
     Ok(0)
 }
 
-fn batch_size(given: &[Array]) -> Result<usize, Failure> {
-    let sizes: Vec<Option<usize>> = given.iter().map(|array| array.shape.first().copied()).collect();
-    match sizes.first() {
-        Some(Some(batch)) if sizes.iter().all(|size| *size == Some(*batch)) && *batch > 0 => Ok(*batch),
-        _ => Err(Failure::user("inputs", "the inputs differ in their first axis, which is the batch")),
+/// The number of examples: entries of the array of lengths where examples differ in length (`dna.len`, with `dna` packed end to end), the
+/// first axis otherwise.
+fn batch_size(given: &[Array], lengths: &[&str]) -> Result<usize, Failure> {
+    let of_lengths = given.iter().find(|array| lengths.contains(&array.name.as_str()));
+    match of_lengths.or(given.first()).and_then(|array| array.shape.first()) {
+        Some(batch) if *batch > 0 => Ok(*batch),
+        Some(_) | None => Err(Failure::user("inputs", "the inputs hold no examples")),
     }
 }
 
@@ -80,11 +101,20 @@ fn in_range(name: &str, scalar: &Scalar, array: &Array) -> Result<(), Failure> {
         Scalar::Category(classes, _) => classes.as_const(),
         Scalar::Index(below) => below.as_const(),
         Scalar::Letter(_, letters) => Some(*letters),
-        Scalar::F32 | Scalar::F64 | Scalar::BF16 | Scalar::I32 | Scalar::Bool | Scalar::Logit | Scalar::Prob | Scalar::Count => None,
+        Scalar::F32
+        | Scalar::F64
+        | Scalar::BF16
+        | Scalar::I32
+        | Scalar::Bool
+        | Scalar::Logit
+        | Scalar::Prob
+        | Scalar::Count => None,
     };
     let Some(below) = below else { return Ok(()) };
     match array.values.to_f64().iter().find(|value| !(0.0..below as f64).contains(*value)) {
-        Some(value) => Err(Failure::user("inputs", format!("`{name}` holds {value}; it must be from 0 to {}", below - 1))),
+        Some(value) => {
+            Err(Failure::user("inputs", format!("`{name}` holds {value}; it must be from 0 to {}", below - 1)))
+        }
         None => Ok(()),
     }
 }
@@ -99,11 +129,19 @@ fn outputs(
 ) -> Result<Vec<Array>, Failure> {
     let compiled = pipeline::compile(program, real)?;
     let plan = Arc::new(compiled.plan);
-    if plan.sizes.iter().any(|size| size.kind == SizeKind::PerExample) {
-        return Err(Failure::user("not-built-yet", "`bdl grad` of examples that differ in length is not built yet")
-            .help("give the program inputs of one length"));
+    let mut lengths = Vec::new();
+    for size in &plan.sizes {
+        if size.kind != SizeKind::PerExample {
+            continue;
+        }
+        let Some(array) = given.iter().find(|array| *array.name == *size.name) else {
+            return Err(Failure::user("inputs", format!("the inputs lack `{}`: the size of each example", size.name)));
+        };
+        lengths
+            .push((&*size.name, array.values.to_f64().into_iter().map(|length| length as i64).collect::<Vec<i64>>()));
     }
-    let mut runnable = bdl_execute::Program::new(plan.clone(), compiled.code.kernels()).map_err(|error| Failure::bug(error.to_string()))?;
+    let mut runnable = bdl_execute::Program::new(plan.clone(), compiled.code.kernels())
+        .map_err(|error| Failure::bug(error.to_string()))?;
     let zero = [0.0f64];
     let one = [1.0f64];
     let mut buffers = Vec::new();
@@ -121,14 +159,17 @@ fn outputs(
         };
         buffers.push((&*buffer.name, data));
     }
-    let inputs = Inputs { batch, buffers, ..Inputs::default() };
+    let lengths = lengths.iter().map(|(name, lengths)| (*name, lengths.as_slice())).collect();
+    let inputs = Inputs { batch, lengths, buffers, ..Inputs::default() };
     let made = runnable.run(executor, store, &inputs).map_err(|error| Failure::from(machine::memory_error(error)))?;
     let mut arrays = Vec::new();
     for (name, id) in &program.outputs {
         let shape: Option<Vec<usize>> = program.tensors[id.0 as usize]
             .shape
             .iter()
-            .map(|size| size.eval(&|name| (name == bdl_equations::BATCH).then_some(batch as i64)).map(|size| size as usize))
+            .map(|size| {
+                size.eval(&|name| (name == bdl_equations::BATCH).then_some(batch as i64)).map(|size| size as usize)
+            })
             .collect();
         let values = made.numbers(name).unwrap_or_default();
         let values = match real {

@@ -30,13 +30,16 @@ pub struct Context {
 impl Context {
     fn new(global: Global, coloured: bool) -> Result<Context, Failure> {
         if global.device == Device::Cuda {
-            return Err(Failure::user("not-built-yet", "`--device cuda` is not built yet").help("leave it out to compute on the processor"));
+            return Err(Failure::user("not-built-yet", "`--device cuda` is not built yet")
+                .help("leave it out to compute on the processor"));
         }
         let real = match global.precision {
             Precision::F32 => Real::F32,
             Precision::F64 => Real::F64,
             Precision::Bf16 => {
-                return Err(Failure::user("not-built-yet", "`--precision bf16` is not built yet").help("there are f32 and f64"));
+                return Err(
+                    Failure::user("not-built-yet", "`--precision bf16` is not built yet").help("there are f32 and f64")
+                );
             }
         };
         Ok(Context { global, coloured, real })

@@ -17,12 +17,19 @@ pub fn run(path: &Path) -> Result<String, Failure> {
             .help("use letters, digits, `_` and `-`"));
     }
     if path.exists() {
-        return Err(Failure::user("name-taken", format!("`{}` exists already", path.display())).help("choose another name"));
+        return Err(
+            Failure::user("name-taken", format!("`{}` exists already", path.display())).help("choose another name")
+        );
     }
-    let made = |error: std::io::Error| Failure::user("run-folder", format!("could not make `{}`: {error}", path.display()));
+    let made =
+        |error: std::io::Error| Failure::user("run-folder", format!("could not make `{}`: {error}", path.display()));
     std::fs::create_dir_all(path).map_err(made)?;
     let word = name.replace('-', "_");
-    for (file, text) in [(format!("{name}.bdl"), program(&word)), ("windows.csv".into(), windows()), ("README.md".into(), readme(&name))] {
+    for (file, text) in [
+        (format!("{name}.bdl"), program(&word)),
+        ("windows.csv".into(), windows()),
+        ("README.md".into(), readme(&name)),
+    ] {
         std::fs::write(path.join(file), text).map_err(made)?;
     }
     Ok(format!("made {0}/{name}.bdl, windows.csv, README.md   next: bdl train {0}/{name}.bdl\n", path.display()))

@@ -34,7 +34,10 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     spec.source = match &spec.source {
         Source::Table(table) => Source::Table(TableSource { path: input.to_path_buf(), ..table.clone() }),
         Source::Synthetic { .. } => {
-            return Err(Failure::user("data-source", format!("`{}` is synthetic: there is no kind of file to predict for", train.data)));
+            return Err(Failure::user(
+                "data-source",
+                format!("`{}` is synthetic: there is no kind of file to predict for", train.data),
+            ));
         }
     };
     let precision = match stored.real {
@@ -49,7 +52,8 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
 
     let executor = Executor::new(context.threads());
     let mut store = stored::empty_store(&programs.predict, stored.real)?;
-    let wanted = machine::arrays(&store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect::<Vec<_>>();
+    let wanted =
+        machine::arrays(&store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect::<Vec<_>>();
     let weights = relevant(stored::weights(&stored.folder)?, &programs, stored.real)?;
     stored::put_wanted(&mut store, &weights, &wanted)?;
     let mut fed = Fed::of(pipeline::compile(&programs.predict, stored.real)?, &data, &lengths)?;
@@ -88,13 +92,19 @@ fn done(path: &Path, rows: usize) -> Value {
 
 /// The stored tensors that prediction reads: those of evaluation hold also what only the loss reads, which is left out when the
 /// program has it. What the program does not have at all stays, so that it is reported.
-fn relevant(weights: Vec<bdl_train::Array>, programs: &bdl_elaborate::Programs, real: Real) -> Result<Vec<bdl_train::Array>, Failure> {
+fn relevant(
+    weights: Vec<bdl_train::Array>,
+    programs: &bdl_elaborate::Programs,
+    real: Real,
+) -> Result<Vec<bdl_train::Array>, Failure> {
     let predict = stored::empty_store(&programs.predict, real)?;
     let all = [Some(&programs.eval), programs.step.as_ref()];
     let mut known = Vec::new();
     for program in all.into_iter().flatten() {
         known.extend(machine::arrays(&stored::empty_store(program, real)?, |_| true));
     }
-    let only_elsewhere = |array: &bdl_train::Array| predict.entry(&array.name).is_none() && known.iter().any(|other| other.name == array.name);
+    let only_elsewhere = |array: &bdl_train::Array| {
+        predict.entry(&array.name).is_none() && known.iter().any(|other| other.name == array.name)
+    };
     Ok(weights.into_iter().filter(|array| !only_elsewhere(array)).collect())
 }

@@ -34,7 +34,13 @@ pub struct Report {
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-pub fn run_file(context: &Context, file: &Path, name: Option<String>, out: Option<&Path>, resume: bool) -> Result<Report, Failure> {
+pub fn run_file(
+    context: &Context,
+    file: &Path,
+    name: Option<String>,
+    out: Option<&Path>,
+    resume: bool,
+) -> Result<Report, Failure> {
     let started = Instant::now();
     let checked = pipeline::check(file, &context.request(name.clone()))?;
     checked.require_sound(context.coloured)?;
@@ -58,7 +64,11 @@ pub fn run_file(context: &Context, file: &Path, name: Option<String>, out: Optio
     if train.optimizer.is_some() && position.step == 0 {
         check_gradient(&say, &prepared, &machine, seed)?;
     }
-    let position = if train.optimizer.is_some() { fit(context, &say, &prepared, &mut machine, &folder, position, seed)? } else { position };
+    let position = if train.optimizer.is_some() {
+        fit(context, &say, &prepared, &mut machine, &folder, position, seed)?
+    } else {
+        position
+    };
     finish(&say, &prepared, &mut machine, &folder, &position, started)
 }
 
@@ -93,7 +103,11 @@ fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed
             // Only a convenience: a place that cannot be written costs the same check again next time.
             let line = format!("{key} worst {worst:.0e} at {at}\n");
             let _ = std::fs::create_dir_all(RUNS);
-            let _ = std::fs::OpenOptions::new().create(true).append(true).open(&known).and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
+            let _ = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(&known)
+                .and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
         }
         GradientCheck::Differs { at, gradient, difference } => {
             return Err(Failure::bug(format!(
@@ -129,7 +143,8 @@ fn fit(
         let mut observe = |event: Event<'_>| {
             bar.event(&event);
             if let Event::Epoch { epoch, train_loss, scores, improved, seconds, examples_per_second } = &event {
-                let scores: serde_json::Map<String, Value> = scores.iter().map(|(name, value)| (name.clone(), finite(*value))).collect();
+                let scores: serde_json::Map<String, Value> =
+                    scores.iter().map(|(name, value)| (name.clone(), finite(*value))).collect();
                 let line = json!({"event": "epoch", "epoch": epoch, "loss": finite(*train_loss), "scores": scores, "best": improved,
                     "seconds": seconds, "examples_per_second": examples_per_second});
                 // The log is for people; training does not depend on it.
@@ -154,7 +169,11 @@ fn fit(
     if position.stopped_early
         && let Some(stop) = &train_block.stop
     {
-        let kept = if train_block.keep.is_some() { format!("; weights are those of epoch {}", position.best_epoch) } else { String::new() };
+        let kept = if train_block.keep.is_some() {
+            format!("; weights are those of epoch {}", position.best_epoch)
+        } else {
+            String::new()
+        };
         say.text(&format!(
             "  stopped at epoch {}: {} has not improved for {} epochs{kept}\n",
             position.epoch,
@@ -200,25 +219,26 @@ fn finish(
     outputs::write(folder, prepared, &measured)?;
     let part = measured.final_part();
     if let Some(part) = part {
-        say.text(&result::scores(part.name, &part.scores, 100));
+        say.result(&result::scores(part.name, &part.scores, 100));
     }
     let mut missed = false;
     let mut judged = Vec::new();
     for expectation in &prepared.train.expectations {
         let (text, met) = judge(&prepared.train, expectation, &measured)?;
         missed |= !met;
-        say.text(&format!("  expect  {text}\n"));
+        say.result(&format!("  expect  {text}\n"));
         judged.push(json!({"expect": expectation.shown, "met": met}));
     }
     let seconds = started.elapsed().as_secs_f64();
     let run = folder.path().display();
     let next = if part.is_some() { format!("bdl predict {run} NEW.csv") } else { format!("bdl eval {run}") };
-    say.text(&format!("  saved   {run}   ({})   next: {next}\n", number::seconds(seconds)));
+    say.result(&format!("  saved   {run}   ({})   next: {next}\n", number::seconds(seconds)));
     let mut done = json!({"event": "done", "run": run.to_string(), "epochs": position.epoch, "best_epoch": position.best_epoch,
         "seconds": seconds, "expect": judged});
     for part in &measured.parts {
-        let values: serde_json::Map<String, Value> =
-            std::iter::once(("loss".to_string(), finite(part.loss))).chain(part.scores.iter().map(|(name, score)| (name.clone(), score_json(score)))).collect();
+        let values: serde_json::Map<String, Value> = std::iter::once(("loss".to_string(), finite(part.loss)))
+            .chain(part.scores.iter().map(|(name, score)| (name.clone(), score_json(score))))
+            .collect();
         done[part.name] = Value::Object(values);
     }
     say.json(done);
@@ -239,15 +259,22 @@ pub fn score_json(score: &Score) -> Value {
 }
 
 /// `test.accuracy >= 0.93   ok`, or what it is instead.
-pub fn judge(train: &Train, expectation: &Expectation, measured: &outputs::Measured) -> Result<(String, bool), Failure> {
+pub fn judge(
+    train: &Train,
+    expectation: &Expectation,
+    measured: &outputs::Measured,
+) -> Result<(String, bool), Failure> {
     let name = match expectation.score.part {
         Part::Train => "train",
         Part::Valid => "valid",
         Part::Test => "test",
     };
     let value = measured.value(name, &expectation.score.metric).ok_or_else(|| {
-        Failure::user("expect", format!("`{}` cannot be judged: the run has no {name} part or does not report it", expectation.shown))
-            .help(format!("add the metric to `report` in `train {}` and give the part a share of the split", train.name))
+        Failure::user(
+            "expect",
+            format!("`{}` cannot be judged: the run has no {name} part or does not report it", expectation.shown),
+        )
+        .help(format!("add the metric to `report` in `train {}` and give the part a share of the split", train.name))
     })?;
     let met = match expectation.op {
         BinaryOp::Ge => value >= expectation.value,
@@ -268,7 +295,11 @@ pub fn judge(train: &Train, expectation: &Expectation, measured: &outputs::Measu
         | BinaryOp::And
         | BinaryOp::Or => return Err(Failure::bug("an expectation that is no comparison")),
     };
-    let text = if met { format!("{}   ok", expectation.shown) } else { format!("{}   MISSED: it is {}", expectation.shown, number::score(value)) };
+    let text = if met {
+        format!("{}   ok", expectation.shown)
+    } else {
+        format!("{}   MISSED: it is {}", expectation.shown, number::score(value))
+    };
     Ok((text, met))
 }
 
@@ -299,8 +330,16 @@ struct Say<'c> {
 }
 
 impl Say<'_> {
+    /// What is said on the way.
     fn text(&self, text: &str) {
-        if !self.context.global.quiet && !self.context.global.json {
+        if !self.context.global.quiet {
+            self.result(text);
+        }
+    }
+
+    /// What the command was run for.
+    fn result(&self, text: &str) {
+        if !self.context.global.json {
             // A closed pipe is the reader's business.
             let _ = print(text);
         }
@@ -314,7 +353,11 @@ impl Say<'_> {
 
     fn warnings(&self, checked: &Checked) {
         if !checked.diagnostics.is_empty() && !self.context.global.quiet && !self.context.global.json {
-            eprintln!("{}", bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, self.context.coloured).trim_end());
+            eprintln!(
+                "{}",
+                bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, self.context.coloured)
+                    .trim_end()
+            );
         }
     }
 }

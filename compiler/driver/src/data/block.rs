@@ -4,8 +4,8 @@
 //! Everything that the language page lists but the reader does not know yet is said to be so (`not-built-yet`).
 
 use bdl_data::{
-    Alphabet, Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand, Origin,
-    Separator, Source, Step, TableSource,
+    Alphabet, Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand,
+    Origin, Separator, Source, Step, TableSource,
 };
 use bdl_grammar::ast::{Arg, ArgKind, BinaryOp, Data, DataEntryKind, Expr, ExprKind, SubKind, UnaryOp};
 use bdl_grammar::{Diagnostic, SourceMap, Span};
@@ -13,7 +13,12 @@ use std::path::Path;
 
 /// A block's spec, as far as it makes sense, and what is wrong with it. `folder` is where relative paths begin.
 /// `path` replaces the file the block names (`--data NAME=PATH`).
-pub fn lower(data: &Data, sources: &SourceMap, folder: &Path, path: Option<&Path>) -> (Option<DataSpec>, Vec<Diagnostic>) {
+pub fn lower(
+    data: &Data,
+    sources: &SourceMap,
+    folder: &Path,
+    path: Option<&Path>,
+) -> (Option<DataSpec>, Vec<Diagnostic>) {
     let mut lower = Lower { sources, folder, diagnostics: Vec::new(), fields: Vec::new() };
     let source = lower.source(&data.source, path);
     if let Some(group) = &data.group {
@@ -28,7 +33,8 @@ pub fn lower(data: &Data, sources: &SourceMap, folder: &Path, path: Option<&Path
                 if lower.fields.contains(&field.name.text) {
                     let message = format!("`{}` already has a field called `{}`", data.name.text, field.name.text);
                     lower.diagnostics.push(
-                        Diagnostic::error("name-taken", message).primary(field.name.span, "the second field of that name"),
+                        Diagnostic::error("name-taken", message)
+                            .primary(field.name.span, "the second field of that name"),
                     );
                     continue;
                 }
@@ -42,7 +48,9 @@ pub fn lower(data: &Data, sources: &SourceMap, folder: &Path, path: Option<&Path
             DataEntryKind::Distinct(names) => {
                 for name in names {
                     match &name.kind {
-                        ExprKind::Name(name) if lower.fields.contains(&name.text) => spec.distinct.push(name.text.clone()),
+                        ExprKind::Name(name) if lower.fields.contains(&name.text) => {
+                            spec.distinct.push(name.text.clone())
+                        }
                         ExprKind::Name(_) => lower.unknown_field(name.span),
                         _ => lower.say(name.span, "data-expression", "`distinct` takes names of fields"),
                     }
@@ -94,7 +102,8 @@ impl Lower<'_> {
     fn unknown_field(&mut self, span: Span) {
         let known = self.fields.join(", ");
         let message = format!("no field `{}` stands above", self.sources.slice(span));
-        let help = if known.is_empty() { "fields may use those above them".into() } else { format!("fields so far: {known}") };
+        let help =
+            if known.is_empty() { "fields may use those above them".into() } else { format!("fields so far: {known}") };
         self.diagnostics.push(Diagnostic::error("unknown-name", message).primary(span, "not a field").help(help));
     }
 
@@ -124,7 +133,8 @@ impl Lower<'_> {
                 };
                 Some(Source::Synthetic { rows: rows as usize, seed })
             }
-            "fasta" | "fastq" | "bed" | "vcf" | "bigwig" | "h5ad" | "mtx" | "npy" | "parquet" | "pdb" | "a3m" | "png" | "tiff" => {
+            "fasta" | "fastq" | "bed" | "vcf" | "bigwig" | "h5ad" | "mtx" | "npy" | "parquet" | "pdb" | "a3m"
+            | "png" | "tiff" => {
                 self.not_built(source.span, &format!("the source `{word}`"));
                 None
             }
@@ -249,7 +259,11 @@ impl Lower<'_> {
             }
             _ => {
                 let Some((Arg { kind: ArgKind::Positional(inner), .. }, rest)) = args.split_first() else {
-                    self.say(value.span, "data-expression", format!("`{word}` needs a column: `{word}(column(\"x\"))`"));
+                    self.say(
+                        value.span,
+                        "data-expression",
+                        format!("`{word}` needs a column: `{word}(column(\"x\"))`"),
+                    );
                     return None;
                 };
                 let field = self.field(name, inner)?;
@@ -476,7 +490,9 @@ impl Lower<'_> {
                 Some(Condition::Compare { left, comparison, right })
             }
             ExprKind::Call { .. } => match call(condition) {
-                Some(("known", [Arg { kind: ArgKind::Positional(value), .. }])) => Some(Condition::Known(self.operand(value)?)),
+                Some(("known", [Arg { kind: ArgKind::Positional(value), .. }])) => {
+                    Some(Condition::Known(self.operand(value)?))
+                }
                 _ => {
                     self.say(condition.span, "data-expression", "`keep` takes a comparison or `known(...)`");
                     None
@@ -497,7 +513,9 @@ impl Lower<'_> {
                 None
             }
             ExprKind::Call { .. } => match call(value) {
-                Some(("column", [Arg { kind: ArgKind::Positional(column), .. }])) => Some(Operand::Column(self.column(column)?)),
+                Some(("column", [Arg { kind: ArgKind::Positional(column), .. }])) => {
+                    Some(Operand::Column(self.column(column)?))
+                }
                 _ => {
                     self.say(value.span, "data-expression", "`keep` looks at `column(..)` or at a field above");
                     None

@@ -143,7 +143,9 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
         Origin::Column(_) => {}
         Origin::Columns { .. } => ty.shape.push(axis(Dim::var(format!("{}.columns", field.name)))),
         Origin::Field(earlier) => {
-            if let Some(Field { ty: Type::Tensor(known), .. }) = facts.fields.iter().find(|f| &*f.name == earlier.as_str()) {
+            if let Some(Field { ty: Type::Tensor(known), .. }) =
+                facts.fields.iter().find(|f| &*f.name == earlier.as_str())
+            {
                 ty = known.clone();
             }
         }

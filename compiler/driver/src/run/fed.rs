@@ -71,7 +71,9 @@ impl Fed {
             let source = match (field, number) {
                 (Some(field), _) => FedSource::Field(field),
                 (None, Some(number)) => FedSource::Number(number),
-                (None, None) => return Err(Failure::bug(format!("nothing gives the input `{}` its values", buffer.name))),
+                (None, None) => {
+                    return Err(Failure::bug(format!("nothing gives the input `{}` its values", buffer.name)));
+                }
             };
             inputs.push(FedInput {
                 name: buffer.name.clone(),

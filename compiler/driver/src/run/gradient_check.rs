@@ -17,8 +17,15 @@ use bdl_train::{Array, Moment};
 #[derive(Clone, Debug, PartialEq)]
 pub enum GradientCheck {
     /// The largest relative error, and at which parameter.
-    Agrees { worst: f64, at: String },
-    Differs { at: String, gradient: f64, difference: f64 },
+    Agrees {
+        worst: f64,
+        at: String,
+    },
+    Differs {
+        at: String,
+        gradient: f64,
+        difference: f64,
+    },
     /// Nothing is trained.
     Nothing,
 }
@@ -69,7 +76,8 @@ pub fn check(prepared: &Prepared, weights: &[Array], seed: u64) -> Result<Gradie
             };
             let difference = (at(1.0)? - at(-1.0)?) / (2.0 * h);
             // Rounding leaves about 1e-16 |L| / h; a gradient far below the largest one is compared against that scale.
-            let error = (predicted - difference).abs() / predicted.abs().max(difference.abs()).max(1e-4 * scale).max(1e-12);
+            let error =
+                (predicted - difference).abs() / predicted.abs().max(difference.abs()).max(1e-4 * scale).max(1e-12);
             if error < best.0 {
                 best = (error, difference);
             }

@@ -38,7 +38,13 @@ pub struct CpuMachine {
 
 impl CpuMachine {
     /// Compiles step and evaluation, and gives parameters and state their first values.
-    pub fn new(prepared: &Prepared, real: Real, threads: usize, seed: u64, with_step: bool) -> Result<CpuMachine, Failure> {
+    pub fn new(
+        prepared: &Prepared,
+        real: Real,
+        threads: usize,
+        seed: u64,
+        with_step: bool,
+    ) -> Result<CpuMachine, Failure> {
         let executor = Executor::new(threads);
         let mut store = Store::new();
         initialise(&prepared.programs.init, real, &executor, &mut store, seed)?;
@@ -49,7 +55,9 @@ impl CpuMachine {
         let eval = Fed::new(&prepared.programs.eval, real, prepared)?;
         let shared = |fed: &Fed| {
             let buffers = fed.program.plan().buffers.iter();
-            let names = buffers.filter(|buffer| matches!(buffer.place, Place::Param | Place::State)).map(|b| b.name.to_string());
+            let names = buffers
+                .filter(|buffer| matches!(buffer.place, Place::Param | Place::State))
+                .map(|b| b.name.to_string());
             names.collect::<HashSet<_>>()
         };
         let weights = shared(&eval);
@@ -103,7 +111,13 @@ fn prediction_names(eval: &Program) -> Vec<String> {
 }
 
 /// Runs `init` and copies its outputs into the store.
-pub fn initialise(init: &Program, real: Real, executor: &Executor, store: &mut Store, seed: u64) -> Result<(), Failure> {
+pub fn initialise(
+    init: &Program,
+    real: Real,
+    executor: &Executor,
+    store: &mut Store,
+    seed: u64,
+) -> Result<(), Failure> {
     let compiled = crate::pipeline::compile(init, real)?;
     let shapes: Vec<(String, Vec<i64>)> = init
         .outputs
@@ -124,7 +138,10 @@ pub fn initialise(init: &Program, real: Real, executor: &Executor, store: &mut S
     };
     for (name, shape) in shapes {
         let values = outputs.numbers(&name).ok_or_else(|| Failure::bug(format!("`{name}` has no first value")))?;
-        store.insert(&name, dtype, shape).and_then(|entry| entry.buffer.set(&name, values.into_iter())).map_err(|error| Failure::bug(error.to_string()))?;
+        store
+            .insert(&name, dtype, shape)
+            .and_then(|entry| entry.buffer.set(&name, values.into_iter()))
+            .map_err(|error| Failure::bug(error.to_string()))?;
     }
     Ok(())
 }
@@ -151,7 +168,10 @@ pub fn arrays(store: &Store, wanted: impl Fn(&str) -> bool) -> Vec<Array> {
 impl Machine for CpuMachine {
     fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Sums> {
         let Some(step) = &mut self.step else {
-            return Err(RunError::new("bug", "this is a bug in bdl: a program without an optimiser was asked to train"));
+            return Err(RunError::new(
+                "bug",
+                "this is a bug in bdl: a program without an optimiser was asked to train",
+            ));
         };
         let outputs = step.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
         Ok(sums(&outputs))

@@ -51,7 +51,13 @@ pub fn measure(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Measured
         }
         let evaluation = machine.evaluate(rows)?;
         let scores = scores::scores(&prepared.asked, &evaluation, &prepared.data, rows)?;
-        parts.push(MeasuredPart { name, rows: rows.to_vec(), loss: evaluation.sums.loss / evaluation.sums.per, scores, evaluation });
+        parts.push(MeasuredPart {
+            name,
+            rows: rows.to_vec(),
+            loss: evaluation.sums.loss / evaluation.sums.per,
+            scores,
+            evaluation,
+        });
     }
     Ok(Measured { parts })
 }
@@ -60,10 +66,18 @@ pub fn measure(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Measured
 pub fn write(folder: &RunFolder, prepared: &Prepared, measured: &Measured) -> Result<(), Failure> {
     let mut text = String::new();
     for (at, part) in measured.parts.iter().enumerate() {
-        predictions::tsv(&mut text, &prepared.train.predictions, &part.evaluation, &part.rows, Some(part.name), at == 0);
+        predictions::tsv(
+            &mut text,
+            &prepared.train.predictions,
+            &part.evaluation,
+            &part.rows,
+            Some(part.name),
+            at == 0,
+        );
     }
     folder.write("predictions.tsv", text.as_bytes())?;
-    let metrics = serde_json::to_string_pretty(&metrics_json(measured)).map_err(|error| Failure::bug(error.to_string()))?;
+    let metrics =
+        serde_json::to_string_pretty(&metrics_json(measured)).map_err(|error| Failure::bug(error.to_string()))?;
     folder.write("metrics.json", metrics.as_bytes())?;
     Ok(())
 }
@@ -77,7 +91,8 @@ pub fn metrics_json(measured: &Measured) -> Value {
         scores.insert("rows".into(), json!(part.rows.len()));
         scores.insert("loss".into(), finite(part.loss));
         for (name, score) in &part.scores {
-            let mut shown = json!({"value": finite(score.value), "baseline": finite(score.baseline), "constant": score.constant});
+            let mut shown =
+                json!({"value": finite(score.value), "baseline": finite(score.baseline), "constant": score.constant});
             if let Some((low, high)) = score.interval {
                 shown["interval"] = json!([low, high]);
             }

@@ -30,7 +30,8 @@ pub struct Prepared {
 /// Splits, fits, encodes, elaborates. `fitted` of an earlier run is replayed instead of fitting.
 pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Result<Prepared, Failure> {
     let block = checked.data(&train.data)?;
-    let dataset = block.dataset.as_ref().ok_or_else(|| Failure::bug(format!("the data `{}` was not read", train.data)))?;
+    let dataset =
+        block.dataset.as_ref().ok_or_else(|| Failure::bug(format!("the data `{}` was not read", train.data)))?;
     if dataset.rows() == 0 {
         return Err(Failure::user("no-rows", format!("`{}` has no rows left to train on", train.data))
             .help("look at `keep` and `distinct` in the data block"));
@@ -67,7 +68,8 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
 /// Fields of the data that a program reads, in the order of its tensors.
 pub fn inputs_read(program: &bdl_equations::Program) -> Vec<String> {
     let read: std::collections::HashSet<_> = program.nodes.iter().flat_map(bdl_equations::Node::reads_deep).collect();
-    let of_data = |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true });
+    let of_data =
+        |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true });
     let tensors = program.tensors.iter().enumerate();
     let inputs = tensors.filter(|(at, tensor)| of_data(tensor) && read.contains(&bdl_equations::TensorId(*at as u32)));
     inputs.map(|(_, tensor)| tensor.name.to_string()).collect()
@@ -94,7 +96,10 @@ fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {
             seed: *seed,
         }),
         Some(hir::Split::LeaveOneOut) => {
-            return Err(Failure::user("not-built-yet", "`split leave_one_out` is part of the language but not built yet"));
+            return Err(Failure::user(
+                "not-built-yet",
+                "`split leave_one_out` is part of the language but not built yet",
+            ));
         }
     })
 }
@@ -110,8 +115,11 @@ fn require_parts(train: &Train, parts: &Parts) -> Result<(), Failure> {
         };
         if rows.is_empty() {
             let shown = shown(score);
-            return Err(Failure::user("empty-part", format!("`{shown}` is watched, but that part of the split has no rows"))
-                .help("give the part a share: `split random(train: 0.7, valid: 0.15, test: 0.15)`"));
+            return Err(Failure::user(
+                "empty-part",
+                format!("`{shown}` is watched, but that part of the split has no rows"),
+            )
+            .help("give the part a share: `split random(train: 0.7, valid: 0.15, test: 0.15)`"));
         }
     }
     Ok(())

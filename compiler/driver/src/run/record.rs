@@ -56,7 +56,15 @@ pub fn precision(real: Real) -> &'static str {
 }
 
 /// What `run.json` says: enough to repeat the run, and to see on what it ran.
-pub fn run_json(train: &str, hash: &str, seed: u64, real: Real, threads: usize, hyper: &[(String, String)], data: &[DataBlock]) -> Value {
+pub fn run_json(
+    train: &str,
+    hash: &str,
+    seed: u64,
+    real: Real,
+    threads: usize,
+    hyper: &[(String, String)],
+    data: &[DataBlock],
+) -> Value {
     let sources: Vec<Value> = data
         .iter()
         .map(|block| {
@@ -69,7 +77,8 @@ pub fn run_json(train: &str, hash: &str, seed: u64, real: Real, threads: usize, 
             json!({"name": block.spec.name, "file": file, "sha256": data_hash(&block.spec.source).ok(), "lengths": lengths})
         })
         .collect();
-    let hyper: serde_json::Map<String, Value> = hyper.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
+    let hyper: serde_json::Map<String, Value> =
+        hyper.iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect();
     json!({
         "bdl": env!("CARGO_PKG_VERSION"),
         "train": train,

@@ -19,9 +19,14 @@ pub struct Asked {
 pub fn asked(reports: &[Report]) -> RunResult<Vec<Asked>> {
     let mut asked = Vec::new();
     for report in reports {
-        let (Some(ReportArg::Prediction(prediction)), Some(ReportArg::Field(truth))) = (report.args.first(), report.args.get(1)) else {
-            return Err(RunError::new("metric", format!("`{}` takes a prediction and a field of the data", report.metric))
-                .help("predict kind = softmax(net(dna)), then report accuracy(kind, site)"));
+        let (Some(ReportArg::Prediction(prediction)), Some(ReportArg::Field(truth))) =
+            (report.args.first(), report.args.get(1))
+        else {
+            return Err(RunError::new(
+                "metric",
+                format!("`{}` takes a prediction and a field of the data", report.metric),
+            )
+            .help("predict kind = softmax(net(dna)), then report accuracy(kind, site)"));
         };
         let twice = reports.iter().filter(|other| other.metric == report.metric).count() > 1;
         let name = if twice { format!("{}({prediction}, {truth})", report.metric) } else { report.metric.to_string() };
@@ -38,13 +43,22 @@ pub fn asked(reports: &[Report]) -> RunResult<Vec<Asked>> {
 }
 
 /// Every asked metric of an evaluation of `rows`.
-pub fn scores(asked: &[Asked], evaluation: &Evaluation, data: &Encoded, rows: &[u32]) -> RunResult<Vec<(String, Score)>> {
+pub fn scores(
+    asked: &[Asked],
+    evaluation: &Evaluation,
+    data: &Encoded,
+    rows: &[u32],
+) -> RunResult<Vec<(String, Score)>> {
     asked
         .iter()
         .map(|asked| {
-            let prediction = evaluation.predictions.iter().find(|made| made.name == asked.prediction).ok_or_else(|| {
-                RunError::new("metric", format!("`{}`: nothing is predicted under the name `{}`", asked.metric, asked.prediction))
-            })?;
+            let prediction =
+                evaluation.predictions.iter().find(|made| made.name == asked.prediction).ok_or_else(|| {
+                    RunError::new(
+                        "metric",
+                        format!("`{}`: nothing is predicted under the name `{}`", asked.metric, asked.prediction),
+                    )
+                })?;
             let field = data.field(&asked.truth).map_err(|e| RunError::new("metric", e.message))?;
             Ok((asked.name.clone(), one(asked, prediction, field, rows)?))
         })
@@ -61,7 +75,9 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
     match &field.facts().kind {
         Kind::Category | Kind::Letters { .. } | Kind::Index(_) => {
             let names: Vec<String> = match &field.facts().kind {
-                Kind::Letters { letters, .. } | Kind::Index(letters) => (0..*letters).map(|at| at.to_string()).collect(),
+                Kind::Letters { letters, .. } | Kind::Index(letters) => {
+                    (0..*letters).map(|at| at.to_string()).collect()
+                }
                 Kind::Category | Kind::Number | Kind::Truth | Kind::Text => {
                     field.facts().classes.iter().map(|class| class.name.clone()).collect()
                 }
@@ -70,28 +86,49 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
             field.fill_i32(rows, &mut ids);
             let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
             let (values, ids) = keep_known(&prediction.values, &ids, &known);
-            metrics::score(&asked.metric, Guess { values: &values, width: names.len() }, Truth::Classes { ids: &ids, names: &names }, &options)
+            metrics::score(
+                &asked.metric,
+                Guess { values: &values, width: names.len() },
+                Truth::Classes { ids: &ids, names: &names },
+                &options,
+            )
         }
         Kind::Truth => {
             let mut yes = vec![0u8; size];
             field.fill_bool(rows, &mut yes);
             let yes: Vec<bool> = yes.into_iter().map(|yes| yes == 1).collect();
             let (values, yes) = keep_known(&prediction.values, &yes, &known);
-            metrics::score(&asked.metric, Guess { values: &values, width: width(&known, size, rows) }, Truth::Yes(&yes), &options)
+            metrics::score(
+                &asked.metric,
+                Guess { values: &values, width: width(&known, size, rows) },
+                Truth::Yes(&yes),
+                &options,
+            )
         }
         Kind::Number => {
             let mut numbers = vec![0.0; size];
             field.fill_f64(rows, &mut numbers);
             let (values, numbers) = keep_known(&prediction.values, &numbers, &known);
-            metrics::score(&asked.metric, Guess { values: &values, width: width(&known, size, rows) }, Truth::Numbers(&numbers), &options)
+            metrics::score(
+                &asked.metric,
+                Guess { values: &values, width: width(&known, size, rows) },
+                Truth::Numbers(&numbers),
+                &options,
+            )
         }
-        Kind::Text => Err(RunError::new("metric", format!("`{}` cannot look at the text field `{}`", asked.metric, asked.truth))),
+        Kind::Text => {
+            Err(RunError::new("metric", format!("`{}` cannot look at the text field `{}`", asked.metric, asked.truth)))
+        }
     }
 }
 
 /// Questions an example: one where some are missing, since the known ones then form no table.
 fn width(known: &[u8], size: usize, rows: &[u32]) -> usize {
-    if known.iter().all(|k| *k == 1) && !rows.is_empty() && size.is_multiple_of(rows.len()) { (size / rows.len()).max(1) } else { 1 }
+    if known.iter().all(|k| *k == 1) && !rows.is_empty() && size.is_multiple_of(rows.len()) {
+        (size / rows.len()).max(1)
+    } else {
+        1
+    }
 }
 
 /// Leaves out what is not known of the truth, together with the predictions about it.

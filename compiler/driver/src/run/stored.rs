@@ -26,9 +26,11 @@ pub struct Stored {
 pub fn open(path: &Path) -> Result<Stored, Failure> {
     let folder = RunFolder::open(path)?;
     let damaged = |what: &str| {
-        Failure::user("not-a-run", format!("`{}` is damaged: {what}", folder.file("run.json").display())).help("train again")
+        Failure::user("not-a-run", format!("`{}` is damaged: {what}", folder.file("run.json").display()))
+            .help("train again")
     };
-    let run: Value = serde_json::from_str(&folder.read_text("run.json")?).map_err(|error| damaged(&error.to_string()))?;
+    let run: Value =
+        serde_json::from_str(&folder.read_text("run.json")?).map_err(|error| damaged(&error.to_string()))?;
     let train = run["train"].as_str().ok_or_else(|| damaged("it names no `train` block"))?.to_string();
     let seed = run["seed"].as_u64().ok_or_else(|| damaged("it has no seed"))?;
     let real = match run["precision"].as_str() {
@@ -62,7 +64,8 @@ pub fn weights(folder: &RunFolder) -> Result<Vec<Array>, Failure> {
 
 /// Puts weights into a store that holds exactly the tensors a program needs. All mismatches are listed at once.
 pub fn put(store: &mut Store, weights: &[Array]) -> Result<(), Failure> {
-    let wanted: Vec<(String, Vec<usize>)> = arrays(store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect();
+    let wanted: Vec<(String, Vec<usize>)> =
+        arrays(store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect();
     put_wanted(store, weights, &wanted)
 }
 
@@ -72,7 +75,9 @@ pub fn put_wanted(store: &mut Store, weights: &[Array], wanted: &[(String, Vec<u
         return Err(Failure::from(error));
     }
     for array in weights {
-        store.set(&array.name, &array.values.to_f64()).map_err(|error| Failure::from(RunError::new("bug", error.to_string())))?;
+        store
+            .set(&array.name, &array.values.to_f64())
+            .map_err(|error| Failure::from(RunError::new("bug", error.to_string())))?;
     }
     Ok(())
 }

@@ -36,7 +36,10 @@ fn data(prepared: &Prepared) -> String {
     }
     let repeats = prepared.repeats.count();
     if repeats > 0 && !prepared.predict_inputs.is_empty() {
-        let (are, fields) = (if repeats == 1 { "row is a duplicate" } else { "rows are duplicates" }, prepared.predict_inputs.join(", "));
+        let (are, fields) = (
+            if repeats == 1 { "row is a duplicate" } else { "rows are duplicates" },
+            prepared.predict_inputs.join(", "),
+        );
         text.push_str(&format!(" · {} {are} (`distinct {fields}` drops them)", grouped(repeats as u64)));
     }
     text
@@ -45,10 +48,14 @@ fn data(prepared: &Prepared) -> String {
 fn split(prepared: &Prepared) -> String {
     let parts = &prepared.parts;
     let Some(split) = &prepared.train.split else {
-        return format!("none: all {} rows train, nothing is held out (add `split random(...)`)", grouped(parts.train.len() as u64));
+        return format!(
+            "none: all {} rows train, nothing is held out (add `split random(...)`)",
+            grouped(parts.train.len() as u64)
+        );
     };
     let count = |rows: &[u32]| grouped(rows.len() as u64);
-    let mut text = format!("{} train / {} valid / {} test", count(&parts.train), count(&parts.valid), count(&parts.test));
+    let mut text =
+        format!("{} train / {} valid / {} test", count(&parts.train), count(&parts.valid), count(&parts.test));
     match split {
         Split::Random { balance, groups, seed, .. } => {
             balance.iter().for_each(|field| text.push_str(&format!(", balanced by {field}")));

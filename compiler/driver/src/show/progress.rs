@@ -31,7 +31,15 @@ impl Progress {
             bar
         });
         let lines = !terminal && !quiet;
-        Progress { bar, lines, epochs, started: Instant::now(), first: None, scores: String::new(), rate: String::new() }
+        Progress {
+            bar,
+            lines,
+            epochs,
+            started: Instant::now(),
+            first: None,
+            scores: String::new(),
+            rate: String::new(),
+        }
     }
 
     pub fn event(&mut self, event: &Event<'_>) {

@@ -95,9 +95,11 @@ mod tests {
             note: None,
             confusion: None,
         };
-        let auroc = Score { value: 0.991, baseline: f64::NAN, constant: String::new(), interval: None, ..accuracy.clone() };
+        let auroc =
+            Score { value: 0.991, baseline: f64::NAN, constant: String::new(), interval: None, ..accuracy.clone() };
         let names = vec!["EI".to_string(), "N".to_string()];
-        let confusion = Score { confusion: Some(Confusion { names, counts: vec![vec![111, 3], vec![4, 1239]] }), ..auroc.clone() };
+        let confusion =
+            Score { confusion: Some(Confusion { names, counts: vec![vec![111, 3], vec![4, 1239]] }), ..auroc.clone() };
         let all = [("accuracy".into(), accuracy), ("auroc".into(), auroc), ("confusion".into(), confusion)];
         let text = scores("test", &all, 100);
         let expected = "  test    accuracy 0.962 (0.943 to 0.977; always N: 0.519) · auroc 0.991\n          \
