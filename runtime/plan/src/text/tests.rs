@@ -40,7 +40,7 @@ slot 4 * rows_T + 64
 slot 0
 buffer x: i32[B, T] len rows_T; input per_example
 buffer lr: f32[] len 1; input shared
-buffer m.w': bf16[K, ((K) / (2))] len K * ((K) / (2)); state
+buffer m.w': bf16[K, K / 2] len K * (K / 2); state
 buffer v: f64[2] len 2; literal [1.5, -inf]
 buffer mask: bool[B] len B; slot 0
 buffer len: i64[B] len B; lengths T + 1
