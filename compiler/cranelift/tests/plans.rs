@@ -482,8 +482,8 @@ fn what_is_missing_or_wrong_is_named() {
 fn a_draw_belongs_to_its_example_wherever_it_stands_in_the_batch() {
     let executor = Executor::new(2);
     let mut others = program(OTHERS);
-    let keys = vec![0i32; 8];
-    let x = vec![0.0f32; 40];
+    let keys = [0i32; 8];
+    let x = [0.0f32; 40];
     let mut noise = |positions: &[i64]| {
         let inputs = Inputs {
             batch: positions.len(),

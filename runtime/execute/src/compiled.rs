@@ -1,6 +1,6 @@
 //! A plan made ready to run: sizes by position, kernels' arguments by position, launches numbered.
 
-use crate::contract::{Form, FormAxis};
+use crate::contract::{Form, FormAxis, FormClip};
 use crate::error::Error;
 use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
@@ -311,7 +311,7 @@ impl Compiler<'_> {
                 if terms.iter().any(|(axis, _)| *axis >= c.axes.len()) {
                     return Err(Error::Plan("a clip of an axis that does not exist".to_string()));
                 }
-                Ok((terms, self.size(&clip.offset)?, self.size(&clip.extent)?))
+                Ok(FormClip { terms, offset: self.size(&clip.offset)?, extent: self.size(&clip.extent)? })
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let (out, a, b) = (self.slice(&c.out)?, self.slice(&c.a)?, self.slice(&c.b)?);

@@ -88,8 +88,15 @@ unsafe impl Real for f64 {
 /// A contraction of the plan with sizes made quick to evaluate.
 pub struct Form {
     pub axes: Vec<FormAxis>,
-    pub clips: Vec<(Vec<(usize, i64)>, Size, Size)>,
+    pub clips: Vec<FormClip>,
     pub accumulate: bool,
+}
+
+/// `0 <= sum of coefficient * axis + offset < extent`.
+pub struct FormClip {
+    pub terms: Vec<(usize, i64)>,
+    pub offset: Size,
+    pub extent: Size,
 }
 
 pub struct FormAxis {
@@ -120,7 +127,7 @@ impl Form {
             }
             nest.push(Axis { role, extent, out, a, b });
         }
-        for (terms, offset, extent) in &self.clips {
+        for FormClip { terms, offset, extent } in &self.clips {
             let mut coefficients = [0; MAX_AXES];
             for (axis, coefficient) in terms {
                 coefficients[*axis] += coefficient;

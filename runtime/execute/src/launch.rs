@@ -6,7 +6,6 @@
 use crate::compiled::{Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledUse};
 use crate::contract::{self, Operands, Real, share};
 use crate::memory::size_of_dtype;
-use crate::nest::Nest;
 use crate::pool::Worker;
 use crate::program::set_example;
 use crate::{draw, library};
@@ -299,22 +298,21 @@ fn contract<T: Real>(run: &Run, worker: &Worker, state: &mut WorkerState, c: &Co
 }
 
 /// Bytes of scratch that the contractions of a run need.
-pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], lengths: &HashMap<usize, Vec<i64>>) -> usize {
-    fn walk(list: &[CompiledLaunch], sizes: &mut [i64], lengths: &HashMap<usize, Vec<i64>>, most: &mut usize) {
+pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64]) -> usize {
+    fn walk(list: &[CompiledLaunch], sizes: &mut [i64], most: &mut usize) {
         for launch in list {
             match &launch.op {
                 CompiledOp::Contract(c) => {
-                    let bytes = |nest: &Nest| contract::scratch(nest) * size_of_dtype(c.dtype);
-                    match c.form.ragged() {
-                        None => *most = (*most).max(bytes(&c.form.nest(sizes, 0, 0, 0))),
-                        // Examples of different length are not cut into parts.
-                        Some(_) => {}
+                    // Examples of different length are not cut into parts.
+                    if c.form.ragged().is_none() {
+                        let nest = c.form.nest(sizes, 0, 0, 0);
+                        *most = (*most).max(contract::scratch(&nest) * size_of_dtype(c.dtype));
                     }
                 }
                 CompiledOp::Scan { step, extent, body, .. } => {
                     for i in 0..extent.at(sizes) {
                         sizes[*step] = i;
-                        walk(body, sizes, lengths, most);
+                        walk(body, sizes, most);
                         if !body_depends(body, *step) {
                             break;
                         }
@@ -331,7 +329,7 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], lengths: &HashMap<u
         }
     }
     let mut most = 0;
-    walk(&compiled.launches, sizes, lengths, &mut most);
+    walk(&compiled.launches, sizes, &mut most);
     most
 }
 

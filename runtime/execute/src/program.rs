@@ -184,7 +184,7 @@ impl Program {
             &mut self.owned,
             &mut self.pointers,
         )?;
-        let scratch = launch::scratch_bytes(&self.compiled, &mut self.sizes, &self.lengths);
+        let scratch = launch::scratch_bytes(&self.compiled, &mut self.sizes);
         if scratch > self.scratch.len() {
             self.scratch = Memory::new(scratch)?;
         }
