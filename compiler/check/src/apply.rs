@@ -60,9 +60,12 @@ impl<'a> Checker<'a> {
             }
             let shown = value.shown();
             return self.fail(
-                Diagnostic::error("not-a-function", format!("`{}` is {shown} and cannot be applied", self.text(callee.span)))
-                    .primary(callee.span, "neither a function nor a layer")
-                    .help("a tensor's elements are read with brackets: `x[t]`"),
+                Diagnostic::error(
+                    "not-a-function",
+                    format!("`{}` is {shown} and cannot be applied", self.text(callee.span)),
+                )
+                .primary(callee.span, "neither a function nor a layer")
+                .help("a tensor's elements are read with brackets: `x[t]`"),
             );
         };
         match &*callable {
@@ -81,16 +84,25 @@ impl<'a> Checker<'a> {
                 }
                 self.configure(def, *file, args, span)
             }
-            Callable::Layer(_) | Callable::Chain(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => match self.plain_sources(args) {
-                Some(sources) => self.apply(&Value::Callable(callable), sources, span, want),
-                None => self.partial(Value::Callable(callable), args),
-            },
+            Callable::Layer(_) | Callable::Chain(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => {
+                match self.plain_sources(args) {
+                    Some(sources) => self.apply(&Value::Callable(callable), sources, span, want),
+                    None => self.partial(Value::Callable(callable), args),
+                }
+            }
         }
     }
 
-    fn call_builtin(&mut self, name: &'static str, piped: Option<Source<'a>>, args: &'a [ast::Arg], span: Span, want: Option<&Type>) -> Value<'a> {
+    fn call_builtin(
+        &mut self,
+        builtin: &'static str,
+        piped: Option<Source<'a>>,
+        args: &'a [ast::Arg],
+        span: Span,
+        want: Option<&Type>,
+    ) -> Value<'a> {
         if piped.is_none()
-            && let Some(value) = self.special_call(name, args, span)
+            && let Some(value) = self.special_call(builtin, args, span)
         {
             return value;
         }
@@ -108,16 +120,27 @@ impl<'a> Checker<'a> {
                     continue;
                 }
                 ArgKind::Each { .. } => {
-                    return self.fail(Diagnostic::error("wrong-arguments", "only `chain` repeats").primary(arg.span, "`in` has no place here"));
+                    return self.fail(
+                        Diagnostic::error("wrong-arguments", "only `chain` repeats")
+                            .primary(arg.span, "`in` has no place here"),
+                    );
                 }
             };
-            let value = self.eval(e, None);
+            let value = match (builtin, &e.kind) {
+                // The new shape is read as sizes: `/` rounds down.
+                ("reshape", ast::ExprKind::List(sizes)) => {
+                    let sizes: Option<Vec<Value<'a>>> =
+                        sizes.iter().map(|size| self.size(size).map(Value::Size)).collect();
+                    sizes.map_or(Value::Error, Value::List)
+                }
+                (_, _) => self.eval(e, None),
+            };
             given.push(Given { name, value, span: e.span });
         }
         if let (Some(Source { what: What::Value(value), span: at, .. }), false) = (piped, placed) {
             given.insert(0, Given { name: None, value, span: at });
         }
-        self.apply_builtin(name, given, span, want)
+        self.apply_builtin(builtin, given, span, want)
     }
 
     /// Arguments without a hole; `None` if there is one.
@@ -126,10 +149,15 @@ impl<'a> Checker<'a> {
         for arg in args {
             match &arg.kind {
                 ArgKind::Positional(e) => sources.push(Source { name: None, what: What::Expr(e), span: e.span }),
-                ArgKind::Named { name, value } => sources.push(Source { name: Some(name), what: What::Expr(value), span: value.span }),
+                ArgKind::Named { name, value } => {
+                    sources.push(Source { name: Some(name), what: What::Expr(value), span: value.span })
+                }
                 ArgKind::Hole => return None,
                 ArgKind::Each { .. } => {
-                    self.say(Diagnostic::error("wrong-arguments", "only `chain` repeats").primary(arg.span, "`in` has no place here"));
+                    self.say(
+                        Diagnostic::error("wrong-arguments", "only `chain` repeats")
+                            .primary(arg.span, "`in` has no place here"),
+                    );
                     sources.push(Source { name: None, what: What::Value(Value::Error), span: arg.span });
                 }
             }
@@ -224,7 +252,9 @@ impl<'a> Checker<'a> {
             let holes = args.iter().any(|arg| matches!(arg.kind, ArgKind::Hole));
             if !holes {
                 let callee_value = match &callee.kind {
-                    ast::ExprKind::Name(name) if name.text == "chain" && self.here().find("chain").is_none() => Value::Bool(true),
+                    ast::ExprKind::Name(name) if name.text == "chain" && self.here().find("chain").is_none() => {
+                        Value::Bool(true)
+                    }
                     _ => self.eval(callee, None),
                 };
                 if let Value::Callable(callable) = &callee_value {
@@ -238,7 +268,11 @@ impl<'a> Checker<'a> {
                             let layer = self.configure(def, *file, args, into.span);
                             return self.apply(&layer, vec![source], into.span, want);
                         }
-                        Callable::Builtin(_) | Callable::Layer(_) | Callable::Chain(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => {
+                        Callable::Builtin(_)
+                        | Callable::Layer(_)
+                        | Callable::Chain(_)
+                        | Callable::Partial(_, _)
+                        | Callable::Unknown { .. } => {
                             let Some(mut sources) = self.plain_sources(args) else { return Value::Error };
                             sources.insert(0, source);
                             return self.apply(&callee_value, sources, into.span, want);
@@ -255,7 +289,13 @@ impl<'a> Checker<'a> {
     }
 
     /// Applies whatever can be applied.
-    pub fn apply(&mut self, callee: &Value<'a>, mut sources: Vec<Source<'a>>, span: Span, want: Option<&Type>) -> Value<'a> {
+    pub fn apply(
+        &mut self,
+        callee: &Value<'a>,
+        mut sources: Vec<Source<'a>>,
+        span: Span,
+        want: Option<&Type>,
+    ) -> Value<'a> {
         let Value::Callable(callable) = callee else {
             if matches!(callee, Value::Error) {
                 return Value::Error;
@@ -296,7 +336,10 @@ impl<'a> Checker<'a> {
                 }
                 match sources.pop() {
                     Some(source) if sources.is_empty() => self.value_of(source),
-                    Some(_) | None => self.fail(Diagnostic::error("wrong-arguments", "a chain takes one value").primary(span, "given otherwise")),
+                    Some(_) | None => self.fail(
+                        Diagnostic::error("wrong-arguments", "a chain takes one value")
+                            .primary(span, "given otherwise"),
+                    ),
                 }
             }
             Callable::Partial(callee, waiting) => {
@@ -308,7 +351,10 @@ impl<'a> Checker<'a> {
                         None => match given.next() {
                             Some(source) => filled.push(source),
                             None => {
-                                return self.fail(Diagnostic::error("wrong-arguments", "a hole `_` is left open").primary(span, "more holes than values"));
+                                return self.fail(
+                                    Diagnostic::error("wrong-arguments", "a hole `_` is left open")
+                                        .primary(span, "more holes than values"),
+                                );
                             }
                         },
                     }
@@ -327,7 +373,13 @@ impl<'a> Checker<'a> {
     }
 
     /// A layer-valued hyper-parameter in a definition that is checked on its own: only its type is known.
-    fn apply_unknown(&mut self, result: &'a ast::Type, inputs: &'a [ast::Type], sources: Vec<Source<'a>>, span: Span) -> Value<'a> {
+    fn apply_unknown(
+        &mut self,
+        result: &'a ast::Type,
+        inputs: &'a [ast::Type],
+        sources: Vec<Source<'a>>,
+        span: Span,
+    ) -> Value<'a> {
         for (source, ty) in sources.into_iter().zip(inputs) {
             let at = source.span;
             let value = self.value_of(source);
@@ -384,11 +436,15 @@ impl<'a> Checker<'a> {
                         _ => None,
                     };
                     // Layers given to a layer stand in order: `Bidirectional(Lstm(320), Lstm(320, reverse: true))`.
-                    let in_order = params.get(position).filter(|hyper| kind_of(&hyper.ty) == Kind::Function).map(|_| position);
+                    let in_order =
+                        params.get(position).filter(|hyper| kind_of(&hyper.ty) == Kind::Function).map(|_| position);
                     let Some(slot) = slot.or(in_order) else {
                         let known = params.get(position).map(|hyper| hyper.name.text.as_str());
-                        let mut diagnostic = Diagnostic::error("wrong-arguments", "only the first hyper-parameter may stand without its name")
-                            .primary(arg.span, "which one is this?");
+                        let mut diagnostic = Diagnostic::error(
+                            "wrong-arguments",
+                            "only the first hyper-parameter may stand without its name",
+                        )
+                        .primary(arg.span, "which one is this?");
                         if let Some(known) = known {
                             diagnostic = diagnostic.help(format!("write `{known}: {}`", self.text(e.span)));
                         }
@@ -397,13 +453,15 @@ impl<'a> Checker<'a> {
                     };
                     (slot, e)
                 }
-                ArgKind::Named { name: hyper, value } => match params.iter().position(|known| known.name.text == hyper.text) {
-                    Some(slot) => (slot, value),
-                    None => {
-                        self.unknown_hyper(name, params, inputs, hyper);
-                        return None;
+                ArgKind::Named { name: hyper, value } => {
+                    match params.iter().position(|known| known.name.text == hyper.text) {
+                        Some(slot) => (slot, value),
+                        None => {
+                            self.unknown_hyper(name, params, inputs, hyper);
+                            return None;
+                        }
                     }
-                },
+                }
                 ArgKind::Each { .. } | ArgKind::Hole => {
                     self.say(
                         Diagnostic::error("wrong-arguments", format!("`{name}` takes hyper-parameters here"))
@@ -414,7 +472,10 @@ impl<'a> Checker<'a> {
                 }
             };
             if given[slot].is_some() {
-                self.say(Diagnostic::error("duplicate-name", format!("`{}` is given twice", params[slot].name)).primary(arg.span, "here again"));
+                self.say(
+                    Diagnostic::error("duplicate-name", format!("`{}` is given twice", params[slot].name))
+                        .primary(arg.span, "here again"),
+                );
                 return None;
             }
             given[slot] = Some(self.hyper_value(&params[slot], e)?);
@@ -471,11 +532,20 @@ impl<'a> Checker<'a> {
         if complete { Some((hyper, shown)) } else { None }
     }
 
-    fn unknown_hyper(&mut self, of: &ast::Name, params: &'a [ast::Param], inputs: &'a [ast::Param], name: &'a ast::Name) {
+    fn unknown_hyper(
+        &mut self,
+        of: &ast::Name,
+        params: &'a [ast::Param],
+        inputs: &'a [ast::Param],
+        name: &'a ast::Name,
+    ) {
         let names: Vec<&str> = params.iter().map(|hyper| hyper.name.text.as_str()).collect();
         let input = inputs.iter().any(|input| input.name.text == name.text);
         let mut diagnostic = Diagnostic::error("unknown-argument", format!("`{of}` has no hyper-parameter `{name}`"))
-            .primary(name.span, if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) });
+            .primary(
+                name.span,
+                if names.is_empty() { "it has none".to_string() } else { format!("it has {}", names.join(", ")) },
+            );
         if let Some(near) = nearest(&name.text, names) {
             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
         } else if input {
@@ -490,7 +560,13 @@ impl<'a> Checker<'a> {
             Kind::Dim => {
                 let size = self.size(e)?;
                 if size.dim.as_const().is_some_and(|n| n < 0) {
-                    self.say(Diagnostic::error("negative-size", format!("`{}` is a size and cannot be {}", param.name, size.dim)).primary(e.span, "negative"));
+                    self.say(
+                        Diagnostic::error(
+                            "negative-size",
+                            format!("`{}` is a size and cannot be {}", param.name, size.dim),
+                        )
+                        .primary(e.span, "negative"),
+                    );
                     return None;
                 }
                 Some(Value::Size(Size { origin: size.origin.or_else(|| because(e.span, "")), ..size }))
@@ -536,14 +612,20 @@ impl<'a> Checker<'a> {
                     },
                     Callable::Partial(_, waiting) if waiting.iter().flatten().any(|value| !value.is_static()) => {
                         self.say(
-                            Diagnostic::error("not-built-yet", "a layer with inputs filled in cannot be a hyper-parameter yet")
-                                .primary(e.span, "it holds values of the running model"),
+                            Diagnostic::error(
+                                "not-built-yet",
+                                "a layer with inputs filled in cannot be a hyper-parameter yet",
+                            )
+                            .primary(e.span, "it holds values of the running model"),
                         );
                         None
                     }
-                    Callable::Fn(_, _) | Callable::Builtin(_) | Callable::Layer(_) | Callable::Chain(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => {
-                        Some(Value::Callable(callable))
-                    }
+                    Callable::Fn(_, _)
+                    | Callable::Builtin(_)
+                    | Callable::Layer(_)
+                    | Callable::Chain(_)
+                    | Callable::Partial(_, _)
+                    | Callable::Unknown { .. } => Some(Value::Callable(callable)),
                 },
                 value => self.wrong_hyper(param, e, &value, "a layer or function"),
             },
@@ -566,11 +648,18 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn wrong_hyper(&mut self, param: &'a ast::Param, e: &'a ast::Expr, value: &Value<'a>, expected: &str) -> Option<Value<'a>> {
+    fn wrong_hyper(
+        &mut self,
+        param: &'a ast::Param,
+        e: &'a ast::Expr,
+        value: &Value<'a>,
+        expected: &str,
+    ) -> Option<Value<'a>> {
         let late = matches!(value, Value::Run(_));
         let code = if late { "not-static" } else { "type-mismatch" };
-        let mut diagnostic = Diagnostic::error(code, format!("`{}` is {expected}, known when the model is built", param.name))
-            .primary(e.span, format!("this is {}", value.shown()));
+        let mut diagnostic =
+            Diagnostic::error(code, format!("`{}` is {expected}, known when the model is built", param.name))
+                .primary(e.span, format!("this is {}", value.shown()));
         if late {
             diagnostic = diagnostic.help("values of the running model are inputs: give the layer a second input");
         }
@@ -582,7 +671,10 @@ impl<'a> Checker<'a> {
     fn is_closed(&self, term: &hir::Expr) -> bool {
         let mut closed = true;
         hir::visit::each(term, &mut |part| {
-            closed &= !matches!(part.kind, ExprKind::Local(_) | ExprKind::Index(_) | ExprKind::Block { .. } | ExprKind::OfExample(_, _));
+            closed &= !matches!(
+                part.kind,
+                ExprKind::Local(_) | ExprKind::Index(_) | ExprKind::Block { .. } | ExprKind::OfExample(_, _)
+            );
         });
         closed
     }
@@ -649,7 +741,14 @@ impl<'a> Checker<'a> {
 
     // -------------------------------------------------------------------------------------------- application
 
-    pub fn apply_fn(&mut self, def: &'a ast::Fn, file: FileAt, sources: Vec<Source<'a>>, span: Span, want: Option<&Type>) -> Value<'a> {
+    pub fn apply_fn(
+        &mut self,
+        def: &'a ast::Fn,
+        file: FileAt,
+        sources: Vec<Source<'a>>,
+        span: Span,
+        want: Option<&Type>,
+    ) -> Value<'a> {
         let signature = Signature {
             name: &def.name,
             hyper: &[],
@@ -668,7 +767,13 @@ impl<'a> Checker<'a> {
         self.build(&signature, body, sources, span, want, None)
     }
 
-    fn apply_layer(&mut self, layer: &Layer<'a>, sources: Vec<Source<'a>>, span: Span, want: Option<&Type>) -> Value<'a> {
+    fn apply_layer(
+        &mut self,
+        layer: &Layer<'a>,
+        sources: Vec<Source<'a>>,
+        span: Span,
+        want: Option<&Type>,
+    ) -> Value<'a> {
         let def = layer.def;
         let signature = Signature {
             name: &def.name,
@@ -759,7 +864,8 @@ impl<'a> Checker<'a> {
             // A loss may speak of the sizes of the models that it applies: `per T`.
             for (name, binding) in done.scopes.first().into_iter().flatten() {
                 let free = caller.find(name).is_none() && signature.hyper.iter().all(|hyper| hyper.name.text != *name);
-                if let (Binding::Value(Value::Size(_)), true, Some(scope)) = (binding, free, caller.scopes.first_mut()) {
+                if let (Binding::Value(Value::Size(_)), true, Some(scope)) = (binding, free, caller.scopes.first_mut())
+                {
                     scope.insert(name, binding.clone());
                 }
             }
@@ -779,7 +885,11 @@ impl<'a> Checker<'a> {
             shown: signature.shown.clone(),
             path,
             locals: done.locals,
-            indices: done.indices.into_iter().map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span }).collect(),
+            indices: done
+                .indices
+                .into_iter()
+                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
+                .collect(),
             inputs,
             body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), value),
             updates: done.updates,
@@ -816,7 +926,11 @@ impl<'a> Checker<'a> {
                 self.body().bind(&param.name.text, Binding::Value(bound));
                 continue;
             };
-            let what = if many { format!("`{}` takes for `{}`", signature.name, param.name) } else { format!("`{}` takes", signature.name) };
+            let what = if many {
+                format!("`{}` takes for `{}`", signature.name, param.name)
+            } else {
+                format!("`{}` takes", signature.name)
+            };
             match value {
                 Value::Run(term) => {
                     let ty = self.fit(&param.ty, &term.ty, &Meeting { span: at, what: &what })?;
@@ -849,7 +963,11 @@ impl<'a> Checker<'a> {
             }
         };
         let scalar = kind_of(signature.result) == Kind::Scalar || kind_of(signature.result) == Kind::Dim;
-        if scalar && value.is_static() && !matches!(value, Value::Callable(_) | Value::List(_) | Value::Text(_)) && args.is_empty() {
+        if scalar
+            && value.is_static()
+            && !matches!(value, Value::Callable(_) | Value::List(_) | Value::Text(_))
+            && args.is_empty()
+        {
             return Some((value, inputs, args));
         }
         let term = self.to_run(value, result_span, wanted.as_ref());
@@ -857,7 +975,9 @@ impl<'a> Checker<'a> {
             return None;
         }
         self.bind_type(signature.result, &term.ty);
-        if !self.is_bound_type(signature.result) && self.here().promises.iter().any(|(_, ty)| matches!(ty.kind, ast::TypeKind::Layer { .. })) {
+        if !self.is_bound_type(signature.result)
+            && self.here().promises.iter().any(|(_, ty)| matches!(ty.kind, ast::TypeKind::Layer { .. }))
+        {
             // A size of the result belongs to a layer that was given as an argument and has no type of its own.
             return Some((Value::Run(term), inputs, args));
         }
@@ -883,7 +1003,8 @@ impl<'a> Checker<'a> {
                     Value::Error => return None,
                     value => self.to_run(value, default.span, Some(&ty)),
                 };
-                let fitted = self.fit(&param.ty, &term.ty, &Meeting { span: default.span, what: "this input takes" })?;
+                let fitted =
+                    self.fit(&param.ty, &term.ty, &Meeting { span: default.span, what: "this input takes" })?;
                 let local = self.let_local(&param.name.text, hir::Expr { ty: fitted, ..term }, param.name.span);
                 Some(Value::Run(self.here().local(local, param.name.span)))
             }
@@ -895,7 +1016,12 @@ impl<'a> Checker<'a> {
     }
 
     /// Arguments to inputs, evaluated by the caller. `None` in a place means: take the default.
-    fn meet(&mut self, signature: &Signature<'a>, sources: Vec<Source<'a>>, span: Span) -> Option<Vec<Option<(Value<'a>, Span)>>> {
+    fn meet(
+        &mut self,
+        signature: &Signature<'a>,
+        sources: Vec<Source<'a>>,
+        span: Span,
+    ) -> Option<Vec<Option<(Value<'a>, Span)>>> {
         let mut values: Vec<Option<(Value<'a>, Span)>> = signature.inputs.iter().map(|_| None).collect();
         let mut next = 0;
         let mut failed = false;
@@ -905,8 +1031,11 @@ impl<'a> Checker<'a> {
                     Some(slot) => slot,
                     None => {
                         let names: Vec<&str> = signature.inputs.iter().map(|input| input.name.text.as_str()).collect();
-                        let mut diagnostic = Diagnostic::error("unknown-argument", format!("`{}` has no input `{name}`", signature.name))
-                            .primary(name.span, format!("it has {}", names.join(", ")));
+                        let mut diagnostic = Diagnostic::error(
+                            "unknown-argument",
+                            format!("`{}` has no input `{name}`", signature.name),
+                        )
+                        .primary(name.span, format!("it has {}", names.join(", ")));
                         if let Some(near) = nearest(&name.text, names) {
                             diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                         }
@@ -924,7 +1053,10 @@ impl<'a> Checker<'a> {
                 return None;
             };
             if values[slot].is_some() {
-                self.say(Diagnostic::error("duplicate-name", format!("`{}` is given twice", param.name)).primary(source.span, "here again"));
+                self.say(
+                    Diagnostic::error("duplicate-name", format!("`{}` is given twice", param.name))
+                        .primary(source.span, "here again"),
+                );
                 return None;
             }
             let at = source.span;
@@ -943,7 +1075,10 @@ impl<'a> Checker<'a> {
                         .primary(span, "not given here")
                         .help(match signature.inputs {
                             [_] => format!("write `x |> {}`", signature.shown),
-                            [_, ..] | [] => format!("its inputs are {}", signature.inputs.iter().map(|p| p.name.text.as_str()).collect::<Vec<_>>().join(", ")),
+                            [_, ..] | [] => format!(
+                                "its inputs are {}",
+                                signature.inputs.iter().map(|p| p.name.text.as_str()).collect::<Vec<_>>().join(", ")
+                            ),
                         }),
                 );
                 return None;
@@ -957,7 +1092,9 @@ impl<'a> Checker<'a> {
         let at = source.span;
         let kind = kind_of(&param.ty);
         let value = match (kind, source.what) {
-            (Kind::Dim | Kind::Padding | Kind::Word | Kind::Function | Kind::List, What::Expr(e)) => return self.hyper_value(param, e),
+            (Kind::Dim | Kind::Padding | Kind::Word | Kind::Function | Kind::List, What::Expr(e)) => {
+                return self.hyper_value(param, e);
+            }
             (_, What::Expr(e)) => self.eval(e, None),
             (_, What::Value(value)) => value,
         };
@@ -970,11 +1107,14 @@ impl<'a> Checker<'a> {
                 }
                 let shown = value.shown();
                 self.say(
-                    Diagnostic::error("type-mismatch", format!("`{}` is a truth value", param.name)).primary(at, format!("this is {shown}")),
+                    Diagnostic::error("type-mismatch", format!("`{}` is a truth value", param.name))
+                        .primary(at, format!("this is {shown}")),
                 );
                 None
             }
-            (Kind::Scalar, value @ Value::Bool(_)) if matches!(&param.ty.kind, ast::TypeKind::Word { name, .. } if name.text == "bool") => Some(value),
+            (Kind::Scalar, value @ Value::Bool(_)) if matches!(&param.ty.kind, ast::TypeKind::Word { name, .. } if name.text == "bool") => {
+                Some(value)
+            }
             (Kind::Dim | Kind::Padding | Kind::Word | Kind::Function | Kind::List, value) => Some(value),
             (Kind::Scalar | Kind::Schedule | Kind::Tensor | Kind::Record, value) => {
                 let term = self.to_run(value, at, None);
@@ -990,7 +1130,10 @@ impl<'a> Checker<'a> {
             Type::Tensor(tensor) => {
                 let mut tensor = tensor.clone();
                 for axis in &mut tensor.shape {
-                    let foreign = axis.origin.as_ref().is_none_or(|origin| self.items.is_stdlib(origin.span.file) || origin.span.file != span.file);
+                    let foreign = axis
+                        .origin
+                        .as_ref()
+                        .is_none_or(|origin| self.items.is_stdlib(origin.span.file) || origin.span.file != span.file);
                     if foreign && !self.items.is_stdlib(span.file) {
                         axis.origin = because(span, format!("`{shown}` gives this size"));
                     }
@@ -1026,7 +1169,11 @@ fn kind_name(callable: &Callable) -> Option<String> {
         Callable::Layer(layer) => Some(snake_case(&layer.def.name.text)),
         Callable::Partial(Value::Callable(inner), _) => kind_name(inner),
         Callable::Chain(_) => Some("chain".to_string()),
-        Callable::Fn(_, _) | Callable::Builtin(_) | Callable::LayerDef(_, _) | Callable::Partial(_, _) | Callable::Unknown { .. } => None,
+        Callable::Fn(_, _)
+        | Callable::Builtin(_)
+        | Callable::LayerDef(_, _)
+        | Callable::Partial(_, _)
+        | Callable::Unknown { .. } => None,
     }
 }
 
@@ -1038,7 +1185,9 @@ pub(crate) fn snake_case(name: &str) -> String {
         let before = at.checked_sub(1).and_then(|before| letters.get(before));
         let starts = letter.is_uppercase()
             && before.is_some_and(|before| {
-                before.is_lowercase() || before.is_numeric() || (before.is_uppercase() && letters.get(at + 1).is_some_and(|next| next.is_lowercase()))
+                before.is_lowercase()
+                    || before.is_numeric()
+                    || (before.is_uppercase() && letters.get(at + 1).is_some_and(|next| next.is_lowercase()))
             });
         if starts {
             out.push('_');
@@ -1054,7 +1203,13 @@ mod tests {
 
     #[test]
     fn layers_are_called_by_their_names_in_snake_case() {
-        for (name, wanted) in [("Conv1d", "conv1d"), ("ResidualUnit", "residual_unit"), ("MLPBlock", "mlp_block"), ("Lstm", "lstm"), ("Rk4", "rk4")] {
+        for (name, wanted) in [
+            ("Conv1d", "conv1d"),
+            ("ResidualUnit", "residual_unit"),
+            ("MLPBlock", "mlp_block"),
+            ("Lstm", "lstm"),
+            ("Rk4", "rk4"),
+        ] {
             assert_eq!(snake_case(name), wanted);
         }
     }

@@ -10,11 +10,58 @@ use bdl_grammar::ast;
 use bdl_grammar::{Diagnostic, Span};
 
 /// Every function of the compiler, draws included.
-pub(crate) const NAMES: [&str; 52] = [
-    "exp", "expm1", "log", "log1p", "sqrt", "tanh", "sigmoid", "softplus", "erf", "sin", "cos", "abs", "floor", "round", "sign",
-    "lgamma", "digamma", "pow", "min", "max", "div", "concat", "stack", "reshape", "flatten", "transpose", "top_k", "sort",
-    "argsort", "cumsum", "onehot", "known", "freeze", "grad", "align", "chain", "f32", "f64", "i32", "orthogonal", "size", "normal",
-    "uniform", "bernoulli", "below", "categorical", "permutation", "zeros", "ones", "eye", "training", "inf",
+pub(crate) const NAMES: [&str; 51] = [
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "sqrt",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "erf",
+    "sin",
+    "cos",
+    "abs",
+    "floor",
+    "round",
+    "sign",
+    "lgamma",
+    "digamma",
+    "pow",
+    "min",
+    "max",
+    "div",
+    "concat",
+    "stack",
+    "reshape",
+    "flatten",
+    "transpose",
+    "top_k",
+    "sort",
+    "argsort",
+    "cumsum",
+    "onehot",
+    "known",
+    "freeze",
+    "grad",
+    "align",
+    "chain",
+    "f32",
+    "f64",
+    "i32",
+    "orthogonal",
+    "normal",
+    "uniform",
+    "bernoulli",
+    "below",
+    "categorical",
+    "permutation",
+    "zeros",
+    "ones",
+    "eye",
+    "training",
+    "inf",
 ];
 
 pub(crate) fn name_of(name: &str) -> Option<&'static str> {
@@ -57,7 +104,15 @@ fn unary_now(name: &str, x: f64) -> Option<f64> {
         "cos" => x.cos(),
         "abs" => x.abs(),
         "floor" => x.floor(),
-        "sign" => if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 },
+        "sign" => {
+            if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                0.0
+            }
+        }
         _ => return None,
     })
 }
@@ -71,7 +126,13 @@ pub(crate) struct Given<'a> {
 
 impl<'a> Checker<'a> {
     /// Applies a function of the compiler to arguments that have been evaluated.
-    pub fn apply_builtin(&mut self, name: &'static str, args: Vec<Given<'a>>, span: Span, want: Option<&Type>) -> Value<'a> {
+    pub fn apply_builtin(
+        &mut self,
+        name: &'static str,
+        args: Vec<Given<'a>>,
+        span: Span,
+        want: Option<&Type>,
+    ) -> Value<'a> {
         if args.iter().any(|arg| matches!(arg.value, Value::Error)) {
             return Value::Error;
         }
@@ -107,7 +168,11 @@ impl<'a> Checker<'a> {
                 let Some([x]) = exactly::<1>(args) else { return self.fail(arity(name, span, "one argument")) };
                 let value = self.to_run(x.value, x.span, None);
                 let ty = value.ty.clone();
-                if value.is_error() { Value::Error } else { Value::Run(expr(ExprKind::Builtin(Builtin::Freeze, vec![value]), ty, span)) }
+                if value.is_error() {
+                    Value::Error
+                } else {
+                    Value::Run(expr(ExprKind::Builtin(Builtin::Freeze, vec![value]), ty, span))
+                }
             }
             "grad" => self.gradient(args, span),
             "f32" | "f64" => {
@@ -132,7 +197,8 @@ impl<'a> Checker<'a> {
             ),
             name if draw::is_draw(name) => self.fail(arity(name, span, "its arguments where it stands")),
             name => self.fail(
-                Diagnostic::error("wrong-arguments", format!("`{name}` cannot be applied here")).primary(span, "not a function of values"),
+                Diagnostic::error("wrong-arguments", format!("`{name}` cannot be applied here"))
+                    .primary(span, "not a function of values"),
             ),
         }
     }
@@ -166,10 +232,13 @@ impl<'a> Checker<'a> {
 
     /// An optional `axis: n` among the arguments.
     fn take_axis(&mut self, args: &mut Vec<Given<'a>>, rank: usize, default: usize) -> Option<usize> {
-        let Some(at) = args.iter().position(|arg| arg.name.is_some_and(|name| name.text == "axis")) else { return Some(default) };
+        let Some(at) = args.iter().position(|arg| arg.name.is_some_and(|name| name.text == "axis")) else {
+            return Some(default);
+        };
         let arg = args.remove(at);
         let number = arg.value.as_number().filter(|n| n.fract() == 0.0);
-        let number = number.map(|n| if n < 0.0 { n + rank as f64 } else { n }).filter(|n| *n >= 0.0 && *n < rank as f64);
+        let number =
+            number.map(|n| if n < 0.0 { n + rank as f64 } else { n }).filter(|n| *n >= 0.0 && *n < rank as f64);
         match number {
             Some(number) => Some(number as usize),
             None => {
@@ -196,7 +265,9 @@ impl<'a> Checker<'a> {
                 None => return Value::Error,
             }
         }
-        let Some((first, first_ty)) = tensors.first().cloned() else { return self.fail(arity("concat", span, "at least one tensor")) };
+        let Some((first, first_ty)) = tensors.first().cloned() else {
+            return self.fail(arity("concat", span, "at least one tensor"));
+        };
         let rank = first_ty.shape.len();
         if rank == 0 {
             return self.fail(
@@ -211,16 +282,22 @@ impl<'a> Checker<'a> {
         for (value, ty) in &tensors {
             if ty.shape.len() != rank || ty.scalar.is_real() != first_ty.scalar.is_real() {
                 return self.fail(
-                    Diagnostic::error("rank-mismatch", "`concat` joins tensors of one kind with the same number of axes")
-                        .primary(value.span, format!("this is {}", show_tensor(ty)))
-                        .secondary(first.span, format!("this is {}", show_tensor(&first_ty))),
+                    Diagnostic::error(
+                        "rank-mismatch",
+                        "`concat` joins tensors of one kind with the same number of axes",
+                    )
+                    .primary(value.span, format!("this is {}", show_tensor(ty)))
+                    .secondary(first.span, format!("this is {}", show_tensor(&first_ty))),
                 );
             }
             for (position, (a, b)) in ty.shape.iter().zip(&first_ty.shape).enumerate() {
                 if position != along && !self.proves_equal(&a.size, &b.size) {
-                    let diagnostic = Diagnostic::error("dim-mismatch", format!("`concat` along axis {along} needs equal sizes on the other axes"))
-                        .primary(value.span, format!("{} meets {}", a.size, b.size))
-                        .secondary(first.span, format!("this is {}", show_tensor(&first_ty)));
+                    let diagnostic = Diagnostic::error(
+                        "dim-mismatch",
+                        format!("`concat` along axis {along} needs equal sizes on the other axes"),
+                    )
+                    .primary(value.span, format!("{} meets {}", a.size, b.size))
+                    .secondary(first.span, format!("this is {}", show_tensor(&first_ty)));
                     let diagnostic = crate::range::with_origin(crate::range::with_origin(diagnostic, a), b);
                     return self.fail(diagnostic);
                 }
@@ -229,7 +306,11 @@ impl<'a> Checker<'a> {
         }
         let mut shape = first_ty.shape.clone();
         shape[along] = Axis { origin: crate::checker::because(span, ""), ..axis(total) };
-        let scalar = if first_ty.scalar.is_real() && tensors.iter().any(|(_, ty)| ty.scalar != first_ty.scalar) { Scalar::F32 } else { first_ty.scalar };
+        let scalar = if first_ty.scalar.is_real() && tensors.iter().any(|(_, ty)| ty.scalar != first_ty.scalar) {
+            Scalar::F32
+        } else {
+            first_ty.scalar
+        };
         let values = tensors.into_iter().map(|(value, _)| value).collect();
         Value::Run(expr(ExprKind::Builtin(Builtin::Concat(along), values), tensor(scalar, shape), span))
     }
@@ -244,7 +325,9 @@ impl<'a> Checker<'a> {
                 None => return Value::Error,
             }
         }
-        let Some((first, first_ty)) = tensors.first().cloned() else { return self.fail(arity("stack", span, "at least one value")) };
+        let Some((first, first_ty)) = tensors.first().cloned() else {
+            return self.fail(arity("stack", span, "at least one value"));
+        };
         for (value, ty) in &tensors {
             if ty.shape.len() != first_ty.shape.len() {
                 return self.fail(
@@ -266,7 +349,9 @@ impl<'a> Checker<'a> {
 
     /// `reshape(x, [h, w, c])`: the same elements in the same order.
     fn reshape(&mut self, args: Vec<Given<'a>>, span: Span) -> Value<'a> {
-        let Some([x, shape]) = exactly::<2>(args) else { return self.fail(arity("reshape", span, "a tensor and its new shape")) };
+        let Some([x, shape]) = exactly::<2>(args) else {
+            return self.fail(arity("reshape", span, "a tensor and its new shape"));
+        };
         let Some((value, ty)) = self.tensor_arg(x) else { return Value::Error };
         let Value::List(sizes) = shape.value else {
             return self.fail(arity("reshape", shape.span, "the new shape in brackets: `reshape(x, [h, w])`"));
@@ -314,15 +399,21 @@ impl<'a> Checker<'a> {
                 let Value::List(items) = &order.value else {
                     return self.fail(arity("transpose", order.span, "the order in brackets: `transpose(x, [1, 0])`"));
                 };
-                let positions: Option<Vec<usize>> = items.iter().map(|item| item.as_number().filter(|n| *n >= 0.0 && n.fract() == 0.0).map(|n| n as usize)).collect();
+                let positions: Option<Vec<usize>> = items
+                    .iter()
+                    .map(|item| item.as_number().filter(|n| *n >= 0.0 && n.fract() == 0.0).map(|n| n as usize))
+                    .collect();
                 let mut sorted = positions.clone().unwrap_or_default();
                 sorted.sort_unstable();
                 match positions {
                     Some(positions) if sorted.iter().copied().eq(0..rank) => positions,
                     Some(_) | None => {
                         return self.fail(
-                            Diagnostic::error("rank-mismatch", format!("the order must hold each of the axes 0 to {} once", rank.saturating_sub(1)))
-                                .primary(order.span, "it does not"),
+                            Diagnostic::error(
+                                "rank-mismatch",
+                                format!("the order must hold each of the axes 0 to {} once", rank.saturating_sub(1)),
+                            )
+                            .primary(order.span, "it does not"),
                         );
                     }
                 }
@@ -337,7 +428,11 @@ impl<'a> Checker<'a> {
         let Some((value, ty)) = self.tensor_arg(x) else { return Value::Error };
         let count = crate::expr::size_value(&k.value).and_then(|size| size.dim.as_const());
         let (Some(count), Some((last, leading))) = (count, ty.shape.split_last()) else {
-            return self.fail(arity("top_k", k.span, "a tensor with an axis, and a number known when the model is built"));
+            return self.fail(arity(
+                "top_k",
+                k.span,
+                "a tensor with an axis, and a number known when the model is built",
+            ));
         };
         if count < 1 || !self.facts().proves(&(last.size.clone() - Dim::from(count))) {
             return self.fail(
@@ -359,7 +454,10 @@ impl<'a> Checker<'a> {
         let Some([x]) = exactly::<1>(args) else { return self.fail(arity(name, span, "one tensor")) };
         let Some((value, ty)) = self.tensor_arg(x) else { return Value::Error };
         let Some(last) = ty.shape.last().cloned() else {
-            return self.fail(Diagnostic::error("rank-mismatch", format!("`{name}` goes along an axis")).primary(span, "a single number has none"));
+            return self.fail(
+                Diagnostic::error("rank-mismatch", format!("`{name}` goes along an axis"))
+                    .primary(span, "a single number has none"),
+            );
         };
         let (builtin, scalar) = match name {
             "sort" => (Builtin::Sort, ty.scalar),
@@ -371,7 +469,9 @@ impl<'a> Checker<'a> {
 
     /// Letters or categories to one axis more.
     fn onehot(&mut self, args: Vec<Given<'a>>, span: Span) -> Value<'a> {
-        let Some([x]) = exactly::<1>(args) else { return self.fail(arity("onehot", span, "one tensor of letters or categories")) };
+        let Some([x]) = exactly::<1>(args) else {
+            return self.fail(arity("onehot", span, "one tensor of letters or categories"));
+        };
         let Some((value, ty)) = self.tensor_arg(x) else { return Value::Error };
         let Some(count) = ty.scalar.below() else {
             return self.fail(
@@ -425,7 +525,9 @@ impl<'a> Checker<'a> {
 
     /// `grad(f(x), x)`: the derivative of a number with respect to a local or parameter.
     fn gradient(&mut self, args: Vec<Given<'a>>, span: Span) -> Value<'a> {
-        let Some([of, by]) = exactly::<2>(args) else { return self.fail(arity("grad", span, "a value and what to differentiate by")) };
+        let Some([of, by]) = exactly::<2>(args) else {
+            return self.fail(arity("grad", span, "a value and what to differentiate by"));
+        };
         let Some((value, ty)) = self.tensor_arg(of) else { return Value::Error };
         let Some((with, with_ty)) = self.tensor_arg(by) else { return Value::Error };
         if !ty.shape.is_empty() || !ty.scalar.is_real() {
@@ -488,7 +590,8 @@ impl<'a> Checker<'a> {
             if !matches!(layer, Value::Callable(_)) {
                 let shown = layer.shown();
                 return self.fail(
-                    Diagnostic::error("type-mismatch", "`chain` takes layers").primary(span, format!("this holds {shown}")),
+                    Diagnostic::error("type-mismatch", "`chain` takes layers")
+                        .primary(span, format!("this holds {shown}")),
                 );
             }
         }

@@ -117,6 +117,8 @@ pub(crate) struct IndexInfo {
     pub range: Option<hir::Axis>,
     /// The range was written (`t < n`, `t in n`).
     pub written: bool,
+    /// The read that gave the range, and the tensor it reads.
+    pub fixed_by: Option<(Span, String)>,
     /// Said to have no range.
     pub failed: bool,
     pub depth: usize,
@@ -178,9 +180,25 @@ impl<'a> Body<'a> {
         expr(hir::ExprKind::Local(id), self.locals[id.0 as usize].ty.clone(), span)
     }
 
-    pub fn new_index(&mut self, name: &str, kind: hir::IndexKind, range: Option<hir::Axis>, written: bool, span: Span) -> IndexId {
+    pub fn new_index(
+        &mut self,
+        name: &str,
+        kind: hir::IndexKind,
+        range: Option<hir::Axis>,
+        written: bool,
+        span: Span,
+    ) -> IndexId {
         let depth = self.blocks.len() + 1;
-        self.indices.push(IndexInfo { name: name.into(), span, kind, range, written, failed: false, depth });
+        self.indices.push(IndexInfo {
+            name: name.into(),
+            span,
+            kind,
+            range,
+            written,
+            fixed_by: None,
+            failed: false,
+            depth,
+        });
         IndexId((self.indices.len() - 1) as u32)
     }
 
@@ -197,7 +215,9 @@ impl<'a> Body<'a> {
                 hir::ExprKind::Index(id) | hir::ExprKind::OfExample(id, _) => self.indices[id.0 as usize].depth,
                 hir::ExprKind::Subscript { base: _, subs } => {
                     let indices = subs.iter().filter_map(|sub| match sub {
-                        hir::Sub::Affine { terms, .. } => terms.iter().map(|(id, _)| self.indices[id.0 as usize].depth).max(),
+                        hir::Sub::Affine { terms, .. } => {
+                            terms.iter().map(|(id, _)| self.indices[id.0 as usize].depth).max()
+                        }
                         hir::Sub::Data { .. } | hir::Sub::Range { .. } | hir::Sub::All => None,
                     });
                     indices.max().unwrap_or(1)
@@ -350,7 +370,12 @@ pub(crate) fn because(span: Span, why: impl Into<String>) -> Option<Arc<hir::Siz
 }
 
 /// Checks a whole program; see [`crate::check`].
-pub(crate) fn check(sources: &SourceMap, files: &Modules, facts: &[DataFacts], options: &Options) -> (Hir, Vec<Diagnostic>) {
+pub(crate) fn check(
+    sources: &SourceMap,
+    files: &Modules,
+    facts: &[DataFacts],
+    options: &Options,
+) -> (Hir, Vec<Diagnostic>) {
     let mut diagnostics = Vec::new();
     let items = Items::new(files, &mut diagnostics);
     let mut checker = Checker {
@@ -397,7 +422,12 @@ fn size_kinds(hir: &Hir) -> Vec<(Name, hir::SizeKind)> {
     }
     let stores = hir.trains.iter().map(|train| &train.store).chain(hir.entries.iter().map(|entry| &entry.store));
     for store in stores {
-        let types = store.params.iter().map(|p| &p.ty).chain(store.states.iter().map(|s| &s.ty)).chain(store.consts.iter().map(|c| &c.ty));
+        let types = store
+            .params
+            .iter()
+            .map(|p| &p.ty)
+            .chain(store.states.iter().map(|s| &s.ty))
+            .chain(store.consts.iter().map(|c| &c.ty));
         for ty in types {
             ty.shape.iter().flat_map(|axis| axis.size.names()).for_each(|name| note(name, hir::SizeKind::Built));
         }

@@ -60,9 +60,12 @@ impl<'a> Checker<'a> {
             && ["gmt", "npy", "csv", "tsv", "mtx", "safetensors"].contains(&name.text.as_str())
         {
             self.say(
-                Diagnostic::error("not-built-yet", format!("fixed knowledge from a file (`const .. = {name}(..)`) is not built yet"))
-                    .primary(constant.value.span, "not built yet")
-                    .help("give it as a field of the data, or write the numbers out"),
+                Diagnostic::error(
+                    "not-built-yet",
+                    format!("fixed knowledge from a file (`const .. = {name}(..)`) is not built yet"),
+                )
+                .primary(constant.value.span, "not built yet")
+                .help("give it as a field of the data, or write the numbers out"),
             );
             self.body().bind(&constant.name.text, Binding::Value(Value::Error));
             return;
@@ -181,7 +184,9 @@ impl<'a> Checker<'a> {
         for scope in &here.scopes {
             for (name, binding) in scope {
                 match binding {
-                    Binding::Value(value) if value.is_static() || matches!(value, Value::Run(term) if is_number(term)) => {
+                    Binding::Value(value)
+                        if value.is_static() || matches!(value, Value::Run(term) if is_number(term)) =>
+                    {
                         known.insert(name, binding.clone());
                     }
                     Binding::Value(_) | Binding::Index(_) | Binding::Declared(_) | Binding::Other(_) => {
@@ -210,7 +215,11 @@ impl<'a> Checker<'a> {
             shown: format!("initial {path}"),
             path: None,
             locals: done.locals,
-            indices: done.indices.into_iter().map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span }).collect(),
+            indices: done
+                .indices
+                .into_iter()
+                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
+                .collect(),
             inputs: Vec::new(),
             body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), value),
             updates: Vec::new(),
@@ -238,9 +247,12 @@ impl<'a> Checker<'a> {
         };
         if self.here().blocks.len() > 1 {
             self.say(
-                Diagnostic::error("misplaced-statement", "`update` stands at the outermost level of a layer or optimizer")
-                    .primary(span, "inside a block or scan")
-                    .help("it takes effect once a step, after the forward pass"),
+                Diagnostic::error(
+                    "misplaced-statement",
+                    "`update` stands at the outermost level of a layer or optimizer",
+                )
+                .primary(span, "inside a block or scan")
+                .help("it takes effect once a step, after the forward pass"),
             );
             return;
         }
@@ -252,9 +264,10 @@ impl<'a> Checker<'a> {
             ),
             None if self.here().kind == BodyKind::Optimizer => self.update_parameter(name, value, span),
             None => {
-                let states: Vec<String> = self.here().declared.iter().filter(|d| d.is_state).map(|d| d.name.text.clone()).collect();
-                let mut diagnostic =
-                    Diagnostic::error("unknown-name", format!("there is no state `{name}`")).primary(name.span, "not declared with `state`");
+                let states: Vec<String> =
+                    self.here().declared.iter().filter(|d| d.is_state).map(|d| d.name.text.clone()).collect();
+                let mut diagnostic = Diagnostic::error("unknown-name", format!("there is no state `{name}`"))
+                    .primary(name.span, "not declared with `state`");
                 if let Some(near) = nearest(&name.text, states.iter().map(String::as_str)) {
                     diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
@@ -267,7 +280,9 @@ impl<'a> Checker<'a> {
     fn update_state(&mut self, at: usize, name: &'a ast::Name, value: &'a ast::Expr, span: Span) {
         if let Some(first) = self.here().declared[at].updated {
             self.say(
-                Diagnostic::error("duplicate-name", format!("`{name}` is updated twice")).primary(span, "here again").secondary(first, "first here"),
+                Diagnostic::error("duplicate-name", format!("`{name}` is updated twice"))
+                    .primary(span, "here again")
+                    .secondary(first, "first here"),
             );
             return;
         }
@@ -289,9 +304,12 @@ impl<'a> Checker<'a> {
         }
         if self.here().kind == BodyKind::Layer && self.is_per_example(&term) {
             self.say(
-                Diagnostic::error("per-example-update", format!("`{name}` is shared by all examples, but this value is one example's"))
-                    .primary(value.span, "differs from example to example")
-                    .help("make one number of the batch: `mean[batch] ..`"),
+                Diagnostic::error(
+                    "per-example-update",
+                    format!("`{name}` is shared by all examples, but this value is one example's"),
+                )
+                .primary(value.span, "differs from example to example")
+                .help("make one number of the batch: `mean[batch] ..`"),
             );
             return;
         }
@@ -318,7 +336,9 @@ impl<'a> Checker<'a> {
             return;
         }
         if self.here().new_value.is_some() {
-            self.say(Diagnostic::error("duplicate-name", format!("`{name}` is updated twice")).primary(span, "here again"));
+            self.say(
+                Diagnostic::error("duplicate-name", format!("`{name}` is updated twice")).primary(span, "here again"),
+            );
         }
         self.body().new_value = Some(hir::Expr { ty: wanted, ..term });
     }
@@ -327,8 +347,11 @@ impl<'a> Checker<'a> {
     pub fn next_state(&mut self, name: &'a ast::Name, span: Span) -> Value<'a> {
         let Some(Binding::Declared(at)) = self.here().find(&name.text).cloned() else {
             return self.fail(
-                Diagnostic::error("unknown-name", format!("`{name}` is no state, and nothing carries it from step to step"))
-                    .primary(span, "`next` has nothing to look ahead to"),
+                Diagnostic::error(
+                    "unknown-name",
+                    format!("`{name}` is no state, and nothing carries it from step to step"),
+                )
+                .primary(span, "`next` has nothing to look ahead to"),
             );
         };
         if self.here().declared[at].updated.is_none() {
@@ -389,11 +412,13 @@ impl<'a> Checker<'a> {
         // Part of a longer path is looked at when the whole of it is.
         let known: Vec<String> = self.store.params.iter().map(|param| param.path.to_string()).collect();
         let near = nearest(&full, known.iter().map(String::as_str)).map(str::to_string);
-        let mut diagnostic = Diagnostic::error("unknown-name", format!("there is no parameter `{full}`")).primary(span, "not a parameter that the loss reads");
+        let mut diagnostic = Diagnostic::error("unknown-name", format!("there is no parameter `{full}`"))
+            .primary(span, "not a parameter that the loss reads");
         diagnostic = match near {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => {
-                let inside: Vec<&str> = known.iter().filter(|path| path.starts_with(&*prefix)).take(12).map(String::as_str).collect();
+                let inside: Vec<&str> =
+                    known.iter().filter(|path| path.starts_with(&*prefix)).take(12).map(String::as_str).collect();
                 diagnostic.note(format!("parameters are {}", inside.join(", ")))
             }
         };

@@ -21,7 +21,9 @@ impl<'a> Checker<'a> {
         for arg in args {
             match &arg.kind {
                 ast::ArgKind::Positional(value) | ast::ArgKind::Named { name: _, value } => given.push(value),
-                ast::ArgKind::Each { .. } | ast::ArgKind::Hole => return self.fail(wants(name, arg.span, "plain arguments")),
+                ast::ArgKind::Each { .. } | ast::ArgKind::Hole => {
+                    return self.fail(wants(name, arg.span, "plain arguments"));
+                }
             }
         }
         let expected = match name.text.as_str() {
@@ -32,7 +34,9 @@ impl<'a> Checker<'a> {
             let what = if expected == 0 { "nothing in parentheses; brackets say the shape" } else { "one argument" };
             return self.fail(wants(name, span, what));
         }
-        let simple = |kind: Builtin, scalar: Scalar| Value::Run(expr(ExprKind::Builtin(kind, Vec::new()), tensor(scalar, shape.clone()), span));
+        let simple = |kind: Builtin, scalar: Scalar| {
+            Value::Run(expr(ExprKind::Builtin(kind, Vec::new()), tensor(scalar, shape.clone()), span))
+        };
         match name.text.as_str() {
             "zeros" => simple(Builtin::Fill(0.0), Scalar::F32),
             "ones" => simple(Builtin::Fill(1.0), Scalar::F32),
@@ -65,7 +69,11 @@ impl<'a> Checker<'a> {
                 let Some(size) = self.size(given[0]) else { return Value::Error };
                 let limit = crate::operators::size_expr(size.dim.clone(), Scalar::I32, given[0].span);
                 let site = self.next_site();
-                Value::Run(expr(ExprKind::Builtin(Builtin::Below { site }, vec![limit]), tensor(Scalar::Index(size.dim), shape), span))
+                Value::Run(expr(
+                    ExprKind::Builtin(Builtin::Below { site }, vec![limit]),
+                    tensor(Scalar::Index(size.dim), shape),
+                    span,
+                ))
             }
             "bernoulli" => {
                 let p = self.run(given[0], None);
@@ -75,11 +83,17 @@ impl<'a> Checker<'a> {
                 }
                 let Some(shape) = self.broadcast(&shape, &ty.shape, span, p.span, span) else { return Value::Error };
                 let site = self.next_site();
-                Value::Run(expr(ExprKind::Builtin(Builtin::Bernoulli { site }, vec![p]), tensor(Scalar::Bool, shape), span))
+                Value::Run(expr(
+                    ExprKind::Builtin(Builtin::Bernoulli { site }, vec![p]),
+                    tensor(Scalar::Bool, shape),
+                    span,
+                ))
             }
             "categorical" => {
                 let p = self.run(given[0], None);
-                let Some(TensorType { scalar, optional: false, shape: of }) = p.tensor().cloned() else { return Value::Error };
+                let Some(TensorType { scalar, optional: false, shape: of }) = p.tensor().cloned() else {
+                    return Value::Error;
+                };
                 let (Some((last, leading)), true) = (of.split_last(), scalar.is_real()) else {
                     return self.fail(wants(name, p.span, "probabilities along an axis"));
                 };
@@ -104,7 +118,8 @@ impl<'a> Checker<'a> {
             Some(Type::Tensor(wanted)) => {
                 let shown = show_tensor(wanted);
                 self.fail_expr(
-                    Diagnostic::error("rank-mismatch", "`orthogonal` makes a matrix").primary(span, format!("{shown} has fewer than two axes")),
+                    Diagnostic::error("rank-mismatch", "`orthogonal` makes a matrix")
+                        .primary(span, format!("{shown} has fewer than two axes")),
                     span,
                 )
             }

@@ -137,7 +137,9 @@ impl<'a> Checker<'a> {
                         None => failed = true,
                     }
                 }
-                Kind::Dim | Kind::Padding | Kind::Word | Kind::Schedule | Kind::List | Kind::Function => types.push(None),
+                Kind::Dim | Kind::Padding | Kind::Word | Kind::Schedule | Kind::List | Kind::Function => {
+                    types.push(None)
+                }
                 Kind::Error => failed = true,
             }
         }
@@ -333,11 +335,17 @@ impl<'a> Checker<'a> {
             shown.push(format!("{} = {}", param.name, value.shown()));
             hyper.push((&param.name.text, value));
         }
-        let shown = if shown.is_empty() { def.name.text.clone() } else { format!("{}({})", def.name, shown.join(", ")) };
+        let shown =
+            if shown.is_empty() { def.name.text.clone() } else { format!("{}({})", def.name, shown.join(", ")) };
         Some(Layer { def, file, hyper, shown, path: Some("".into()) })
     }
 
-    fn entry_inputs(&mut self, inputs: &'a [ast::Param], hyper: &[(&'a str, Value<'a>)], request: &EntryRequest) -> Option<Vec<Source<'a>>> {
+    fn entry_inputs(
+        &mut self,
+        inputs: &'a [ast::Param],
+        hyper: &[(&'a str, Value<'a>)],
+        request: &EntryRequest,
+    ) -> Option<Vec<Source<'a>>> {
         if request.inputs.is_empty() {
             return self.symbolic_inputs(inputs, hyper);
         }

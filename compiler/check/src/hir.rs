@@ -158,14 +158,29 @@ pub enum ExprKind {
     Const(ConstId),
     Ambient(Ambient),
     /// Statements, then a value.
-    Block { lets: Vec<Let>, value: Box<Expr> },
+    Block {
+        lets: Vec<Let>,
+        value: Box<Expr>,
+    },
     /// The tensor of `body` at every value of the indices; the body's own axes come last.
-    For { indices: Vec<IndexId>, body: Box<Expr> },
+    For {
+        indices: Vec<IndexId>,
+        body: Box<Expr>,
+    },
     /// The reduction of `body` (a scalar, or element by element of a tensor) over the indices where `filter` holds.
     /// `default` is the value of an empty reduction.
-    Reduce { op: Reduction, indices: Vec<IndexId>, filter: Option<Box<Expr>>, default: Option<Box<Expr>>, body: Box<Expr> },
+    Reduce {
+        op: Reduction,
+        indices: Vec<IndexId>,
+        filter: Option<Box<Expr>>,
+        default: Option<Box<Expr>>,
+        body: Box<Expr>,
+    },
     /// Leading axes are subscripted; axes left out stay.
-    Subscript { base: Box<Expr>, subs: Vec<Sub> },
+    Subscript {
+        base: Box<Expr>,
+        subs: Vec<Sub>,
+    },
     /// On scalars, or element by element on tensors.
     Unary(UnaryOp, Box<Expr>),
     /// Element by element: equal shapes, a scalar, or one shape a suffix of the other.
@@ -177,7 +192,10 @@ pub enum ExprKind {
     /// `e` of the example that the index names (`other.time`).
     OfExample(IndexId, Box<Expr>),
     /// An application: the callee's inputs are the arguments. The same instance applied at two places is two functions with the same parameters.
-    Apply { function: FunctionId, args: Vec<Expr> },
+    Apply {
+        function: FunctionId,
+        args: Vec<Expr>,
+    },
     Builtin(Builtin, Vec<Expr>),
     /// A tensor written out, row-major; each element a scalar.
     List(Vec<Expr>),
@@ -310,17 +328,31 @@ pub enum Builtin {
     /// The unit matrix.
     Eye,
     /// Draws of the expression's shape; `site` is the number of the draw: hash of instance path and ordinal in the layer.
-    Normal { site: u32 },
-    Uniform { site: u32 },
+    Normal {
+        site: u32,
+    },
+    Uniform {
+        site: u32,
+    },
     /// `p` is the argument.
-    Bernoulli { site: u32 },
+    Bernoulli {
+        site: u32,
+    },
     /// Below the argument.
-    Below { site: u32 },
+    Below {
+        site: u32,
+    },
     /// Of probabilities along the last axis.
-    Categorical { site: u32 },
-    Permutation { site: u32 },
+    Categorical {
+        site: u32,
+    },
+    Permutation {
+        site: u32,
+    },
     /// Orthonormal matrix (initialisation only).
-    Orthogonal { site: u32 },
+    Orthogonal {
+        site: u32,
+    },
     /// Letters or categories to one axis more.
     OneHot,
     /// Record (values, indices) of the k largest along the last axis.
@@ -533,10 +565,25 @@ pub enum Part {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Split {
-    Random { train: f64, valid: f64, test: f64, balance: Option<Name>, groups: Option<Name>, seed: u64 },
+    Random {
+        train: f64,
+        valid: f64,
+        test: f64,
+        balance: Option<Name>,
+        groups: Option<Name>,
+        seed: u64,
+    },
     /// A text field whose values are `train`, `valid`, `test`.
-    Given { field: Name },
-    KFold { folds: i64, repeats: i64, balance: Option<Name>, groups: Option<Name>, seed: u64 },
+    Given {
+        field: Name,
+    },
+    KFold {
+        folds: i64,
+        repeats: i64,
+        balance: Option<Name>,
+        groups: Option<Name>,
+        seed: u64,
+    },
     LeaveOneOut,
 }
 

@@ -32,7 +32,10 @@ impl<'a> Checker<'a> {
             Verdict::Holds => Some(()),
             Verdict::Error => None,
             Verdict::Fails => {
-                let message = law.message.as_ref().map_or_else(|| format!("`{}` must hold", self.text(law.condition.span)), |m| m.text.clone());
+                let message = law
+                    .message
+                    .as_ref()
+                    .map_or_else(|| format!("`{}` must hold", self.text(law.condition.span)), |m| m.text.clone());
                 let values = self.sizes_in(&law.condition);
                 let mut diagnostic = Diagnostic::error("law-violated", message.clone())
                     .primary(place.call, format!("`{}` does not satisfy it here{values}", place.shown));
@@ -46,7 +49,12 @@ impl<'a> Checker<'a> {
                         let shown = self.text(law.condition.span).to_string();
                         let message = law.message.as_ref().map_or(shown.clone(), |message| message.text.clone());
                         let needed = SizeLaw { least: dim.clone(), shown, message, span: place.call };
-                        if !self.hir.laws.iter().any(|known| known.least == needed.least && known.message == needed.message) {
+                        if !self
+                            .hir
+                            .laws
+                            .iter()
+                            .any(|known| known.least == needed.least && known.message == needed.message)
+                        {
                             self.hir.laws.push(needed);
                         }
                     }

@@ -9,6 +9,7 @@ mod builtin;
 mod checker;
 mod declare;
 mod draw;
+mod explain;
 mod expr;
 mod generic;
 pub mod hir;
@@ -28,6 +29,7 @@ mod types;
 mod value;
 mod walk;
 
+pub use explain::{codes, explain};
 pub use value::show_type;
 
 use bdl_grammar::{Diagnostic, FileId, SourceMap, Span, ast};

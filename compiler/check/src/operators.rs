@@ -102,9 +102,8 @@ impl<'a> Checker<'a> {
                 (_, _) => None,
             },
             (Value::Text(a), Value::Text(b)) => same(op, a == b),
-            (Value::Text(_), Value::Size(_) | Value::Number(_)) | (Value::Size(_) | Value::Number(_), Value::Text(_)) => {
-                same(op, false)
-            }
+            (Value::Text(_), Value::Size(_) | Value::Number(_))
+            | (Value::Size(_) | Value::Number(_), Value::Text(_)) => same(op, false),
             (_, _) => {
                 let (a, b) = (left.as_number()?, right.as_number()?);
                 numbers_now(op, a, b)
@@ -114,10 +113,7 @@ impl<'a> Checker<'a> {
 
     fn sizes_now(&mut self, op: BinaryOp, a: &Size, b: &Size) -> Option<Value<'a>> {
         let (x, y) = (&a.dim, &b.dim);
-        let made = |dim: Dim| {
-            let origin = if a.dim.as_const().is_some() { b.origin.clone() } else { a.origin.clone() };
-            Some(Value::Size(Size { dim, origin }))
-        };
+        let made = |dim: Dim| Some(Value::Size(Size::of(dim)));
         match op {
             BinaryOp::Add => made(x.clone() + y.clone()),
             BinaryOp::Sub => made(x.clone() - y.clone()),
@@ -156,7 +152,13 @@ impl<'a> Checker<'a> {
     }
 
     /// `site == "EI"`.
-    fn compare_with_text(&mut self, op: BinaryOp, left: &Operand<'a>, right: &Operand<'a>, span: Span) -> Option<Value<'a>> {
+    fn compare_with_text(
+        &mut self,
+        op: BinaryOp,
+        left: &Operand<'a>,
+        right: &Operand<'a>,
+        span: Span,
+    ) -> Option<Value<'a>> {
         let (Value::Run(value), Value::Text(text), at) = (match (&left.0, &right.0) {
             (Value::Text(_), Value::Run(_)) => (&right.0, &left.0, left.1),
             (_, _) => (&left.0, &right.0, right.1),
@@ -283,7 +285,15 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn arithmetic(&mut self, op: BinaryOp, left: Expr, right: Expr, a: &TensorType, b: &TensorType, span: Span) -> Option<(Expr, Expr, Scalar)> {
+    fn arithmetic(
+        &mut self,
+        op: BinaryOp,
+        left: Expr,
+        right: Expr,
+        a: &TensorType,
+        b: &TensorType,
+        span: Span,
+    ) -> Option<(Expr, Expr, Scalar)> {
         let _ = span;
         for (side, ty) in [(&left, a), (&right, b)] {
             if !ty.scalar.is_real() && !ty.scalar.is_whole() {
@@ -308,12 +318,24 @@ impl<'a> Checker<'a> {
         Some((to_real(left), to_real(right), scalar))
     }
 
-    fn comparison(&mut self, op: BinaryOp, left: Expr, right: Expr, a: &TensorType, b: &TensorType, span: Span) -> Option<(Expr, Expr, Scalar)> {
+    fn comparison(
+        &mut self,
+        op: BinaryOp,
+        left: Expr,
+        right: Expr,
+        a: &TensorType,
+        b: &TensorType,
+        span: Span,
+    ) -> Option<(Expr, Expr, Scalar)> {
         let (x, y) = (&a.scalar, &b.scalar);
         let ordered = !matches!(op, BinaryOp::Eq | BinaryOp::Ne);
         if (x.is_real() || x.is_whole()) && (y.is_real() || y.is_whole()) {
             let whole = x.is_whole() && y.is_whole();
-            return Some(if whole { (left, right, Scalar::Bool) } else { (to_real(left), to_real(right), Scalar::Bool) });
+            return Some(if whole {
+                (left, right, Scalar::Bool)
+            } else {
+                (to_real(left), to_real(right), Scalar::Bool)
+            });
         }
         let alike = match (x, y) {
             (Scalar::Bool, Scalar::Bool) => !ordered,
@@ -365,10 +387,13 @@ impl<'a> Checker<'a> {
             let other = &long[skip + position];
             if !self.proves_equal(&axis.size, &other.size) {
                 let (x, y) = (crate::value::show_shape(a), crate::value::show_shape(b));
-                let diagnostic = Diagnostic::error("dim-mismatch", format!("shapes {x} and {y} do not go together element by element"))
-                    .primary(span, format!("{} meets {}", other.size, axis.size))
-                    .secondary(left, format!("shape {x}"))
-                    .secondary(right, format!("shape {y}"));
+                let diagnostic = Diagnostic::error(
+                    "dim-mismatch",
+                    format!("shapes {x} and {y} do not go together element by element"),
+                )
+                .primary(span, format!("{} meets {}", other.size, axis.size))
+                .secondary(left, format!("shape {x}"))
+                .secondary(right, format!("shape {y}"));
                 let diagnostic = with_origin(with_origin(diagnostic, other), axis);
                 self.say(diagnostic.help(
                     "shapes must be equal, or one the tail of the other; index notation says the rest: `for t, c: a[t, c] + b[t]`",
@@ -409,7 +434,8 @@ impl<'a> Checker<'a> {
                 let Some(Some(ty)) = self.operand_type(&operand) else { return Value::Error };
                 if ty.scalar != Scalar::Bool {
                     return self.fail(
-                        Diagnostic::error("type-mismatch", "`not` needs a truth value").primary(at, format!("this is {}", show_tensor(&ty))),
+                        Diagnostic::error("type-mismatch", "`not` needs a truth value")
+                            .primary(at, format!("this is {}", show_tensor(&ty))),
                     );
                 }
                 Value::Run(expr(ExprKind::Unary(UnaryOp::Not, Box::new(operand)), Type::Tensor(ty), span))
@@ -460,7 +486,9 @@ impl<'a> Checker<'a> {
                 return expr(ExprKind::If(Box::new(condition), Box::new(then), Box::new(other)), ty, span);
             }
         }
-        let (Some(Some(a)), Some(Some(b))) = (self.branch_type(&then), self.branch_type(&other)) else { return error_expr(span) };
+        let (Some(Some(a)), Some(Some(b))) = (self.branch_type(&then), self.branch_type(&other)) else {
+            return error_expr(span);
+        };
         let (then, other, scalar) = match self.common_scalar(then, other, &a, &b) {
             Some(found) => found,
             None => {
@@ -476,7 +504,9 @@ impl<'a> Checker<'a> {
             // In a definition checked on its own the condition may decide about sizes.
             return error_expr(span);
         };
-        let Some(shape) = self.broadcast(&shape, &test.shape, then.span, condition.span, span) else { return error_expr(span) };
+        let Some(shape) = self.broadcast(&shape, &test.shape, then.span, condition.span, span) else {
+            return error_expr(span);
+        };
         let ty = Type::Tensor(TensorType { scalar, optional: a.optional || b.optional, shape });
         expr(ExprKind::If(Box::new(condition), Box::new(then), Box::new(other)), ty, span)
     }
@@ -489,7 +519,13 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn common_scalar(&mut self, then: Expr, other: Expr, a: &TensorType, b: &TensorType) -> Option<(Expr, Expr, Scalar)> {
+    fn common_scalar(
+        &mut self,
+        then: Expr,
+        other: Expr,
+        a: &TensorType,
+        b: &TensorType,
+    ) -> Option<(Expr, Expr, Scalar)> {
         let (x, y) = (&a.scalar, &b.scalar);
         let number = |scalar: &Scalar| scalar.is_real() || scalar.is_whole();
         if x == y {

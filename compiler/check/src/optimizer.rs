@@ -44,7 +44,11 @@ impl<'a> Checker<'a> {
             shown: shown.to_string(),
             path: Some(path),
             locals: done.locals,
-            indices: done.indices.into_iter().map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span }).collect(),
+            indices: done
+                .indices
+                .into_iter()
+                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
+                .collect(),
             inputs,
             body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), new_value),
             updates: done.updates,

@@ -126,9 +126,7 @@ impl Facts {
         let difference = left.clone() - right.clone();
         match difference.as_const() {
             Some(constant) => constant != 0,
-            None => {
-                self.proves(&(difference.clone() - Dim::one())) || self.proves(&(-difference - Dim::one()))
-            }
+            None => self.proves(&(difference.clone() - Dim::one())) || self.proves(&(-difference - Dim::one())),
         }
     }
 
@@ -280,7 +278,8 @@ impl System {
                     }
                     Atom::Var(_) => {}
                     Atom::Floor(numerator, denominator) => {
-                        let sign = *signs.entry(atom.clone()).or_insert_with(|| sign(facts, numerator, denominator, depth));
+                        let sign =
+                            *signs.entry(atom.clone()).or_insert_with(|| sign(facts, numerator, denominator, depth));
                         // By itself, and where the question itself holds a product `rest * q` (rest natural), times that.
                         self.quotient(atom, numerator, denominator, &Dim::one(), sign);
                         if at < asked && !rest.is_empty() && rest.iter().all(is_name) {
@@ -318,7 +317,8 @@ impl System {
             // The variable whose elimination makes the fewest new constraints.
             let cost = |variable: &usize| {
                 let signs = self.constraints.keys().filter_map(|coefficients| coefficients.get(variable));
-                let (up, down) = signs.fold((0usize, 0usize), |(up, down), c| if *c > 0 { (up + 1, down) } else { (up, down + 1) });
+                let (up, down) =
+                    signs.fold((0usize, 0usize), |(up, down), c| if *c > 0 { (up + 1, down) } else { (up, down + 1) });
                 up * down
             };
             let Some(variable) = left.iter().copied().min_by_key(cost) else { return false };

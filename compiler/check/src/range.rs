@@ -136,11 +136,8 @@ impl<'a> Checker<'a> {
         // The rest in order, as often as one more becomes known.
         while waiting.iter().any(|&id| self.range_of(id).is_none() && self.fix_by_solving(id)) {}
         if finish {
-            for id in waiting {
-                if self.range_of(id).is_none() {
-                    self.no_range(id);
-                }
-            }
+            let unknown: Vec<IndexId> = waiting.into_iter().filter(|&id| self.range_of(id).is_none()).collect();
+            self.no_range(&unknown);
         }
         self.check_reads();
     }
@@ -152,13 +149,19 @@ impl<'a> Checker<'a> {
                 .reads
                 .iter()
                 .filter_map(|read| match &read.index {
-                    Ix::Affine(affine) if affine.alone() == Some(id) => Some((read.axis.clone(), read.span, read.tensor.clone())),
-                    Ix::Affine(_) | Ix::Div(_, _) | Ix::Rem(_, _) | Ix::Add(_, _) | Ix::Times(_, _) | Ix::Data(_) => None,
+                    Ix::Affine(affine) if affine.alone() == Some(id) => {
+                        Some((read.axis.clone(), read.span, read.tensor.clone()))
+                    }
+                    Ix::Affine(_) | Ix::Div(_, _) | Ix::Rem(_, _) | Ix::Add(_, _) | Ix::Times(_, _) | Ix::Data(_) => {
+                        None
+                    }
                 })
                 .collect();
             let Some((first, span, tensor)) = axes.first().cloned() else { continue };
-            let named = axes.iter().map(|(axis, _, _)| axis).find(|axis| axis.names.is_some()).unwrap_or(&first).clone();
+            let named =
+                axes.iter().map(|(axis, _, _)| axis).find(|axis| axis.names.is_some()).unwrap_or(&first).clone();
             self.set_range(id, Axis { origin: first.origin.clone(), ..named });
+            self.body().indices[id.0 as usize].fixed_by = Some((span, tensor.clone()));
             for (axis, other_span, other) in &axes[1..] {
                 if !self.proves_equal(&first.size, &axis.size) {
                     self.ranges_differ(id, (&first, span, &tensor), (axis, *other_span, other));
@@ -239,29 +242,43 @@ impl<'a> Checker<'a> {
         info.range = Some(axis);
     }
 
-    fn no_range(&mut self, id: IndexId) {
-        let (name, span, failed) = {
-            let info = self.here().index(id);
-            (info.name.clone(), info.span, info.failed)
-        };
-        let waits = self.here().reads.iter().find(|read| {
-            let mut indices = Vec::new();
-            read.index.indices(&mut indices);
-            indices.contains(&id)
-        });
-        let waits = waits.map(|read| (read.span, read.tensor.clone()));
-        let mut diagnostic = Diagnostic::error("range-unknown", format!("how far does `{name}` run?"))
-            .primary(span, "no read without `else` says it");
-        if let Some((at, tensor)) = waits {
-            diagnostic = diagnostic.secondary(at, format!("this read of `{tensor}` leaves more than one index open"));
+    /// One message for all indices that are left without a range.
+    fn no_range(&mut self, unknown: &[IndexId]) {
+        let open: Vec<(IndexId, crate::hir::Name, Span)> = unknown
+            .iter()
+            .map(|&id| (id, self.here().index(id)))
+            .filter(|(_, info)| !info.failed)
+            .map(|(id, info)| (id, info.name.clone(), info.span))
+            .collect();
+        if let Some((_, first, _)) = open.first() {
+            let names: Vec<String> = open.iter().map(|(_, name, _)| format!("`{name}`")).collect();
+            let verb = if open.len() == 1 { "does" } else { "do" };
+            let mut diagnostic =
+                Diagnostic::error("range-unknown", format!("how far {verb} {} run?", names.join(" and ")));
+            for (at, (_, _, span)) in open.iter().enumerate() {
+                diagnostic = if at == 0 {
+                    diagnostic.primary(*span, "no read without `else` says it")
+                } else {
+                    diagnostic.secondary(*span, "nor here")
+                };
+            }
+            let waits = self.here().reads.iter().find(|read| {
+                let mut indices = Vec::new();
+                read.index.indices(&mut indices);
+                open.iter().any(|(id, _, _)| indices.contains(id))
+            });
+            if let Some(read) = waits {
+                diagnostic = diagnostic
+                    .secondary(read.span, format!("this read of `{}` leaves more than one index open", read.tensor));
+            }
+            self.say(diagnostic.help(format!("write its range: `{first} < n`, with the size that it stays below")));
         }
-        if !failed {
-            self.say(diagnostic.help(format!("write its range: `{name} < n`, with the size that it stays below")));
+        for id in unknown {
+            let info = &mut self.body().indices[id.0 as usize];
+            info.failed = true;
+            info.range = Some(axis(Dim::var("?")));
+            info.kind = IndexKind::Range(Dim::var("?"));
         }
-        let info = &mut self.body().indices[id.0 as usize];
-        info.failed = true;
-        info.range = Some(axis(Dim::var("?")));
-        info.kind = IndexKind::Range(Dim::var("?"));
     }
 
     fn ranges_differ(&mut self, id: IndexId, left: (&Axis, Span, &str), right: (&Axis, Span, &str)) {
@@ -290,10 +307,13 @@ impl<'a> Checker<'a> {
         let name = |names: &[String]| names.get(at).map_or("nothing".to_string(), |name| format!("`{name}`"));
         let (first, second) = (name(a), name(b));
         self.say(
-            Diagnostic::error("axis-names-differ", format!("the names along these axes differ from place {} on", at + 1))
-                .primary(right_span, format!("{second} stands here"))
-                .secondary(left_span, format!("{first} stands here"))
-                .help("bring them into one order with `align(x, to: ..)`"),
+            Diagnostic::error(
+                "axis-names-differ",
+                format!("the names along these axes differ from place {} on", at + 1),
+            )
+            .primary(right_span, format!("{second} stands here"))
+            .secondary(left_span, format!("{first} stands here"))
+            .help("bring them into one order with `align(x, to: ..)`"),
         );
         false
     }
@@ -393,9 +413,10 @@ impl<'a> Checker<'a> {
             {
                 let (span, tensor) = (read.span, read.tensor.clone());
                 let id = *id;
-                let at = self.here().index(id).span;
+                let info = self.here().index(id);
+                let (at, by) = info.fixed_by.clone().unwrap_or_else(|| (info.span, "the other reads".to_string()));
                 let here = Axis { size: bound, ..read.axis.clone() };
-                self.ranges_differ(id, (&known, at, "the other reads"), (&here, span, &tensor));
+                self.ranges_differ(id, (&known, at, &by), (&here, span, &tensor));
                 return;
             }
         }
@@ -409,21 +430,32 @@ impl<'a> Checker<'a> {
         let shown = self.text(read.span);
         let tensor = &read.tensor;
         let why = match (&low, &high) {
+            (Some(at), _) if indices.is_empty() && at.as_const().is_some() && size.as_const().is_some() => {
+                format!("there is no element {at}; `{tensor}` has {size}, the first is 0")
+            }
             (Some(low), _) if !low_holds => format!("`{shown}` may be {low}"),
             (_, Some(high)) if !high_holds => format!("`{shown}` may be {high}, but `{tensor}` has {size} here"),
             (_, _) => format!("nothing says that `{shown}` stays below {size}"),
         };
         let span = read.span;
-        let mut diagnostic = Diagnostic::error("out-of-range", format!("this read may leave `{tensor}`")).primary(span, why);
+        let mut diagnostic =
+            Diagnostic::error("out-of-range", format!("this read may leave `{tensor}`")).primary(span, why);
         for &id in indices {
             let info = self.here().index(id);
             if let (Some(range), true) = (&info.range, info.span.file == span.file) {
                 diagnostic = diagnostic.secondary(info.span, format!("`{}` runs to {}", info.name, range.size));
             }
         }
-        self.say(with_origin(diagnostic, &read.axis).help(format!(
-            "say what is there: `{shown} else 0`, `clamp({shown})` or `mod({shown})`; or state the law on sizes that keeps it inside"
-        )));
+        let help = if shown == "last" {
+            format!(
+                "state that there is one, `where {size} >= 1 else \"..\"`, or say what is there otherwise: `last else 0`"
+            )
+        } else {
+            format!(
+                "say what is there: `{shown} else 0`, `clamp({shown})` or `mod({shown})`; or state the law on sizes that keeps it inside"
+            )
+        };
+        self.say(with_origin(diagnostic, &read.axis).help(help));
     }
 
     /// `mean`, `max` and their like over nothing have no value.

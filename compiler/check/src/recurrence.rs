@@ -18,8 +18,11 @@ impl<'a> Checker<'a> {
         let Some(extent) = self.size(&scan.extent) else { return Value::Error };
         if !self.facts().proves(&extent.dim) {
             return self.fail(
-                Diagnostic::error("negative-size", format!("`{}` runs to {}, which may be negative", scan.index, extent.dim))
-                    .primary(scan.extent.span, "nothing says that this is at least 0"),
+                Diagnostic::error(
+                    "negative-size",
+                    format!("`{}` runs to {}, which may be negative", scan.index, extent.dim),
+                )
+                .primary(scan.extent.span, "nothing says that this is at least 0"),
             );
         }
         let reversed = match &scan.reversed {
@@ -44,7 +47,8 @@ impl<'a> Checker<'a> {
                 Some(every) => Some(every),
                 None => {
                     return self.fail(
-                        Diagnostic::error("not-static", "`checkpoint every` takes a number of steps").primary(every.span, "at least 1, known when the model is built"),
+                        Diagnostic::error("not-static", "`checkpoint every` takes a number of steps")
+                            .primary(every.span, "at least 1, known when the model is built"),
                     );
                 }
             },
@@ -60,7 +64,13 @@ impl<'a> Checker<'a> {
                     .help("choose another letter for the inner one"),
             );
         }
-        let index = self.body().new_index(&scan.index.text, IndexKind::Step(extent.dim.clone()), Some(range.clone()), true, scan.index.span);
+        let index = self.body().new_index(
+            &scan.index.text,
+            IndexKind::Step(extent.dim.clone()),
+            Some(range.clone()),
+            true,
+            scan.index.span,
+        );
         let inside = self.steps_inside(&scan.carried, carried, &scan.body, Some((&scan.index, index)), None);
         let Some(inside) = inside else { return Value::Error };
         let value_type = match &inside.emit {
@@ -69,7 +79,11 @@ impl<'a> Checker<'a> {
                 None => return Value::Error,
             },
             None => Type::Record(
-                scan.carried.iter().zip(&inside.carried).map(|(written, (_, start))| (written.name.text.as_str().into(), start.ty.clone())).collect(),
+                scan.carried
+                    .iter()
+                    .zip(&inside.carried)
+                    .map(|(written, (_, start))| (written.name.text.as_str().into(), start.ty.clone()))
+                    .collect(),
             ),
         };
         let scan = Scan {
@@ -88,17 +102,27 @@ impl<'a> Checker<'a> {
     pub fn iterate(&mut self, iterate: &'a ast::Iterate, span: Span) -> Value<'a> {
         let Some(at_most) = self.size(&iterate.at_most) else { return Value::Error };
         let Some(carried) = self.starts(&iterate.carried) else { return Value::Error };
-        let Some(inside) = self.steps_inside(&iterate.carried, carried, &iterate.body, None, Some(&iterate.until)) else { return Value::Error };
+        let Some(inside) = self.steps_inside(&iterate.carried, carried, &iterate.body, None, Some(&iterate.until))
+        else {
+            return Value::Error;
+        };
         if let Some(emit) = &inside.emit {
             return self.fail(
-                Diagnostic::error("misplaced-statement", "`emit` outside a `scan`").primary(emit.span, "`iterate` gives its last values"),
+                Diagnostic::error("misplaced-statement", "`emit` outside a `scan`")
+                    .primary(emit.span, "`iterate` gives its last values"),
             );
         }
         let ty = Type::Record(
-            iterate.carried.iter().zip(&inside.carried).map(|(written, (_, start))| (written.name.text.as_str().into(), start.ty.clone())).collect(),
+            iterate
+                .carried
+                .iter()
+                .zip(&inside.carried)
+                .map(|(written, (_, start))| (written.name.text.as_str().into(), start.ty.clone()))
+                .collect(),
         );
         let Some(until) = inside.until else { return Value::Error };
-        let iterate = Iterate { carried: inside.carried, until, at_most: at_most.dim, lets: inside.lets, next: inside.next };
+        let iterate =
+            Iterate { carried: inside.carried, until, at_most: at_most.dim, lets: inside.lets, next: inside.next };
         Value::Run(expr(ExprKind::Iterate(Box::new(iterate)), ty, span))
     }
 
@@ -108,7 +132,11 @@ impl<'a> Checker<'a> {
             let mut value = self.run(&one.init, None);
             match &value.ty {
                 Type::Tensor(tensor) => {
-                    let scalar = if tensor.scalar.is_real() && tensor.scalar != Scalar::F64 { Scalar::F32 } else { tensor.scalar.clone() };
+                    let scalar = if tensor.scalar.is_real() && tensor.scalar != Scalar::F64 {
+                        Scalar::F32
+                    } else {
+                        tensor.scalar.clone()
+                    };
                     value.ty = Type::Tensor(TensorType { scalar, ..tensor.clone() });
                 }
                 Type::Record(_) => {
@@ -147,7 +175,10 @@ impl<'a> Checker<'a> {
             let value = self.here().local(local, one.name.span);
             self.body().bind(&one.name.text, Binding::Value(Value::Run(value)));
             if step.insert(&one.name.text, None).is_some() {
-                self.say(Diagnostic::error("duplicate-name", format!("`{}` is carried twice", one.name)).primary(one.name.span, "here again"));
+                self.say(
+                    Diagnostic::error("duplicate-name", format!("`{}` is carried twice", one.name))
+                        .primary(one.name.span, "here again"),
+                );
             }
             locals.push((local, start));
         }
@@ -177,9 +208,12 @@ impl<'a> Checker<'a> {
                 }
                 None => {
                     self.say(
-                        Diagnostic::error("missing-next", format!("`{}` is carried, but no step gives its next value", one.name))
-                            .primary(one.span, "stays as it is for ever")
-                            .help(format!("add `next {} = ..`", one.name)),
+                        Diagnostic::error(
+                            "missing-next",
+                            format!("`{}` is carried, but no step gives its next value", one.name),
+                        )
+                        .primary(one.span, "stays as it is for ever")
+                        .help(format!("add `next {} = ..`", one.name)),
                     );
                     failed = true;
                 }
@@ -187,10 +221,14 @@ impl<'a> Checker<'a> {
         }
         let lets = self.body().blocks.pop().unwrap_or_default();
         if let Some(until) = &until {
-            let truth = matches!(&until.ty, Type::Tensor(TensorType { scalar: Scalar::Bool, shape, .. }) if shape.is_empty());
+            let truth =
+                matches!(&until.ty, Type::Tensor(TensorType { scalar: Scalar::Bool, shape, .. }) if shape.is_empty());
             if !truth && !until.is_error() {
                 let shown = show_type(&until.ty);
-                self.say(Diagnostic::error("type-mismatch", "`until` needs a truth value").primary(until.span, format!("this is {shown}")));
+                self.say(
+                    Diagnostic::error("type-mismatch", "`until` needs a truth value")
+                        .primary(until.span, format!("this is {shown}")),
+                );
             }
             failed |= !truth;
         }
@@ -214,13 +252,16 @@ impl<'a> Checker<'a> {
         }
         let wanted = match self.here().find(&name.text) {
             Some(Binding::Value(Value::Run(term))) => term.ty.clone(),
-            Some(Binding::Value(_) | Binding::Index(_) | Binding::Declared(_) | Binding::Other(_)) | None => Type::Error,
+            Some(Binding::Value(_) | Binding::Index(_) | Binding::Declared(_) | Binding::Other(_)) | None => {
+                Type::Error
+            }
         };
         let term = self.run(value, Some(&wanted));
         let fitted = match (&wanted, &term.ty) {
             (Type::Tensor(wants), Type::Tensor(has)) => {
                 let what = format!("`{name}` is");
-                self.fit_tensor(wants, has, None, &Meeting { span: value.span, what: &what }).map(|_| hir::Expr { ty: wanted.clone(), ..term })
+                self.fit_tensor(wants, has, None, &Meeting { span: value.span, what: &what })
+                    .map(|_| hir::Expr { ty: wanted.clone(), ..term })
             }
             (_, _) => None,
         };
@@ -229,14 +270,20 @@ impl<'a> Checker<'a> {
         if let Some(step) = self.body().steps.last_mut()
             && let Some(Some(_)) = step.insert(&name.text, Some(local))
         {
-            self.say(Diagnostic::error("duplicate-name", format!("`next {name}` is given twice")).primary(span, "here again"));
+            self.say(
+                Diagnostic::error("duplicate-name", format!("`next {name}` is given twice"))
+                    .primary(span, "here again"),
+            );
         }
     }
 
     /// `emit e`.
     pub fn emit_statement(&mut self, e: &'a ast::Expr) {
         if self.here().emits.is_empty() {
-            self.say(Diagnostic::error("misplaced-statement", "`emit` outside a `scan`").primary(e.span, "nothing collects this"));
+            self.say(
+                Diagnostic::error("misplaced-statement", "`emit` outside a `scan`")
+                    .primary(e.span, "nothing collects this"),
+            );
             return;
         }
         let value = self.run(e, None);
@@ -272,7 +319,8 @@ fn stacked(ty: &Type, range: &hir::Axis) -> Option<Type> {
             Some(Type::Tensor(TensorType { shape, ..tensor.clone() }))
         }
         Type::Record(fields) => {
-            let fields: Option<Vec<_>> = fields.iter().map(|(name, ty)| Some((name.clone(), stacked(ty, range)?))).collect();
+            let fields: Option<Vec<_>> =
+                fields.iter().map(|(name, ty)| Some((name.clone(), stacked(ty, range)?))).collect();
             fields.map(Type::Record)
         }
         Type::Error => None,

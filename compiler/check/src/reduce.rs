@@ -38,7 +38,12 @@ fn op_of(op: ast::Reduction) -> Reduction {
 fn needs_something(op: Reduction) -> bool {
     match op {
         Reduction::Sum | Reduction::Prod | Reduction::Any | Reduction::All => false,
-        Reduction::Min | Reduction::Max | Reduction::Mean | Reduction::Argmax | Reduction::Argmin | Reduction::Logsumexp => true,
+        Reduction::Min
+        | Reduction::Max
+        | Reduction::Mean
+        | Reduction::Argmax
+        | Reduction::Argmin
+        | Reduction::Logsumexp => true,
     }
 }
 
@@ -74,7 +79,8 @@ impl<'a> Checker<'a> {
         for &id in &indices {
             let info = self.here().index(id);
             match &info.range {
-                Some(range) if !range.size.mentions("?") => shape.push(range.clone()),
+                Some(range) if !info.failed => shape.push(range.clone()),
+                // Said to have no range, or two that differ.
                 Some(_) | None => return Value::Error,
             }
         }
@@ -104,7 +110,10 @@ impl<'a> Checker<'a> {
         } else {
             self.resolve(&indices, false);
         }
-        if body.is_error() || filter.as_ref().is_some_and(hir::Expr::is_error) || default.as_ref().is_some_and(hir::Expr::is_error) {
+        if body.is_error()
+            || filter.as_ref().is_some_and(hir::Expr::is_error)
+            || default.as_ref().is_some_and(hir::Expr::is_error)
+        {
             return Value::Error;
         }
         if let Some(filter) = &filter
@@ -116,15 +125,19 @@ impl<'a> Checker<'a> {
             );
         }
         if needs_something(op) && default.is_none() {
-            let over_batch = indices.iter().any(|&id| matches!(self.here().index(id).kind, IndexKind::Batch | IndexKind::Other));
+            let over_batch =
+                indices.iter().any(|&id| matches!(self.here().index(id).kind, IndexKind::Batch | IndexKind::Other));
             let text = parts.op.text();
             match &filter {
                 Some(filter) if !over_batch => {
                     let span = filter.span;
                     self.say(
-                        Diagnostic::error("empty-reduction", format!("this `{text}` may be over nothing, and then it has no value"))
-                            .primary(span, "nothing may satisfy this")
-                            .help(format!("say what it is then: `{text}[.. if {} else 0] ..`", self.text(span))),
+                        Diagnostic::error(
+                            "empty-reduction",
+                            format!("this `{text}` may be over nothing, and then it has no value"),
+                        )
+                        .primary(span, "nothing may satisfy this")
+                        .help(format!("say what it is then: `{text}[.. if {} else 0] ..`", self.text(span))),
                     );
                 }
                 Some(_) => {}
@@ -172,9 +185,12 @@ impl<'a> Checker<'a> {
                 format!("`onehot({text})` gives one number for each class or letter")
             };
             return self.fail(
-                Diagnostic::error("type-mismatch", format!("`{}` needs {}", parts.op.text(), if truth { "truth values" } else { "numbers" }))
-                    .primary(body.span, format!("this is {}", show_tensor(&inner)))
-                    .help(help),
+                Diagnostic::error(
+                    "type-mismatch",
+                    format!("`{}` needs {}", parts.op.text(), if truth { "truth values" } else { "numbers" }),
+                )
+                .primary(body.span, format!("this is {}", show_tensor(&inner)))
+                .help(help),
             );
         }
         let real = matches!(op, Reduction::Mean | Reduction::Logsumexp);
@@ -190,13 +206,21 @@ impl<'a> Checker<'a> {
                 };
                 let Some(size) = self.range_of(*id) else {
                     return self.fail(
-                        Diagnostic::error("type-mismatch", format!("`{}` over the batch has no meaning", parts.op.text()))
-                            .primary(parts.op_span, "an index of an axis is expected"),
+                        Diagnostic::error(
+                            "type-mismatch",
+                            format!("`{}` over the batch has no meaning", parts.op.text()),
+                        )
+                        .primary(parts.op_span, "an index of an axis is expected"),
                     );
                 };
                 (body, Scalar::Index(size))
             }
-            Reduction::Sum | Reduction::Prod | Reduction::Min | Reduction::Max | Reduction::Mean | Reduction::Logsumexp => {
+            Reduction::Sum
+            | Reduction::Prod
+            | Reduction::Min
+            | Reduction::Max
+            | Reduction::Mean
+            | Reduction::Logsumexp => {
                 let whole = inner.scalar.is_whole() && !real;
                 let scalar = match &inner.scalar {
                     _ if whole => Scalar::I32,
@@ -226,7 +250,9 @@ impl<'a> Checker<'a> {
         }
         let default = match default {
             Some(default) => {
-                let fits = default.tensor().is_some_and(|t| t.shape.is_empty() && (t.scalar.is_real() || t.scalar.is_whole() || t.scalar == scalar));
+                let fits = default.tensor().is_some_and(|t| {
+                    t.shape.is_empty() && (t.scalar.is_real() || t.scalar.is_whole() || t.scalar == scalar)
+                });
                 if !fits {
                     return self.fail(
                         Diagnostic::error("type-mismatch", "what an empty reduction gives is a single number")
@@ -263,7 +289,13 @@ impl<'a> Checker<'a> {
                         .enumerate()
                         .map(|(at, axis)| {
                             let name = if many { format!("p{}", at + 1) } else { "p".to_string() };
-                            self.body().new_index(&name, range(axis.size.clone()), Some(axis.clone()), false, binder.span)
+                            self.body().new_index(
+                                &name,
+                                range(axis.size.clone()),
+                                Some(axis.clone()),
+                                false,
+                                binder.span,
+                            )
                         })
                         .collect();
                     self.body().pack_indices.push(ids.clone());
@@ -332,7 +364,9 @@ impl<'a> Checker<'a> {
             self.say(
                 Diagnostic::error("negative-size", format!("`{name}` runs to {shown}, which may be negative"))
                     .primary(bound.span, "nothing says that this is at least 0")
-                    .help(format!("state what the sizes must satisfy after the result's type: `where {shown} >= 0 else \"..\"`")),
+                    .help(format!(
+                        "state what the sizes must satisfy after the result's type: `where {shown} >= 0 else \"..\"`"
+                    )),
             );
             return None;
         }

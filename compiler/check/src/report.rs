@@ -1,7 +1,9 @@
 //! What is measured: splits, scores, reports, expectations, and the numbers of a `train` block.
 
 use crate::checker::Checker;
-use crate::hir::{self, BinaryOp, DataFacts, Expectation, Name, Part, Prediction, Report, ReportArg, Scalar, Score, Split, Type};
+use crate::hir::{
+    self, BinaryOp, DataFacts, Expectation, Name, Part, Prediction, Report, ReportArg, Scalar, Score, Split, Type,
+};
 use crate::operators::op_of;
 use crate::suggest::nearest;
 use crate::train::{Entries, Stage, Wanted};
@@ -11,8 +13,19 @@ use bdl_grammar::{Diagnostic, Span};
 use std::sync::Arc;
 
 /// Metrics about classes and yes-or-no questions; the prediction holds probabilities.
-const CHOICES: [&str; 11] =
-    ["accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc", "auroc", "auprc", "log_loss", "brier", "confusion"];
+const CHOICES: [&str; 11] = [
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "mcc",
+    "auroc",
+    "auprc",
+    "log_loss",
+    "brier",
+    "confusion",
+];
 /// Metrics about quantities.
 const QUANTITIES: [&str; 6] = ["mse", "rmse", "mae", "r2", "pearson", "spearman"];
 
@@ -27,7 +40,10 @@ impl<'a> Checker<'a> {
         match size.dim.as_const() {
             Some(count) if count >= 1 => Some(count),
             Some(count) => {
-                self.say(Diagnostic::error("wrong-number", format!("`{what}` is at least 1, not {count}")).primary(e.span, "too small"));
+                self.say(
+                    Diagnostic::error("wrong-number", format!("`{what}` is at least 1, not {count}"))
+                        .primary(e.span, "too small"),
+                );
                 None
             }
             None => {
@@ -47,7 +63,10 @@ impl<'a> Checker<'a> {
             None => {
                 if !matches!(value, Value::Error) {
                     let shown = self.describe(&value);
-                    self.say(Diagnostic::error("not-static", "a number known before the run is expected").primary(e.span, format!("this is {shown}")));
+                    self.say(
+                        Diagnostic::error("not-static", "a number known before the run is expected")
+                            .primary(e.span, format!("this is {shown}")),
+                    );
                 }
                 None
             }
@@ -71,14 +90,26 @@ impl<'a> Checker<'a> {
             "leave_one_out" => Some(Split::LeaveOneOut),
             "given" => self.given_split(args, facts, e.span),
             "by" | "time" | "scaffold" | "identity" | "entries" => {
-                self.not_built(e.span, &format!("the split `{name}`"), "write the part of every row in a column and use `given(column)`");
+                self.not_built(
+                    e.span,
+                    &format!("the split `{name}`"),
+                    "write the part of every row in a column and use `given(column)`",
+                );
                 None
             }
             _ => {
-                let known = ["random", "kfold", "leave_one_out", "given", "by", "time", "scaffold", "identity", "entries"];
+                let known =
+                    ["random", "kfold", "leave_one_out", "given", "by", "time", "scaffold", "identity", "entries"];
                 let near = nearest(&name.text, known);
-                let help = near.map_or("write `split random(train: 0.7, valid: 0.15, test: 0.15)`".to_string(), |near| format!("did you mean `{near}`?"));
-                self.say(Diagnostic::error("unknown-name", format!("there is no split `{name}`")).primary(name.span, "not known").help(help));
+                let help = near
+                    .map_or("write `split random(train: 0.7, valid: 0.15, test: 0.15)`".to_string(), |near| {
+                        format!("did you mean `{near}`?")
+                    });
+                self.say(
+                    Diagnostic::error("unknown-name", format!("there is no split `{name}`"))
+                        .primary(name.span, "not known")
+                        .help(help),
+                );
                 None
             }
         }
@@ -97,12 +128,17 @@ impl<'a> Checker<'a> {
         let (mut train, mut valid, mut test, mut seed) = (None, None, None, 0u64);
         let (mut balance, mut groups) = (None, None);
         for arg in args {
-            let ArgKind::Named { name, value } = &arg.kind else { return self.no_split(arg.span, "its parts have names: `train: 0.7`") };
+            let ArgKind::Named { name, value } = &arg.kind else {
+                return self.no_split(arg.span, "its parts have names: `train: 0.7`");
+            };
             match name.text.as_str() {
                 "train" | "valid" | "test" => {
                     let share = self.plain_number(value)?;
                     if !(0.0..=1.0).contains(&share) {
-                        self.say(Diagnostic::error("wrong-number", format!("a share is between 0 and 1, not {share}")).primary(value.span, "a share of the rows"));
+                        self.say(
+                            Diagnostic::error("wrong-number", format!("a share is between 0 and 1, not {share}"))
+                                .primary(value.span, "a share of the rows"),
+                        );
                         return None;
                     }
                     let slot = match name.text.as_str() {
@@ -115,7 +151,10 @@ impl<'a> Checker<'a> {
                 "balance" => balance = Some(self.field_name(value, facts)?),
                 "groups" => groups = Some(self.field_name(value, facts)?),
                 "seed" => seed = self.plain_number(value)? as u64,
-                other => return self.no_split(arg.span, &format!("`{other}` is none of train, valid, test, balance, groups, seed")),
+                other => {
+                    return self
+                        .no_split(arg.span, &format!("`{other}` is none of train, valid, test, balance, groups, seed"));
+                }
             }
         }
         let given = train.unwrap_or(0.0) + valid.unwrap_or(0.0) + test.unwrap_or(0.0);
@@ -143,9 +182,13 @@ impl<'a> Checker<'a> {
                     "balance" => balance = Some(self.field_name(value, facts)?),
                     "groups" => groups = Some(self.field_name(value, facts)?),
                     "seed" => seed = self.plain_number(value)? as u64,
-                    other => return self.no_split(arg.span, &format!("`{other}` is none of repeats, balance, groups, seed")),
+                    other => {
+                        return self.no_split(arg.span, &format!("`{other}` is none of repeats, balance, groups, seed"));
+                    }
                 },
-                ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => return self.no_split(arg.span, "`kfold(5)` takes the number of folds"),
+                ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => {
+                    return self.no_split(arg.span, "`kfold(5)` takes the number of folds");
+                }
             }
         }
         match folds {
@@ -163,7 +206,8 @@ impl<'a> Checker<'a> {
 
     /// A field of the data by its name.
     fn field_name(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Name> {
-        let names: Vec<Name> = facts.fields.iter().map(|field| field.name.clone()).chain(facts.texts.iter().cloned()).collect();
+        let names: Vec<Name> =
+            facts.fields.iter().map(|field| field.name.clone()).chain(facts.texts.iter().cloned()).collect();
         if let ast::ExprKind::Name(name) = &e.kind {
             if let Some(found) = names.iter().find(|known| ***known == *name.text) {
                 return Some(found.clone());
@@ -214,7 +258,10 @@ impl<'a> Checker<'a> {
                 return None;
             }
             _ => {
-                self.say(Diagnostic::error("unknown-name", format!("there is no part `{part}`")).primary(part.span, "parts are train, valid and test"));
+                self.say(
+                    Diagnostic::error("unknown-name", format!("there is no part `{part}`"))
+                        .primary(part.span, "parts are train, valid and test"),
+                );
                 return None;
             }
         };
@@ -249,12 +296,21 @@ impl<'a> Checker<'a> {
             self.say(
                 Diagnostic::error("no-such-part", format!("the split makes no {part} part"))
                     .primary(score.span, format!("`{part}` has no rows"))
-                    .help(format!("give it a share: `split random(train: 0.7, valid: 0.15, test: 0.15)`, or use `train.{}`", score.metric)),
+                    .help(format!(
+                        "give it a share: `split random(train: 0.7, valid: 0.15, test: 0.15)`, or use `train.{}`",
+                        score.metric
+                    )),
             );
         }
     }
 
-    pub(crate) fn stop(&mut self, when: &'a ast::Expr, stall: &'a ast::Stall, known: &[String], split: Option<&Split>) -> Option<hir::Stop> {
+    pub(crate) fn stop(
+        &mut self,
+        when: &'a ast::Expr,
+        stall: &'a ast::Stall,
+        known: &[String],
+        split: Option<&Split>,
+    ) -> Option<hir::Stop> {
         let score = self.score(when, known, false)?;
         self.has_part(&score, split);
         let epochs = self.count(&stall.count, "stalls for")?;
@@ -265,7 +321,12 @@ impl<'a> Checker<'a> {
         Some(hir::Stop { score, epochs })
     }
 
-    pub(crate) fn clip(&mut self, word: &'a ast::Name, value: &'a ast::Expr, stage: &mut Stage<'a>) -> Option<hir::Clip> {
+    pub(crate) fn clip(
+        &mut self,
+        word: &'a ast::Name,
+        value: &'a ast::Expr,
+        stage: &mut Stage<'a>,
+    ) -> Option<hir::Clip> {
         let fields = std::mem::take(&mut stage.fields);
         let function = self.objective(stage, "clip", value, Wanted::Number);
         stage.fields = fields;
@@ -285,7 +346,12 @@ impl<'a> Checker<'a> {
 
     // -------------------------------------------------------------------------------------------- reports
 
-    pub(crate) fn reports(&mut self, entries: &Entries<'a>, predictions: &[Prediction], facts: &DataFacts) -> Vec<Report> {
+    pub(crate) fn reports(
+        &mut self,
+        entries: &Entries<'a>,
+        predictions: &[Prediction],
+        facts: &DataFacts,
+    ) -> Vec<Report> {
         let mut reports = Vec::new();
         for (value, by) in &entries.reports {
             let by = match by {
@@ -302,7 +368,14 @@ impl<'a> Checker<'a> {
         reports
     }
 
-    fn report(&mut self, e: &'a ast::Expr, by: Option<Name>, predictions: &[Prediction], facts: &DataFacts, entries: &Entries<'a>) -> Option<Report> {
+    fn report(
+        &mut self,
+        e: &'a ast::Expr,
+        by: Option<Name>,
+        predictions: &[Prediction],
+        facts: &DataFacts,
+        entries: &Entries<'a>,
+    ) -> Option<Report> {
         let call = match &e.kind {
             ast::ExprKind::Call { callee, args } => match &callee.kind {
                 ast::ExprKind::Name(name) => Some((name, args)),
@@ -352,7 +425,10 @@ impl<'a> Checker<'a> {
                     options.push((option.text.as_str().into(), self.plain_number(value)?));
                 }
                 ArgKind::Each { .. } | ArgKind::Hole => {
-                    self.say(Diagnostic::error("wrong-arguments", "a metric takes a prediction and a field").primary(arg.span, "neither"));
+                    self.say(
+                        Diagnostic::error("wrong-arguments", "a metric takes a prediction and a field")
+                            .primary(arg.span, "neither"),
+                    );
                     return None;
                 }
             }
@@ -373,7 +449,12 @@ impl<'a> Checker<'a> {
         Some(Report { metric: name.text.as_str().into(), args, options, by, span: e.span })
     }
 
-    fn prediction<'p>(&mut self, e: &'a ast::Expr, predictions: &'p [Prediction], entries: &Entries<'a>) -> Option<&'p Prediction> {
+    fn prediction<'p>(
+        &mut self,
+        e: &'a ast::Expr,
+        predictions: &'p [Prediction],
+        entries: &Entries<'a>,
+    ) -> Option<&'p Prediction> {
         if let ast::ExprKind::Name(name) = &e.kind {
             if let Some(found) = predictions.iter().find(|prediction| *prediction.name == *name.text) {
                 return Some(found);
@@ -386,7 +467,14 @@ impl<'a> Checker<'a> {
         let text = self.text(e.span);
         let names: Vec<&str> = entries.predictions.iter().map(|(name, _)| name.text.as_str()).collect();
         let mut diagnostic = Diagnostic::error("unknown-name", format!("`{text}` is not the name of a prediction"))
-            .primary(e.span, if names.is_empty() { "nothing is predicted".to_string() } else { format!("predicted: {}", names.join(", ")) });
+            .primary(
+                e.span,
+                if names.is_empty() {
+                    "nothing is predicted".to_string()
+                } else {
+                    format!("predicted: {}", names.join(", "))
+                },
+            );
         diagnostic = match nearest(text, names) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic.help("name it first: `predict kind = softmax(net(dna))`"),
@@ -396,7 +484,14 @@ impl<'a> Checker<'a> {
     }
 
     /// A metric of choices wants probabilities and classes or truth values; one of quantities wants numbers.
-    fn metric_kinds(&mut self, metric: &ast::Name, prediction: &Prediction, guess: Span, field: &hir::Field, truth: Span) -> Option<()> {
+    fn metric_kinds(
+        &mut self,
+        metric: &ast::Name,
+        prediction: &Prediction,
+        guess: Span,
+        field: &hir::Field,
+        truth: Span,
+    ) -> Option<()> {
         let (Type::Tensor(made), Type::Tensor(known)) = (&prediction.ty, &field.ty) else {
             self.say(
                 Diagnostic::error("metric-argument", format!("`{metric}` takes a tensor"))
@@ -411,9 +506,17 @@ impl<'a> Checker<'a> {
             Scalar::Category(count, _) => Some(count.clone()),
             Scalar::Letter(_, count) => Some(bdl_dims::Dim::from(*count)),
             Scalar::Index(count) => Some(count.clone()),
-            Scalar::F32 | Scalar::F64 | Scalar::BF16 | Scalar::I32 | Scalar::Bool | Scalar::Logit | Scalar::Prob | Scalar::Count => None,
+            Scalar::F32
+            | Scalar::F64
+            | Scalar::BF16
+            | Scalar::I32
+            | Scalar::Bool
+            | Scalar::Logit
+            | Scalar::Prob
+            | Scalar::Count => None,
         };
-        let truth_fits = if about_choices { classes.is_some() || known.scalar == Scalar::Bool } else { known.scalar.is_real() };
+        let truth_fits =
+            if about_choices { classes.is_some() || known.scalar == Scalar::Bool } else { known.scalar.is_real() };
         if !truth_fits {
             let (wants, help) = if about_choices {
                 ("classes or truth values", "for quantities use mse, mae, r2, pearson or spearman")
@@ -421,18 +524,24 @@ impl<'a> Checker<'a> {
                 ("numbers", "for classes use accuracy, auroc, log_loss or confusion")
             };
             self.say(
-                Diagnostic::error("metric-argument", format!("`{metric}` is about {wants}, but `{}` is {}", field.name, shown.1))
-                    .primary(truth, format!("this is {}", shown.1))
-                    .help(help),
+                Diagnostic::error(
+                    "metric-argument",
+                    format!("`{metric}` is about {wants}, but `{}` is {}", field.name, shown.1),
+                )
+                .primary(truth, format!("this is {}", shown.1))
+                .help(help),
             );
             return None;
         }
         if about_choices && made.scalar != Scalar::Prob {
             let call = if classes.is_some() { "softmax" } else { "sigmoid" };
             self.say(
-                Diagnostic::error("metric-argument", format!("`{metric}` takes probabilities, but `{}` is {}", prediction.name, shown.0))
-                    .primary(guess, format!("this is {}", shown.0))
-                    .help(format!("predict probabilities: `predict {} = {call}(..)`", prediction.name)),
+                Diagnostic::error(
+                    "metric-argument",
+                    format!("`{metric}` takes probabilities, but `{}` is {}", prediction.name, shown.0),
+                )
+                .primary(guess, format!("this is {}", shown.0))
+                .help(format!("predict probabilities: `predict {} = {call}(..)`", prediction.name)),
             );
             return None;
         }
@@ -443,9 +552,12 @@ impl<'a> Checker<'a> {
         if !fits {
             let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             self.say(
-                Diagnostic::error("metric-argument", format!("`{}` is {}, which does not fit `{}`, {}", prediction.name, shown.0, field.name, shown.1))
-                    .primary(guess, format!("this is {}", shown.0))
-                    .secondary(truth, format!("this is {}, so the prediction would be [{wanted}]", shown.1)),
+                Diagnostic::error(
+                    "metric-argument",
+                    format!("`{}` is {}, which does not fit `{}`, {}", prediction.name, shown.0, field.name, shown.1),
+                )
+                .primary(guess, format!("this is {}", shown.0))
+                .secondary(truth, format!("this is {}, so the prediction would be [{wanted}]", shown.1)),
             );
             return None;
         }
@@ -498,7 +610,8 @@ impl<'a> Checker<'a> {
         for item in self.items.of(file) {
             let ItemKind::Expect(expect) = &item.kind else { continue };
             if !trains.contains(&expect.name.text.as_str()) {
-                let mut diagnostic = Diagnostic::error("unknown-name", format!("there is no `train {}`", expect.name)).primary(expect.name.span, "not defined");
+                let mut diagnostic = Diagnostic::error("unknown-name", format!("there is no `train {}`", expect.name))
+                    .primary(expect.name.span, "not defined");
                 if let Some(near) = nearest(&expect.name.text, trains.iter().copied()) {
                     diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                 }
@@ -506,7 +619,8 @@ impl<'a> Checker<'a> {
                 continue;
             }
             let Some(at) = self.hir.trains.iter().position(|train| *train.name == *expect.name.text) else { continue };
-            let known: Vec<String> = self.hir.trains[at].reports.iter().map(|report| report.metric.to_string()).collect();
+            let known: Vec<String> =
+                self.hir.trains[at].reports.iter().map(|report| report.metric.to_string()).collect();
             let split = self.hir.trains[at].split.clone();
             self.bodies.push(crate::checker::Body::new(file, crate::checker::BodyKind::Objective, None));
             for condition in &expect.conditions {
@@ -518,13 +632,20 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn expectation(&mut self, condition: &'a ast::Expr, known: &[String], split: Option<&Split>) -> Option<Expectation> {
+    fn expectation(
+        &mut self,
+        condition: &'a ast::Expr,
+        known: &[String],
+        split: Option<&Split>,
+    ) -> Option<Expectation> {
         let comparison = match &condition.kind {
             ast::ExprKind::Binary { op, left, right } => Some((op_of(*op), left, right)),
             ast::ExprKind::Error => return None,
             _ => None,
         };
-        let Some((op @ (BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge | BinaryOp::Eq), left, right)) = comparison else {
+        let Some((op @ (BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge | BinaryOp::Eq), left, right)) =
+            comparison
+        else {
             self.say(
                 Diagnostic::error("wrong-arguments", "an expectation compares a score with a number")
                     .primary(condition.span, "not a comparison")

@@ -43,7 +43,12 @@ pub(crate) fn item_name(item: &Item) -> Option<&ast::Name> {
         ItemKind::Alphabet(def) => Some(&def.name),
         ItemKind::Const(def) => Some(&def.name),
         ItemKind::Let(def) => Some(&def.name),
-        ItemKind::Data(_) | ItemKind::Train(_) | ItemKind::Tune(_) | ItemKind::Expect(_) | ItemKind::Use(_) | ItemKind::Error => None,
+        ItemKind::Data(_)
+        | ItemKind::Train(_)
+        | ItemKind::Tune(_)
+        | ItemKind::Expect(_)
+        | ItemKind::Use(_)
+        | ItemKind::Error => None,
     }
 }
 
@@ -134,7 +139,13 @@ impl<'a> Items<'a> {
 
     fn find_cycles(&self, diagnostics: &mut Vec<Diagnostic>) {
         // Depth first; a file that is met again while it is open closes a cycle.
-        fn visit(items: &Items, at: usize, open: &mut Vec<usize>, done: &mut Vec<bool>, diagnostics: &mut Vec<Diagnostic>) {
+        fn visit(
+            items: &Items,
+            at: usize,
+            open: &mut Vec<usize>,
+            done: &mut Vec<bool>,
+            diagnostics: &mut Vec<Diagnostic>,
+        ) {
             if done[at] {
                 return;
             }
@@ -251,7 +262,8 @@ impl<'a> Items<'a> {
     /// A used file's private name, if that is what `name` is.
     pub fn find_private(&self, from: FileAt, name: &str) -> Option<&'a ast::Name> {
         let used = self.files[from.0].uses.iter();
-        used.filter(|_| name.starts_with('_')).find_map(|&file| self.files[file.0].names.get(name).and_then(|item| item_name(item)))
+        used.filter(|_| name.starts_with('_'))
+            .find_map(|&file| self.files[file.0].names.get(name).and_then(|item| item_name(item)))
     }
 
     /// A data block of this file or of those it uses.

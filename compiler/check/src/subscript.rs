@@ -49,7 +49,12 @@ impl Term {
     fn as_size(&self) -> Option<Dim> {
         match self {
             Term::Affine(affine) if affine.terms.is_empty() => Some(affine.offset.clone()),
-            Term::Affine(_) | Term::Div(_, _) | Term::Rem(_, _) | Term::Add(_, _) | Term::Times(_, _) | Term::Data(_) => None,
+            Term::Affine(_)
+            | Term::Div(_, _)
+            | Term::Rem(_, _)
+            | Term::Add(_, _)
+            | Term::Times(_, _)
+            | Term::Data(_) => None,
         }
     }
 }
@@ -111,13 +116,22 @@ impl<'a> Checker<'a> {
                 },
                 SubKind::Rest => match self.here().pack.clone() {
                     Some(pack) => shape.extend(pack),
-                    None => return Some(self.fail(Diagnostic::error("no-pack", "`..` stands for nothing here").primary(sub.span, "no input has leading dimensions `..`"))),
+                    None => {
+                        return Some(
+                            self.fail(
+                                Diagnostic::error("no-pack", "`..` stands for nothing here")
+                                    .primary(sub.span, "no input has leading dimensions `..`"),
+                            ),
+                        );
+                    }
                 },
                 SubKind::Else { .. } | SubKind::Range { .. } => {
-                    return Some(self.fail(
-                        Diagnostic::error("type-mismatch", "the brackets of a draw or constant hold its shape")
-                            .primary(sub.span, "a size is expected"),
-                    ));
+                    return Some(
+                        self.fail(
+                            Diagnostic::error("type-mismatch", "the brackets of a draw or constant hold its shape")
+                                .primary(sub.span, "a size is expected"),
+                        ),
+                    );
                 }
             }
         }
@@ -165,8 +179,11 @@ impl<'a> Checker<'a> {
         if named + rest > rank {
             let text = self.text(written.span);
             return self.fail(
-                Diagnostic::error("rank-mismatch", format!("`{text}` has {}, but {} subscripts", axes(rank), named + rest))
-                    .primary(span, format!("`{text}` is {}", show_tensor(&tensor))),
+                Diagnostic::error(
+                    "rank-mismatch",
+                    format!("`{text}` has {}, but {} subscripts", axes(rank), named + rest),
+                )
+                .primary(span, format!("`{text}` is {}", show_tensor(&tensor))),
             );
         }
         let mut made = Vec::new();
@@ -264,9 +281,15 @@ impl<'a> Checker<'a> {
         {
             let text = self.text(index.span);
             self.say(
-                Diagnostic::error("out-of-range", format!("nothing says that `{text}` stays inside `{}`", self.text(written.span)))
-                    .primary(index.span, format!("a whole number without a limit; the axis has {}", axis.size))
-                    .help(format!("say what is there: `{text} else 0` or `clamp({text})`; or give the data the type `index({})`", axis.size)),
+                Diagnostic::error(
+                    "out-of-range",
+                    format!("nothing says that `{text}` stays inside `{}`", self.text(written.span)),
+                )
+                .primary(index.span, format!("a whole number without a limit; the axis has {}", axis.size))
+                .help(format!(
+                    "say what is there: `{text} else 0` or `clamp({text})`; or give the data the type `index({})`",
+                    axis.size
+                )),
             );
             return None;
         }
@@ -274,26 +297,38 @@ impl<'a> Checker<'a> {
         Some(self.term_sub(term, Outside::Never, index.span))
     }
 
-    fn range_sub(&mut self, from: &'a ast::Expr, to: &'a ast::Expr, axis: &Axis, written: &'a ast::Expr) -> Option<(hir::Sub, Axis)> {
+    fn range_sub(
+        &mut self,
+        from: &'a ast::Expr,
+        to: &'a ast::Expr,
+        axis: &Axis,
+        written: &'a ast::Expr,
+    ) -> Option<(hir::Sub, Axis)> {
         let (low, high) = (self.size(from)?, self.size(to)?);
         let len = high.dim.clone() - low.dim.clone();
         for (least, span, what) in [
             (low.dim.clone(), from.span, format!("`{}` may be negative", low.dim)),
             (len.clone(), to.span, format!("`{}` may be before `{}`", high.dim, low.dim)),
-            (axis.size.clone() - high.dim.clone(), to.span, format!("`{}` may be beyond the {} of this axis", high.dim, axis.size)),
+            (
+                axis.size.clone() - high.dim.clone(),
+                to.span,
+                format!("`{}` may be beyond the {} of this axis", high.dim, axis.size),
+            ),
         ] {
             if !self.facts().proves(&least) {
                 let tensor = self.text(written.span);
-                let diagnostic = Diagnostic::error("out-of-range", format!("this range may leave `{tensor}`")).primary(span, what);
-                self.say(
-                    crate::range::with_origin(diagnostic, axis)
-                        .help(format!("state what the sizes must satisfy after the result's type: `where {least} >= 0 else \"..\"`")),
-                );
+                let diagnostic =
+                    Diagnostic::error("out-of-range", format!("this range may leave `{tensor}`")).primary(span, what);
+                self.say(crate::range::with_origin(diagnostic, axis).help(format!(
+                    "state what the sizes must satisfy after the result's type: `where {least} >= 0 else \"..\"`"
+                )));
                 return None;
             }
         }
         let names = match (&axis.names, low.dim.as_const(), high.dim.as_const()) {
-            (Some(names), Some(low), Some(high)) => names.get(low as usize..high as usize).map(|part| part.to_vec().into()),
+            (Some(names), Some(low), Some(high)) => {
+                names.get(low as usize..high as usize).map(|part| part.to_vec().into())
+            }
             (_, _, _) => None,
         };
         let result = Axis { size: len.clone(), names, origin: crate::checker::because(from.span.to(to.span), "") };
@@ -406,7 +441,9 @@ impl<'a> Checker<'a> {
         let (a, b) = (self.term(left)?, self.term(right)?);
         let Some(by) = b.as_size() else { return self.not_affine(e) };
         if by.as_const().is_some_and(|by| by <= 0) {
-            self.say(Diagnostic::error("not-a-size", format!("division by {by}")).primary(right.span, "must be at least 1"));
+            self.say(
+                Diagnostic::error("not-a-size", format!("division by {by}")).primary(right.span, "must be at least 1"),
+            );
             return None;
         }
         if let Some(size) = a.as_size() {
@@ -447,7 +484,10 @@ impl<'a> Checker<'a> {
             value => match crate::expr::size_value(&value) {
                 Some(size) => Some(Term::Affine(Affine::of_size(size.dim))),
                 None => {
-                    self.say(Diagnostic::error("type-mismatch", "a subscript is a whole number").primary(e.span, format!("this is {}", value.shown())));
+                    self.say(
+                        Diagnostic::error("type-mismatch", "a subscript is a whole number")
+                            .primary(e.span, format!("this is {}", value.shown())),
+                    );
                     None
                 }
             },

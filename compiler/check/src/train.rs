@@ -45,7 +45,21 @@ pub(crate) struct Stage<'a> {
 }
 
 const WORDS: [&str; 16] = [
-    "model", "data", "let", "split", "loss", "penalty", "optimizer", "epochs", "batch", "stop", "keep", "clip", "predict", "report", "fit",
+    "model",
+    "data",
+    "let",
+    "split",
+    "loss",
+    "penalty",
+    "optimizer",
+    "epochs",
+    "batch",
+    "stop",
+    "keep",
+    "clip",
+    "predict",
+    "report",
+    "fit",
     "frozen",
 ];
 
@@ -76,7 +90,11 @@ impl<'a> Checker<'a> {
                     self.bodies.clear();
                     self.calls.clear();
                 }
-                ItemKind::Tune(tune) => self.not_built(tune.name.span, "`tune`", "train once for each setting with `--set name=value` for now"),
+                ItemKind::Tune(tune) => self.not_built(
+                    tune.name.span,
+                    "`tune`",
+                    "train once for each setting with `--set name=value` for now",
+                ),
                 ItemKind::Expect(_)
                 | ItemKind::Use(_)
                 | ItemKind::Data(_)
@@ -107,7 +125,14 @@ impl<'a> Checker<'a> {
         self.start_program();
         let entries = self.entries(train);
         self.bodies.push(Body::new(file, BodyKind::Objective, None));
-        let mut stage = Stage { file, hyper: Vec::new(), models: Vec::new(), fields: Vec::new(), lets: entries.lets.clone(), sizes: Vec::new() };
+        let mut stage = Stage {
+            file,
+            hyper: Vec::new(),
+            models: Vec::new(),
+            fields: Vec::new(),
+            lets: entries.lets.clone(),
+            sizes: Vec::new(),
+        };
         let mut shown_hyper = Vec::new();
         for param in &train.hyper {
             let Some(default) = &param.default else {
@@ -141,6 +166,9 @@ impl<'a> Checker<'a> {
         self.clashes(&facts, &stage, &entries);
         let texts = facts.texts.clone();
         stage.fields = self.read_fields(&facts.fields, &entries);
+        if let Some(block) = self.items.find_data(file, &facts.name) {
+            stage.fields.iter_mut().for_each(|field| from_data(field, block));
+        }
         let Some((loss, per)) = entries.loss else {
             self.say(
                 Diagnostic::error("missing-entry", format!("`{}` has no loss", train.name))
@@ -164,7 +192,10 @@ impl<'a> Checker<'a> {
         let mut predictions: Vec<hir::Prediction> = Vec::new();
         for (name, value) in &entries.predictions {
             if predictions.iter().any(|known| *known.name == *name.text) {
-                self.say(Diagnostic::error("duplicate-name", format!("`{name}` is predicted twice")).primary(name.span, "here again"));
+                self.say(
+                    Diagnostic::error("duplicate-name", format!("`{name}` is predicted twice"))
+                        .primary(name.span, "here again"),
+                );
                 continue;
             }
             let Some(function) = self.objective(&mut stage, &name.text, value, Wanted::Any) else { continue };
@@ -253,7 +284,11 @@ impl<'a> Checker<'a> {
             match &entry.kind {
                 TrainEntryKind::Model { name, value, from } => {
                     if let Some(from) = from {
-                        self.not_built(from.span, "starting from stored weights (`from`)", "train from the beginning for now");
+                        self.not_built(
+                            from.span,
+                            "starting from stored weights (`from`)",
+                            "train from the beginning for now",
+                        );
                     }
                     entries.models.push((name, value));
                 }
@@ -285,7 +320,11 @@ impl<'a> Checker<'a> {
                     entries.stop = Some((when, stall));
                 }
                 TrainEntryKind::Stop { when, stalls: None } => {
-                    self.not_built(when.span, "`stop when` with a condition", "write `stop when valid.loss stalls for 5 epochs`");
+                    self.not_built(
+                        when.span,
+                        "`stop when` with a condition",
+                        "write `stop when valid.loss stalls for 5 epochs`",
+                    );
                 }
                 TrainEntryKind::Keep { word, value } => {
                     once(self, "keep");
@@ -305,25 +344,42 @@ impl<'a> Checker<'a> {
                 }
                 TrainEntryKind::Predict { name, value, units_of } => {
                     if let Some(units) = units_of {
-                        self.not_built(units.span, "`as` (predictions in the units of a column)", "leave it out and scale the result by hand");
+                        self.not_built(
+                            units.span,
+                            "`as` (predictions in the units of a column)",
+                            "leave it out and scale the result by hand",
+                        );
                     }
                     entries.predictions.push((name, value));
                 }
-                TrainEntryKind::Report { values, by } => entries.reports.extend(values.iter().map(|value| (value, by.as_ref()))),
-                TrainEntryKind::Fit { name, .. } => self.not_built(name.span, "`fit`", "choose the number by hand and write it down"),
+                TrainEntryKind::Report { values, by } => {
+                    entries.reports.extend(values.iter().map(|value| (value, by.as_ref())))
+                }
+                TrainEntryKind::Fit { name, .. } => {
+                    self.not_built(name.span, "`fit`", "choose the number by hand and write it down")
+                }
                 TrainEntryKind::Frozen { .. } => self.not_built(entry.span, "`frozen`", "leave it out"),
                 TrainEntryKind::Step { name, .. } => {
-                    self.not_built(name.span, "`step` (several objectives in one `train`)", "one `loss` and one `optimizer` for now");
+                    self.not_built(
+                        name.span,
+                        "`step` (several objectives in one `train`)",
+                        "one `loss` and one `optimizer` for now",
+                    );
                 }
                 TrainEntryKind::Rows(_) => self.not_built(entry.span, "`rows`", "leave it out"),
                 TrainEntryKind::Weights(_) => {
-                    self.not_built(entry.span, "`weights`", "weigh inside the loss: `cross_entropy(net(x), y, class_weights: [1, 3])`");
+                    self.not_built(
+                        entry.span,
+                        "`weights`",
+                        "weigh inside the loss: `cross_entropy(net(x), y, class_weights: [1, 3])`",
+                    );
                 }
                 TrainEntryKind::Augment(_) => self.not_built(entry.span, "`augment`", "leave it out"),
                 TrainEntryKind::Word { word, .. } => {
-                    let mut diagnostic = Diagnostic::error("unknown-entry", format!("a `train` block has no entry `{word}`"))
-                        .primary(word.span, "not known")
-                        .note(format!("its entries are {}", WORDS.join(", ")));
+                    let mut diagnostic =
+                        Diagnostic::error("unknown-entry", format!("a `train` block has no entry `{word}`"))
+                            .primary(word.span, "not known")
+                            .note(format!("its entries are {}", WORDS.join(", ")));
                     if let Some(near) = nearest(&word.text, WORDS) {
                         diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                     }
@@ -342,10 +398,14 @@ impl<'a> Checker<'a> {
             Value::Callable(callable) => match &**callable {
                 Callable::LayerDef(def, file) => self.configure(def, *file, &[], value.span),
                 Callable::Layer(_) | Callable::Chain(_) => found.clone(),
-                Callable::Fn(_, _) | Callable::Builtin(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => Value::Bool(false),
+                Callable::Fn(_, _) | Callable::Builtin(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => {
+                    Value::Bool(false)
+                }
             },
             Value::Error => Value::Error,
-            Value::Run(_) | Value::Size(_) | Value::Number(_) | Value::Bool(_) | Value::Text(_) | Value::List(_) => Value::Bool(false),
+            Value::Run(_) | Value::Size(_) | Value::Number(_) | Value::Bool(_) | Value::Text(_) | Value::List(_) => {
+                Value::Bool(false)
+            }
         };
         match callable {
             Value::Callable(callable) => self.named(&callable, &name.text),
@@ -373,8 +433,8 @@ impl<'a> Checker<'a> {
         let facts = self.facts.iter().find(|facts| *facts.name == *name.text).cloned();
         if facts.is_none() && self.items.find_data(file, &name.text).is_none() {
             let names: Vec<String> = self.facts.iter().map(|facts| facts.name.to_string()).collect();
-            let mut diagnostic =
-                Diagnostic::error("unknown-name", format!("there is no data block `{name}`")).primary(name.span, "not defined in this file");
+            let mut diagnostic = Diagnostic::error("unknown-name", format!("there is no data block `{name}`"))
+                .primary(name.span, "not defined in this file");
             if let Some(near) = nearest(&name.text, names.iter().map(String::as_str)) {
                 diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
             }
@@ -391,9 +451,12 @@ impl<'a> Checker<'a> {
                 let span = entries.models.iter().find(|(model, _)| model.text == *name).map(|(model, _)| model.span);
                 let span = span.or(entries.data.map(|data| data.span)).unwrap_or_default();
                 self.say(
-                    Diagnostic::error("duplicate-name", format!("`{name}` is a field of the data and a name of this block"))
-                        .primary(span, format!("`{}` has a field `{name}` too", facts.name))
-                        .help("give one of them another name"),
+                    Diagnostic::error(
+                        "duplicate-name",
+                        format!("`{name}` is a field of the data and a name of this block"),
+                    )
+                    .primary(span, format!("`{}` has a field `{name}` too", facts.name))
+                    .help("give one of them another name"),
                 );
             }
         }
@@ -403,7 +466,9 @@ impl<'a> Checker<'a> {
     fn read_fields(&self, fields: &[hir::Field], entries: &Entries<'a>) -> Vec<hir::Field> {
         let mut read: Vec<&str> = Vec::new();
         let exprs = entries.loss.iter().flat_map(|(loss, per)| std::iter::once(*loss).chain(*per));
-        let exprs = exprs.chain(entries.lets.iter().map(|binding| &binding.value)).chain(entries.predictions.iter().map(|(_, value)| *value));
+        let exprs = exprs
+            .chain(entries.lets.iter().map(|binding| &binding.value))
+            .chain(entries.predictions.iter().map(|(_, value)| *value));
         for e in exprs {
             walk::names(e, &mut |name| read.push(&name.text));
         }
@@ -411,7 +476,13 @@ impl<'a> Checker<'a> {
     }
 
     /// A function of one example: fields in, the expression's value out.
-    pub(crate) fn objective(&mut self, stage: &mut Stage<'a>, name: &str, e: &'a ast::Expr, wanted: Wanted) -> Option<FunctionId> {
+    pub(crate) fn objective(
+        &mut self,
+        stage: &mut Stage<'a>,
+        name: &str,
+        e: &'a ast::Expr,
+        wanted: Wanted,
+    ) -> Option<FunctionId> {
         self.applied.clear();
         let mut body = Body::new(stage.file, BodyKind::Objective, None);
         for (name, value) in stage.hyper.iter().chain(&stage.models) {
@@ -451,7 +522,11 @@ impl<'a> Checker<'a> {
             shown: name.to_string(),
             path: None,
             locals: done.locals,
-            indices: done.indices.into_iter().map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span }).collect(),
+            indices: done
+                .indices
+                .into_iter()
+                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
+                .collect(),
             inputs: inputs.into_iter().map(|(_, local)| local).collect(),
             body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), term),
             updates: done.updates,
@@ -487,7 +562,10 @@ impl<'a> Checker<'a> {
         // A loss in braces may take the sizes that its lines found.
         let value = match &e.kind {
             ast::ExprKind::Block(block) => self.statements(block, None).unwrap_or_else(|| {
-                self.fail(Diagnostic::error("no-value", "this block has no value").primary(e.span, "it does not end with an expression"))
+                self.fail(
+                    Diagnostic::error("no-value", "this block has no value")
+                        .primary(e.span, "it does not end with an expression"),
+                )
             }),
             _ => self.eval(e, None),
         };
@@ -518,7 +596,11 @@ impl<'a> Checker<'a> {
                     // `per event`: yes counts as 1.
                     let span = term.span;
                     let ty = crate::value::scalar_type(Scalar::F32);
-                    return Some(crate::value::expr(hir::ExprKind::Unary(hir::UnaryOp::ToReal, Box::new(term)), ty, span));
+                    return Some(crate::value::expr(
+                        hir::ExprKind::Unary(hir::UnaryOp::ToReal, Box::new(term)),
+                        ty,
+                        span,
+                    ));
                 }
             }
             Type::Tensor(_) | Type::Record(_) => {}
@@ -526,16 +608,23 @@ impl<'a> Checker<'a> {
         }
         let shown = show_type(&term.ty);
         self.say(
-            Diagnostic::error("loss-not-a-number", format!("{what} is one number for one example, but this is {shown}"))
-                .primary(e.span, format!("this is {shown}"))
-                .help("reduce it: `mean[t] ..` or `sum[t] .. per T`"),
+            Diagnostic::error(
+                "loss-not-a-number",
+                format!("{what} is one number for one example, but this is {shown}"),
+            )
+            .primary(e.span, format!("this is {shown}"))
+            .help("reduce it: `mean[t] ..` or `sum[t] .. per T`"),
         );
         None
     }
 
     /// `per 1`.
     fn one(&mut self, stage: &Stage<'a>, span: Span) -> FunctionId {
-        let locals: Vec<hir::Local> = stage.fields.iter().map(|field| hir::Local { name: field.name.clone(), ty: field.ty.clone(), span }).collect();
+        let locals: Vec<hir::Local> = stage
+            .fields
+            .iter()
+            .map(|field| hir::Local { name: field.name.clone(), ty: field.ty.clone(), span })
+            .collect();
         let inputs = (0..locals.len()).map(|at| hir::LocalId(at as u32)).collect();
         self.hir.functions.push(hir::Function {
             name: "per".into(),
@@ -564,12 +653,20 @@ impl<'a> Checker<'a> {
         );
     }
 
-    fn optimizers(&mut self, entries: &Entries<'a>, stage: &Stage<'a>, trained: usize, sound: bool) -> Option<hir::Optimizer> {
+    fn optimizers(
+        &mut self,
+        entries: &Entries<'a>,
+        stage: &Stage<'a>,
+        trained: usize,
+        sound: bool,
+    ) -> Option<hir::Optimizer> {
         let mut parts: Vec<hir::OptimizerPart> = Vec::new();
         let mut shown = Vec::new();
         for (value, over) in &entries.optimizers {
             let Some((def, file, args)) = self.optimizer_of(value) else { continue };
-            let Some((hyper, text)) = self.hypers(&def.name, &def.hyper, &def.inputs, file, args, value.span) else { continue };
+            let Some((hyper, text)) = self.hypers(&def.name, &def.hyper, &def.inputs, file, args, value.span) else {
+                continue;
+            };
             shown.push(text.clone());
             if !sound {
                 continue;
@@ -577,9 +674,12 @@ impl<'a> Checker<'a> {
             let mut prefixes = Vec::new();
             for path in over.iter() {
                 match path.as_path() {
-                    Some(names) => prefixes.push(names.iter().map(|name| name.text.as_str()).collect::<Vec<_>>().join(".")),
+                    Some(names) => {
+                        prefixes.push(names.iter().map(|name| name.text.as_str()).collect::<Vec<_>>().join("."))
+                    }
                     None => self.say(
-                        Diagnostic::error("unknown-name", "`over` takes paths of parameters").primary(path.span, "such as `net.trunk`"),
+                        Diagnostic::error("unknown-name", "`over` takes paths of parameters")
+                            .primary(path.span, "such as `net.trunk`"),
                     ),
                 }
             }
@@ -600,13 +700,19 @@ impl<'a> Checker<'a> {
                     );
                     break;
                 }
-                let Some(function) = self.optimizer_part(def, file, &hyper, &text, &param.ty, &param.path, value.span) else { break };
+                let Some(function) = self.optimizer_part(def, file, &hyper, &text, &param.ty, &param.path, value.span)
+                else {
+                    break;
+                };
                 parts.push(hir::OptimizerPart { param: id, function });
             }
             if !any && !prefixes.is_empty() {
                 self.say(
-                    Diagnostic::error("unknown-name", format!("the loss reads no parameter under `{}`", prefixes.join("`, `")))
-                        .primary(value.span, "nothing to train"),
+                    Diagnostic::error(
+                        "unknown-name",
+                        format!("the loss reads no parameter under `{}`", prefixes.join("`, `")),
+                    )
+                    .primary(value.span, "nothing to train"),
                 );
             }
         }
@@ -659,6 +765,21 @@ impl<'a> Checker<'a> {
                 .help("write `optimizer adam(1e-3)`"),
         );
         None
+    }
+}
+
+/// Sizes of a field come from where it is written in the data block.
+fn from_data(field: &mut hir::Field, block: &ast::Data) {
+    let written = block.entries.iter().find_map(|entry| match &entry.kind {
+        ast::DataEntryKind::Field(known) if *known.name.text == *field.name => Some(known.value.span),
+        _ => None,
+    });
+    if let (Some(span), Type::Tensor(tensor)) = (written, &mut field.ty) {
+        for axis in &mut tensor.shape {
+            if axis.origin.is_none() {
+                axis.origin = crate::checker::because(span, format!("`{}` has this size in the data", field.name));
+            }
+        }
     }
 }
 

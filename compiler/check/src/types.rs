@@ -59,8 +59,9 @@ pub(crate) struct Meeting<'m> {
     pub what: &'m str,
 }
 
-const SCALARS: [&str; 14] =
-    ["f32", "f64", "bf16", "i32", "bool", "logit", "prob", "count", "category", "index", "DNA", "RNA", "Protein", "dim"];
+const SCALARS: [&str; 14] = [
+    "f32", "f64", "bf16", "i32", "bool", "logit", "prob", "count", "category", "index", "DNA", "RNA", "Protein", "dim",
+];
 
 impl<'a> Checker<'a> {
     // -------------------------------------------------------------------------------------------- reading types
@@ -70,7 +71,8 @@ impl<'a> Checker<'a> {
         match &ty.kind {
             TypeKind::Word { name, args, optional, dims } => {
                 if let Some(alias) = self.alias(name) {
-                    return self.with_alias(alias, dims.as_deref(), ty.span, |checker, target| checker.read_type(target));
+                    return self
+                        .with_alias(alias, dims.as_deref(), ty.span, |checker, target| checker.read_type(target));
                 }
                 let scalar = self.read_scalar(name, args)?;
                 let shape = match dims {
@@ -184,7 +186,9 @@ impl<'a> Checker<'a> {
             .primary(name.span, "not a type, an alphabet, or a record defined with `type`");
         diagnostic = match near {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-            None => diagnostic.help("values are `f32`, `bool`, `category(3)`, `index(V)`, `DNA`, `logit`, `prob`, `count`"),
+            None => {
+                diagnostic.help("values are `f32`, `bool`, `category(3)`, `index(V)`, `DNA`, `logit`, `prob`, `count`")
+            }
         };
         self.say(diagnostic);
     }
@@ -277,7 +281,11 @@ impl<'a> Checker<'a> {
                 if self.here().pack.is_none() {
                     self.body().pack = Some(shape[at..shape.len() - after].to_vec());
                 }
-                dims[..at].iter().zip(&shape[..at]).chain(dims[at + 1..].iter().zip(&shape[shape.len() - after..])).collect()
+                dims[..at]
+                    .iter()
+                    .zip(&shape[..at])
+                    .chain(dims[at + 1..].iter().zip(&shape[shape.len() - after..]))
+                    .collect()
             }
             None if dims.len() == shape.len() => dims.iter().zip(shape).collect(),
             None => return,
@@ -333,7 +341,8 @@ impl<'a> Checker<'a> {
             && let Some(alias) = self.alias(name)
         {
             let given = given.clone();
-            return self.with_alias(alias, dims.as_deref(), ty.span, |checker, target| checker.fit(target, &given, meeting));
+            return self
+                .with_alias(alias, dims.as_deref(), ty.span, |checker, target| checker.fit(target, &given, meeting));
         }
         match (&ty.kind, given) {
             (TypeKind::Record(fields), Type::Record(given)) => {
@@ -341,9 +350,12 @@ impl<'a> Checker<'a> {
                 for field in fields {
                     let Some((name, ty)) = given.iter().find(|(name, _)| **name == *field.name.text) else {
                         self.say(
-                            Diagnostic::error("unknown-field", format!("{} needs a field `{}`", meeting.what, field.name))
-                                .primary(meeting.span, format!("this has {}", show_type(&Type::Record(given.clone()))))
-                                .secondary(field.span, "asked for here"),
+                            Diagnostic::error(
+                                "unknown-field",
+                                format!("{} needs a field `{}`", meeting.what, field.name),
+                            )
+                            .primary(meeting.span, format!("this has {}", show_type(&Type::Record(given.clone()))))
+                            .secondary(field.span, "asked for here"),
                         );
                         return None;
                     };
@@ -360,7 +372,11 @@ impl<'a> Checker<'a> {
                 self.say(
                     Diagnostic::error("type-mismatch", format!("{} {}", meeting.what, self.text(ty.span)))
                         .primary(meeting.span, format!("this is {}", show_type(given)))
-                        .help(if matches!(given, Type::Record(_)) { "read one of its fields with a dot" } else { "write a record: `(a: .., b: ..)`" }),
+                        .help(if matches!(given, Type::Record(_)) {
+                            "read one of its fields with a dot"
+                        } else {
+                            "write a record: `(a: .., b: ..)`"
+                        }),
                 );
                 None
             }
@@ -375,25 +391,47 @@ impl<'a> Checker<'a> {
         }
     }
 
-    pub fn fit_tensor(&mut self, wanted: &TensorType, given: &TensorType, asked: Option<Span>, meeting: &Meeting) -> Option<TensorType> {
+    pub fn fit_tensor(
+        &mut self,
+        wanted: &TensorType,
+        given: &TensorType,
+        asked: Option<Span>,
+        meeting: &Meeting,
+    ) -> Option<TensorType> {
+        let kinds = (&wanted.scalar, &given.scalar);
+        if let (Scalar::Bool, Scalar::Category(_, _)) | (Scalar::Category(_, _), Scalar::Bool) = kinds {
+            // One choice or separate questions: their shapes differ for that reason, so the kinds are what to speak of.
+            self.fit_scalar(wanted, given, asked, meeting)?;
+        }
         let shape = self.fit_shape(wanted, given, asked, meeting)?;
         let scalar = self.fit_scalar(wanted, given, asked, meeting)?;
         if given.optional && !wanted.optional {
             self.say(
                 Diagnostic::error("optional-value", "this value may be missing")
                     .primary(meeting.span, format!("{} is {}", self.text(meeting.span), show_tensor(given)))
-                    .help(format!("say what it is then, `{} else 0`, or ask with `known(..)`", self.text(meeting.span))),
+                    .help(format!(
+                        "say what it is then, `{} else 0`, or ask with `known(..)`",
+                        self.text(meeting.span)
+                    )),
             );
             return None;
         }
         Some(TensorType { scalar, optional: given.optional, shape })
     }
 
-    fn fit_shape(&mut self, wanted: &TensorType, given: &TensorType, asked: Option<Span>, meeting: &Meeting) -> Option<Vec<Axis>> {
+    fn fit_shape(
+        &mut self,
+        wanted: &TensorType,
+        given: &TensorType,
+        asked: Option<Span>,
+        meeting: &Meeting,
+    ) -> Option<Vec<Axis>> {
         if wanted.shape.len() != given.shape.len() {
-            let mut diagnostic =
-                Diagnostic::error("rank-mismatch", format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)))
-                    .primary(meeting.span, format!("{}, not {}", axes(given.shape.len()), axes(wanted.shape.len())));
+            let mut diagnostic = Diagnostic::error(
+                "rank-mismatch",
+                format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)),
+            )
+            .primary(meeting.span, format!("{}, not {}", axes(given.shape.len()), axes(wanted.shape.len())));
             if let Some(asked) = asked
                 && !self.items.is_stdlib(asked.file)
             {
@@ -412,16 +450,21 @@ impl<'a> Checker<'a> {
         let mut shape = Vec::new();
         for (wants, has) in wanted.shape.iter().zip(&given.shape) {
             if !self.proves_equal(&wants.size, &has.size) {
-                let mut diagnostic =
-                    Diagnostic::error("dim-mismatch", format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)))
-                        .primary(meeting.span, format!("{} meets {}", has.size, wants.size));
+                let mut diagnostic = Diagnostic::error(
+                    "dim-mismatch",
+                    format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)),
+                )
+                .primary(meeting.span, format!("{} meets {}", has.size, wants.size));
                 diagnostic = with_origin(diagnostic, wants);
                 diagnostic = with_origin(diagnostic, has);
                 let known = self.facts().proves_different(&wants.size, &has.size);
                 let help = if known {
-                    format!("make the two sizes equal: {} and {}", has.size, wants.size)
+                    self.how_to_agree(wants, has)
                 } else {
-                    format!("nothing says that {} and {} are equal; use one name for both, or state a law: `where {} == {} else \"..\"`", has.size, wants.size, has.size, wants.size)
+                    format!(
+                        "nothing says that {} and {} are equal; use one name for both, or state a law: `where {} == {} else \"..\"`",
+                        has.size, wants.size, has.size, wants.size
+                    )
                 };
                 self.say(diagnostic.help(help));
                 return None;
@@ -436,9 +479,26 @@ impl<'a> Checker<'a> {
         Some(shape)
     }
 
+    /// Where one of the two sizes was written as a number, that is the one to change.
+    fn how_to_agree(&self, wants: &Axis, has: &Axis) -> String {
+        let written =
+            |axis: &Axis| axis.origin.as_ref().is_some_and(|origin| self.text(origin.span) == axis.size.to_string());
+        match (written(wants), written(has)) {
+            (_, true) => format!("write {} instead of {}", wants.size, has.size),
+            (true, false) => format!("write {} instead of {}", has.size, wants.size),
+            (false, false) => format!("make the two sizes equal: {} and {}", has.size, wants.size),
+        }
+    }
+
     /// Scalar kinds that may stand for one another: a logit, probability or count is a number; a number becomes a logit or
     /// probability where a type says so; a category or letter is an index.
-    fn fit_scalar(&mut self, wanted: &TensorType, given: &TensorType, asked: Option<Span>, meeting: &Meeting) -> Option<Scalar> {
+    fn fit_scalar(
+        &mut self,
+        wanted: &TensorType,
+        given: &TensorType,
+        asked: Option<Span>,
+        meeting: &Meeting,
+    ) -> Option<Scalar> {
         let (want, has) = (&wanted.scalar, &given.scalar);
         let fits = match (want, has) {
             (Scalar::Logit, Scalar::Prob | Scalar::Count) => false,
@@ -456,9 +516,12 @@ impl<'a> Checker<'a> {
                 Some(has) => {
                     if !self.facts().proves(&(below.clone() - has.clone())) {
                         self.say(
-                            Diagnostic::error("dim-mismatch", format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)))
-                                .primary(meeting.span, format!("values below {has}, where they must be below {below}"))
-                                .help("a data subscript must be provably inside the axis that it selects from"),
+                            Diagnostic::error(
+                                "dim-mismatch",
+                                format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)),
+                            )
+                            .primary(meeting.span, format!("values below {has}, where they must be below {below}"))
+                            .help("a data subscript must be provably inside the axis that it selects from"),
                         );
                         return None;
                     }
@@ -479,16 +542,28 @@ impl<'a> Checker<'a> {
         None
     }
 
-    fn classes_differ(&mut self, wants: &Dim, has: &Dim, wanted: &TensorType, given: &TensorType, asked: Option<Span>, meeting: &Meeting) -> Option<Scalar> {
-        let mut diagnostic =
-            Diagnostic::error("dim-mismatch", format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)))
-                .primary(meeting.span, format!("{has} classes meet {wants}"));
+    fn classes_differ(
+        &mut self,
+        wants: &Dim,
+        has: &Dim,
+        wanted: &TensorType,
+        given: &TensorType,
+        asked: Option<Span>,
+        meeting: &Meeting,
+    ) -> Option<Scalar> {
+        let mut diagnostic = Diagnostic::error(
+            "dim-mismatch",
+            format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)),
+        )
+        .primary(meeting.span, format!("{has} classes meet {wants}"));
         // Where a name of the signature stands for both, its first meeting says where the other number is from.
         if let Some(origin) = self.origin_of(wants) {
             diagnostic = diagnostic.secondary(origin.span, format!("{wants} comes from here"));
         }
         let _ = asked;
-        self.say(diagnostic.help(format!("a choice among {has} classes needs {has} scores: let the last layer give {has}")));
+        self.say(
+            diagnostic.help(format!("a choice among {has} classes needs {has} scores: let the last layer give {has}")),
+        );
         None
     }
 
@@ -508,7 +583,14 @@ fn axes(count: usize) -> String {
     }
 }
 
-fn scalar_mismatch(want: &Scalar, has: &Scalar, wanted: &TensorType, given: &TensorType, meeting: &Meeting, text: &str) -> Diagnostic {
+fn scalar_mismatch(
+    want: &Scalar,
+    has: &Scalar,
+    wanted: &TensorType,
+    given: &TensorType,
+    meeting: &Meeting,
+    text: &str,
+) -> Diagnostic {
     let message = format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given));
     match (want, has) {
         (Scalar::Logit, Scalar::Prob) => {
@@ -531,10 +613,10 @@ fn scalar_mismatch(want: &Scalar, has: &Scalar, wanted: &TensorType, given: &Ten
             .help(format!("write `f32({text})`")),
         (want, Scalar::Letter(_, _)) if want.is_real() => Diagnostic::error("type-mismatch", message)
             .primary(meeting.span, "letters are no numbers")
-            .help(format!("`onehot({text})` gives one number for each letter, and `Embedding` a learned row")),
+            .help("`|> onehot` gives one number for each letter, and `|> Embedding(..)` a learned row"),
         (want, Scalar::Category(_, _)) if want.is_real() => Diagnostic::error("type-mismatch", message)
             .primary(meeting.span, "a category is no number")
-            .help(format!("`onehot({text})` gives one number for each class")),
+            .help("`|> onehot` gives one number for each class"),
         (want, has) => Diagnostic::error("type-mismatch", message)
             .primary(meeting.span, format!("{} where {} is expected", show_scalar(has), show_scalar(want))),
     }

@@ -47,7 +47,10 @@ pub(crate) enum Callable<'a> {
     /// `GinLayer(128)(_, src, dst)`: `None` is the hole.
     Partial(Value<'a>, Vec<Option<Value<'a>>>),
     /// A function- or layer-valued hyper-parameter without a value, in the check of a definition on its own.
-    Unknown { result: &'a ast::Type, inputs: &'a [ast::Type] },
+    Unknown {
+        result: &'a ast::Type,
+        inputs: &'a [ast::Type],
+    },
 }
 
 /// A layer with its hyper-parameters, and the path of its parameters once it is an instance.
@@ -99,7 +102,9 @@ impl<'a> Value<'a> {
         match self {
             Value::Size(size) => size.dim.as_const().map(|c| c as f64),
             Value::Number(number) => Some(*number),
-            Value::Run(_) | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Callable(_) | Value::Error => None,
+            Value::Run(_) | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Callable(_) | Value::Error => {
+                None
+            }
         }
     }
 
@@ -108,7 +113,9 @@ impl<'a> Value<'a> {
         match self {
             Value::Run(_) => false,
             Value::List(items) => items.iter().all(Value::is_static),
-            Value::Size(_) | Value::Number(_) | Value::Bool(_) | Value::Text(_) | Value::Callable(_) | Value::Error => true,
+            Value::Size(_) | Value::Number(_) | Value::Bool(_) | Value::Text(_) | Value::Callable(_) | Value::Error => {
+                true
+            }
         }
     }
 }
@@ -142,7 +149,11 @@ pub fn show_type(ty: &Type) -> String {
 pub(crate) fn show_tensor(tensor: &hir::TensorType) -> String {
     let scalar = show_scalar(&tensor.scalar);
     let optional = if tensor.optional { "?" } else { "" };
-    if tensor.shape.is_empty() { format!("{scalar}{optional}") } else { format!("{scalar}{optional}{}", show_shape(&tensor.shape)) }
+    if tensor.shape.is_empty() {
+        format!("{scalar}{optional}")
+    } else {
+        format!("{scalar}{optional}{}", show_shape(&tensor.shape))
+    }
 }
 
 pub(crate) fn show_shape(shape: &[hir::Axis]) -> String {

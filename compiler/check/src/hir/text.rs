@@ -8,8 +8,8 @@
 //! Parameters are shown by the paths of the program that the function belongs to. The text is for reading and does not parse back.
 
 use super::{
-    Ambient, BinaryOp, Builtin, Expr, ExprKind, Function, FunctionId, Hir, IndexId, IndexKind, Let, LocalId, Outside, Reduction, Store, Sub,
-    Train, Type, UnaryOp, visit,
+    Ambient, BinaryOp, Builtin, Expr, ExprKind, Function, FunctionId, Hir, IndexId, IndexKind, Let, LocalId, Outside,
+    Reduction, Store, Sub, Train, Type, UnaryOp, visit,
 };
 use crate::value::{show_scalar, show_shape, show_type};
 use std::collections::BTreeSet;
@@ -61,7 +61,13 @@ fn print_train(out: &mut String, hir: &Hir, train: &Train) {
         let _ = writeln!(out, "  penalty fn {}", penalty.0);
     }
     for prediction in &train.predictions {
-        let _ = writeln!(out, "  predict {} = fn {}    // {}", prediction.name, prediction.function.0, show_type(&prediction.ty));
+        let _ = writeln!(
+            out,
+            "  predict {} = fn {}    // {}",
+            prediction.name,
+            prediction.function.0,
+            show_type(&prediction.ty)
+        );
     }
     if let Some(optimizer) = &train.optimizer {
         let _ = writeln!(out, "  optimizer {}", optimizer.shown);
@@ -79,10 +85,22 @@ fn print_train(out: &mut String, hir: &Hir, train: &Train) {
 
 fn print_store(out: &mut String, store: &Store) {
     for param in &store.params {
-        let _ = writeln!(out, "  param {}: {} = fn {}", param.path, show_type(&Type::Tensor(param.ty.clone())), param.init.0);
+        let _ = writeln!(
+            out,
+            "  param {}: {} = fn {}",
+            param.path,
+            show_type(&Type::Tensor(param.ty.clone())),
+            param.init.0
+        );
     }
     for state in &store.states {
-        let _ = writeln!(out, "  state {}: {} = fn {}", state.path, show_type(&Type::Tensor(state.ty.clone())), state.init.0);
+        let _ = writeln!(
+            out,
+            "  state {}: {} = fn {}",
+            state.path,
+            show_type(&Type::Tensor(state.ty.clone())),
+            state.init.0
+        );
     }
 }
 
@@ -126,8 +144,21 @@ impl Printer<'_> {
                 format!("{}: {}", local.name, show_type(&local.ty))
             })
             .collect();
-        let at = self.function.path.as_ref().filter(|path| !path.is_empty()).map(|path| format!(" at {path}")).unwrap_or_default();
-        let _ = writeln!(out, "fn {} {}{at} ({}) -> {}", id.0, self.function.shown, inputs.join(", "), show_type(&self.function.body.ty));
+        let at = self
+            .function
+            .path
+            .as_ref()
+            .filter(|path| !path.is_empty())
+            .map(|path| format!(" at {path}"))
+            .unwrap_or_default();
+        let _ = writeln!(
+            out,
+            "fn {} {}{at} ({}) -> {}",
+            id.0,
+            self.function.shown,
+            inputs.join(", "),
+            show_type(&self.function.body.ty)
+        );
         self.statement(out, &self.function.body, 1);
         for (state, value) in &self.function.updates {
             let _ = writeln!(out, "  update {} = {}", self.state(state.0), self.expr(value, 0));
@@ -150,11 +181,19 @@ impl Printer<'_> {
         let pad = "  ".repeat(depth);
         let name = self.local(binding.local);
         if let ExprKind::Scan(scan) = &binding.value.kind {
-            let starts: Vec<String> =
-                scan.carried.iter().map(|(local, start)| format!("{} = {}", self.local(*local), self.expr(start, 0))).collect();
+            let starts: Vec<String> = scan
+                .carried
+                .iter()
+                .map(|(local, start)| format!("{} = {}", self.local(*local), self.expr(start, 0)))
+                .collect();
             let reversed = if scan.reversed { " reversed" } else { "" };
             let index = self.index(scan.index);
-            let _ = writeln!(out, "{pad}let {name} = scan {index} in {}{reversed} from ({}) {{", scan.extent, starts.join(", "));
+            let _ = writeln!(
+                out,
+                "{pad}let {name} = scan {index} in {}{reversed} from ({}) {{",
+                scan.extent,
+                starts.join(", ")
+            );
             for inner in &scan.lets {
                 self.binding(out, inner, depth + 1);
             }
@@ -208,23 +247,37 @@ impl Printer<'_> {
             ExprKind::Size(dim) => (dim.to_string(), if dim.as_var().is_some() { 9 } else { 4 }),
             ExprKind::Index(id) => (self.index(*id), 9),
             ExprKind::Local(id) => (self.local(*id), 9),
-            ExprKind::Param(id) => {
-                (self.store.params.get(id.0 as usize).map_or_else(|| format!("param {}", id.0), |param| param.path.to_string()), 9)
-            }
+            ExprKind::Param(id) => (
+                self.store
+                    .params
+                    .get(id.0 as usize)
+                    .map_or_else(|| format!("param {}", id.0), |param| param.path.to_string()),
+                9,
+            ),
             ExprKind::State(id) => (self.state(id.0), 9),
             ExprKind::NextState(id) => (format!("next {}", self.state(id.0)), 6),
             ExprKind::Const(id) => (format!("const {}", id.0), 9),
             ExprKind::Ambient(ambient) => (ambient_text(*ambient).to_string(), 9),
             ExprKind::Block { lets, value } => {
-                let lets: Vec<String> =
-                    lets.iter().map(|binding| format!("let {} = {}", self.local(binding.local), self.expr(&binding.value, 0))).collect();
+                let lets: Vec<String> = lets
+                    .iter()
+                    .map(|binding| format!("let {} = {}", self.local(binding.local), self.expr(&binding.value, 0)))
+                    .collect();
                 (format!("{{ {}; {} }}", lets.join("; "), self.expr(value, 0)), 9)
             }
             ExprKind::For { indices, body } => (format!("for {}: {}", self.ranges(indices), self.expr(body, 0)), 0),
             ExprKind::Reduce { op, indices, filter, default, body } => {
                 let filter = filter.as_ref().map(|f| format!(" if {}", self.expr(f, 0))).unwrap_or_default();
                 let default = default.as_ref().map(|d| format!(" else {}", self.expr(d, 0))).unwrap_or_default();
-                (format!("{}[{}{filter}{default}] {}", reduction_text(*op), self.ranges(indices), self.expr(body, 5)), 4)
+                (
+                    format!(
+                        "{}[{}{filter}{default}] {}",
+                        reduction_text(*op),
+                        self.ranges(indices),
+                        self.expr(body, 5)
+                    ),
+                    4,
+                )
             }
             ExprKind::Subscript { base, subs } => {
                 let subs: Vec<String> = subs.iter().map(|sub| self.sub(sub)).collect();
@@ -236,7 +289,8 @@ impl Printer<'_> {
                 (format!("if {} then {} else {}", self.expr(condition, 1), self.expr(then, 1), self.expr(other, 0)), 0)
             }
             ExprKind::Record(fields) => {
-                let fields: Vec<String> = fields.iter().map(|(name, value)| format!("{name}: {}", self.expr(value, 0))).collect();
+                let fields: Vec<String> =
+                    fields.iter().map(|(name, value)| format!("{name}: {}", self.expr(value, 0))).collect();
                 (format!("({})", fields.join(", ")), 9)
             }
             ExprKind::Field(value, name) => (format!("{}.{name}", self.expr(value, 7)), 8),

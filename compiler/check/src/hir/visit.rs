@@ -26,7 +26,9 @@ pub fn children(expr: &Expr) -> Vec<&Expr> {
         ExprKind::If(condition, then, other) => vec![condition, then, other],
         ExprKind::Record(fields) => fields.iter().map(|(_, value)| value).collect(),
         ExprKind::Field(value, _) | ExprKind::OfExample(_, value) => vec![value],
-        ExprKind::Apply { function: _, args } | ExprKind::Builtin(_, args) | ExprKind::List(args) => args.iter().collect(),
+        ExprKind::Apply { function: _, args } | ExprKind::Builtin(_, args) | ExprKind::List(args) => {
+            args.iter().collect()
+        }
         ExprKind::Scan(scan) => {
             let starts = scan.carried.iter().map(|(_, start)| start);
             starts.chain(scan.lets.iter().map(|l| &l.value)).chain(&scan.next).chain(&scan.emit).collect()

@@ -34,8 +34,10 @@ pub fn load(name: &str, text: &str, others: &[(&str, &str)]) -> (SourceMap, Modu
         used.push(file);
     }
     let mut stdlib = Vec::new();
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(root().join("stdlib")).expect("the standard library").map(|entry| entry.expect("a file").path()).collect();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("stdlib"))
+        .expect("the standard library")
+        .map(|entry| entry.expect("a file").path())
+        .collect();
     files.sort();
     for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "bdl")) {
         let stem = path.file_stem().expect("a name").to_string_lossy().to_string();
