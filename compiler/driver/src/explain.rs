@@ -58,8 +58,48 @@ and indices as int32 from 0.",
     ("name-taken", "Something of that name is there already; nothing is overwritten."),
 ];
 
+/// Codes of the lexer and parser.
+pub const SYNTAX: &[(&str, &str)] = &[
+    (
+        "syntax",
+        "The text is not bdl at this place. The message says what was found and what may stand there; `grammar/README.md` has every \
+construct with an example. Parsing goes on after the statement, so several mistakes give several messages.",
+    ),
+    (
+        "unclosed-bracket",
+        "A bracket is opened and never closed. A line that begins with `let`, `param` or an item word ends open brackets, so the \
+mistake stays in its statement.",
+    ),
+    ("unopened-bracket", "A bracket closes that was never opened, or opened as another kind."),
+    ("unclosed-text", "A text in quotes does not end on its line. Write `\\\"` for a quote inside."),
+    (
+        "bad-letter",
+        "A character that no bdl text can hold outside of comments and texts, such as a typographic quote or minus.",
+    ),
+    (
+        "bad-number",
+        "A number that cannot be read: too large for 64 bits, or digits mixed with letters. `1_000`, `0.5`, `1e-3` are numbers.",
+    ),
+    (
+        "reserved-word",
+        "The names of reductions (sum, prod, min, max, mean, any, all, argmax, argmin, logsumexp) and words such as `if`, `for`, \
+`batch` cannot name a field or a variable. They stay legal after a dot and as named arguments.",
+    ),
+    ("too-deep", "Brackets or operators are nested more than 500 deep; give parts names with `let`."),
+    (
+        "not-built-yet",
+        "The language has this construct and this version of bdl does not compile it yet. The message names it; leave it out for now.",
+    ),
+];
+
 /// The page of a code.
 pub fn page(code: &str) -> Result<String, Failure> {
+    if let Some(page) = bdl_check::explain(code) {
+        return Ok(format!("{}\n", page.trim_end()));
+    }
+    if let Some((code, text)) = SYNTAX.iter().find(|(known, _)| *known == code) {
+        return Ok(format!("{code}\n\n{}\n", wrapped(text, 100)));
+    }
     let warnings = bdl_data::summary::WARNINGS;
     let tables = [CODES, bdl_data::error::CODES, bdl_train::error::CODES, warnings];
     let found = tables.iter().flat_map(|table| table.iter()).find(|(known, _)| *known == code);

@@ -4,6 +4,7 @@ use super::{Context, print};
 use crate::error::Failure;
 use crate::explain;
 use crate::pipeline::{self, ReadData};
+use crate::show::shapes;
 use std::path::Path;
 
 pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result<u8, Failure> {
@@ -21,5 +22,17 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
             bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, context.coloured).trim_end()
         );
     }
-    print("ok\n")
+    let mut text = String::new();
+    for train in &checked.hir.trains {
+        let programs = pipeline::elaborate(&checked, train)?;
+        if context.global.json {
+            text.push_str(&format!("{}\n", shapes::json(train, &programs, context.real)?));
+        } else {
+            text.push_str(&shapes::table(&checked.hir, train, &programs, context.real)?);
+        }
+    }
+    if text.is_empty() && !context.global.json {
+        text.push_str("no mistakes found\n");
+    }
+    print(&text)
 }

@@ -4,3 +4,4 @@ pub mod banner;
 pub mod number;
 pub mod progress;
 pub mod result;
+pub mod shapes;
