@@ -12,6 +12,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("loss", include_str!("../../../stdlib/loss.bdl")),
     ("optim", include_str!("../../../stdlib/optim.bdl")),
     ("recurrent", include_str!("../../../stdlib/recurrent.bdl")),
+    ("attention", include_str!("../../../stdlib/attention.bdl")),
 ];
 
 /// A program and everything it is made of, parsed.

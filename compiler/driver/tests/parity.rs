@@ -99,7 +99,7 @@ macro_rules! cases {
     };
 }
 
-cases! { splice wdbc mlp residual residues image ragged encoder graph }
+cases! { splice wdbc mlp residual residues image ragged encoder graph attention }
 
 #[test]
 fn a_wrong_number_would_be_noticed() {
