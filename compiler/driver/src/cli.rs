@@ -71,6 +71,14 @@ pub enum Command {
     },
     /// Show what the data blocks read: schema, missing values, classes, first rows, suspicious columns
     Data { file: PathBuf },
+    /// Put programs in canonical layout, comments kept
+    Fmt {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Change nothing; list the files that would change and exit with 1 if there are any
+        #[arg(long)]
+        check: bool,
+    },
     /// Train a model; write a run folder
     Train {
         /// FILE or FILE:NAME where the file has several `train` blocks

@@ -27,13 +27,18 @@ pub struct Source {
     pub diagnostics: Vec<Diagnostic>,
 }
 
-/// Reads and parses a file and what it uses.
-pub fn file(path: &Path) -> Result<Source, Failure> {
+/// The text of a program file.
+pub fn text_of(path: &Path) -> Result<String, Failure> {
     let bytes = std::fs::read(path).map_err(|error| no_file(path, &error))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         Failure::user("not-text", format!("`{}` is not UTF-8 text (byte {at})", path.display()))
-    })?;
+    })
+}
+
+/// Reads and parses a file and what it uses.
+pub fn file(path: &Path) -> Result<Source, Failure> {
+    let text = text_of(path)?;
     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     text_in(&path.display().to_string(), &text, &folder)
 }

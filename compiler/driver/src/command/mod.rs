@@ -5,6 +5,7 @@ pub mod check;
 pub mod data;
 pub mod emit;
 pub mod eval;
+pub mod fmt;
 pub mod grad;
 pub mod new;
 pub mod predict;
@@ -68,6 +69,7 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::New { name } => print(&new::run(&name)?),
         Command::Check { file, explain } => check::run(&context, file.as_deref(), explain.as_deref()),
         Command::Data { file } => data::run(&context, &file),
+        Command::Fmt { files, check } => fmt::run(&context, &files, check),
         Command::Emit { target, stage, only } => emit::run(&context, &target, &stage, only.as_deref()),
         Command::Train { target, out, resume } => train::run(&context, &target, out.as_deref(), resume),
         Command::Eval { run } => eval::run(&context, &run),

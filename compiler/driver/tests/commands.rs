@@ -1,0 +1,148 @@
+//! Commands as a user meets them.
+
+mod common;
+
+use bdl::command::fmt::format;
+use common::{Folder, small_splice};
+use std::path::{Path, PathBuf};
+
+fn programs(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !matches!(name.as_str(), "target" | ".git" | "runs") {
+            programs(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "bdl") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn formatting_twice_changes_nothing_more_on_every_program_of_the_tree() {
+    let mut found = Vec::new();
+    programs(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), &mut found);
+    assert!(found.len() > 30, "{found:?}");
+    let mut formatted = 0;
+    for path in found {
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Programs with a mistake on purpose are refused, which is right.
+        let Ok(once) = format("x", &text, false) else { continue };
+        let twice = format("x", &once, false).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(once, twice, "{}", path.display());
+        formatted += 1;
+    }
+    assert!(formatted > 30, "only {formatted} programs could be formatted");
+}
+
+#[test]
+fn fmt_keeps_comments_and_refuses_mistakes() {
+    let folder = Folder::new(&[
+        ("a.bdl", "fn f(x:f32[n])->f32{ sum[i] x[i] } // all of it\n"),
+        ("b.bdl", "fn f(x: f32[n]) -> f32 { sum[i x[i] }\n"),
+    ]);
+    assert_eq!(folder.run(&["fmt", "--check", "a.bdl"]).status.code(), Some(1));
+    folder.ok(&["fmt", "a.bdl"]);
+    let text = std::fs::read_to_string(folder.file("a.bdl")).unwrap();
+    assert!(text.contains("fn f(x: f32[n]) -> f32 {") && text.contains("// all of it"), "{text}");
+    folder.ok(&["fmt", "--check", "a.bdl"]);
+    let before = std::fs::read_to_string(folder.file("b.bdl")).unwrap();
+    assert!(folder.fails(&["fmt", "b.bdl"]).contains("unclosed-bracket"));
+    assert_eq!(std::fs::read_to_string(folder.file("b.bdl")).unwrap(), before);
+}
+
+#[test]
+fn a_new_project_trains_and_meets_its_expectation() {
+    let folder = Folder::new(&[]);
+    folder.ok(&["new", "tata"]);
+    let said = folder.ok(&["test", "tata/tata.bdl"]);
+    assert!(said.ends_with("1 of 1 expect blocks hold\n"), "{said}");
+}
+
+#[test]
+fn check_prints_shapes_parameters_and_memory() {
+    let said = small_splice(1).ok(&["check", "splice.bdl"]);
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1][..2], ["dna", "f32[20,"], "{said}");
+    // 5 * 4 * 8 weights and 8 biases; 16 positions, 8 channels, 20 taps: two operations each, and the bias.
+    assert_eq!(rows[2], ["Conv1d(8,", "kernel:", "5)", "f32[16,", "8]", "168", "5.2", "k", "512", "B"], "{said}");
+    assert_eq!(rows[6][..3], ["total", "1,259", "7.8"], "{said}");
+    assert!(said.contains("one step at batch B:"), "{said}");
+}
+
+#[test]
+fn json_is_one_object_a_line_and_ends_with_the_result() {
+    let folder = small_splice(2);
+    let said = folder.ok(&["train", "splice.bdl", "--json", "--out", "run"]);
+    let lines: Vec<serde_json::Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.first().unwrap()["event"], "start");
+    assert_eq!(lines.iter().filter(|line| line["event"] == "epoch").count(), 2);
+    let done = lines.last().unwrap();
+    assert_eq!(done["event"], "done");
+    assert!(done["test"]["accuracy"].is_f64() && done["seconds"].is_f64() && done["run"] == "run", "{done}");
+    let bench: serde_json::Value =
+        serde_json::from_str(&folder.ok(&["bench", "splice.bdl", "--json", "--seconds", "0.1"])).unwrap();
+    for key in ["step_ms", "first_step_ms", "compile_ms", "gflops", "machine_gflops", "predicted_peak_mb"] {
+        assert!(bench[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {bench}");
+    }
+}
+
+#[test]
+fn predictions_name_classes_and_do_not_need_the_target() {
+    let folder = small_splice(8);
+    folder.ok(&["train", "splice.bdl", "--quiet", "--out", "run"]);
+    let rows = std::fs::read_to_string(folder.file("splice.csv")).unwrap();
+    let sequences: String = rows.lines().map(|line| format!("extra,{}\n", line.split(',').nth(1).unwrap())).collect();
+    std::fs::write(folder.file("new.csv"), sequences.replacen("extra,sequence", "id,sequence", 1)).unwrap();
+    let new = folder.ok(&["predict", "run", "new.csv"]);
+    assert_eq!(new, folder.ok(&["predict", "run", "splice.csv"]));
+    let lines: Vec<&str> = new.lines().collect();
+    assert_eq!(lines[0], "row\tkind\tkind.EI\tkind.IE\tkind.N");
+    assert_eq!(lines.len(), 121);
+    for line in &lines[1..] {
+        let cells: Vec<&str> = line.split('\t').collect();
+        let p: Vec<f64> = cells[2..].iter().map(|cell| cell.parse().unwrap()).collect();
+        assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{line}");
+        let best = (0..3).max_by(|a, b| p[*a].total_cmp(&p[*b])).unwrap();
+        assert_eq!(cells[1], ["EI", "IE", "N"][best], "{line}");
+    }
+    // The run folder holds the same predictions, by part.
+    let kept = std::fs::read_to_string(folder.file("run/predictions.tsv")).unwrap();
+    assert_eq!(kept.lines().count(), 121);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_names_its_equation() {
+    let folder = small_splice(3);
+    let said = folder.fails(&["train", "splice.bdl", "--set", "lr=1e30"]);
+    assert!(said.contains("not-finite") && said.contains("the first such value is in `net."), "{said}");
+}
+
+#[test]
+fn overrides_make_another_run_that_runs_from_its_folder() {
+    let folder = small_splice(1);
+    folder.ok(&["train", "splice.bdl", "--quiet", "--out", "a", "--set", "net.width=5", "--set", "lr=0.02"]);
+    let program = std::fs::read_to_string(folder.file("a/program.bdl")).unwrap();
+    assert!(program.contains("SpliceNet(width: 5)") && program.contains("lr: f32 = 0.02"), "{program}");
+    folder.ok(&["train", "a/program.bdl", "--quiet", "--out", "b"]);
+    let best = |run: &str| bdl_train::checkpoint::load(&folder.file(run).join("best.safetensors")).unwrap().0;
+    assert!(best("a") == best("b"));
+}
+
+#[test]
+fn every_stage_is_shown_and_names_where_it_came_from() {
+    let folder = small_splice(1);
+    let stages = [
+        ("ast", "model SpliceNet"),
+        ("hir", "train splice"),
+        ("equations", "splice.bdl:9:"),
+        ("gradient", "d_net.conv1d_1.w["),
+        ("plan", "contract net.conv1d_1"),
+        ("clif", "function"),
+        ("asm", "pushq"),
+    ];
+    for (stage, wanted) in stages {
+        let said = folder.ok(&["emit", "splice.bdl", "--stage", stage]);
+        assert!(said.contains(wanted), "{stage}:\n{said}");
+    }
+}
