@@ -29,4 +29,4 @@ mod subscript;
 mod value;
 mod walk;
 
-pub use program::{Programs, entry, entry_init, programs};
+pub use program::{Programs, differentiable_entry, entry, entry_init, programs};

@@ -44,9 +44,13 @@ pub fn programs(hir: &Hir, train: &Train) -> std::result::Result<Programs, Diagn
 
 /// The forward equations of a function or model applied to its inputs, for one example: outputs `y`, or the fields of a record.
 ///
-/// Inputs are named as the function names them. The program may still be differentiated: `simplify` it before it runs fast.
-/// Errors as for [`programs`].
+/// Inputs are named as the function names them. Errors as for [`programs`].
 pub fn entry(hir: &Hir, entry: &Entry, training: bool) -> std::result::Result<Program, Diagnostic> {
+    differentiable_entry(hir, entry, training).map(finished)
+}
+
+/// As [`entry`], still with `freeze`: to be differentiated, then simplified.
+pub fn differentiable_entry(hir: &Hir, entry: &Entry, training: bool) -> std::result::Result<Program, Diagnostic> {
     forward_of(hir, entry, training).map_err(|error| *error)
 }
 
