@@ -13,6 +13,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("optim", include_str!("../../../stdlib/optim.bdl")),
     ("recurrent", include_str!("../../../stdlib/recurrent.bdl")),
     ("attention", include_str!("../../../stdlib/attention.bdl")),
+    ("graph", include_str!("../../../stdlib/graph.bdl")),
 ];
 
 /// A program and everything it is made of, parsed.

@@ -99,7 +99,7 @@ macro_rules! cases {
     };
 }
 
-cases! { splice wdbc mlp residual residues image ragged encoder graph attention }
+cases! { splice wdbc mlp residual residues image ragged encoder graph attention molecules }
 
 #[test]
 fn a_wrong_number_would_be_noticed() {
