@@ -9,8 +9,14 @@ use std::ptr::NonNull;
 pub const ALIGN: usize = 64;
 
 /// Zeroed bytes, aligned to [`ALIGN`].
+///
+/// They are asked for at the allocator's own alignment, with room to move up: large zeroed blocks then come from the system as untouched
+/// pages, where an aligned request would write every byte first.
 pub struct Memory {
-    pointer: NonNull<u8>,
+    block: NonNull<u8>,
+    layout: Layout,
+    /// From the block's start to the first aligned byte.
+    skip: usize,
     bytes: usize,
 }
 
@@ -22,14 +28,16 @@ unsafe impl Sync for Memory {}
 impl Memory {
     pub fn new(bytes: usize) -> Result<Memory, Error> {
         let bytes = bytes.max(ALIGN).next_multiple_of(ALIGN);
-        let layout = Layout::from_size_align(bytes, ALIGN).map_err(|_| Error::Memory { bytes })?;
+        let layout = Layout::from_size_align(bytes + ALIGN, 16).map_err(|_| Error::Memory { bytes })?;
         // SAFETY: the size is not zero.
-        let pointer = unsafe { alloc_zeroed(layout) };
-        NonNull::new(pointer).map(|pointer| Memory { pointer, bytes }).ok_or(Error::Memory { bytes })
+        let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::Memory { bytes })?;
+        let skip = block.as_ptr().align_offset(ALIGN).min(ALIGN);
+        Ok(Memory { block, layout, skip, bytes })
     }
 
     pub fn pointer(&self) -> *mut u8 {
-        self.pointer.as_ptr()
+        // SAFETY: the block has `ALIGN` bytes more than are given out, and `skip` is at most that.
+        unsafe { self.block.as_ptr().add(self.skip) }
     }
 
     pub fn len(&self) -> usize {
@@ -40,7 +48,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.pointer.as_ptr(), Layout::from_size_align_unchecked(self.bytes, ALIGN)) }
+        unsafe { dealloc(self.block.as_ptr(), self.layout) }
     }
 }
 

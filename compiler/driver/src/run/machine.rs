@@ -137,11 +137,25 @@ pub fn initialise(
         Real::F64 => DType::F64,
     };
     for (name, shape) in shapes {
-        let values = outputs.numbers(&name).ok_or_else(|| Failure::bug(format!("`{name}` has no first value")))?;
-        store
-            .insert(&name, dtype, shape)
-            .and_then(|entry| entry.buffer.set(&name, values.into_iter()))
-            .map_err(|error| Failure::bug(error.to_string()))?;
+        let missing = || Failure::bug(format!("`{name}` has no first value"));
+        let entry = store.insert(&name, dtype, shape).map_err(|error| Failure::bug(error.to_string()))?;
+        // Copied as they are: a large layer's values are never held a third time.
+        match real {
+            Real::F32 => {
+                let (from, to) = (
+                    outputs.slice::<f32>(&name).ok_or_else(missing)?,
+                    entry.buffer.slice_mut::<f32>().ok_or_else(missing)?,
+                );
+                to.copy_from_slice(from);
+            }
+            Real::F64 => {
+                let (from, to) = (
+                    outputs.slice::<f64>(&name).ok_or_else(missing)?,
+                    entry.buffer.slice_mut::<f64>().ok_or_else(missing)?,
+                );
+                to.copy_from_slice(from);
+            }
+        }
     }
     Ok(())
 }
