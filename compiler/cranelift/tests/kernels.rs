@@ -26,25 +26,25 @@ fn run(style: Style, seeds: std::ops::Range<u64>) {
 
 #[test]
 fn element_wise() {
-    run(Style { plain: true, calls: false, grid: LoopMode::Lanes }, 0..150);
+    run(Style { plain: true, calls: false, grid: LoopMode::Lanes }, 0..100);
 }
 
 #[test]
 fn element_wise_with_calls() {
-    run(Style { plain: true, calls: true, grid: LoopMode::Lanes }, 1000..1150);
+    run(Style { plain: true, calls: true, grid: LoopMode::Lanes }, 1000..1100);
 }
 
 #[test]
 fn element_wise_of_all_types() {
-    run(Style { plain: false, calls: true, grid: LoopMode::Lanes }, 2000..2150);
+    run(Style { plain: false, calls: true, grid: LoopMode::Lanes }, 2000..2100);
 }
 
 #[test]
 fn rows_with_lanes_inside() {
-    run(Style { plain: true, calls: false, grid: LoopMode::Serial }, 3000..3150);
+    run(Style { plain: true, calls: false, grid: LoopMode::Serial }, 3000..3100);
 }
 
 #[test]
 fn rows_of_all_types_with_calls() {
-    run(Style { plain: false, calls: true, grid: LoopMode::Serial }, 4000..4150);
+    run(Style { plain: false, calls: true, grid: LoopMode::Serial }, 4000..4100);
 }

@@ -293,16 +293,16 @@ kernel mean(y: f32 read, off: i64 read, m: f32 write) sizes(B) indices(b, c, t) 
 kernel centre(y: f32 read, m: f32 read, own: i32 read, len: i64 read, at: i64 read, z: f32 write) sizes(rows_T) indices(r, c) {
   for r in rows_T {
     %0: i32 = load own[r]
-    %8: i64 = load len[%0]
-    %9: i64 = load at[%0]
-    %10: i64 = add %8, %9
-    %11: f32 = convert %10
+    %6: i64 = load len[%0]
+    %7: i64 = load at[%0]
+    %8: i64 = add %6, %7
+    %9: f32 = convert %8
     for c in 0..5 lanes {
       %1: f32 = load y[r * 5 + c]
       %2: f32 = load m[%0 * 5 + c]
       %3: f32 = sub %1, %2
       %4: f32 = tanh %3
-      %5: f32 = add %4, %11
+      %5: f32 = add %4, %9
       store z[r * 5 + c] = %5
     }
   }
@@ -338,6 +338,34 @@ fn sequences_of_different_length() {
         RAGGED,
         &[lengths(&[4, 1, 7, 30, 2]), lengths(&[1]), lengths(&[300, 3, 800]), lengths(&[5, 5, 5, 5, 5, 5, 5, 5])],
     );
+}
+
+/// Long sums over examples of different length: each belongs to one worker, whole.
+const LONG_SUMS: &str = r#"
+plan long
+size B batch
+size T per_example
+size rows_T total T
+slot 20 * rows_T
+buffer x: f32[B, T, 500] len 500 * rows_T; input per_example
+buffer w: f32[3, 500, 5] len 7500; param
+buffer off: i64[B + 1] len B + 1; offsets T
+buffer y: f32[B, T, 5] len 5 * rows_T; slot 0
+output y = y
+contract y = x + (-500) * w {
+  batch b: B (out 5, a 500, b 0) offsets off
+  m t: T (out 5, a 500, b 0)
+  n f: 5 (out 1, a 0, b 1)
+  k k: 3 (out 0, a 500, b 2500)
+  k c: 500 (out 0, a 1, b 5)
+  clip 1 * #1 + 1 * #3 + (-1) < T;
+}
+"#;
+
+#[test]
+fn long_sums_over_examples_of_different_length() {
+    let lengths = |l: &[i64]| Batch { size: l.len(), lengths: vec![("T", l.to_vec())], ..Batch::default() };
+    check(LONG_SUMS, &[lengths(&[4, 1, 0, 30, 2, 9, 12]), lengths(&[17; 12])]);
 }
 
 /// Draws, scans in both directions, copies, clears, sorting, orthogonal matrices, sums over sorted keys.

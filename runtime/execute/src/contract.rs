@@ -189,9 +189,11 @@ fn split(nest: &Nest, workers: usize) -> Split {
     if let Some((axis, parts)) = parts(nest) {
         return Split::Parts { axis, parts };
     }
-    if workers == 1 {
-        return Split::One;
-    }
+    if workers == 1 { Split::One } else { shared_axis(nest, workers).map_or(Split::One, Split::Axis) }
+}
+
+/// The axis of the result that workers share best. No bit depends on the choice.
+fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
     let workers = workers as i64;
     // The longer side of the result is shared, so that each worker packs a share of the larger operand.
     let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
@@ -209,8 +211,7 @@ fn split(nest: &Nest, workers: usize) -> Split {
     };
     let is_row = |role| matches!(role, AxisRole::Batch | AxisRole::M);
     let (row, column) = (best(&is_row), best(&|role| role == AxisRole::N));
-    let choice = if columns > rows { column.or(row) } else { row.or(column) };
-    choice.map_or(Split::One, Split::Axis)
+    if columns > rows { column.or(row) } else { row.or(column) }
 }
 
 /// Share number `index` of `0..n` in `count` shares, in whole steps of `step`.
@@ -325,9 +326,25 @@ unsafe fn in_parts<T: Real>(
         }
     }
     let extent = nest.axes()[axis].extent;
-    let (first, last) = share(parts, worker.index, worker.count, 1);
-    for part in first..last {
+    // Fewer parts than workers: several share the rows or columns of a part.
+    let teams = worker.count as i64 / parts;
+    let (mine, team) = if teams > 1 {
+        let part = worker.index as i64 % parts;
+        ((part, part + i64::from(worker.index as i64 / parts < teams)), worker.index as i64 / parts)
+    } else {
+        (share(parts, worker.index, worker.count, 1), 0)
+    };
+    let shared = if teams > 1 { shared_axis(&dense, teams as usize) } else { None };
+    for part in mine.0..mine.1 {
         let mut nest = dense;
+        match shared {
+            Some(side) => {
+                let (from, to) = share(dense.axes()[side].extent, team as usize, teams as usize, 1);
+                nest.restrict(side, from, to);
+            }
+            None if team > 0 => continue,
+            None => {}
+        }
         nest.restrict(axis, extent * part / parts, extent * (part + 1) / parts);
         let out = scratch.wrapping_add((part * size) as usize);
         // SAFETY: each part has its own `size` elements of scratch; a and b as the caller promised.
@@ -364,8 +381,11 @@ unsafe fn in_parts<T: Real>(
     }
 }
 
-/// A nest with clips, all of it.
-unsafe fn whole<T: Real>(nest: &Nest, operands: Operands<T>, accumulate: bool) {
+/// A nest with clips, all of it, by the calling thread alone and without scratch.
+///
+/// # Safety
+/// The nest's accesses are inside the operands; nothing else touches `out`.
+pub unsafe fn whole<T: Real>(nest: &Nest, operands: Operands<T>, accumulate: bool) {
     if nest.clips().is_empty() {
         // SAFETY: the caller's promise.
         unsafe { unclipped(nest, operands, accumulate) };

@@ -285,7 +285,7 @@ fn contract<T: Real>(run: &Run, worker: &Worker, state: &mut WorkerState, c: &Co
         let mut nest = c.form.nest(sizes, begin * ax.out.at(sizes), begin * ax.a.at(sizes), begin * ax.b.at(sizes));
         nest.axes_mut()[axis].extent = 1;
         // SAFETY: one example's rows.
-        unsafe { contract::run(&nest, operands, scratch, c.form.accumulate, &worker.alone(), None) };
+        unsafe { contract::whole(&nest, operands, c.form.accumulate) };
     }
     crate::program::clear_example(&mut state.sizes, run.lengths);
     if let Some(epilogue) = &c.epilogue {
