@@ -8,7 +8,7 @@
 //! the nodes, outputs and updates that `print` shows afterwards
 //! ```
 //!
-//! Passes: `fold tidy inline merge hoist drop thaw simplify batch`, `differentiate LOSS by X ..` (the expectation is what it appends) and
+//! Passes: `fold tidy inline share merge hoist drop thaw simplify batch`, `differentiate LOSS by X ..` (the expectation is what it appends) and
 //! `verify` (the expectation is the first line of the message). `BDL_BLESS=1` writes what was found into the files: read the difference.
 
 use bdl_equations::simplify as passes;
@@ -39,6 +39,7 @@ fn apply(pass: &str, mut program: Program) -> String {
         "fold" => drop(passes::fold(&mut program)),
         "tidy" => drop(passes::tidy_pieces(&mut program)),
         "inline" => drop(passes::inline_copies(&mut program)),
+        "share" => drop(passes::share_invariants(&mut program)),
         "merge" => drop(passes::merge_equal(&mut program)),
         "hoist" => drop(passes::hoist(&mut program)),
         "drop" => drop(passes::drop_unused(&mut program)),

@@ -13,9 +13,9 @@
 //! Deliberately absent: moving loops out of loops, and draws.
 
 use super::Pass;
+use super::invariant::stays_inside;
 use super::merge::rename;
-use crate::bounds::Domain;
-use crate::data::{Affine, Carried, Equation, Expr, IndexId, Monoid, Node, Piece, Program, Scan, Sub, TensorId};
+use crate::data::{Affine, Carried, Equation, Expr, IndexId, Monoid, Node, Piece, Program, Scan, TensorId};
 use crate::lift::{Steps, lift};
 use bdl_dims::Dim;
 use std::collections::{HashMap, HashSet};
@@ -146,19 +146,6 @@ fn move_out(
     rename(&mut node, once);
     before.push(node);
     Some(Moved::EachStep(equation.out, out))
-}
-
-/// Is every read guarded, or seen to stay inside its tensor?
-fn stays_inside(program: &Program, piece: &Piece) -> bool {
-    let domain = Domain::of(program, piece, &[]);
-    piece.reads().into_iter().all(|read| {
-        let shape = domain.shape(program, read);
-        read.otherwise.is_some()
-            || read.subs.iter().zip(&shape).all(|(sub, dim)| match sub {
-                Sub::Affine(form) => domain.inside(form, dim),
-                Sub::Data(_) => false,
-            })
-    })
 }
 
 /// The rest of the body reads the hoisted values at its step.

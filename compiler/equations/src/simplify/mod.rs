@@ -5,6 +5,7 @@
 //! | [`fold`] | arithmetic on constants, exact identities |
 //! | [`tidy_pieces`] | needless filters and indices, ties to data, guards instead of filters (see [`tidy`]) |
 //! | [`inline_copies`] | a tensor that only repeats another, a constant or a slice is read where that is |
+//! | [`share_invariants`] | an expensive expression that misses an index is computed once for all its values |
 //! | [`merge_equal`] | equal nodes become one |
 //! | [`hoist`] | what does not depend on a loop's carried values is computed before the loop, for all steps at once |
 //! | [`drop_unused`] | nodes, carried values and stacks that nothing needs |
@@ -17,6 +18,7 @@
 mod fold;
 mod hoist;
 mod inline;
+mod invariant;
 mod merge;
 mod tidy;
 mod unused;
@@ -24,6 +26,7 @@ mod unused;
 pub use fold::{fold, fold_expr, truth};
 pub use hoist::hoist;
 pub use inline::inline_copies;
+pub use invariant::share_invariants;
 pub use merge::merge_equal;
 pub use tidy::{Known, apart, replace_index, tidy, vanishes};
 pub use unused::{compact, drop_unused};
@@ -50,6 +53,7 @@ pub fn rounds(program: &mut Program) {
         let changes = fold(program)
             + tidy_pieces(program)
             + inline_copies(program)
+            + share_invariants(program)
             + merge_equal(program)
             + hoist(program)
             + drop_unused(program);
