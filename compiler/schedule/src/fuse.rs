@@ -246,7 +246,9 @@ impl Fusion<'_> {
                 prefix = prefix.max(rows);
             }
             None => {
-                if prefix == 0 || piece.free == 0 {
+                // Scalars go together; everything else needs a loop in common.
+                let scalars = piece.free == 0 && cluster.prefix.is_empty();
+                if prefix == 0 && !scalars {
                     return None;
                 }
             }
@@ -293,7 +295,7 @@ impl Fusion<'_> {
             let next = early.iter().copied().find(|at| ready(at));
             let next = next.or_else(|| {
                 let all = (0..self.clusters.len()).filter(|at| ready(at));
-                all.min_by_key(|at| self.clusters[*at].units.last().copied())
+                all.min_by_key(|at| self.clusters[*at].units.first().copied())
             });
             // Orders are only added where they close no circle.
             let Some(next) = next else { break };

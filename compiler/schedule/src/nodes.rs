@@ -280,7 +280,12 @@ impl Scheduler {
 
     /// The names of what the kernel leaves behind.
     fn kernel_name(&self, parts: &[loops::Part], needed: &dyn Fn(eq::TensorId) -> bool) -> String {
-        let name = |p: &loops::Part| self.program.tensors[p.out.0 as usize].name.to_string();
+        // The last words of a path: `gain.next` of `net.batch_norm_1.gain.next`.
+        let name = |p: &loops::Part| {
+            let path = &self.program.tensors[p.out.0 as usize].name;
+            let from = path.rmatch_indices('.').nth(1).map_or(0, |(at, _)| at + 1);
+            path[from..].to_string()
+        };
         let mut names: Vec<String> = parts.iter().filter(|p| needed(p.out)).map(name).collect();
         if names.is_empty() {
             names.extend(parts.last().map(name));

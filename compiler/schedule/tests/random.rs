@@ -42,7 +42,7 @@ fn shift(launches: &mut [plan::Launch], by: u32) {
 }
 
 fn describe(case: &Case, plan: &plan::Plan) -> String {
-    format!("{}\n{:?} {:?}\n{}", eq::text::print(&case.program), case.sizes, case.examples, support::text(plan))
+    format!("{}\n{:?} {:?}\n{:?}", eq::text::print(&case.program), case.sizes, case.examples, support::launches(plan))
 }
 
 /// Runs a case on the code of its chunk and gives the largest difference.
@@ -117,6 +117,7 @@ fn compiled_is_interpreted_for_random_equations() {
             let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
             let mut plan = bdl_schedule::schedule(&case.program, &options)
                 .unwrap_or_else(|e| panic!("case {seed}: {e}\n{}", eq::text::print(&case.program)));
+            plan::verify(&plan).unwrap_or_else(|e| panic!("case {seed}: {e}\n{plan}"));
             shift(&mut plan.launches, kernels.len() as u32);
             kernels.append(&mut plan.kernels);
             plans.push((case, plan));

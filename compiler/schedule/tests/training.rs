@@ -57,8 +57,9 @@ fn an_mlp_step_is_a_few_launches() {
     let mut numbers = batch(6);
     numbers.below = vec![("site", 5)];
     compare(&program, &plan, &numbers);
-    println!("{}", eq::text::print_bdl(&program));
-    println!("{:?}", launches(&plan));
+    // Two layers (the loss and the gradient of its logits are the second one's epilogue), biases and weights with their updates.
+    let (layer, rest) = ("contract+epilogue", "kernel");
+    assert_eq!(launches(&plan), [layer, layer, rest, rest, layer, layer, rest, layer]);
 }
 
 const CONV: &str = "program conv
@@ -102,12 +103,14 @@ const CONV: &str = "program conv
 #[test]
 fn a_convolutional_step_is_a_few_launches() {
     let program = step(CONV);
-    println!("{}", eq::text::print_bdl(&program));
     let plan = plan_of(&program);
-    println!("{:?}", launches(&plan));
-    for l in &plan.launches {
-        println!("{}", support::line(&plan, l));
-    }
+    // Forward: convolution, pool, convolution, pool, dense with loss. Backward: every contraction carries what follows it.
+    let (layer, rest) = ("contract+epilogue", "kernel");
+    let forward = [layer, rest, layer, rest, layer];
+    let found = launches(&plan);
+    assert_eq!(found[..5], forward);
+    assert_eq!(found.iter().filter(|l| **l == layer).count(), 7, "{found:?}");
+    assert_eq!(found.len(), 17, "{found:?}");
     let mut numbers = batch(3);
     numbers.below = vec![("site", 3)];
     compare(&program, &plan, &numbers);

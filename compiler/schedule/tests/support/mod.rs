@@ -47,7 +47,9 @@ pub fn parse(text: &str) -> eq::Program {
 
 pub fn plan_of(program: &eq::Program) -> plan::Plan {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
-    bdl_schedule::schedule(program, &options).unwrap_or_else(|e| panic!("{e}"))
+    let plan = bdl_schedule::schedule(program, &options).unwrap_or_else(|e| panic!("{e}"));
+    plan::verify(&plan).unwrap_or_else(|e| panic!("{e}\n{plan}"));
+    plan
 }
 
 /// Kernel and contraction launches and so on, one word each.
@@ -240,11 +242,8 @@ pub fn compare(program: &eq::Program, plan: &plan::Plan, numbers: &Numbers) {
     assert_eq!(bits[0], bits[1], "one and two threads differ");
 }
 
-/// The whole plan, a launch a line, with the kernels it uses.
-pub fn text(plan: &plan::Plan) -> String {
-    let lines: Vec<String> = plan.launches.iter().map(|l| line(plan, l)).collect();
-    let kernels: Vec<String> = plan.kernels.iter().map(|k| format!("{k:#?}")).collect();
-    if kernels.iter().map(String::len).sum::<usize>() > 20_000 { lines.join("\n") } else { format!("{}\n{}", lines.join("\n"), kernels.join("\n")) }
+fn text(plan: &plan::Plan) -> String {
+    plan.to_string()
 }
 
 fn close(name: &str, expected: &[f64], found: &[f64], plan: &plan::Plan) {
@@ -253,31 +252,5 @@ fn close(name: &str, expected: &[f64], found: &[f64], plan: &plan::Plan) {
         let same = e == f || (e.is_nan() && f.is_nan()) || (e - f).abs() <= 1e-9 * (1.0 + e.abs());
         let plan = || text(plan);
         assert!(same, "`{name}` element {at}: expected {e}, found {f}\nexpected {expected:?}\nfound {found:?}\n{}", plan());
-    }
-}
-
-/// A launch in one line, for people.
-pub fn line(plan: &plan::Plan, launch: &plan::Launch) -> String {
-    let name = |b: plan::BufferId| plan.buffers[b.0 as usize].name.to_string();
-    let kernel = |k: &plan::KernelUse| {
-        let kernel = &plan.kernels[k.kernel.0 as usize];
-        let mark = |access| match access {
-            plan::Access::Read => "",
-            plan::Access::Write => ">",
-            plan::Access::Update => "<>",
-        };
-        let args: Vec<String> = k.buffers.iter().zip(&kernel.buffers).map(|(s, b)| format!("{}{}", mark(b.access), name(s.buffer))).collect();
-        format!("{}[{} {:?}]({})", kernel.name, kernel.grid, kernel.grid_mode, args.join(", "))
-    };
-    match &launch.op {
-        plan::Op::Kernel(k) => format!("kernel {}", kernel(k)),
-        plan::Op::Contract(c) => {
-            let axis = |a: &plan::ContractionAxis| format!("{:?} {} {} ({}, {}, {})", a.role, a.name, a.extent, a.out, a.a, a.b);
-            let axes: Vec<String> = c.axes.iter().map(axis).collect();
-            let then = c.epilogue.as_ref().map_or(String::new(), |k| format!("\n    then {}", kernel(k)));
-            let operands = format!("{} = {} * {}", name(c.out.buffer), name(c.a.buffer), name(c.b.buffer));
-            format!("contract {operands}: {}; {} clips{then}", axes.join(", "), c.clips.len())
-        }
-        other => format!("{other:?}"),
     }
 }
