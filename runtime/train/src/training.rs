@@ -131,6 +131,41 @@ pub struct Outcome {
 
 /// A run that is not saved for this long is saved in the middle of an epoch.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
+/// Epochs that end sooner after the last save than this, or than ten times what that save took, are not saved: a killed run then goes on
+/// from an earlier epoch, to the same bits.
+const SAVE_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+
+/// The run folder's checkpoints, and what of them is not on disk yet.
+struct Keeper<'f> {
+    folder: &'f RunFolder,
+    saved: Instant,
+    took: Duration,
+    /// Weights of the best epoch, with where the run stood.
+    best: Option<(Vec<Array>, Position)>,
+}
+
+impl Keeper<'_> {
+    fn is_due(&self) -> bool {
+        self.saved.elapsed() > SAVE_AT_MOST_EVERY.max(self.took * 10)
+    }
+
+    /// Writes the best weights that are not written yet, then everything.
+    fn save(&mut self, machine: &dyn Machine, position: &Position) -> RunResult<()> {
+        let begun = Instant::now();
+        self.save_best()?;
+        checkpoint::save(&self.folder.file("last.safetensors"), &machine.everything(), position)?;
+        self.took = begun.elapsed();
+        self.saved = Instant::now();
+        Ok(())
+    }
+
+    fn save_best(&mut self) -> RunResult<()> {
+        if let Some((weights, position)) = self.best.take() {
+            checkpoint::save(&self.folder.file("best.safetensors"), &weights, &position)?;
+        }
+        Ok(())
+    }
+}
 
 /// Trains from `position` on. `score` turns the evaluation of the validation rows into named scores.
 pub fn train(
@@ -146,24 +181,63 @@ pub fn train(
         return Err(RunError::new("empty-part", "the training part holds no rows")
             .help("give `train:` a larger share of the split, or look at `keep` and `distinct` in the data block"));
     }
+    let mut keeper = Keeper { folder, saved: Instant::now(), took: Duration::ZERO, best: None };
+    if position.step == 0 {
+        // A run killed in its first epoch resumes too, and a value that is not finite can be traced from here.
+        keeper.save(machine, &position)?;
+    }
+    let outcome = epochs(machine, settings, parts, &mut keeper, &mut position, score, observe);
+    match outcome {
+        Ok(interrupted) => {
+            keeper.save(machine, &position)?;
+            Ok(Outcome { position, interrupted })
+        }
+        Err(stopped) => {
+            // The best epoch must not be lost with the run; if it cannot be written either, the first error says why.
+            let kept = keeper.save_best();
+            Err(match stopped {
+                Stopped::NotFinite => not_finite(machine, settings, parts, &position, folder),
+                Stopped::Error(error) => kept.err().unwrap_or(error),
+            })
+        }
+    }
+}
+
+/// Why the epochs ended before their end.
+enum Stopped {
+    NotFinite,
+    Error(RunError),
+}
+
+impl From<RunError> for Stopped {
+    fn from(error: RunError) -> Stopped {
+        Stopped::Error(error)
+    }
+}
+
+/// The epochs themselves. True if the observer interrupted them.
+fn epochs(
+    machine: &mut dyn Machine,
+    settings: &Settings,
+    parts: &Parts,
+    keeper: &mut Keeper<'_>,
+    position: &mut Position,
+    score: &mut dyn FnMut(&mut dyn Machine) -> RunResult<Vec<(String, f64)>>,
+    observe: &mut dyn FnMut(Event<'_>) -> Control,
+) -> Result<bool, Stopped> {
     let batch = settings.batch.max(1);
     let batches = (parts.train.len() as u64).div_ceil(batch);
     let (started, before) = (Instant::now(), position.seconds);
-    if position.step == 0 {
-        // A run killed in its first epoch resumes too, and a value that is not finite can be traced from here.
-        checkpoint::save(&folder.file("last.safetensors"), &machine.everything(), &position)?;
-    }
-    let mut saved = Instant::now();
     while !position.finished && position.epoch < settings.epochs {
         let order = shuffled(&parts.train, settings.seed, position.epoch);
         let (epoch_started, first_batch) = (Instant::now(), position.batch);
         while position.batch < batches {
             let first = position.batch * batch;
             let rows = &order[first as usize..((first + batch) as usize).min(order.len())];
-            let moment = moment(settings, batches, &position);
+            let moment = moment(settings, batches, position);
             let sums = machine.step(rows, moment)?;
             if !sums.loss.is_finite() || !sums.per.is_finite() {
-                return Err(not_finite(machine, settings, parts, &position, folder));
+                return Err(Stopped::NotFinite);
             }
             position.loss_sum += sums.loss;
             position.per_sum += sums.per;
@@ -177,13 +251,12 @@ pub fn train(
                 examples: rows.len() as u64,
             };
             let interrupted = observe(event) == Control::Interrupt;
-            if interrupted || saved.elapsed() > SAVE_EVERY {
-                position.seconds = before + started.elapsed().as_secs_f64();
-                checkpoint::save(&folder.file("last.safetensors"), &machine.everything(), &position)?;
-                saved = Instant::now();
-            }
+            position.seconds = before + started.elapsed().as_secs_f64();
             if interrupted {
-                return Ok(Outcome { position, interrupted: true });
+                return Ok(true);
+            }
+            if keeper.saved.elapsed() > SAVE_EVERY {
+                keeper.save(machine, position)?;
             }
         }
         let examples = parts.train.len() as u64 - (first_batch * batch).min(parts.train.len() as u64);
@@ -194,14 +267,15 @@ pub fn train(
         position.epoch += 1;
         position.batch = 0;
         (position.loss_sum, position.per_sum) = (0.0, 0.0);
-        let improved = note_scores(settings, &mut position, &scores)?;
+        let improved = note_scores(settings, position, &scores)?;
         position.seconds = before + started.elapsed().as_secs_f64();
         position.finished = position.stopped_early || position.epoch == settings.epochs;
         if improved {
-            checkpoint::save(&folder.file("best.safetensors"), &machine.weights(), &position)?;
+            keeper.best = Some((machine.weights(), position.clone()));
         }
-        checkpoint::save(&folder.file("last.safetensors"), &machine.everything(), &position)?;
-        saved = Instant::now();
+        if keeper.is_due() {
+            keeper.save(machine, position)?;
+        }
         let event = Event::Epoch {
             epoch: position.epoch,
             train_loss,
@@ -211,10 +285,10 @@ pub fn train(
             examples_per_second: rate,
         };
         if observe(event) == Control::Interrupt && !position.finished {
-            return Ok(Outcome { position, interrupted: true });
+            return Ok(true);
         }
     }
-    Ok(Outcome { position, interrupted: false })
+    Ok(false)
 }
 
 /// Brings the best score and the patience of `stop` up to date. True when this epoch is the best one so far.

@@ -12,7 +12,7 @@ use bdl_check::show_type;
 use bdl_dims::Dim;
 use bdl_elaborate::Programs;
 use bdl_equations::{BATCH, Expr, Node, Piece, Program};
-use bdl_plan::{Place, Plan};
+use bdl_plan::{Place, Plan, SizeKind};
 use bdl_schedule::Real;
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ pub fn json(train: &Train, programs: &Programs, real: Real) -> Result<Value, Fai
         "parameters": size(&parameters),
         "flop_per_example": size(&cost(&programs.eval, |_| true)),
         "peak_bytes": peak.to_string(),
-        "bytes_per_example": size(&per_example(&peak)),
+        "bytes_per_example": size(&per_example(&peak, &plan)),
     }))
 }
 
@@ -124,25 +124,29 @@ fn lines(
     let keeps = |path: &str| -> Dim {
         let own =
             plan.buffers.iter().filter(|buffer| matches!(buffer.place, Place::Slot(_)) && under(path, &buffer.name));
-        own.map(|buffer| per_example(&buffer.len).scale(width)).sum()
+        own.map(|buffer| per_example(&buffer.len, plan).scale(width)).sum()
     };
-    let first =
-        rows.iter().map(|row| row.what.chars().count() + 2).max().unwrap_or(0).max(heading.chars().count()).max(24);
-    let second = rows.iter().map(|row| row.ty.chars().count()).max().unwrap_or(0).max(12);
-    let mut out =
-        format!("{heading:first$}  {:second$}  {:>12}  {:>10}  {:>16}\n", "", "parameters", "FLOP", "an example keeps");
+    let numbers = |path: &str| [count(&parameters(path)), short(&flop(path)), bytes(&keeps(path))];
+    let mut cells =
+        vec![[heading.to_string(), String::new(), "parameters".into(), "FLOP".into(), "an example keeps".into()]];
     for row in &rows {
-        let what = format!("  {}", row.what);
-        let (p, f, k) = if row.path.is_empty() {
-            (String::new(), String::new(), String::new())
-        } else {
-            (count(&parameters(&row.path)), short(&flop(&row.path)), bytes(&keeps(&row.path)))
-        };
-        out.push_str(format!("{what:first$}  {:second$}  {p:>12}  {f:>10}  {k:>16}", row.ty).trim_end());
+        let [p, f, k] = if row.path.is_empty() { Default::default() } else { numbers(&row.path) };
+        cells.push([format!("  {}", row.what), row.ty.clone(), p, f, k]);
+    }
+    let [p, f, k] = numbers(name);
+    cells.push(["  total".into(), String::new(), p, f, k]);
+    aligned(&cells)
+}
+
+/// Two columns of text, then columns of numbers.
+fn aligned(rows: &[[String; 5]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let [a, b, c, d, e] = [width(0).max(24), width(1).max(12), width(2), width(3).max(8), width(4)];
+    let mut out = String::new();
+    for [what, ty, p, f, k] in rows {
+        out.push_str(format!("{what:a$}  {ty:b$}  {p:>c$}  {f:>d$}  {k:>e$}").trim_end());
         out.push('\n');
     }
-    let (p, f, k) = (count(&parameters(name)), short(&flop(name)), bytes(&keeps(name)));
-    out.push_str(&format!("{:first$}  {:second$}  {p:>12}  {f:>10}  {k:>16}\n", "  total", ""));
     out
 }
 
@@ -198,9 +202,24 @@ fn one(size: &Dim) -> Dim {
     size.substitute(&|name| (name == BATCH).then(Dim::one))
 }
 
-/// What one more example adds to a size.
-fn per_example(size: &Dim) -> Dim {
-    one(size) - size.substitute(&|name| (name == BATCH).then(Dim::zero))
+/// What one more example adds to a size; packed rows (`rows_T`) are the example's own (`T`).
+fn per_example(size: &Dim, plan: &Plan) -> Dim {
+    let total = |name: &str| {
+        plan.sizes.iter().find(|known| *known.name == *name).and_then(|known| match &known.kind {
+            SizeKind::Total(of_example) => Some(of_example.clone()),
+            SizeKind::Batch => Some(Dim::one()),
+            SizeKind::Built | SizeKind::PerExample | SizeKind::Step => None,
+        })
+    };
+    size.substitute(&total) - without_examples(size, plan)
+}
+
+/// What is left of a size when the batch is empty.
+fn without_examples(size: &Dim, plan: &Plan) -> Dim {
+    size.substitute(&|name| {
+        let of_batch = |kind: &SizeKind| matches!(kind, SizeKind::Total(_) | SizeKind::Batch);
+        plan.sizes.iter().any(|known| *known.name == *name && of_batch(&known.kind)).then(Dim::zero)
+    })
 }
 
 /// `one step at batch B: 0.9 MB + B × 42 kB, of which weights and optimiser 0.8 MB`
@@ -208,11 +227,11 @@ fn memory(plan: &Plan, width: i64) -> String {
     let shared = plan.buffers.iter().filter(|buffer| matches!(buffer.place, Place::Param | Place::State));
     let weights: Dim = shared.map(|buffer| buffer.len.scale(width)).sum();
     let peak = bdl_execute::peak_formula(plan);
-    let fixed = peak.substitute(&|name| (name == BATCH).then(Dim::zero)) + weights.clone();
+    let fixed = without_examples(&peak, plan) + weights.clone();
     format!(
         "  one step at batch B: {} + B × {}, of which weights and optimiser {}\n",
         bytes(&fixed),
-        bytes(&per_example(&peak)),
+        bytes(&per_example(&peak, plan)),
         bytes(&weights)
     )
 }
