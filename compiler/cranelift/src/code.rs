@@ -1,7 +1,8 @@
 //! Kernels in, functions out.
 //!
-//! Equal kernels (up to the names of the kernel, its buffers and its indices) are compiled once; compilation runs on two threads.
-//! The memory of the code belongs to [`Code`] and goes with it.
+//! Equal kernels (up to the names of the kernel, its buffers and its indices) are compiled once, also when they occur in several
+//! programs of one process (a training step and its evaluation share most of theirs). Compilation runs on up to four threads. The memory of
+//! code goes with the last [`Code`] or [`CompiledKernels`] that uses it.
 
 use crate::emit;
 use bdl_plan::{CompiledKernels, Kernel, KernelFn, Name};
@@ -14,7 +15,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Module, ModuleReloc, default_libcall_names};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 /// A kernel that could not be compiled. The plan did not pass the verifier, or uses an operation that does not exist for a type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ impl std::error::Error for Error {}
 pub struct Code {
     kernels: CompiledKernels,
     distinct: usize,
+    fresh: usize,
     bytes: usize,
 }
 
@@ -44,12 +46,17 @@ impl Code {
         self.kernels.clone()
     }
 
-    /// How many functions were compiled: equal kernels count once.
+    /// How many functions there are: equal kernels count once.
     pub fn distinct(&self) -> usize {
         self.distinct
     }
 
-    /// Bytes of machine code.
+    /// How many of them were compiled by this call; the others were there already.
+    pub fn fresh(&self) -> usize {
+        self.fresh
+    }
+
+    /// Bytes of machine code that this call made.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
@@ -66,6 +73,13 @@ impl Drop for Mapped {
             unsafe { module.free_memory() }
         }
     }
+}
+
+/// Functions of this process by the content of their kernels, as long as somebody uses them.
+static KNOWN: LazyLock<Mutex<HashMap<String, (KernelFn, Weak<Mapped>)>>> = LazyLock::new(Mutex::default);
+
+fn known() -> MutexGuard<'static, HashMap<String, (KernelFn, Weak<Mapped>)>> {
+    KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// The code generator for this machine.
@@ -95,45 +109,64 @@ pub fn compile(kernels: &[Kernel]) -> Result<Code, Error> {
 
     // Equal kernels share a number.
     let mut numbers: HashMap<String, usize> = HashMap::new();
-    let mut distinct: Vec<&Kernel> = Vec::new();
-    let number_of: Vec<usize> = kernels
-        .iter()
-        .map(|kernel| {
-            *numbers.entry(content(kernel)).or_insert_with(|| {
-                distinct.push(kernel);
+    let mut distinct: Vec<(&Kernel, Option<KernelFn>)> = Vec::new();
+    let mut owners: Vec<Arc<Mapped>> = Vec::new();
+    let mut number_of = Vec::with_capacity(kernels.len());
+    {
+        let known = known();
+        for kernel in kernels {
+            let content = content(kernel);
+            let number = *numbers.entry(content).or_insert_with_key(|content| {
+                let old =
+                    known.get(content).and_then(|(function, owner)| owner.upgrade().map(|owner| (*function, owner)));
+                if let Some((_, owner)) = &old
+                    && !owners.iter().any(|o| Arc::ptr_eq(o, owner))
+                {
+                    owners.push(owner.clone());
+                }
+                distinct.push((kernel, old.map(|(function, _)| function)));
                 distinct.len() - 1
-            })
-        })
-        .collect();
+            });
+            number_of.push(number);
+        }
+    }
 
-    let compiled = compile_all(&isa, &distinct)?;
+    let new: Vec<&Kernel> = distinct.iter().filter(|(_, f)| f.is_none()).map(|(kernel, _)| *kernel).collect();
+    let compiled = compile_all(&isa, &new)?;
+    let bytes = compiled.iter().map(|blob| blob.bytes.len()).sum();
     let mut module = JITModule::new(JITBuilder::with_isa(isa.clone(), default_libcall_names()));
     let signature = emit::signature(&*isa);
     let mut ids = Vec::new();
-    let mut bytes = 0;
-    for (kernel, code) in distinct.iter().zip(&compiled) {
+    for (kernel, blob) in new.iter().zip(&compiled) {
         let id = module.declare_anonymous_function(&signature).map_err(|e| failed(kernel, e.to_string()))?;
-        let relocs: Vec<ModuleReloc> = code.relocs.clone();
-        bytes += code.bytes.len();
         module
-            .define_function_bytes(id, code.alignment, &code.bytes, &relocs)
+            .define_function_bytes(id, blob.alignment, &blob.bytes, &blob.relocs)
             .map_err(|e| failed(kernel, e.to_string()))?;
         ids.push(id);
     }
     module.finalize_definitions().map_err(|e| nobody(e.to_string()))?;
-    let functions: Vec<KernelFn> = ids
-        .iter()
-        .map(|id| {
-            let pointer = module.get_finalized_function(*id);
-            // SAFETY: the function was compiled with `emit::signature`, which is that of `KernelFn`.
-            unsafe { std::mem::transmute::<*const u8, KernelFn>(pointer) }
-        })
-        .collect();
-    let functions = number_of.iter().map(|n| functions[*n]).collect();
-    let owner = Arc::new(Mapped(Mutex::new(Some(module))));
-    // SAFETY: each function is the code of its kernel, holds no state, and stays mapped while `owner` lives.
-    let kernels = unsafe { CompiledKernels::new(functions, owner) };
-    Ok(Code { kernels, distinct: distinct.len(), bytes })
+    let mut functions = ids.iter().map(|id| {
+        let pointer = module.get_finalized_function(*id);
+        // SAFETY: the function was compiled with `emit::signature`, which is that of `KernelFn`.
+        unsafe { std::mem::transmute::<*const u8, KernelFn>(pointer) }
+    });
+    // Each distinct kernel has its old function or the next new one.
+    let of_number: Vec<KernelFn> = distinct.iter().filter_map(|(_, old)| old.or_else(|| functions.next())).collect();
+    drop(functions);
+    let own = Arc::new(Mapped(Mutex::new(Some(module))));
+    let mut known = known();
+    known.retain(|_, (_, owner)| owner.strong_count() > 0);
+    for (content, number) in numbers {
+        if distinct[number].1.is_none() {
+            known.insert(content, (of_number[number], Arc::downgrade(&own)));
+        }
+    }
+    drop(known);
+    owners.push(own);
+    let functions = number_of.iter().map(|n| of_number[*n]).collect();
+    // SAFETY: each function is the code of its kernel, holds no state, and stays mapped while its owner, one of these, lives.
+    let kernels = unsafe { CompiledKernels::new(functions, Arc::new(owners)) };
+    Ok(Code { kernels, distinct: distinct.len(), fresh: new.len(), bytes })
 }
 
 /// Position-independent code of one kernel.
@@ -200,13 +233,13 @@ fn compile_one(
     context.take_compiled_code().ok_or_else(|| failed("no code came back".to_string()))
 }
 
-/// A kernel without its names, as a key.
+/// A kernel without its names, as a key; with the instruction set, whose slice functions the code calls.
 fn content(kernel: &Kernel) -> String {
     let mut kernel = kernel.clone();
-    kernel.name = "".into();
+    kernel.name = bdl_kernels::isa::Isa::current().name().into();
     kernel.buffers.iter_mut().for_each(|b| b.name = "".into());
     kernel.indices.iter_mut().for_each(|i| *i = "".into());
-    format!("{kernel:?}")
+    kernel.to_string()
 }
 
 /// The CLIF of a kernel as text, before optimisation.

@@ -576,6 +576,18 @@ fn equal_kernels_are_compiled_once() {
     plan.kernels.push(twin);
     let code = compile(&plan.kernels).unwrap();
     assert_eq!((code.kernels().len(), code.distinct()), (5, 4));
+    // Another program with the same kernels compiles nothing; when all code is gone, it does again.
+    let unlike_others = |text: &str| text.replace("const 0.9\n", "const 0.8765\n");
+    let plan = parse_plan(&unlike_others(TRAINING)).unwrap();
+    let first = compile(&plan.kernels[3..]).unwrap();
+    let again = compile(&plan.kernels[3..]).unwrap();
+    assert_eq!((first.fresh(), again.fresh(), again.distinct()), (1, 0, 1));
+    drop(first);
+    let kept = again.kernels();
+    drop(again);
+    assert_eq!(compile(&plan.kernels[3..]).unwrap().fresh(), 0);
+    drop(kept);
+    assert_eq!(compile(&plan.kernels[3..]).unwrap().fresh(), 1);
 }
 
 #[test]
