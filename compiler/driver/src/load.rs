@@ -14,6 +14,11 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("recurrent", include_str!("../../../stdlib/recurrent.bdl")),
     ("attention", include_str!("../../../stdlib/attention.bdl")),
     ("graph", include_str!("../../../stdlib/graph.bdl")),
+    ("vae", include_str!("../../../stdlib/vae.bdl")),
+    ("ode", include_str!("../../../stdlib/ode.bdl")),
+    ("tensor_network", include_str!("../../../stdlib/tensor_network.bdl")),
+    ("survival", include_str!("../../../stdlib/survival.bdl")),
+    ("bio", include_str!("../../../stdlib/bio.bdl")),
 ];
 
 /// A program and everything it is made of, parsed.
