@@ -48,7 +48,8 @@ fn computed(name: &str, options: &[&str]) -> Tensors {
 /// Lists every tensor that is missing, has another shape, or differs by more than `most`.
 fn differences(made: &Tensors, expected: &Tensors, most: f64) -> Vec<String> {
     let magnitude = |values: &[f64]| values.iter().fold(0.0, |most: f64, b| most.max(b.abs()));
-    let largest = expected.iter().filter(|(name, _)| name.starts_with("grad.")).map(|(_, (_, values))| magnitude(values));
+    let largest =
+        expected.iter().filter(|(name, _)| name.starts_with("grad.")).map(|(_, (_, values))| magnitude(values));
     let largest = largest.fold(0.0, f64::max);
     let mut wrong = Vec::new();
     for (name, (shape, values)) in expected {

@@ -98,6 +98,11 @@ fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed
     }
     match gradient_check::check(prepared, &machine.everything(), seed)? {
         GradientCheck::Nothing => {}
+        GradientCheck::Undecided { at } => {
+            say.text(&format!(
+                "  check   finite differences do not decide at {at}: the loss has too many kinks there\n"
+            ));
+        }
         GradientCheck::Agrees { worst, at } => {
             say.text(&format!("  check   gradients agree with finite differences (worst {worst:.0e} at {at})\n"));
             // Only a convenience: a place that cannot be written costs the same check again next time.
