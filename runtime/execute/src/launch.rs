@@ -45,7 +45,7 @@ pub struct Run<'r> {
 /// What a worker has for itself.
 #[derive(Default)]
 pub struct WorkerState {
-    sizes: Vec<i64>,
+    pub sizes: Vec<i64>,
     buffers: Vec<*mut u8>,
     arguments: Vec<i64>,
     /// Was the last launch worker 0's alone?
@@ -97,6 +97,28 @@ pub fn launches(run: &Run, worker: &Worker, state: &mut WorkerState, list: &[Com
             state.times[launch.number] += start.elapsed();
         }
     }
+}
+
+/// Would one worker do all of these launches while the others wait? Then they need not be asked: on a busy machine a worker that is only
+/// waited for costs a time slice.
+pub fn all_alone(run: &Run, sizes: &mut [i64], list: &[CompiledLaunch]) -> bool {
+    list.iter().all(|launch| match &launch.op {
+        CompiledOp::Kernel(kernel) => kernel.grid.at(sizes).saturating_mul(kernel.cost.at(sizes)) < SMALL_KERNEL,
+        CompiledOp::Contract(c) => c.form.ragged().is_none() && contract::is_small(&c.form.nest(sizes, 0, 0, 0)),
+        CompiledOp::Draw { out, .. } => run.lens[*out] < 1024,
+        CompiledOp::Copy { from, to } => {
+            run.lens[*to].min(run.lens[*from]) * size_of_dtype(run.compiled.buffers[*to].dtype) < SMALL_BYTES
+        }
+        CompiledOp::Clear { buffer } => {
+            run.lens[*buffer] * size_of_dtype(run.compiled.buffers[*buffer].dtype) < SMALL_BYTES
+        }
+        CompiledOp::Scan { step, body, .. } => {
+            sizes[*step] = 0;
+            all_alone(run, sizes, body)
+        }
+        CompiledOp::Sort { rows, columns, .. } => rows.at(sizes) * columns.at(sizes) < 1024,
+        CompiledOp::Library { .. } => true,
+    })
 }
 
 fn one(run: &Run, worker: &Worker, state: &mut WorkerState, op: &CompiledOp) {

@@ -121,11 +121,16 @@ impl Executor {
         self.workers.len() + 1
     }
 
+    /// The calling thread as a team of one.
+    pub fn caller(&self) -> Worker<'_> {
+        Worker { index: 0, count: 1, shared: &self.shared }
+    }
+
     /// Runs `job` on all threads at once and returns when all are done.
     pub fn region(&self, job: &(dyn Fn(&Worker) + Sync)) {
         let threads = self.threads();
         if threads == 1 {
-            job(&Worker { index: 0, count: 1, shared: &self.shared });
+            job(&self.caller());
             return;
         }
         let _one = lock(&self.region);

@@ -206,11 +206,18 @@ impl Program {
             positions: &self.positions,
             profile: self.profile.is_some(),
         };
-        executor.region(&|worker| {
+        let job = |worker: &crate::pool::Worker<'_>| {
             // SAFETY: each worker takes its own state.
             let state = unsafe { &mut *workers.get(worker.index) };
             launch::launches(&run, worker, state, &run.compiled.launches);
-        });
+        };
+        // SAFETY: no worker runs yet.
+        let sizes = unsafe { &mut (*workers.get(0)).sizes };
+        if launch::all_alone(&run, sizes, &run.compiled.launches) {
+            job(&executor.caller());
+        } else {
+            executor.region(&job);
+        }
         if let (Some(total), Some(first)) = (&mut self.profile, self.workers.first_mut()) {
             for (total, time) in total.iter_mut().zip(&first.get_mut().times) {
                 *total += *time;

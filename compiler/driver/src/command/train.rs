@@ -87,6 +87,10 @@ fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool) -> Result<P
 }
 
 fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed: u64) -> Result<(), Failure> {
+    if prepared.freezes {
+        say.text("  check   gradients not checked: `freeze` makes them differ from the loss's slope on purpose\n");
+        return Ok(());
+    }
     let known = Path::new(RUNS).join(".gradients");
     let key = record::text_hash(&bdl_equations::text::print(&prepared.programs.gradient));
     if let Ok(found) = std::fs::read_to_string(&known)

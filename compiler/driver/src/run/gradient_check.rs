@@ -71,6 +71,10 @@ pub fn check(prepared: &Prepared, weights: &[Array], seed: u64) -> Result<Gradie
         let outputs = fed.run(&executor, &mut store, &prepared.data, &rows, moment)?;
         outputs.number("loss").ok_or_else(|| Failure::bug("the gradient program has no loss"))?
     };
+    if !here.is_finite() || gradients.iter().any(|(_, gradient)| gradient.iter().any(|g| !g.is_finite())) {
+        // The first training step says so, with the equation's name.
+        return Ok(GradientCheck::Nothing);
+    }
     let scale = gradients.iter().map(|(_, g)| norm(g)).fold(0.0, f64::max);
     let mut result = GradientCheck::Nothing;
     let mut worst_seen = -1.0;

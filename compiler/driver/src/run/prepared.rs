@@ -25,6 +25,8 @@ pub struct Prepared {
     pub straddling: Straddling,
     /// Fields that the predictions read.
     pub predict_inputs: Vec<String>,
+    /// The loss stops gradients somewhere (`freeze`), so that its slope and its gradient differ on purpose.
+    pub freezes: bool,
 }
 
 /// Splits, fits, encodes, elaborates. `fitted` of an earlier run is replayed instead of fitting.
@@ -62,7 +64,26 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
         repeats,
         straddling,
         predict_inputs,
+        freezes: freezes(&checked.hir, train),
     })
+}
+
+/// Does anything that the loss applies contain `freeze`?
+fn freezes(hir: &hir::Hir, train: &Train) -> bool {
+    let mut waiting: Vec<hir::FunctionId> =
+        [train.loss, train.per].into_iter().chain(train.penalties.iter().copied()).collect();
+    let mut seen = std::collections::HashSet::new();
+    let mut found = false;
+    while let Some(id) = waiting.pop() {
+        let Some(function) = hir.functions.get(id.0 as usize).filter(|_| seen.insert(id)) else { continue };
+        hir::visit::each(&function.body, &mut |expr| {
+            if let hir::ExprKind::Apply { function, .. } = &expr.kind {
+                waiting.push(*function);
+            }
+            found |= matches!(&expr.kind, hir::ExprKind::Builtin(hir::Builtin::Freeze, _));
+        });
+    }
+    found
 }
 
 /// Fields of the data that a program reads, in the order of its tensors.
