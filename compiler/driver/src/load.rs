@@ -13,6 +13,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("optim", include_str!("../../../stdlib/optim.bdl")),
     ("recurrent", include_str!("../../../stdlib/recurrent.bdl")),
     ("attention", include_str!("../../../stdlib/attention.bdl")),
+    ("vision", include_str!("../../../stdlib/vision.bdl")),
     ("graph", include_str!("../../../stdlib/graph.bdl")),
     ("vae", include_str!("../../../stdlib/vae.bdl")),
     ("ode", include_str!("../../../stdlib/ode.bdl")),

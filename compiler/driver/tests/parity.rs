@@ -104,7 +104,7 @@ macro_rules! cases {
     };
 }
 
-cases! { splice wdbc mlp residual residues image ragged encoder graph attention molecules counts flow tensors cox strands }
+cases! { splice wdbc mlp residual residues image ragged encoder graph attention molecules counts flow tensors cox strands unet resnet }
 
 #[test]
 fn a_wrong_number_would_be_noticed() {
