@@ -76,7 +76,10 @@ class Case:
     def finish(self, inputs, loss, predictions):
         """Writes the files. `loss` is a tensor made in training mode, `predictions` tensors made in evaluation mode."""
         gradients = torch.autograd.grad(loss, list(self.weights.values()))
-        expected = {f"grad.{path}": g for path, g in zip(self.weights, gradients)}
+        largest = max(g.abs().max() for g in gradients)
+        # What cancels in exact arithmetic (a bias before a batch normalisation, the bias of keys) leaves rounding errors: it is 0.
+        exact = [torch.zeros_like(g) if g.abs().max() < 1e-12 * largest else g for g in gradients]
+        expected = {f"grad.{path}": g for path, g in zip(self.weights, exact)}
         expected |= {name: p.detach() for name, p in predictions.items()} | {"loss": loss.detach()}
         stored = lambda tensors: {name: t.detach().contiguous() for name, t in tensors.items()}
         save_file(stored(self.weights | self.states), self.folder / "weights.safetensors")

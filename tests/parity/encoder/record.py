@@ -10,7 +10,7 @@ from recording import Case
 
 case = Case(__file__, seed=18)
 D, HEADS, E = 8, 2, 4
-residues, target = case.below(26, 3, 13), case.below(3, 3, 13)
+residues, target = case.below(20, 3, 13), case.below(3, 3, 13)
 table, blocks = case.weight("net.embedding_1.w", 26, D), []
 for number in (1, 2):
     path = f"net.block_{number}"
