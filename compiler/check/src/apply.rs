@@ -383,7 +383,7 @@ impl<'a> Checker<'a> {
         for (source, ty) in sources.into_iter().zip(inputs) {
             let at = source.span;
             let value = self.value_of(source);
-            let term = self.to_run(value, at, None);
+            let term = self.term_of(value, at, None);
             if term.is_error() {
                 return Value::Error;
             }
@@ -762,8 +762,6 @@ impl<'a> Checker<'a> {
         let caller = self.here();
         let mut body = Body::new(file, BodyKind::Fn, caller.path.clone());
         body.application = caller.application;
-        body.draws = caller.draws;
-        body.ordinals = caller.ordinals.clone();
         self.build(&signature, body, sources, span, want, None)
     }
 
@@ -849,6 +847,11 @@ impl<'a> Checker<'a> {
             );
         }
         let Some(values) = self.meet(signature, sources, span) else { return Value::Error };
+        if path.is_none() {
+            // A function goes on counting where its caller is, and its arguments have just made instances and draws of their own.
+            body.draws = self.here().draws;
+            body.ordinals = self.here().ordinals.clone();
+        }
         body.laws = self.here().laws.clone();
         let known_laws = body.laws.count();
         self.bodies.push(body);
@@ -911,11 +914,15 @@ impl<'a> Checker<'a> {
     ) -> Option<(Value<'a>, Vec<hir::LocalId>, Vec<hir::Expr>)> {
         let (mut inputs, mut args) = (Vec::new(), Vec::new());
         // Names and `..` first, wherever they stand plain.
-        for (param, value) in signature.inputs.iter().zip(&values) {
-            if let Some((Value::Run(term), _)) = value {
-                self.bind_type(&param.ty, &term.ty);
+        for solving in [false, true] {
+            self.body().solving = solving;
+            for (param, value) in signature.inputs.iter().zip(&values) {
+                if let Some((Value::Run(term), _)) = value {
+                    self.bind_type(&param.ty, &term.ty);
+                }
             }
         }
+        self.body().solving = false;
         if let Some(want) = want {
             self.bind_type(signature.result, want);
         }
@@ -970,7 +977,7 @@ impl<'a> Checker<'a> {
         {
             return Some((value, inputs, args));
         }
-        let term = self.to_run(value, result_span, wanted.as_ref());
+        let term = self.term_of(value, result_span, wanted.as_ref());
         if term.is_error() {
             return None;
         }
@@ -1001,7 +1008,7 @@ impl<'a> Checker<'a> {
                 let value = self.eval(default, Some(&ty));
                 let term = match value {
                     Value::Error => return None,
-                    value => self.to_run(value, default.span, Some(&ty)),
+                    value => self.term_of(value, default.span, Some(&ty)),
                 };
                 let fitted =
                     self.fit(&param.ty, &term.ty, &Meeting { span: default.span, what: "this input takes" })?;
@@ -1117,7 +1124,7 @@ impl<'a> Checker<'a> {
             }
             (Kind::Dim | Kind::Padding | Kind::Word | Kind::Function | Kind::List, value) => Some(value),
             (Kind::Scalar | Kind::Schedule | Kind::Tensor | Kind::Record, value) => {
-                let term = self.to_run(value, at, None);
+                let term = self.term_of(value, at, None);
                 if term.is_error() { None } else { Some(Value::Run(term)) }
             }
             (Kind::Error, _) => None,

@@ -141,7 +141,7 @@ impl<'a> Checker<'a> {
             if let Some(known) = arg.value.as_number().and_then(|x| unary_now(name, x)) {
                 return Value::Number(known);
             }
-            let operand = self.to_run(arg.value, arg.span, None);
+            let operand = self.term_of(arg.value, arg.span, None);
             return self.unary_real(op, operand, gives, span);
         }
         match name {
@@ -166,7 +166,7 @@ impl<'a> Checker<'a> {
             "known" => self.known(args, span),
             "freeze" => {
                 let Some([x]) = exactly::<1>(args) else { return self.fail(arity(name, span, "one argument")) };
-                let value = self.to_run(x.value, x.span, None);
+                let value = self.term_of(x.value, x.span, None);
                 let ty = value.ty.clone();
                 if value.is_error() {
                     Value::Error
@@ -181,7 +181,7 @@ impl<'a> Checker<'a> {
             }
             "i32" => {
                 let Some([x]) = exactly::<1>(args) else { return self.fail(arity(name, span, "one argument")) };
-                let value = self.to_run(x.value, x.span, None);
+                let value = self.term_of(x.value, x.span, None);
                 let Some(ty) = value.tensor().cloned() else { return Value::Error };
                 let result = Type::Tensor(TensorType { scalar: Scalar::I32, ..ty });
                 Value::Run(expr(ExprKind::Unary(UnaryOp::ToInt, Box::new(value)), result, span))
@@ -204,7 +204,7 @@ impl<'a> Checker<'a> {
     }
 
     fn tensor_arg(&mut self, arg: Given<'a>) -> Option<(Expr, TensorType)> {
-        let value = self.to_run(arg.value, arg.span, None);
+        let value = self.term_of(arg.value, arg.span, None);
         match &value.ty {
             Type::Tensor(ty) if ty.optional => {
                 self.say(
@@ -491,7 +491,7 @@ impl<'a> Checker<'a> {
     /// Is the value there? Known to be so where its type does not say otherwise.
     fn known(&mut self, args: Vec<Given<'a>>, span: Span) -> Value<'a> {
         let Some([x]) = exactly::<1>(args) else { return self.fail(arity("known", span, "one value")) };
-        let value = self.to_run(x.value, x.span, None);
+        let value = self.term_of(x.value, x.span, None);
         let Some(ty) = value.tensor().cloned() else { return Value::Error };
         if !ty.optional && ty.shape.is_empty() {
             return Value::Bool(true);

@@ -50,6 +50,8 @@ pub(crate) struct Body<'a> {
     pub blocks: Vec<Vec<hir::Let>>,
     /// The axes that `..` stands for.
     pub pack: Option<Vec<hir::Axis>>,
+    /// Names that stand nowhere plain are solved for (`2 * T`), once the plain ones are bound.
+    pub solving: bool,
     /// The indices of `..` in the binders that are open, innermost last.
     pub pack_indices: Vec<Vec<IndexId>>,
     pub laws: Facts,
@@ -136,6 +138,7 @@ impl<'a> Body<'a> {
             scopes: vec![HashMap::new()],
             blocks: vec![Vec::new()],
             pack: None,
+            solving: false,
             pack_indices: Vec::new(),
             laws: Facts::default(),
             reads: Vec::new(),

@@ -74,7 +74,7 @@ impl<'a> Checker<'a> {
         if let (Some(ty), false) = (&ty, matches!(value, Value::Error)) {
             let scalar = matches!(ty, Type::Tensor(tensor) if tensor.shape.is_empty());
             if !(scalar && value.is_static()) {
-                let term = self.to_run(value, constant.value.span, Some(ty));
+                let term = self.term_of(value, constant.value.span, Some(ty));
                 let fitted = constant.ty.as_ref().and_then(|written| {
                     self.fit_result(written, term, &Meeting { span: constant.value.span, what: "this constant is" })
                 });
@@ -234,7 +234,7 @@ impl<'a> Checker<'a> {
             return Some(expr(ExprKind::Builtin(Builtin::Fill(number), Vec::new()), Type::Tensor(ty.clone()), span));
         }
         let want = Type::Tensor(ty.clone());
-        let term = self.to_run(value, span, Some(&want));
+        let term = self.term_of(value, span, Some(&want));
         if term.is_error() { None } else { Some(term) }
     }
 

@@ -65,11 +65,11 @@ impl<'a> Checker<'a> {
     /// The expression as a term of the running program.
     pub fn run(&mut self, e: &'a ast::Expr, want: Option<&Type>) -> Expr {
         let value = self.eval(e, want);
-        self.to_run(value, e.span, want)
+        self.term_of(value, e.span, want)
     }
 
     /// A value as a term. `want` gives `zeros` and initial-value functions their shape.
-    pub fn to_run(&mut self, value: Value<'a>, span: Span, want: Option<&Type>) -> Expr {
+    pub fn term_of(&mut self, value: Value<'a>, span: Span, want: Option<&Type>) -> Expr {
         match value {
             Value::Run(expr) => expr,
             Value::Size(size) => size_expr(size.dim, Scalar::F32, span),
@@ -88,7 +88,7 @@ impl<'a> Checker<'a> {
                     let value = self.apply_fn(def, *file, Vec::new(), span, want);
                     return match value {
                         Value::Callable(_) => error_expr(span),
-                        value => self.to_run(value, span, want),
+                        value => self.term_of(value, span, want),
                     };
                 }
                 if let Callable::Builtin("orthogonal") = &*callable {
@@ -347,7 +347,7 @@ impl<'a> Checker<'a> {
                 Value::Error
             }
             test => {
-                let test = self.to_run(test, condition.span, None);
+                let test = self.term_of(test, condition.span, None);
                 let known = self.facts().count();
                 let holds = self.condition_fact(condition, true);
                 self.body().laws.extend(holds);
@@ -421,7 +421,7 @@ impl<'a> Checker<'a> {
         {
             // `other.time` is `time` of the example that the index names.
             let value = self.name(field, field.span, None);
-            let value = self.to_run(value, field.span, None);
+            let value = self.term_of(value, field.span, None);
             if value.is_error() {
                 return Value::Error;
             }
@@ -482,7 +482,7 @@ impl<'a> Checker<'a> {
     }
 
     fn list_to_run(&mut self, items: Vec<Value<'a>>, span: Span) -> Expr {
-        let elements: Vec<Expr> = items.into_iter().map(|item| self.to_run(item, span, None)).collect();
+        let elements: Vec<Expr> = items.into_iter().map(|item| self.term_of(item, span, None)).collect();
         if elements.iter().any(Expr::is_error) {
             return error_expr(span);
         }

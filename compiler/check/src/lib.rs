@@ -24,12 +24,14 @@ mod report;
 mod scope;
 mod subscript;
 mod suggest;
+mod table;
 mod train;
 mod types;
 mod value;
 mod walk;
 
 pub use explain::{codes, explain};
+pub use table::{Row, Table, model_of, table};
 pub use value::show_type;
 
 use bdl_grammar::{Diagnostic, FileId, SourceMap, Span, ast};

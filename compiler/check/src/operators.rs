@@ -232,7 +232,7 @@ impl<'a> Checker<'a> {
     fn run_as(&mut self, operand: Operand<'a>, whole: bool) -> Expr {
         match operand {
             (Value::Size(size), span) if whole => size_expr(size.dim, Scalar::I32, span),
-            (value, span) => self.to_run(value, span, None),
+            (value, span) => self.term_of(value, span, None),
         }
     }
 
@@ -414,7 +414,7 @@ impl<'a> Checker<'a> {
             (Value::Number(number), _) => Value::Number(-number),
             (Value::Error, _) => Value::Error,
             (value, at) => {
-                let operand = self.to_run(value, at, None);
+                let operand = self.term_of(value, at, None);
                 let Some(Some(ty)) = self.operand_type(&operand) else { return Value::Error };
                 if ty.scalar.is_whole() {
                     let ty = Type::Tensor(TensorType { scalar: Scalar::I32, ..ty });
@@ -430,7 +430,7 @@ impl<'a> Checker<'a> {
             (Value::Bool(truth), _) => Value::Bool(!truth),
             (Value::Error, _) => Value::Error,
             (value, at) => {
-                let operand = self.to_run(value, at, None);
+                let operand = self.term_of(value, at, None);
                 let Some(Some(ty)) = self.operand_type(&operand) else { return Value::Error };
                 if ty.scalar != Scalar::Bool {
                     return self.fail(

@@ -36,7 +36,7 @@ const DEPTH: usize = 1;
 impl Facts {
     /// From now on `dim >= 0`.
     pub fn assume(&mut self, dim: Dim) {
-        if !dim.as_const().is_some_and(|c| c >= 0) {
+        if dim.as_const().is_none_or(|c| c < 0) {
             self.least.push(dim);
         }
     }
@@ -90,6 +90,9 @@ impl Facts {
     }
 
     fn proves_within(&self, goal: &Dim, depth: usize) -> bool {
+        if is_assumed(goal) {
+            return true;
+        }
         if self.plainly(goal) {
             return true;
         }
@@ -118,6 +121,7 @@ impl Facts {
     pub fn proves_equal(&self, left: &Dim, right: &Dim) -> bool {
         let difference = left.clone() - right.clone();
         difference.is_zero()
+            || is_assumed(&difference)
             || (difference.as_const().is_none() && self.proves(&difference) && self.proves(&-difference))
     }
 
@@ -126,6 +130,7 @@ impl Facts {
         let difference = left.clone() - right.clone();
         match difference.as_const() {
             Some(constant) => constant != 0,
+            None if is_assumed(&difference) => false,
             None => self.proves(&(difference.clone() - Dim::one())) || self.proves(&(-difference - Dim::one())),
         }
     }
@@ -140,6 +145,12 @@ impl Facts {
         system.close(self, depth);
         system.contradictory()
     }
+}
+
+/// Does a size of data whose file was not read take part (`site.classes?`)? What a program asks of it is assumed; with the file at hand it
+/// is checked.
+fn is_assumed(dim: &Dim) -> bool {
+    dim.names().iter().any(|name| name.ends_with('?'))
 }
 
 fn is_name(atom: &Atom) -> bool {

@@ -178,7 +178,7 @@ impl<'a> Checker<'a> {
         if truth != (inner.scalar == Scalar::Bool) || (!truth && !inner.scalar.is_real() && !inner.scalar.is_whole()) {
             let text = self.text(body.span);
             let help = if truth {
-                format!("compare it with something: `{} > 0`", text)
+                format!("compare it, in parentheses: `{}[..] ({text} > 0)`", parts.op.text())
             } else if inner.scalar == Scalar::Bool {
                 format!("write `f32({text})` to count yes as 1 and no as 0")
             } else {

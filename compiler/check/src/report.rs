@@ -152,8 +152,10 @@ impl<'a> Checker<'a> {
                 "groups" => groups = Some(self.field_name(value, facts)?),
                 "seed" => seed = self.plain_number(value)? as u64,
                 other => {
-                    return self
-                        .no_split(arg.span, &format!("`{other}` is none of train, valid, test, balance, groups, seed"));
+                    return self.no_split(
+                        arg.span,
+                        &format!("`{other}` is none of train, valid, test, balance, groups, seed"),
+                    );
                 }
             }
         }
@@ -183,7 +185,8 @@ impl<'a> Checker<'a> {
                     "groups" => groups = Some(self.field_name(value, facts)?),
                     "seed" => seed = self.plain_number(value)? as u64,
                     other => {
-                        return self.no_split(arg.span, &format!("`{other}` is none of repeats, balance, groups, seed"));
+                        return self
+                            .no_split(arg.span, &format!("`{other}` is none of repeats, balance, groups, seed"));
                     }
                 },
                 ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => {

@@ -176,7 +176,8 @@ impl<'a> Items<'a> {
 
     /// A function or layer that reaches itself would be unrolled for ever.
     fn find_recursion(&mut self, diagnostics: &mut Vec<Diagnostic>) {
-        let mut mentions: HashMap<(FileAt, &str), Vec<(FileAt, &str, Span)>> = HashMap::new();
+        // Which definitions each definition mentions, and where.
+        let mut mentions: HashMap<Place, Vec<(Place, Span)>> = HashMap::new();
         for (at, file) in self.files.iter().enumerate().filter(|(_, file)| !file.stdlib) {
             for (name, item) in &file.names {
                 let (body, inputs, hyper): (_, &[ast::Param], &[ast::Param]) = match &item.kind {
@@ -198,7 +199,7 @@ impl<'a> Items<'a> {
                     if let Some(def) = self.find(FileAt(at), &mentioned.text)
                         && matches!(def.item.kind, ItemKind::Fn(_) | ItemKind::Layer(_) | ItemKind::Model(_))
                     {
-                        found.push((def.file, mentioned.text.as_str(), mentioned.span));
+                        found.push(((def.file, mentioned.text.as_str()), mentioned.span));
                     }
                 });
                 mentions.insert((FileAt(at), name), found);
@@ -207,20 +208,13 @@ impl<'a> Items<'a> {
         let mut starts: Vec<_> = mentions.keys().copied().collect();
         starts.sort_by_key(|(file, name)| (file.0, self.files[file.0].names[name].span.start));
         for start in starts {
-            let (mut open, mut seen) = (vec![start], HashSet::new());
-            while let Some(at) = open.pop() {
-                for (file, name, span) in mentions.get(&at).into_iter().flatten() {
-                    if (*file, *name) == start {
-                        if self.recursive.insert((start.0, start.1.to_string())) && at == start {
-                            diagnostics.push(recursion(start.1, *span));
-                        } else if at != start && !self.recursive.contains(&(at.0, at.1.to_string())) {
-                            diagnostics.push(recursion(start.1, *span));
-                            self.recursive.insert((at.0, at.1.to_string()));
-                        }
-                    } else if seen.insert((*file, *name)) {
-                        open.push((*file, *name));
-                    }
-                }
+            // One message for a circle, at its first definition.
+            if self.recursive.contains(&(start.0, start.1.to_string())) {
+                continue;
+            }
+            if let Some((circle, span)) = circle(&mentions, start) {
+                diagnostics.push(recursion(start.1, span));
+                self.recursive.extend(circle.into_iter().map(|(file, name)| (file, name.to_string())));
             }
         }
     }
@@ -293,6 +287,36 @@ impl<'a> Items<'a> {
     pub fn suggestion(&self, from: FileAt, name: &str) -> Option<&'a str> {
         nearest(name, self.visible(from))
     }
+}
+
+/// A definition: its file and its name.
+type Place<'n> = (FileAt, &'n str);
+
+/// The definitions on a way from `start` back to it, and where the last of them mentions it.
+fn circle<'n>(
+    mentions: &HashMap<Place<'n>, Vec<(Place<'n>, Span)>>,
+    start: Place<'n>,
+) -> Option<(Vec<Place<'n>>, Span)> {
+    let mut came_from: HashMap<Place, Place> = HashMap::new();
+    let mut open = vec![start];
+    while let Some(at) = open.pop() {
+        for (to, span) in mentions.get(&at).into_iter().flatten() {
+            if *to == start {
+                let mut circle = vec![at];
+                while let Some(before) =
+                    circle.last().filter(|last| **last != start).and_then(|last| came_from.get(last))
+                {
+                    circle.push(*before);
+                }
+                return Some((circle, *span));
+            }
+            if !came_from.contains_key(to) {
+                came_from.insert(*to, at);
+                open.push(*to);
+            }
+        }
+    }
+    None
 }
 
 fn twice(name: &ast::Name, first: Span) -> Diagnostic {

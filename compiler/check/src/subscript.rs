@@ -78,7 +78,7 @@ impl<'a> Checker<'a> {
             }
             Value::List(items) => self.list_element(items, subs, base, span),
             value => {
-                let mut tensor = self.to_run(value, base.span, None);
+                let mut tensor = self.term_of(value, base.span, None);
                 if tensor.is_error() {
                     return Value::Error;
                 }
@@ -150,7 +150,7 @@ impl<'a> Checker<'a> {
                 ),
             };
         }
-        let tensor = self.to_run(Value::List(items), base.span, None);
+        let tensor = self.term_of(Value::List(items), base.span, None);
         if tensor.is_error() {
             return Value::Error;
         }

@@ -573,7 +573,7 @@ impl<'a> Checker<'a> {
             self.finish_statement();
             return None;
         }
-        let term = self.to_run(value, e.span, None);
+        let term = self.term_of(value, e.span, None);
         self.finish_statement();
         match wanted {
             Wanted::Any if term.is_error() => None,

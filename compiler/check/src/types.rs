@@ -298,10 +298,43 @@ impl<'a> Checker<'a> {
     }
 
     fn bind_size(&mut self, expr: &'a ast::Expr, size: Size) {
-        if let ast::ExprKind::Name(name) = &expr.kind
-            && self.is_free(name)
-        {
-            self.body().bind(&name.text, Binding::Value(Value::Size(size)));
+        if let ast::ExprKind::Name(name) = &expr.kind {
+            if self.is_free(name) {
+                self.body().bind(&name.text, Binding::Value(Value::Size(size)));
+            }
+        } else if self.here().solving {
+            self.solve_size(expr, &size);
+        }
+    }
+
+    /// `2 * T + 1` meets 9: T is 4, where T is the only name that means nothing yet and stands to the first power.
+    fn solve_size(&mut self, expr: &'a ast::Expr, size: &Size) {
+        let mut free: Vec<&'a ast::Name> = Vec::new();
+        crate::walk::names(expr, &mut |name| {
+            if self.is_free(name) && !free.iter().any(|known| known.text == name.text) {
+                free.push(name);
+            }
+        });
+        let [name] = free.as_slice() else { return };
+        let unknown = Dim::var("?");
+        let before = self.diagnostics.len();
+        let written = self.scoped(|checker| {
+            checker.body().bind(&name.text, Binding::Value(Value::size(unknown.clone())));
+            checker.try_size(expr)
+        });
+        self.diagnostics.truncate(before);
+        let Some(written) = written else { return };
+        let at = |value: i64| written.dim.substitute(&|name| (name == "?").then(|| Dim::from(value)));
+        let offset = at(0);
+        let slope = at(1) - offset.clone();
+        let linear = written.dim == slope.clone() * unknown + offset.clone();
+        if !linear || slope.as_const().is_none_or(|slope| slope < 1) {
+            return;
+        }
+        let solved = (size.dim.clone() - offset.clone()).floor_div(&slope);
+        if self.proves_equal(&(slope * solved.clone() + offset), &size.dim) {
+            let found = Size { dim: solved, origin: size.origin.clone() };
+            self.body().bind(&name.text, Binding::Value(Value::Size(found)));
         }
     }
 
@@ -364,6 +397,9 @@ impl<'a> Checker<'a> {
                 Some(Type::Record(fitted))
             }
             (TypeKind::Word { .. }, Type::Tensor(tensor)) => {
+                if !self.is_bound_type(ty) && self.refuses_form(ty, tensor, meeting) {
+                    return None;
+                }
                 let wanted = self.read_type(ty)?;
                 let Type::Tensor(wanted) = wanted else { return None };
                 self.fit_tensor(&wanted, tensor, Some(ty.span), meeting).map(Type::Tensor)
@@ -389,6 +425,31 @@ impl<'a> Checker<'a> {
             }
             (TypeKind::Error, _) | (TypeKind::Word { .. } | TypeKind::Record(_), Type::Error) => None,
         }
+    }
+
+    /// A value whose number of axes or kind differs binds no name of the signature; what differs is what to say, not the missing name.
+    fn refuses_form(&mut self, ty: &'a ast::Type, given: &TensorType, meeting: &Meeting) -> bool {
+        let TypeKind::Word { name: _, args, optional: _, dims } = &ty.kind else { return false };
+        let dims = dims.as_deref().unwrap_or(&[]);
+        let written = dims.iter().filter(|dim| !matches!(dim, ast::Dim::Rest(_))).count();
+        let ranks_fit =
+            if written < dims.len() { given.shape.len() >= written } else { given.shape.len() == written };
+        let kinds_fit = args.is_empty() || given.scalar.below().is_some();
+        let (code, here) = match (kinds_fit, ranks_fit) {
+            (true, true) => return false,
+            (true, false) => ("rank-mismatch", format!("{}, not {}", axes(given.shape.len()), axes(written))),
+            (false, _) => ("type-mismatch", format!("this is {}", show_tensor(given))),
+        };
+        let message = format!("{} {}, but this is {}", meeting.what, self.text(ty.span), show_tensor(given));
+        let mut diagnostic = Diagnostic::error(code, message).primary(meeting.span, here);
+        if !self.items.is_stdlib(ty.span.file) {
+            diagnostic = diagnostic.secondary(ty.span, "asked for here");
+        }
+        if kinds_fit && given.shape.is_empty() {
+            diagnostic = diagnostic.help("one number is not a list of them: let the layer before it give several, `Dense(n)`");
+        }
+        self.say(diagnostic);
+        true
     }
 
     pub fn fit_tensor(

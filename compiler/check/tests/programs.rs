@@ -123,3 +123,30 @@ fn the_standard_library_holds_for_all_sizes() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
+
+/// A function's arguments may make instances; those after them are still fresh, not second uses of the first.
+#[test]
+fn instances_made_in_a_functions_argument_are_their_own() {
+    let text = r#"
+// data D: x = f32[3], y = f32
+data D = csv("d.csv") {
+  x = columns("a", "b", "c")
+  y = column("y")
+}
+fn act(x: f32[..]) -> f32[..] { tanh(x) }
+model M()(x: f32[C]) -> f32 { act(x |> Dense(5)) |> Dense(5) |> act |> Dense(5) |> Neuron() }
+train t {
+  model net = M()
+  data  D
+  loss  mse(net(x), y)
+  optimizer adam(1e-2)
+  epochs 1
+}
+"#;
+    let checked = support::check_with("d.bdl", text, &[], &[]);
+    assert!(checked.diagnostics.iter().all(|d| d.code != "dim-mismatch"), "{}", checked.rendered());
+    let dense: Vec<String> =
+        params(&checked.hir.trains[0].store).into_iter().filter(|p| p.contains("dense") && p.contains(".w")).collect();
+    assert_eq!(dense.len(), 3, "{dense:?}");
+    assert_eq!(dense.iter().filter(|p| p.ends_with("f32[3, 5]")).count(), 1, "{dense:?}");
+}

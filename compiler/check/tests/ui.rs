@@ -57,11 +57,8 @@ fn every_code_has_a_page_and_every_page_a_code() {
             for start in ["Diagnostic::error(", "Diagnostic::warning(", "Diagnostic::new(", "Diagnostic::note_of("] {
                 for (at, _) in code.match_indices(start) {
                     let rest = code[at + start.len()..].trim_start().trim_start_matches("Severity::Warning, ");
-                    if let Some(literal) = rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
-                        if literal.0 != "code" {
-                            said.insert(literal.0.to_string());
-                        }
-                    }
+                    let literal = rest.strip_prefix('"').and_then(|rest| rest.split_once('"'));
+                    said.extend(literal.filter(|(text, _)| *text != "code").map(|(text, _)| text.to_string()));
                 }
             }
         }
