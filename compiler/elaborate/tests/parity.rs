@@ -1,17 +1,18 @@
 //! Every layer, loss and optimiser of the standard library against PyTorch's recorded values (tests/parity/layers.json), in f64 on
-//! the interpreter: outputs, gradients by parameters and inputs, state after the step, parameters after each of six steps.
+//! the interpreter and as machine code: outputs, gradients by parameters and inputs, state after the step, parameters after each of six steps.
 //!
 //! Tolerance: max|a - b| / max|b| <= 1e-8 a tensor.
 
 mod support;
 
 use bdl_check::hir::{Axis, DataFacts, Field, Scalar, TensorType, Type};
-use bdl_elaborate::{entry, programs};
+use bdl_elaborate::{differentiable_entry, programs};
 use bdl_equations::interpret::{Value, World};
+use bdl_equations::simplify::simplify;
 use bdl_equations::{DType, Expr, IndexId, Origin, PieceBuilder, Program, Role, Sub, TensorId, batch, differentiate};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::{Hashed, Numbers, checked, close, fill, run, same_path};
+use support::{Given, Numbers, checked, close, machine, run, same_path};
 
 const TOLERANCE: f64 = 1e-8;
 
@@ -44,7 +45,7 @@ fn layer(case: &Json) -> Result<(), String> {
     let hir = checked("case.bdl", case["program"].as_str().unwrap(), &["M"], &[])?;
     let Some(asked) = hir.entries.first() else { return Err("no entry".into()) };
     let training = case["training"].as_bool().unwrap();
-    let forward = entry(&hir, asked, training).map_err(|d| format!("{}: {}", d.code, d.message))?;
+    let forward = differentiable_entry(&hir, asked, training).map_err(|d| format!("{}: {}", d.code, d.message))?;
     let mut program = batch(&forward);
     let (_, y) = program.outputs[0].clone();
     let loss = add_loss(&mut program, y);
@@ -70,10 +71,8 @@ fn layer(case: &Json) -> Result<(), String> {
     let wrt: Vec<TensorId> = wanted.iter().map(|(id, _)| *id).collect();
     let found = differentiate(&mut program, loss, &wrt).map_err(|e| e.to_string())?;
 
-    let mut world = World::new();
-    let draws = Hashed;
-    world.draws(&draws);
-    fill(&mut world, &program, &inputs, &stored);
+    let given = Given::new(&program, &inputs, &stored)?;
+    let mut world = given.world();
     let values = run(&program, &world);
     close("output", &values.tensor(y).unwrap().flat(), &numbers(&case["output"]).values, TOLERANCE)?;
     for ((wrt, wanted), gradient) in wanted.iter().zip(&found) {
@@ -83,10 +82,40 @@ fn layer(case: &Json) -> Result<(), String> {
         let along = dot(&values.tensor(*gradient).unwrap().flat(), &direction(wanted.values.len()));
         close(&format!("central difference by {name}"), &[slope], &[along], 1e-6)?;
     }
+    compiled(&program, &given, y, &wanted, &found, case)?;
     for (name, wanted) in table(&case["after"]) {
         let found = values.updates().iter().find(|(n, _)| same_path(n, &name));
         let (_, found) = found.ok_or(format!("`{name}` is not updated"))?;
         close(&format!("{name} after the step"), &found.flat(), &wanted.values, TOLERANCE)?;
+    }
+    Ok(())
+}
+
+/// The same as machine code: output, gradients, state after the step.
+fn compiled(
+    program: &Program,
+    given: &Given,
+    y: TensorId,
+    wanted: &[(TensorId, &Numbers)],
+    gradients: &[TensorId],
+    case: &Json,
+) -> Result<(), String> {
+    let mut program = program.clone();
+    program.outputs = vec![("y".into(), y)];
+    for ((wrt, _), gradient) in wanted.iter().zip(gradients) {
+        program.outputs.push((format!("grad.{}", program.get(*wrt).name).into(), *gradient));
+    }
+    simplify(&mut program);
+    let mut given = given.clone();
+    given.values.retain(|name, _| program.find(name).is_some());
+    let found = machine::run(&program, &given)?;
+    close("compiled output", &found["y"].flat(), &numbers(&case["output"]).values, TOLERANCE)?;
+    for ((_, wanted), (name, _)) in wanted.iter().zip(&program.outputs[1..]) {
+        close(&format!("compiled {name}"), &found[&**name].flat(), &wanted.values, TOLERANCE)?;
+    }
+    for (name, wanted) in table(&case["after"]) {
+        let after = found.iter().find(|(n, _)| same_path(n, &name)).ok_or(format!("`{name}` is not updated"))?;
+        close(&format!("compiled {name}"), &after.1.flat(), &wanted.values, TOLERANCE)?;
     }
     Ok(())
 }
@@ -161,16 +190,19 @@ fn optimisers_equal_pytorch() {
             stored.insert(tensor.name.to_string(), Numbers { shape, values });
         }
         for (number, after) in case["after"].as_array().unwrap().iter().enumerate() {
-            let mut world = World::new();
-            fill(&mut world, &step, &table(&json["batches"][number]), &stored);
+            let mut given = Given::new(&step, &table(&json["batches"][number]), &stored)?;
             let (steps, epochs) = (case["steps"].as_f64().unwrap(), case["epochs"].as_f64().unwrap());
             let epoch = (number as f64 / (steps / epochs)).floor();
             let scalar = |v| Value::Shared(bdl_equations::interpret::Array::scalar(v));
             for (name, value) in [("step", number as f64), ("steps", steps), ("epoch", epoch), ("epochs", epochs)] {
-                world.set(name, scalar(value));
+                if step.find(name).is_some() {
+                    given.values.insert(name.to_string(), scalar(value));
+                }
             }
-            let values = run(&step, &world);
+            let values = run(&step, &given.world());
+            let compiled = machine::run(&step, &given)?;
             for (name, value) in values.updates() {
+                close(&format!("compiled {name}"), &compiled[&**name].flat(), &value.flat(), TOLERANCE)?;
                 let Some(old) = stored.iter_mut().find(|(path, _)| same_path(path, name)) else {
                     return Err(format!("`{name}` is updated but unknown"));
                 };

@@ -1,4 +1,4 @@
-//! Programs with their values: every file of tests/run/, on the interpreter of equations.
+//! Programs with their values: every file of tests/run/, on the interpreter of equations and as machine code.
 //!
 //! The header of a file says what to run and what to expect, arrays as nested lists:
 //!
@@ -11,6 +11,7 @@
 //! // expect: y = [5]                       one line an example, in order
 //! // update: batchnorm_1.mu = [0.5]        state after the step
 //! // tolerance: 1e-12                      of max|a - b| / max|b| (1e-12 unless said)
+//! // only: interpreter                     not as machine code (the header line says why)
 //! // fails: unguarded-read                 instead of values: the code of the first message
 //! ```
 //!
@@ -20,16 +21,16 @@
 mod support;
 
 use bdl_elaborate::entry;
-use bdl_equations::interpret::{Array, Value, World};
-use bdl_equations::{Role, SizeKind, batch};
+use bdl_equations::batch;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-use support::{Hashed, Numbers, checked, close, run, same_path};
+use support::{Given, Numbers, checked, close, machine, run, same_path};
 
 #[derive(Default)]
 struct Header {
     entry: String,
     training: bool,
+    interpreted: bool,
     ragged: Vec<String>,
     given: BTreeMap<String, Numbers>,
     examples: Vec<BTreeMap<String, Numbers>>,
@@ -46,6 +47,7 @@ fn header(text: &str) -> Result<Header, String> {
         let value = value.trim();
         match key {
             "entry" => header.entry = value.into(),
+            "only" => header.interpreted = value == "interpreter",
             "per example" => header.ragged = value.split(' ').map(String::from).collect(),
             "training" => header.training = value == "true",
             "given" => header.given.extend(assignments(value)?),
@@ -109,48 +111,9 @@ fn test(name: &str, text: &str) -> Result<(), String> {
     let Some(asked) = hir.entries.first() else { return Err("no entry".into()) };
     let program = batch(&entry(&hir, asked, header.training).map_err(|d| format!("{}: {}", d.code, d.message))?);
 
-    let mut world = World::new();
-    let draws = Hashed;
-    world.draws(&draws);
-    let mut sizes = vec![BTreeMap::new(); header.examples.len()];
-    for tensor in &program.tensors {
-        match tensor.role {
-            Role::Input { per_example: true } => {
-                let mut arrays = Vec::new();
-                for (example, sizes) in header.examples.iter().zip(&mut sizes) {
-                    let numbers = example.get(&*tensor.name).ok_or(format!("no value for `{}`", tensor.name))?;
-                    for (dim, size) in tensor.shape[1..].iter().zip(&numbers.shape) {
-                        if let Some(name) = dim.as_var() {
-                            sizes.insert(name.to_string(), *size as i64);
-                        }
-                    }
-                    let shape =
-                        if numbers.values.is_empty() { vec![0; tensor.shape.len() - 1] } else { numbers.shape.clone() };
-                    arrays.push(Array::new(shape, numbers.values.clone()));
-                }
-                world.set(&tensor.name, Value::PerExample(arrays));
-            }
-            Role::Param | Role::State => {
-                let found = header.given.iter().find(|(path, _)| same_path(path, &tensor.name));
-                let (_, numbers) = found.ok_or(format!("no value for `{}`", tensor.name))?;
-                world.set(&tensor.name, numbers.array());
-            }
-            Role::Input { per_example: false } | Role::Computed => {}
-        }
-    }
-    for size in program.sizes.iter().filter(|s| s.kind == SizeKind::Built) {
-        let value =
-            sizes.iter().find_map(|of| of.get(&*size.name)).ok_or(format!("the size `{}` is open", size.name))?;
-        world.size(&size.name, *value);
-    }
-    let own = |of: &BTreeMap<String, i64>| {
-        let mine = program.sizes.iter().filter(|s| s.kind == SizeKind::PerExample);
-        mine.filter_map(|s| Some((s.name.to_string(), *of.get(&*s.name)?))).collect::<Vec<_>>()
-    };
-    let own: Vec<Vec<(String, i64)>> = sizes.iter().map(own).collect();
-    world.examples(own.iter().map(|of| of.iter().map(|(n, v)| (n.as_str(), *v)).collect()).collect());
-
-    let values = run(&program, &world);
+    let given = Given::each(&program, &header.examples, &header.given)?;
+    let values = run(&program, &given.world());
+    let compiled = if header.interpreted { None } else { Some(machine::run(&program, &given)?) };
     let tolerance = header.tolerance.unwrap_or(1e-12);
     for (number, expected) in header.expected.iter().enumerate() {
         for (name, wanted) in expected {
@@ -158,6 +121,12 @@ fn test(name: &str, text: &str) -> Result<(), String> {
             let example = found.examples().get(number).or(found.examples().first());
             let example = example.ok_or(format!("`{name}` has no examples"))?;
             close(&format!("{name} of example {number}"), &example.data, &wanted.values, tolerance)?;
+            if let Some(compiled) = &compiled {
+                let arrays = compiled[name].examples();
+                let found = arrays.get(number).or(arrays.first()).ok_or("no examples")?;
+                let tolerance = tolerance.max(1e-12);
+                close(&format!("compiled {name} of example {number}"), &found.data, &wanted.values, tolerance)?;
+            }
             if example.shape != wanted.shape && !wanted.values.is_empty() {
                 return Err(format!("{name} has shape {:?}, not {:?}", example.shape, wanted.shape));
             }
@@ -167,6 +136,10 @@ fn test(name: &str, text: &str) -> Result<(), String> {
         let found = values.updates().iter().find(|(n, _)| same_path(n, name));
         let (_, found) = found.ok_or(format!("`{name}` is not updated"))?;
         close(name, &found.flat(), &wanted.values, tolerance)?;
+        if let Some(compiled) = &compiled {
+            let found = compiled.iter().find(|(n, _)| same_path(n, name)).ok_or(format!("`{name}` is not updated"))?;
+            close(&format!("compiled {name}"), &found.1.flat(), &wanted.values, tolerance.max(1e-12))?;
+        }
     }
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+pub mod machine;
+
 use bdl_check::hir::{DataFacts, Hir};
 use bdl_check::{EntryRequest, Modules, Options, StdFile, check};
-use bdl_dims::Dim;
 use bdl_equations::interpret::{Array, DrawAt, DrawSource, InterpretError, Value, Values, World, interpret};
-use bdl_equations::{BATCH, Distribution, Program, Role, SizeKind, text};
+use bdl_equations::{Distribution, Program, Role, text};
 use bdl_grammar::{SourceMap, parse, render_all};
 use std::collections::BTreeMap;
 
@@ -50,14 +51,6 @@ impl Numbers {
     pub fn array(&self) -> Array {
         Array::new(self.shape.clone(), self.values.clone())
     }
-
-    /// The first axis as examples.
-    pub fn per_example(&self) -> Value {
-        let count = self.shape[0];
-        let each = self.values.len() / count.max(1);
-        let part = |b: usize| Array::new(&self.shape[1..], &self.values[b * each..(b + 1) * each]);
-        Value::PerExample((0..count).map(part).collect())
-    }
 }
 
 /// Do two paths name one parameter, also where one of them begins with the model's name? (Case and underscores aside.)
@@ -67,46 +60,85 @@ pub fn same_path(a: &str, b: &str) -> bool {
     whole(a) == whole(b) || tail(a) == Some(whole(b)) || Some(whole(a)) == tail(b)
 }
 
-/// Sets inputs (batch first), parameters and state, and the sizes that the inputs' shapes say.
-pub fn fill(
-    world: &mut World,
-    program: &Program,
-    inputs: &BTreeMap<String, Numbers>,
-    stored: &BTreeMap<String, Numbers>,
-) {
-    let batch = inputs.values().next().map_or(1, |n| n.shape[0]);
-    let mut sizes: BTreeMap<String, i64> = BTreeMap::new();
-    for tensor in &program.tensors {
-        match tensor.role {
-            Role::Input { per_example: true } => {
-                let Some(numbers) = inputs.get(&*tensor.name) else { panic!("no value for `{}`", tensor.name) };
-                let skip = usize::from(tensor.shape.first() == Some(&Dim::var(BATCH)));
-                for (dim, size) in tensor.shape[skip..].iter().zip(&numbers.shape[1..]) {
-                    if let Some(name) = dim.as_var() {
-                        sizes.insert(name.to_string(), *size as i64);
-                    }
-                }
-                world.set(&tensor.name, numbers.per_example());
+/// Everything that a batched program is run with.
+#[derive(Clone, Default)]
+pub struct Given {
+    pub values: BTreeMap<String, Value>,
+    /// The sizes of each example.
+    pub examples: Vec<BTreeMap<String, i64>>,
+    pub built: BTreeMap<String, i64>,
+}
+
+impl Given {
+    /// Inputs (batch first), parameters and state for `program`, and the sizes that the inputs' shapes say.
+    pub fn new(
+        program: &Program,
+        inputs: &BTreeMap<String, Numbers>,
+        stored: &BTreeMap<String, Numbers>,
+    ) -> Result<Given, String> {
+        let batch = inputs.values().next().map_or(1, |n| n.shape[0]);
+        let mut examples = vec![BTreeMap::new(); batch];
+        for (name, numbers) in inputs {
+            let each = numbers.values.len() / batch.max(1);
+            for (b, example) in examples.iter_mut().enumerate() {
+                let values = numbers.values[b * each..(b + 1) * each].to_vec();
+                example.insert(name.clone(), Numbers { shape: numbers.shape[1..].to_vec(), values });
             }
-            Role::Param | Role::State => {
-                let found = stored.iter().find(|(path, _)| same_path(path, &tensor.name));
-                let Some((_, numbers)) = found else { panic!("no value for `{}`", tensor.name) };
-                world.set(&tensor.name, numbers.array());
-            }
-            Role::Input { per_example: false } | Role::Computed => {}
         }
+        Given::each(program, &examples, stored)
     }
-    let own: Vec<(&str, i64)> = program
-        .sizes
-        .iter()
-        .filter(|s| s.kind == SizeKind::PerExample)
-        .filter_map(|s| Some((&*s.name, *sizes.get(&*s.name)?)))
-        .collect();
-    world.examples(vec![own; batch]);
-    for size in program.sizes.iter().filter(|s| s.kind == SizeKind::Built) {
-        if let Some(value) = sizes.get(&*size.name) {
-            world.size(&size.name, *value);
+
+    /// As [`Given::new`], the inputs one example at a time.
+    pub fn each(
+        program: &Program,
+        examples: &[BTreeMap<String, Numbers>],
+        stored: &BTreeMap<String, Numbers>,
+    ) -> Result<Given, String> {
+        let mut given = Given { examples: vec![BTreeMap::new(); examples.len()], ..Given::default() };
+        for tensor in &program.tensors {
+            match tensor.role {
+                Role::Input { per_example: true } => {
+                    let own = &tensor.shape[1..];
+                    let mut arrays = Vec::new();
+                    for (example, sizes) in examples.iter().zip(&mut given.examples) {
+                        let numbers = example.get(&*tensor.name).ok_or(format!("no value for `{}`", tensor.name))?;
+                        let empty = numbers.values.is_empty();
+                        let shape = if empty { vec![0; own.len()] } else { numbers.shape.clone() };
+                        for (dim, size) in own.iter().zip(&shape) {
+                            match dim.as_var() {
+                                Some(name) if program.is_per_example_size(dim) => {
+                                    sizes.insert(name.to_string(), *size as i64);
+                                }
+                                Some(name) => {
+                                    given.built.insert(name.to_string(), *size as i64);
+                                }
+                                None => {}
+                            }
+                        }
+                        arrays.push(Array::new(shape, numbers.values.clone()));
+                    }
+                    given.values.insert(tensor.name.to_string(), Value::PerExample(arrays));
+                }
+                Role::Param | Role::State => {
+                    let found = stored.iter().find(|(path, _)| same_path(path, &tensor.name));
+                    let (_, numbers) = found.ok_or(format!("no value for `{}`", tensor.name))?;
+                    given.values.insert(tensor.name.to_string(), Value::Shared(numbers.array()));
+                }
+                Role::Input { per_example: false } | Role::Computed => {}
+            }
         }
+        Ok(given)
+    }
+
+    pub fn world(&self) -> World<'static> {
+        let mut world = World::new();
+        world.draws(&Hashed);
+        let of = |sizes: &BTreeMap<String, i64>| sizes.clone().into_iter().collect::<Vec<_>>();
+        let own: Vec<Vec<(String, i64)>> = self.examples.iter().map(of).collect();
+        world.examples(own.iter().map(|of| of.iter().map(|(n, v)| (n.as_str(), *v)).collect()).collect());
+        self.built.iter().for_each(|(name, size)| world.size(name, *size));
+        self.values.iter().for_each(|(name, value)| world.set(name, value.clone()));
+        world
     }
 }
 
@@ -118,10 +150,8 @@ pub fn outputs(program: &str, training: bool, inputs: &[(&str, &[usize], &[f64])
     let inputs = inputs
         .iter()
         .map(|(name, shape, values)| ((*name).to_string(), Numbers { shape: shape.to_vec(), values: values.to_vec() }));
-    let mut world = World::new();
-    world.draws(&Hashed);
-    fill(&mut world, &made, &inputs.collect(), &BTreeMap::new());
-    let values = run(&made, &world);
+    let given = Given::new(&made, &inputs.collect(), &BTreeMap::new()).unwrap();
+    let values = run(&made, &given.world());
     let each =
         made.outputs.iter().map(|(name, _)| (name.to_string(), values.output(name).unwrap().examples().to_vec()));
     each.collect()

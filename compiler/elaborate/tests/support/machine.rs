@@ -1,0 +1,108 @@
+//! A program as machine code in f64 on two threads: outputs and updates by name, as the interpreter gives them.
+
+use super::Given;
+use bdl_dims::Dim;
+use bdl_equations::interpret::{Array, Value};
+use bdl_equations::{BATCH, Program, TensorId};
+use bdl_plan::Place;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Where a tensor's elements lie in its packed buffer: the arrays of its examples in turn, per-example axes outermost. `f` is called
+/// with example, row-major position in the example's array.
+fn packed(program: &Program, id: TensorId, shapes: &[Vec<usize>], f: &mut dyn FnMut(usize, usize)) {
+    let own = &program.get(id).shape[usize::from(program.is_per_example(id))..];
+    let ragged: Vec<bool> = own.iter().map(|d| program.is_per_example_size(d)).collect();
+    let mut order: Vec<usize> = (0..own.len()).collect();
+    order.sort_by_key(|axis| !ragged[*axis]);
+    for (example, shape) in shapes.iter().enumerate() {
+        let count: usize = shape.iter().product();
+        for place in 0..count {
+            let (mut rest, mut subs) = (place, vec![0; shape.len()]);
+            for axis in order.iter().rev() {
+                subs[*axis] = rest % shape[*axis];
+                rest /= shape[*axis];
+            }
+            f(example, subs.iter().zip(shape).fold(0, |at, (sub, size)| at * size + sub));
+        }
+    }
+}
+
+fn shapes(program: &Program, id: TensorId, given: &Given) -> Vec<Vec<usize>> {
+    let tensor = program.get(id);
+    let eval = |dims: &[Dim], example: Option<&BTreeMap<String, i64>>| -> Vec<usize> {
+        let size = |name: &str| {
+            let own = example.and_then(|sizes| sizes.get(name)).or(given.built.get(name)).copied();
+            own.or((name == BATCH).then_some(given.examples.len() as i64))
+        };
+        dims.iter().map(|d| d.eval(&size).unwrap() as usize).collect()
+    };
+    if program.is_per_example(id) {
+        given.examples.iter().map(|sizes| eval(&tensor.shape[1..], Some(sizes))).collect()
+    } else {
+        vec![eval(&tensor.shape, None)]
+    }
+}
+
+fn unpack(program: &Program, id: TensorId, given: &Given, numbers: &[f64]) -> Value {
+    let shapes = shapes(program, id, given);
+    let mut arrays: Vec<Array> = shapes.iter().map(|shape| Array::filled(shape.clone(), 0.0)).collect();
+    let mut rest = numbers.iter();
+    packed(program, id, &shapes, &mut |example, place| arrays[example].data[place] = *rest.next().unwrap());
+    if program.is_per_example(id) { Value::PerExample(arrays) } else { Value::Shared(arrays.remove(0)) }
+}
+
+/// Compiles and runs; errors of the schedule are returned, anything else is a bug.
+pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
+    let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
+    let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| error.to_string())?;
+    let plan = Arc::new(plan);
+    let mut compiled = bdl_execute::Program::new(plan.clone(), code.kernels()).map_err(|error| error.to_string())?;
+
+    let mut flat: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for (name, value) in &given.values {
+        let id = program.find(name).ok_or(format!("no tensor `{name}`"))?;
+        let (shapes, arrays) = (shapes(program, id, given), value.examples());
+        let mut numbers = Vec::new();
+        packed(program, id, &shapes, &mut |example, place| numbers.push(arrays[example].data[place]));
+        flat.insert(name, numbers);
+    }
+    let mut store = bdl_execute::Store::new();
+    for buffer in plan.buffers.iter().filter(|b| matches!(b.place, Place::Param | Place::State)) {
+        let size = |name: &str| given.built.get(name).copied();
+        let shape = buffer.shape.iter().map(|d| d.eval(&size).unwrap()).collect();
+        store.insert(&buffer.name, buffer.dtype, shape).map_err(|error| error.to_string())?;
+        store.set(&buffer.name, &flat[&*buffer.name]).map_err(|error| error.to_string())?;
+    }
+    let mut lengths: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
+    for (name, size) in given.examples.iter().flatten() {
+        lengths.entry(name).or_default().push(*size);
+    }
+    let is_input = |name: &str| plan.buffers.iter().any(|b| *b.name == *name && matches!(b.place, Place::Input { .. }));
+    let inputs = bdl_execute::Inputs {
+        batch: given.examples.len(),
+        lengths: lengths.iter().map(|(name, sizes)| (*name, sizes.as_slice())).collect(),
+        sizes: given.built.iter().map(|(name, size)| (name.as_str(), *size)).collect(),
+        buffers: flat
+            .iter()
+            .filter(|(name, _)| is_input(name))
+            .map(|(name, numbers)| (*name, bdl_execute::Data::F64(numbers)))
+            .collect(),
+        ..Default::default()
+    };
+    let executor = bdl_execute::Executor::new(2);
+    let made = compiled.run(&executor, &mut store, &inputs).map_err(|error| error.to_string())?;
+    let mut found = BTreeMap::new();
+    for (name, id) in &program.outputs {
+        let numbers = made.numbers(name).ok_or(format!("no output `{name}`"))?;
+        found.insert(name.to_string(), unpack(program, *id, given, &numbers));
+    }
+    for (target, _) in &program.updates {
+        let name = program.get(*target).name.to_string();
+        let buffer = store.get(&name).ok_or(format!("no buffer `{name}`"))?;
+        let numbers: Vec<f64> = (0..buffer.len()).map(|at| buffer.number(at)).collect();
+        found.insert(name, unpack(program, *target, given, &numbers));
+    }
+    Ok(found)
+}
