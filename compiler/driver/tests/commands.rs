@@ -71,6 +71,14 @@ fn check_prints_shapes_parameters_and_memory() {
 }
 
 #[test]
+fn without_the_data_file_sizes_stay_symbolic() {
+    let folder = small_splice(1);
+    std::fs::remove_file(folder.file("splice.csv")).unwrap();
+    let said = folder.ok(&["check", "splice.bdl"]);
+    assert!(said.contains("f32[dna.len? - 4, 8]") && said.contains("note: there is no file `splice.csv`"), "{said}");
+}
+
+#[test]
 fn json_is_one_object_a_line_and_ends_with_the_result() {
     let folder = small_splice(2);
     let said = folder.ok(&["train", "splice.bdl", "--json", "--out", "run"]);

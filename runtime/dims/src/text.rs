@@ -145,7 +145,7 @@ impl Parser<'_> {
             return if self.eat(')') { Ok(inner) } else { Err(self.expected("`)`")) };
         }
         let Some(first) = self.peek() else { return Err(self.expected("a size")) };
-        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '\'');
+        let word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '\'' | '?');
         let rest = &self.text[self.at..];
         let token = &rest[..rest.find(|c| !word(c)).unwrap_or(rest.len())];
         if first.is_ascii_digit() {

@@ -75,7 +75,8 @@ impl Tree {
 }
 
 fn tree() -> impl Strategy<Value = Tree> {
-    let leaf = prop_oneof![(-5i64..6).prop_map(Tree::Number), prop::sample::select(vec!["T", "K", "B"]).prop_map(Tree::Name)];
+    let leaf =
+        prop_oneof![(-5i64..6).prop_map(Tree::Number), prop::sample::select(vec!["T", "K", "B"]).prop_map(Tree::Name)];
     leaf.prop_recursive(5, 24, 2, |inner| {
         let pair = (inner.clone(), inner.clone());
         prop_oneof![

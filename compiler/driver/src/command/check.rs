@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::explain;
 use crate::pipeline::{self, ReadData};
 use crate::show::shapes;
+use bdl_data::Source;
 use std::path::Path;
 
 pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result<u8, Failure> {
@@ -29,6 +30,14 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
             text.push_str(&format!("{}\n", shapes::json(train, &programs, context.real)?));
         } else {
             text.push_str(&shapes::table(&checked.hir, train, &programs, context.real)?);
+        }
+    }
+    for block in &checked.data {
+        if let (None, Source::Table(table), false) = (&block.dataset, &block.spec.source, context.global.json) {
+            text.push_str(&format!(
+                "  note: there is no file `{}`, so sizes with a `?` are not known and what is asked of them is assumed\n",
+                table.path.display()
+            ));
         }
     }
     if text.is_empty() && !context.global.json {

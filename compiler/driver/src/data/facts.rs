@@ -1,7 +1,7 @@
 //! What the checker is told about a data block: a type for every field.
 //!
-//! With the file at hand the types come from it: `dna` is `f32[60, 4]`. Without it they are symbolic: `f32[dna.len, 4]`, and
-//! `bdl check` still proves what holds for every file. A sequence column whose rows have lengths of their own gives a per-example
+//! With the file at hand the types come from it: `dna` is `f32[60, 4]`. Without it they are symbolic: `f32[dna.len?, 4]`; `bdl check` still
+//! proves what holds for every file and assumes what only the file can tell. A sequence column whose rows have lengths of their own gives a per-example
 //! size; fields whose lengths agree row by row share its name, so that a model may give both one dimension.
 
 use bdl_check::hir::{Axis, DataFacts, Field, Name, Scalar, TensorType, Type};
@@ -141,7 +141,7 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
     let mut ty = TensorType { scalar: Scalar::F32, optional: field.missing == Missing::Keep, shape: Vec::new() };
     match &field.origin {
         Origin::Column(_) => {}
-        Origin::Columns { .. } => ty.shape.push(axis(Dim::var(format!("{}.columns", field.name)))),
+        Origin::Columns { .. } => ty.shape.push(axis(Dim::var(format!("{}.columns?", field.name)))),
         Origin::Field(earlier) => {
             if let Some(Field { ty: Type::Tensor(known), .. }) =
                 facts.fields.iter().find(|f| &*f.name == earlier.as_str())
@@ -160,7 +160,8 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
             ty.shape = dims.iter().map(|size| axis(Dim::from(*size as i64))).collect();
         }
     }
-    let found = |what: &str| Dim::var(format!("{}.{what}", field.name));
+    // The question mark tells the checker that the size is not known yet, so that what is asked of it is assumed.
+    let found = |what: &str| Dim::var(format!("{}.{what}?", field.name));
     for step in &field.steps {
         match step {
             Step::Truth { .. } => ty.scalar = Scalar::Bool,
