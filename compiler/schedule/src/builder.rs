@@ -127,7 +127,9 @@ impl Builder {
     pub fn value(&mut self, op: ValueOp, ty: ValueType) -> ValueId {
         let level = match &op {
             // A division by zero must not happen where the program divides nothing.
-            ValueOp::Binary(BinaryOp::FloorDiv | BinaryOp::Rem, _, _) if ty != ValueType::F32 && ty != ValueType::F64 => {
+            ValueOp::Binary(BinaryOp::FloorDiv | BinaryOp::Rem, _, _)
+                if ty != ValueType::F32 && ty != ValueType::F64 =>
+            {
                 self.frames.len() - 1
             }
             _other => self.level_of(&op),

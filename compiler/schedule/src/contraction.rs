@@ -49,7 +49,8 @@ pub(crate) struct Operand {
 
 impl Contraction {
     pub fn to_plan(&self, program: &eq::Program, storage: &mut Storage) -> plan::Contraction {
-        let mut slice = |o: &Operand| plan::Slice { buffer: storage.place(program, o.tensor).buffer, offset: o.offset.clone() };
+        let mut slice =
+            |o: &Operand| plan::Slice { buffer: storage.place(program, o.tensor).buffer, offset: o.offset.clone() };
         let (out, a, b) = (slice(&self.out), slice(&self.a), slice(&self.b));
         let axis = |axis: &Axis| plan::ContractionAxis {
             name: axis.name.as_str().into(),
@@ -113,7 +114,9 @@ pub(crate) fn recognise(
     let mut reads = Vec::new();
     factors(&piece.body, &mut reads);
     let [eq::Expr::Read(left), eq::Expr::Read(right)] = reads.as_slice() else { return None };
-    if piece.empty.is_some_and(|e| e != 0.0) || [out, left.tensor, right.tensor].iter().any(|t| !is_real(program, storage, *t)) {
+    if piece.empty.is_some_and(|e| e != 0.0)
+        || [out, left.tensor, right.tensor].iter().any(|t| !is_real(program, storage, *t))
+    {
         return None;
     }
     let rows = nest::rows(storage, piece);
@@ -198,7 +201,8 @@ fn walk(
         // Both or neither: a row of the packed tensor, or something that is the same for all rows.
         let own = walk.packed.as_ref() == Some(piece.range(position));
         let plain = is_index(read.subs.first()?, batch) && read.subs.iter().any(|s| is_index(s, position));
-        let none = read.subs.iter().all(|s| matches!(s, eq::Sub::Affine(a) if !a.mentions(batch) && !a.mentions(position)));
+        let none =
+            read.subs.iter().all(|s| matches!(s, eq::Sub::Affine(a) if !a.mentions(batch) && !a.mentions(position)));
         if !(own && plain || none) {
             return None;
         }
@@ -262,7 +266,9 @@ fn axes(
 fn worth_it(axes: &[Axis]) -> bool {
     let extent = |role| -> Dim { axes.iter().filter(|a| a.role == role).map(|a| a.extent.clone()).product() };
     let more_than = |dim: Dim, few: i64| dim.as_const().is_none_or(|n| n > few);
-    more_than(extent(plan::AxisRole::M), 1) && more_than(extent(plan::AxisRole::N), 1) && more_than(extent(plan::AxisRole::K), 3)
+    more_than(extent(plan::AxisRole::M), 1)
+        && more_than(extent(plan::AxisRole::N), 1)
+        && more_than(extent(plan::AxisRole::K), 3)
 }
 
 fn clips(storage: &Storage, piece: &eq::Piece, walks: &[Walk; 3], axes: &[Axis]) -> Option<Vec<plan::Clip>> {
@@ -291,7 +297,8 @@ fn clips(storage: &Storage, piece: &eq::Piece, walks: &[Walk; 3], axes: &[Axis])
     while let Some(form) = lower.first().copied() {
         lower.remove(0);
         let partner = lower.iter().position(|other| {
-            other.terms.len() == form.terms.len() && other.terms.iter().zip(&form.terms).all(|(a, b)| a.0 == b.0 && a.1 == -b.1)
+            other.terms.len() == form.terms.len()
+                && other.terms.iter().zip(&form.terms).all(|(a, b)| a.0 == b.0 && a.1 == -b.1)
         });
         let clip = match partner {
             Some(at) => {
@@ -382,9 +389,9 @@ pub(crate) fn repack(piece: &eq::Piece, found: &Contraction) -> Option<Repack> {
     }
     let number = |d: &Dim| d.as_const().unwrap_or(0);
     // Do the axes already run together, forwards, in both operands, once the clips are peeled?
-    let together = sums.windows(2).all(|w| {
-        [1, 2].iter().all(|o| w[0].strides[*o] == w[1].strides[*o].clone() * w[1].extent.clone())
-    });
+    let together = sums
+        .windows(2)
+        .all(|w| [1, 2].iter().all(|o| w[0].strides[*o] == w[1].strides[*o].clone() * w[1].extent.clone()));
     if together {
         return None;
     }
@@ -432,7 +439,9 @@ pub(crate) fn repack(piece: &eq::Piece, found: &Contraction) -> Option<Repack> {
     };
     // The copy: its free indices are the sums in the new order, then the columns.
     let in_copy = |id: eq::IndexId| match (position(id), columns.iter().position(|a| old(a) == id)) {
-        (Some(at), _) if flip(order[at]) => eq::Affine::from(order[at].extent.clone() - Dim::one()) + own(at as u32) * -1,
+        (Some(at), _) if flip(order[at]) => {
+            eq::Affine::from(order[at].extent.clone() - Dim::one()) + own(at as u32) * -1
+        }
         (Some(at), _) => own(at as u32),
         (None, Some(at)) => own((order.len() + at) as u32),
         (None, None) => eq::Affine::from(id),

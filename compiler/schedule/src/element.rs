@@ -58,7 +58,9 @@ pub(crate) fn sorted(program: &eq::Program, storage: &mut Storage, piece: &eq::P
             continue;
         }
         let groups = piece.range(group).clone();
-        let batch = piece.free_ids().find(|i| keys.subs.first().is_some_and(|s| is_index(s, *i)) && storage.is_batch(piece.range(*i)));
+        let batch = piece
+            .free_ids()
+            .find(|i| keys.subs.first().is_some_and(|s| is_index(s, *i)) && storage.is_batch(piece.range(*i)));
         let skip = usize::from(batch.is_some());
         let (subs, shape) = (keys.subs.get(skip..)?, tensor.shape.get(skip..)?);
         let all_keys = subs.len() == piece.bound()
@@ -86,9 +88,7 @@ pub(crate) fn sorted(program: &eq::Program, storage: &mut Storage, piece: &eq::P
         };
         let keys = storage.place(program, keys.tensor).buffer;
         // One way of grouping for each list of keys: the executor sorts it once.
-        let other = |b: &plan::Buffer| {
-            matches!(&b.place, plan::Place::Table(plan::Table::Runs { keys: k, groups: g }) if *k == keys && *g != all_groups)
-        };
+        let other = |b: &plan::Buffer| matches!(&b.place, plan::Place::Table(plan::Table::Runs { keys: k, groups: g }) if *k == keys && *g != all_groups);
         if storage.buffers.iter().any(other) {
             continue;
         }
@@ -101,11 +101,25 @@ pub(crate) fn sorted(program: &eq::Program, storage: &mut Storage, piece: &eq::P
 
 /// The running result of a reduction.
 pub(crate) enum Running {
-    Fold { variable: plan::VariableId, monoid: plan::Monoid, ty: ValueType },
+    Fold {
+        variable: plan::VariableId,
+        monoid: plan::Monoid,
+        ty: ValueType,
+    },
     /// Largest (or smallest) value so far, where it was found, and whether there was any.
-    Best { best: plan::VariableId, at: plan::VariableId, seen: plan::VariableId, ty: ValueType, index: eq::IndexId, largest: bool },
+    Best {
+        best: plan::VariableId,
+        at: plan::VariableId,
+        seen: plan::VariableId,
+        ty: ValueType,
+        index: eq::IndexId,
+        largest: bool,
+    },
     /// Nothing bound: the value itself, where the conditions hold.
-    Plain { variable: plan::VariableId, ty: ValueType },
+    Plain {
+        variable: plan::VariableId,
+        ty: ValueType,
+    },
 }
 
 impl Running {
@@ -128,7 +142,8 @@ impl<'p> Member<'p> {
             lane_guards: Vec::new(),
             origin: part.origin,
         };
-        let others = part.piece.filter.iter().enumerate().filter(|(at, _)| sorted.as_ref().is_none_or(|s| s.filter != *at));
+        let others =
+            part.piece.filter.iter().enumerate().filter(|(at, _)| sorted.as_ref().is_none_or(|s| s.filter != *at));
         let filters = others.map(|(_, c)| c).collect();
         Member { out: part.out, env, bound, stored: true, sorted, filters, in_lanes: false }
     }
@@ -330,7 +345,9 @@ impl<'p> Member<'p> {
             }
             let (number, by) = (writer.builder.number(&rest), writer.builder.size(extent));
             let place = writer.builder.value(ValueOp::Binary(plan::BinaryOp::Rem, number, by), ValueType::I64);
-            rest = form::value(writer.builder.value(ValueOp::Binary(plan::BinaryOp::FloorDiv, number, by), ValueType::I64));
+            rest = form::value(
+                writer.builder.value(ValueOp::Binary(plan::BinaryOp::FloorDiv, number, by), ValueType::I64),
+            );
             self.bind(writer, l, &form::value(place));
         }
         self.bound(writer, loops.len(), false, running, any)?;
@@ -423,7 +440,13 @@ impl<'p> Member<'p> {
     }
 
     /// Affine conditions on a serial loop's index become its bounds.
-    fn narrow(&mut self, writer: &mut Writer, index: eq::IndexId, from: &mut Bound, to: &mut Bound) -> Result<(), Error> {
+    fn narrow(
+        &mut self,
+        writer: &mut Writer,
+        index: eq::IndexId,
+        from: &mut Bound,
+        to: &mut Bound,
+    ) -> Result<(), Error> {
         for filter in std::mem::take(&mut self.filters) {
             let usable = match filter {
                 eq::Condition::NonNegative(affine) => {
@@ -451,7 +474,12 @@ impl<'p> Member<'p> {
     // -------------------------------------------------------------------------------------------- points
 
     /// One point of the bound indices.
-    pub fn point(&mut self, writer: &mut Writer, running: &Running, any: Option<plan::VariableId>) -> Result<(), Error> {
+    pub fn point(
+        &mut self,
+        writer: &mut Writer,
+        running: &Running,
+        any: Option<plan::VariableId>,
+    ) -> Result<(), Error> {
         if let Some(filter) = self.filters.first() {
             return Err(malformed(&self.env, format!("a filter names an index that is never bound: {filter:?}")));
         }

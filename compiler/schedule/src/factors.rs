@@ -47,7 +47,8 @@ pub(crate) fn split(program: &eq::Program, piece: &eq::Piece) -> Option<Split> {
     }
     let sets: Vec<BTreeSet<eq::IndexId>> = factors.iter().map(indices_of).collect();
     // The two factors that need the most indices between them; the others go along with one of these.
-    let mut pairs: Vec<(usize, usize)> = (0..factors.len()).flat_map(|i| (i + 1..factors.len()).map(move |j| (i, j))).collect();
+    let mut pairs: Vec<(usize, usize)> =
+        (0..factors.len()).flat_map(|i| (i + 1..factors.len()).map(move |j| (i, j))).collect();
     pairs.sort_by_key(|(i, j)| std::cmp::Reverse((sets[*i].union(&sets[*j]).count(), sets[*i].len() + sets[*j].len())));
     let (first, second) = *pairs.first()?;
     let size = |at: usize| sets[at].iter().any(|i| piece.range(*i).as_const().is_none());
@@ -95,7 +96,11 @@ fn product(e: &eq::Expr, bound: &BTreeSet<eq::IndexId>, factors: &mut Vec<eq::Ex
         | eq::Expr::Binary(_, _, _)
         | eq::Expr::Compare(_, _, _)
         | eq::Expr::Select(_, _, _) => {
-            if outside(e) { post.push(Post::Times(e.clone())) } else { factors.push(e.clone()) }
+            if outside(e) {
+                post.push(Post::Times(e.clone()))
+            } else {
+                factors.push(e.clone())
+            }
         }
     }
 }

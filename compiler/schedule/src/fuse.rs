@@ -16,9 +16,9 @@
 //! Deliberately absent: loops (`loops`), and what is worth computing twice (nothing is, here).
 
 use crate::contraction::Contraction;
+use crate::layout::Storage;
 use crate::loops::leading_identity;
 use crate::nest;
-use crate::layout::Storage;
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -26,9 +26,17 @@ use std::collections::{BTreeSet, HashMap};
 
 /// What is scheduled as a whole.
 pub(crate) enum Unit {
-    Piece { out: eq::TensorId, piece: eq::Piece, origin: eq::Origin, contraction: Option<Contraction> },
+    Piece {
+        out: eq::TensorId,
+        piece: eq::Piece,
+        origin: eq::Origin,
+        contraction: Option<Contraction>,
+    },
     /// All elements 0, before the pieces that do not cover it.
-    Clear { out: eq::TensorId, origin: eq::Origin },
+    Clear {
+        out: eq::TensorId,
+        origin: eq::Origin,
+    },
     Other(eq::Node),
 }
 
@@ -130,7 +138,7 @@ impl Fusion<'_> {
                 let (prefix, rows, closed) = match &self.units[unit] {
                     Unit::Piece { piece, contraction, .. } => {
                         let ranges: Vec<Dim> = piece.free_ids().map(|i| piece.range(i).clone()).collect();
-                        let rows = contraction.as_ref().and_then(|c| Self::epilogue_rows(c));
+                        let rows = contraction.as_ref().and_then(Self::epilogue_rows);
                         let whole = self.parts.get(&self.units[unit].writes()[0]) == Some(&1);
                         let closed = contraction.is_some() && (rows.is_none() || !whole || !piece.is_plain());
                         (ranges, rows, closed)
@@ -179,7 +187,10 @@ impl Fusion<'_> {
         let mut last = (0, None);
         for axis in contraction.axes.iter().filter(|a| a.role != plan::AxisRole::K) {
             for index in &axis.indices {
-                if rank(axis.role) < last.0 || last.1.is_some_and(|l: u32| l + 1 != index.0) || (last.1.is_none() && index.0 != 0) {
+                if rank(axis.role) < last.0
+                    || last.1.is_some_and(|l: u32| l + 1 != index.0)
+                    || (last.1.is_none() && index.0 != 0)
+                {
                     return None;
                 }
                 last = (rank(axis.role), Some(index.0));
@@ -213,12 +224,8 @@ impl Fusion<'_> {
         if sources.iter().any(|s| *s != at && self.clusters[*s].before.contains(&at)) {
             return None;
         }
-        let mut prefix = cluster
-            .prefix
-            .iter()
-            .zip(piece.free_ids())
-            .take_while(|(dim, index)| *dim == piece.range(*index))
-            .count();
+        let mut prefix =
+            cluster.prefix.iter().zip(piece.free_ids()).take_while(|(dim, index)| *dim == piece.range(*index)).count();
         let feeds = sources.contains(&at);
         if feeds {
             for read in piece.reads() {
@@ -281,8 +288,12 @@ impl Fusion<'_> {
     /// Do they read a tensor of the whole domain in common?
     fn shares_input(&self, unit: usize, cluster: usize) -> bool {
         let Unit::Piece { piece, .. } = &self.units[unit] else { return false };
-        let mine: BTreeSet<eq::TensorId> =
-            piece.reads().iter().filter(|r| self.program.tensors[r.tensor.0 as usize].shape.len() >= piece.free).map(|r| r.tensor).collect();
+        let mine: BTreeSet<eq::TensorId> = piece
+            .reads()
+            .iter()
+            .filter(|r| self.program.tensors[r.tensor.0 as usize].shape.len() >= piece.free)
+            .map(|r| r.tensor)
+            .collect();
         self.clusters[cluster].units.iter().any(|u| self.units[*u].reads().iter().any(|t| mine.contains(t)))
     }
 

@@ -101,7 +101,8 @@ impl Storage {
     pub fn by_example(&self, dim: &Dim) -> Vec<(Option<Dim>, Dim)> {
         let mut parts: Vec<(Option<Dim>, Dim)> = Vec::new();
         for (monomial, coefficient) in dim.terms() {
-            let (own, shared): (Vec<Atom>, Vec<Atom>) = monomial.iter().cloned().partition(|a| self.atom_names_example(a));
+            let (own, shared): (Vec<Atom>, Vec<Atom>) =
+                monomial.iter().cloned().partition(|a| self.atom_names_example(a));
             let shared = shared.into_iter().map(Dim::atom).product::<Dim>().scale(coefficient);
             let own = (!own.is_empty()).then(|| own.into_iter().map(Dim::atom).product::<Dim>());
             match parts.iter_mut().find(|(o, _)| *o == own) {
@@ -304,5 +305,9 @@ impl Storage {
 
 /// A text as one word: letters, digits and `_`.
 fn word(text: &str) -> String {
-    text.replace(" * ", "").chars().filter(|c| !c.is_whitespace()).map(|c| if c.is_alphanumeric() { c } else { '_' }).collect()
+    text.replace(" * ", "")
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .map(|c| if c.is_alphanumeric() { c } else { '_' })
+        .collect()
 }

@@ -77,7 +77,8 @@ pub(crate) fn kernel(
     let walks: Vec<Walk> = parts
         .iter()
         .map(|part| {
-            let rows = rows.or_else(|| nest::rows(storage, part.piece).filter(|(b, _)| b.0 as usize >= part.piece.free));
+            let rows =
+                rows.or_else(|| nest::rows(storage, part.piece).filter(|(b, _)| b.0 as usize >= part.piece.free));
             Walk::of(program, storage, part.out, part.piece, rows)
         })
         .collect();
@@ -126,7 +127,14 @@ pub(crate) fn kernel(
     let grid_mode = if grid_lanes { LoopMode::Lanes } else { LoopMode::Serial };
     let builder = Builder::new(&wanted.name, &grid_name, grid, grid_mode, written);
     let writer = Writer { program, storage, builder, forwards: Vec::new() };
-    let mut kernel = KernelWriter { writer, members, walks: &walks, prefix: wanted.prefix, pending: Vec::new(), in_lanes: grid_lanes };
+    let mut kernel = KernelWriter {
+        writer,
+        members,
+        walks: &walks,
+        prefix: wanted.prefix,
+        pending: Vec::new(),
+        in_lanes: grid_lanes,
+    };
     let everyone: Vec<usize> = (0..parts.len()).collect();
     let mut opened = 0;
     if wanted.flat && groups.len() > 1 {

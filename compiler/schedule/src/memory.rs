@@ -28,7 +28,9 @@ pub(crate) fn drop_unused(plan: &mut Plan) {
     }
     plan.outputs.iter().for_each(|(_, b)| used[b.0 as usize] = true);
     for at in 0..plan.buffers.len() {
-        if let (true, Place::Table(Table::SortedBy { keys } | Table::Runs { keys, .. })) = (used[at], &plan.buffers[at].place) {
+        if let (true, Place::Table(Table::SortedBy { keys } | Table::Runs { keys, .. })) =
+            (used[at], &plan.buffers[at].place)
+        {
             used[keys.0 as usize] = true;
         }
     }

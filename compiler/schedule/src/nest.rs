@@ -61,7 +61,11 @@ pub(crate) fn rows(storage: &Storage, piece: &eq::Piece) -> Option<(eq::IndexId,
     }
     let (batch, position) = found?;
     // Another index over a per-example size needs its example by itself.
-    let others = piece.indices.iter().enumerate().any(|(i, index)| i as u32 != position.0 && storage.names_example(&index.range));
+    let others = piece
+        .indices
+        .iter()
+        .enumerate()
+        .any(|(i, index)| i as u32 != position.0 && storage.names_example(&index.range));
     let batches = piece.indices.iter().filter(|i| storage.is_batch(&i.range)).count();
     let plain = |read: &eq::Read| read.subs.iter().all(|s| !mentions(s, position) || is_index(s, position));
     let mut all_plain = true;
@@ -125,9 +129,13 @@ impl Walk {
     ) -> Walk {
         let mut accesses = Vec::new();
         let mut stays = BTreeSet::new();
-        visit(piece, &mut |read| accesses.push((read.tensor, read.subs.clone(), read.otherwise.is_some())), &mut |affine| {
-            stays.extend(affine.terms.iter().map(|t| t.0));
-        });
+        visit(
+            piece,
+            &mut |read| accesses.push((read.tensor, read.subs.clone(), read.otherwise.is_some())),
+            &mut |affine| {
+                stays.extend(affine.terms.iter().map(|t| t.0));
+            },
+        );
         let at = piece.at.iter().cloned().map(eq::Sub::Affine).collect();
         accesses.push((out, at, false));
         // Whose sizes are asked for must be known by itself (as a row, where it runs together with its positions).
@@ -180,7 +188,7 @@ impl Walk {
         Walk { strides, stays }
     }
 
-    fn stride<'w>(access: &'w BTreeMap<eq::IndexId, Dim>, index: eq::IndexId) -> Option<&'w Dim> {
+    fn stride(access: &BTreeMap<eq::IndexId, Dim>, index: eq::IndexId) -> Option<&Dim> {
         access.get(&index).filter(|d| !d.is_zero())
     }
 
@@ -302,6 +310,8 @@ fn names(condition: &eq::Condition, index: eq::IndexId) -> bool {
         eq::Condition::Holds(expr) => (expr, false),
     };
     let mut in_reads = false;
-    visit_expr(expr, &mut |read| in_reads |= read.subs.iter().any(|s| mentions(s, index)), &mut |affine| found |= has(affine));
+    visit_expr(expr, &mut |read| in_reads |= read.subs.iter().any(|s| mentions(s, index)), &mut |affine| {
+        found |= has(affine)
+    });
     found || in_reads
 }

@@ -24,8 +24,9 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
     let mut kept: HashSet<eq::TensorId> = scheduler.program.outputs.iter().map(|(_, t)| *t).collect();
     kept.extend(updates.iter().map(|(_, value)| *value));
     let done = scheduler.nodes(&nodes, &kept, &updates)?;
-    scheduler.updates(&updates, &done)?;
+    // Outputs show parameters and state as they were.
     let outputs = scheduler.outputs()?;
+    scheduler.updates(&updates, &done)?;
     let mut plan = plan::Plan {
         name: scheduler.program.name.clone(),
         sizes: scheduler.storage.sizes,
@@ -62,7 +63,12 @@ impl Scheduler {
     }
 
     /// Schedules nodes. `kept` is read after them; `updates` are done in place where that is possible, and those are returned.
-    fn nodes(&mut self, nodes: &[eq::Node], kept: &HashSet<eq::TensorId>, updates: &[Update]) -> Result<Vec<Update>, Error> {
+    fn nodes(
+        &mut self,
+        nodes: &[eq::Node],
+        kept: &HashSet<eq::TensorId>,
+        updates: &[Update],
+    ) -> Result<Vec<Update>, Error> {
         let nodes = rewrite::rewrite(&self.program, nodes.to_vec(), kept);
         let mut units = Vec::new();
         for node in &nodes {
@@ -94,7 +100,8 @@ impl Scheduler {
         }
         let kept: HashSet<eq::TensorId> = kept.iter().map(|t| self.storage.view_of(*t)).collect();
         for at in order {
-            let needed = |t: eq::TensorId| kept.contains(&t) || readers.get(&t).is_some_and(|r| r.iter().any(|c| *c != at));
+            let needed =
+                |t: eq::TensorId| kept.contains(&t) || readers.get(&t).is_some_and(|r| r.iter().any(|c| *c != at));
             self.cluster(&units, &clusters[at], &needed)?;
         }
         Ok(done.into_iter().map(|(target, value, _)| (target, value)).collect())
@@ -156,7 +163,13 @@ impl Scheduler {
     }
 
     /// A contraction of factors that are stored first, if the piece can be made one. False leaves everything as it was.
-    fn split_units(&mut self, out: eq::TensorId, piece: &eq::Piece, origin: &eq::Origin, units: &mut Vec<Unit>) -> bool {
+    fn split_units(
+        &mut self,
+        out: eq::TensorId,
+        piece: &eq::Piece,
+        origin: &eq::Origin,
+        units: &mut Vec<Unit>,
+    ) -> bool {
         let Some(split) = factors::split(&self.program, piece) else { return false };
         if !piece.is_plain() || (split.post.is_empty() && split.is_plain(0) && split.is_plain(1)) {
             return false;
@@ -193,13 +206,22 @@ impl Scheduler {
         true
     }
 
-    fn cluster(&mut self, units: &[Unit], cluster: &Cluster, needed: &dyn Fn(eq::TensorId) -> bool) -> Result<(), Error> {
+    fn cluster(
+        &mut self,
+        units: &[Unit],
+        cluster: &Cluster,
+        needed: &dyn Fn(eq::TensorId) -> bool,
+    ) -> Result<(), Error> {
         let mut parts = Vec::new();
         let mut head = None;
         for unit in &cluster.units {
             match &units[*unit] {
-                Unit::Piece { out, piece, origin, contraction: None } => parts.push(loops::Part { out: *out, piece, origin }),
-                Unit::Piece { out, origin, contraction: Some(contraction), .. } => head = Some((*out, contraction, origin)),
+                Unit::Piece { out, piece, origin, contraction: None } => {
+                    parts.push(loops::Part { out: *out, piece, origin })
+                }
+                Unit::Piece { out, origin, contraction: Some(contraction), .. } => {
+                    head = Some((*out, contraction, origin))
+                }
                 Unit::Clear { out, origin } => {
                     let buffer = self.whole(*out, origin)?;
                     let name = self.program.tensors[out.0 as usize].name.clone();
@@ -245,7 +267,13 @@ impl Scheduler {
 
     /// A tensor that an epilogue computes element by element may lie where the contraction's own result did, when all that read this
     /// result are in the same innermost loops.
-    fn in_the_result(&mut self, out: eq::TensorId, rows: usize, parts: &[loops::Part], needed: &dyn Fn(eq::TensorId) -> bool) {
+    fn in_the_result(
+        &mut self,
+        out: eq::TensorId,
+        rows: usize,
+        parts: &[loops::Part],
+        needed: &dyn Fn(eq::TensorId) -> bool,
+    ) {
         let sweeps = loops::sweep_of_each(parts, rows);
         let reads = |p: &loops::Part| p.piece.reads().iter().any(|r| r.tensor == out);
         let mut reading = (0..parts.len()).filter(|i| reads(&parts[*i])).map(|i| sweeps[i]);
@@ -335,7 +363,10 @@ impl Scheduler {
         let usual = self.storage.row_major(shape, layout.buffer, Dim::zero());
         if layout != usual || self.storage.elements(shape) != self.storage.buffers[layout.buffer.0 as usize].len {
             let name = &self.program.tensors[tensor.0 as usize].name;
-            return Err(Error::Malformed { problem: format!("`{name}` has no buffer of its own"), origin: origin.clone() });
+            return Err(Error::Malformed {
+                problem: format!("`{name}` has no buffer of its own"),
+                origin: origin.clone(),
+            });
         }
         Ok(layout.buffer)
     }
@@ -558,10 +589,11 @@ fn in_place(
     units: &[Unit],
     updates: &[Update],
 ) -> Vec<(eq::TensorId, eq::TensorId, usize)> {
-    let mut done = Vec::new();
+    let mut done: Vec<(eq::TensorId, eq::TensorId, usize)> = Vec::new();
     for (target, value) in updates.iter().copied() {
         let read_at_end = program.outputs.iter().map(|(_, t)| t).chain(updates.iter().map(|(_, v)| v));
-        if read_at_end.clone().any(|t| storage.view_of(*t) == target) || storage.layouts[value.0 as usize].is_some() {
+        let taken = done.iter().any(|(_, other, _)| *other == value) || storage.layouts[value.0 as usize].is_some();
+        if taken || read_at_end.clone().any(|t| storage.view_of(*t) == target) {
             continue;
         }
         let writes = |c: &fuse::Cluster| c.units.iter().filter(|u| units[**u].writes().contains(&value)).count();
@@ -574,15 +606,26 @@ fn in_place(
         let mut free = None;
         let elementwise = fusion.clusters[cluster].units.iter().all(|u| match &units[*u] {
             Unit::Piece { piece, contraction: None, .. } => {
-                let own = piece.reads().iter().filter(|r| storage.view_of(r.tensor) == target).all(|r| r.tensor == target && is_identity(r, piece.free));
+                let own = piece
+                    .reads()
+                    .iter()
+                    .filter(|r| storage.view_of(r.tensor) == target)
+                    .all(|r| r.tensor == target && is_identity(r, piece.free));
                 own && piece.is_plain() && *free.get_or_insert(piece.free) == piece.free
             }
-            Unit::Piece { piece, contraction: Some(_), .. } => piece.reads().iter().all(|r| storage.view_of(r.tensor) != target),
+            Unit::Piece { piece, contraction: Some(_), .. } => {
+                piece.reads().iter().all(|r| storage.view_of(r.tensor) != target)
+            }
             Unit::Clear { .. } | Unit::Other(_) => false,
         });
         let readers: BTreeSet<usize> = (0..fusion.clusters.len())
             .filter(|c| *c != cluster)
-            .filter(|c| fusion.clusters[*c].units.iter().any(|u| units[*u].reads().iter().any(|t| storage.view_of(*t) == target)))
+            .filter(|c| {
+                fusion.clusters[*c]
+                    .units
+                    .iter()
+                    .any(|u| units[*u].reads().iter().any(|t| storage.view_of(*t) == target))
+            })
             .collect();
         if !elementwise || readers.iter().any(|r| fusion.contradicts(*r, cluster)) {
             continue;
@@ -616,7 +659,9 @@ fn needs_whole(node: &eq::Node, out: eq::TensorId) -> bool {
         eq::Node::Sort(sort) => sort.out == out || sort.input == out,
         eq::Node::Literal(literal) => literal.out == out,
         eq::Node::Library(library) => library.out == out || library.inputs.contains(&out),
-        eq::Node::Scan(scan) => scan.carried.iter().any(|c| [c.start, c.last].contains(&out)) || scan.stacks.iter().any(|s| s.1 == out),
+        eq::Node::Scan(scan) => {
+            scan.carried.iter().any(|c| [c.start, c.last].contains(&out)) || scan.stacks.iter().any(|s| s.1 == out)
+        }
         eq::Node::Iterate(_) => true,
     }
 }
@@ -629,7 +674,12 @@ fn identity_piece(shape: &[Dim], from: eq::TensorId) -> eq::Piece {
         .map(|(i, range)| eq::Index { name: format!("i{i}").into(), range: range.clone(), example: None })
         .collect();
     let at: Vec<eq::Affine> = (0..shape.len()).map(own).collect();
-    let read = eq::Read { tensor: from, subs: at.iter().cloned().map(eq::Sub::Affine).collect(), otherwise: None, example: None };
+    let read = eq::Read {
+        tensor: from,
+        subs: at.iter().cloned().map(eq::Sub::Affine).collect(),
+        otherwise: None,
+        example: None,
+    };
     eq::Piece {
         indices,
         free: shape.len(),

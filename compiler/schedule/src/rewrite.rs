@@ -90,14 +90,10 @@ fn reuse(nodes: &mut [eq::Node]) {
     for equation in equations(nodes) {
         for piece in &mut equation.pieces {
             let indices = piece.indices.clone();
-            let replace = |e: eq::Expr| -> eq::Expr {
-                e.rewrite(&mut |e| match held.get(&skeleton(&e)).and_then(|l| l.iter().find_map(|h| instance(h, &e, &indices))) {
-                    Some(read) => read,
-                    None => e,
-                })
-            };
+            let known = |e: &eq::Expr| held.get(&skeleton(e))?.iter().find_map(|h| instance(h, e, &indices));
             // A condition stays as it is: filters want their own form.
-            piece.body = replace(std::mem::replace(&mut piece.body, eq::Expr::Const(0.0)));
+            let body = std::mem::replace(&mut piece.body, eq::Expr::Const(0.0));
+            piece.body = body.rewrite(&mut |e| known(&e).unwrap_or(e));
         }
         let [piece] = equation.pieces.as_slice() else { continue };
         if !piece.is_pointwise() {
@@ -126,7 +122,10 @@ fn operators(e: &eq::Expr) -> usize {
     e.visit(&mut |e| {
         count += match e {
             eq::Expr::Const(_) | eq::Expr::Number(_) | eq::Expr::Read(_) => 0,
-            eq::Expr::Unary(_, _) | eq::Expr::Binary(_, _, _) | eq::Expr::Compare(_, _, _) | eq::Expr::Select(_, _, _) => 1,
+            eq::Expr::Unary(_, _)
+            | eq::Expr::Binary(_, _, _)
+            | eq::Expr::Compare(_, _, _)
+            | eq::Expr::Select(_, _, _) => 1,
         };
     });
     count
@@ -243,9 +242,9 @@ fn through(program: &eq::Program, of: &eq::Piece, read: &eq::Read) -> Option<eq:
     if read.otherwise.is_some() {
         // Leaving the copy must be leaving the original: every axis of the copy is an axis of it.
         let shape = &program.get(inner.tensor).shape;
-        let covered = of.free_ids().all(|i| {
-            inner.subs.iter().zip(shape).any(|(s, dim)| crate::scalar::is_index(s, i) && of.range(i) == dim)
-        });
+        let covered = of
+            .free_ids()
+            .all(|i| inner.subs.iter().zip(shape).any(|(s, dim)| crate::scalar::is_index(s, i) && of.range(i) == dim));
         let fixed = inner.subs.iter().all(|s| matches!(s, eq::Sub::Affine(a) if a.as_index().is_some()));
         if !covered || !fixed || inner.otherwise.is_some() {
             return None;
@@ -353,13 +352,19 @@ pub(crate) fn two_steps(program: &eq::Program, piece: &eq::Piece) -> Option<(eq:
         return None;
     }
     let splits = match piece.monoid {
-        eq::Monoid::Sum | eq::Monoid::Max | eq::Monoid::Min | eq::Monoid::Prod | eq::Monoid::Any | eq::Monoid::All => true,
+        eq::Monoid::Sum | eq::Monoid::Max | eq::Monoid::Min | eq::Monoid::Prod | eq::Monoid::Any | eq::Monoid::All => {
+            true
+        }
         eq::Monoid::ArgMax(_) | eq::Monoid::ArgMin(_) => false,
     };
     let first = inner.remove(0);
     let points: Dim = inner.iter().map(|i| piece.range(*i).clone()).product();
     let many = |dim: &Dim, least: i64| dim.as_const().is_none_or(|n| n >= least);
-    if !splits || piece.empty.is_some_and(|e| e != piece.monoid.identity()) || !many(piece.range(first), 8) || !many(&points, 8) {
+    if !splits
+        || piece.empty.is_some_and(|e| e != piece.monoid.identity())
+        || !many(piece.range(first), 8)
+        || !many(&points, 8)
+    {
         return None;
     }
     let volume = points.as_const().zip(piece.range(first).as_const()).map(|(a, b)| a * b * few.as_const().unwrap_or(1));
@@ -367,7 +372,13 @@ pub(crate) fn two_steps(program: &eq::Program, piece: &eq::Piece) -> Option<(eq:
         return None;
     }
     let moved = |i: eq::IndexId| {
-        if i == first { eq::IndexId(0) } else if i < first { eq::IndexId(i.0 + 1) } else { i }
+        if i == first {
+            eq::IndexId(0)
+        } else if i < first {
+            eq::IndexId(i.0 + 1)
+        } else {
+            i
+        }
     };
     let mut indices = vec![eq::Index { example: None, ..piece.indices[first.0 as usize].clone() }];
     indices.extend(piece.free_ids().chain(inner.iter().copied()).map(|i| {

@@ -151,7 +151,13 @@ impl<'p> Writer<'p, '_> {
     // -------------------------------------------------------------------------------------------- accesses
 
     /// The forms of `subs`, and the guards that keep them inside `shape` if they may leave.
-    pub fn subscripts(&mut self, env: &Env, subs: &[eq::Sub], shape: &[Dim], guarded: bool) -> Result<Subscripts, Error> {
+    pub fn subscripts(
+        &mut self,
+        env: &Env,
+        subs: &[eq::Sub],
+        shape: &[Dim],
+        guarded: bool,
+    ) -> Result<Subscripts, Error> {
         if subs.len() != shape.len() {
             return Err(malformed(env, format!("{} subscripts for {} axes", subs.len(), shape.len())));
         }
@@ -355,7 +361,16 @@ impl<'p> Writer<'p, '_> {
                     Some(ValueType::Bool) => ValueType::I32,
                     Some(ty) => ty,
                 };
-                (if op == E::Neg { P::Neg } else if op == E::Abs { P::Abs } else { P::Sign }, ty)
+                (
+                    if op == E::Neg {
+                        P::Neg
+                    } else if op == E::Abs {
+                        P::Abs
+                    } else {
+                        P::Sign
+                    },
+                    ty,
+                )
             }
             E::Freeze => return a,
             E::Floor | E::Round if matches!(self.type_of(a), Some(ValueType::I32 | ValueType::I64)) => return a,

@@ -20,12 +20,13 @@ pub(crate) fn tidy(kernel: &mut Kernel, slices: &mut Vec<Slice>) {
         }
     }
     kernel.body = body;
-    let mut facts = Facts { reads: vec![false; slices.len()], writes: vec![false; slices.len()], sizes: BTreeSet::new() };
+    let mut facts =
+        Facts { reads: vec![false; slices.len()], writes: vec![false; slices.len()], sizes: BTreeSet::new() };
     facts.dim(&kernel.grid);
     facts.body(&kernel.body);
     let mut renamed = vec![0; slices.len()];
     let mut kept = Vec::new();
-    for at in 0..slices.len() {
+    for (at, new) in renamed.iter_mut().enumerate() {
         let access = match (facts.reads[at], facts.writes[at]) {
             (false, false) => continue,
             (true, false) => Access::Read,
@@ -33,7 +34,7 @@ pub(crate) fn tidy(kernel: &mut Kernel, slices: &mut Vec<Slice>) {
             (true, true) => Access::Update,
         };
         kernel.buffers[at].access = access;
-        renamed[at] = kept.len() as u32;
+        *new = kept.len() as u32;
         kept.push(at);
     }
     *slices = kept.iter().map(|at| slices[*at].clone()).collect();
@@ -69,7 +70,9 @@ fn uses(body: &[Stmt], used: &mut [bool]) {
                     guards.iter().for_each(|g| of_form(&g.form, used));
                 }
                 ValueOp::Unary(_, a) | ValueOp::Convert(a) => used[a.0 as usize] = true,
-                ValueOp::Binary(_, a, b) | ValueOp::Compare(_, a, b) => [a, b].into_iter().for_each(|v| used[v.0 as usize] = true),
+                ValueOp::Binary(_, a, b) | ValueOp::Compare(_, a, b) => {
+                    [a, b].into_iter().for_each(|v| used[v.0 as usize] = true)
+                }
                 ValueOp::Select(c, a, b) => [c, a, b].into_iter().for_each(|v| used[v.0 as usize] = true),
             },
             Stmt::Variable { start, .. } => used[start.0 as usize] = true,

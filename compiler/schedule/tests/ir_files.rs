@@ -50,7 +50,8 @@ fn every_case() {
             continue;
         }
         if bless {
-            std::fs::write(&path, format!("{input}\n----\n{}\n", found.trim_end())).unwrap_or_else(|e| panic!("{name}: {e}"));
+            std::fs::write(&path, format!("{input}\n----\n{}\n", found.trim_end()))
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
         } else {
             faults.push(format!("== {name}\nexpected:\n{expected}\nfound:\n{found}\n"));
         }

@@ -75,7 +75,8 @@ fn the_gradient_of_a_convolution_by_its_input_walks_forwards() {
     );
     assert_eq!(launches(&plan), ["kernel", "contract"]);
     let bdl_plan::Op::Contract(c) = &plan.launches[1].op else { panic!() };
-    let sums: Vec<_> = c.axes.iter().filter(|a| a.role == bdl_plan::AxisRole::K).map(|a| (a.a.to_string(), a.b.to_string())).collect();
+    let sums: Vec<_> =
+        c.axes.iter().filter(|a| a.role == bdl_plan::AxisRole::K).map(|a| (a.a.to_string(), a.b.to_string())).collect();
     assert_eq!(sums, [("5".to_string(), "15".to_string()), ("1".to_string(), "3".to_string())]);
 }
 
@@ -238,7 +239,8 @@ fn the_gradient_of_an_embedding_sums_runs_of_sorted_keys() {
 
 #[test]
 fn messages_within_an_example() {
-    let mut numbers = Numbers { examples: vec![vec![("V", 3), ("E", 4)], vec![("V", 3), ("E", 9)]], ..Numbers::default() };
+    let mut numbers =
+        Numbers { examples: vec![vec![("V", 3), ("E", 4)], vec![("V", 3), ("E", 9)]], ..Numbers::default() };
     numbers.below = vec![("src", 3), ("dst", 3)];
     // The tables of keys within examples.
     numbers.compiled_only = true;
@@ -314,7 +316,10 @@ fn a_scan_runs_its_body_on_buffers_that_stay() {
 
 #[test]
 fn a_scan_is_differentiated_through() {
-    let text = RECURRENCE.replace("output last = last", "loss = sum[b < B, t < 6, i < 4] all[b, t, i] * all[b, t, i]\n    output loss = loss");
+    let text = RECURRENCE.replace(
+        "output last = last",
+        "loss = sum[b < B, t < 6, i < 4] all[b, t, i] * all[b, t, i]\n    output loss = loss",
+    );
     let mut program = support::parse(&text.replace("h0[b < B", "value loss: real\n    h0[b < B"));
     let (loss, w) = (program.find("loss").unwrap(), program.find("w").unwrap());
     let gradient = bdl_equations::differentiate(&mut program, loss, &[w]).unwrap()[0];
@@ -352,4 +357,81 @@ fn sorts_views_literals_and_copies() {
          update k = k2",
         &batch(3),
     );
+}
+
+#[test]
+fn updates_take_effect_together_and_outputs_show_what_was() {
+    same(
+        "program together
+         size B batch
+         input x: real[B, 4] per example
+         param a: real[4]
+         param b: real[4]
+         state c: real[4]
+         state d: real[4]
+         state e: real[4]
+         value a2: real[4]
+         value b2: real[4]
+         value c2: real[4]
+         value y: real[B, 4]
+         a2[i < 4] = b[i] + 1
+         b2[i < 4] = a[i] * 2
+         c2[i < 4] = sum[o < B] x[o, i] * a[i]
+         y[o < B, i < 4] = x[o, i] * a[3 - i] + b[i]
+         output y = y
+         output old = a
+         update a = a2
+         update b = b2
+         update c = c2
+         update d = c2
+         update e = d",
+        &batch(3),
+    );
+}
+
+#[test]
+fn carried_values_may_change_places() {
+    same(
+        "program places
+         size B batch
+         size t step
+         input x: real[B, 4] per example
+         value p0: real[B, 4]
+         value q0: real[B, 4]
+         value p: real[B, 4]
+         value q: real[B, 4]
+         value r: real[B, 4]
+         value p1: real[B, 4]
+         value q1: real[B, 4]
+         p0[b < B, i < 4] = x[b, i]
+         q0[b < B, i < 4] = x[b, i] * 2
+         scan t < 5 {
+           carry p from p0 next q last p1
+           carry q from q0 next r last q1
+           r[b < B, i < 4] = p[b, i] + q[b, i] / (1 + number(@t))
+         }
+         output p1 = p1
+         output q1 = q1",
+        &batch(2),
+    );
+}
+
+#[test]
+fn draws_are_made_once() {
+    let program = support::parse(
+        "program noise
+         size B batch
+         input x: real[B, 3] per example
+         value u: real[B, 3]
+         value y: real[B, 3]
+         value z: real[B, 3]
+         draw u = uniform(7)
+         y[b < B, i < 3] = if u[b, i] < 0.5 then 0 else x[b, i] * 2
+         z[b < B, i < 3] = u[b, i] * 2
+         output u = u
+         output y = y
+         output z = z",
+    );
+    let plan = support::plan_of(&program);
+    assert_eq!(launches(&plan), ["draw", "kernel"]);
 }

@@ -49,7 +49,62 @@ pub fn plan_of(program: &eq::Program) -> plan::Plan {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
     let plan = bdl_schedule::schedule(program, &options).unwrap_or_else(|e| panic!("{e}"));
     plan::verify(&plan).unwrap_or_else(|e| panic!("{e}\n{plan}"));
+    check_slots(&plan);
     plan
+}
+
+/// Buffers of one slot fit it and are never in use at the same launch, nor between two of each other's.
+pub fn check_slots(plan: &plan::Plan) {
+    let mut lives: HashMap<plan::BufferId, (usize, usize)> = HashMap::new();
+    let mut touch = |buffer: plan::BufferId, at: usize| {
+        let life = lives.entry(buffer).or_insert((at, at));
+        life.1 = life.1.max(at);
+    };
+    for (at, launch) in plan.launches.iter().enumerate() {
+        buffers_of(&launch.op, &mut |b| touch(b, at));
+    }
+    for (_, buffer) in &plan.outputs {
+        touch(*buffer, 0);
+        touch(*buffer, plan.launches.len());
+    }
+    let mut of_slot: HashMap<plan::SlotId, Vec<(plan::BufferId, (usize, usize))>> = HashMap::new();
+    for (buffer, life) in lives {
+        let b = &plan.buffers[buffer.0 as usize];
+        let plan::Place::Slot(slot) = b.place else { continue };
+        let width = match b.dtype {
+            plan::DType::F64 | plan::DType::I64 => 8,
+            plan::DType::F32 | plan::DType::I32 => 4,
+            plan::DType::BF16 => 2,
+            plan::DType::Bool => 1,
+        };
+        assert!(
+            plan.slots[slot.0 as usize].dominates(&b.len.scale(width)),
+            "`{}` does not fit its slot\n{plan}",
+            b.name
+        );
+        let others = of_slot.entry(slot).or_default();
+        for (other, theirs) in others.iter() {
+            let apart = theirs.1 < life.0 || life.1 < theirs.0;
+            assert!(apart, "`{}` and `{}` share a slot\n{plan}", b.name, plan.buffers[other.0 as usize].name);
+        }
+        others.push((buffer, life));
+    }
+}
+
+fn buffers_of(op: &plan::Op, touch: &mut dyn FnMut(plan::BufferId)) {
+    match op {
+        plan::Op::Kernel(k) => k.buffers.iter().for_each(|s| touch(s.buffer)),
+        plan::Op::Contract(c) => {
+            [&c.out, &c.a, &c.b].into_iter().for_each(|s| touch(s.buffer));
+            c.epilogue.iter().flat_map(|k| &k.buffers).for_each(|s| touch(s.buffer));
+        }
+        plan::Op::Draw(d) => touch(d.out),
+        plan::Op::Copy { from, to } => [from, to].into_iter().for_each(|b| touch(*b)),
+        plan::Op::Clear { buffer } => touch(*buffer),
+        plan::Op::Scan(scan) => scan.body.iter().for_each(|l| buffers_of(&l.op, touch)),
+        plan::Op::Sort(s) => [s.out, s.input].into_iter().for_each(touch),
+        plan::Op::Library { out, inputs, .. } => inputs.iter().chain([out]).for_each(|b| touch(*b)),
+    }
 }
 
 /// Kernel and contraction launches and so on, one word each.
@@ -198,7 +253,8 @@ pub fn compare(program: &eq::Program, plan: &plan::Plan, numbers: &Numbers) {
     let mut bits: Vec<Vec<u64>> = Vec::new();
     for threads in [1, 2] {
         let executor = bdl_execute::Executor::new(threads);
-        let mut run = bdl_execute::Program::new(Arc::new(plan.clone()), code.kernels()).unwrap_or_else(|e| panic!("{e}"));
+        let mut run =
+            bdl_execute::Program::new(Arc::new(plan.clone()), code.kernels()).unwrap_or_else(|e| panic!("{e}"));
         let mut store = bdl_execute::Store::new();
         for buffer in &plan.buffers {
             if matches!(buffer.place, plan::Place::Param | plan::Place::State) {
@@ -214,7 +270,9 @@ pub fn compare(program: &eq::Program, plan: &plan::Plan, numbers: &Numbers) {
             sizes: numbers.built.clone(),
             buffers: buffers
                 .iter()
-                .filter(|(n, _)| plan.buffers.iter().any(|b| *b.name == **n && matches!(b.place, plan::Place::Input { .. })))
+                .filter(|(n, _)| {
+                    plan.buffers.iter().any(|b| *b.name == **n && matches!(b.place, plan::Place::Input { .. }))
+                })
                 .map(|(n, v)| (n.as_str(), bdl_execute::Data::F64(v)))
                 .collect(),
             ..Default::default()
@@ -251,6 +309,10 @@ fn close(name: &str, expected: &[f64], found: &[f64], plan: &plan::Plan) {
     for (at, (e, f)) in expected.iter().zip(found).enumerate() {
         let same = e == f || (e.is_nan() && f.is_nan()) || (e - f).abs() <= 1e-9 * (1.0 + e.abs());
         let plan = || text(plan);
-        assert!(same, "`{name}` element {at}: expected {e}, found {f}\nexpected {expected:?}\nfound {found:?}\n{}", plan());
+        assert!(
+            same,
+            "`{name}` element {at}: expected {e}, found {f}\nexpected {expected:?}\nfound {found:?}\n{}",
+            plan()
+        );
     }
 }
