@@ -410,7 +410,7 @@ pub(crate) fn grad_roots(function: &hir::Function) -> HashSet<hir::LocalId> {
             roots.insert(*local);
         }
     };
-    crate::walk::visit(&function.body, &mut look);
+    hir::visit::each(&function.body, &mut look);
     roots
 }
 

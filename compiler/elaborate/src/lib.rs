@@ -27,6 +27,5 @@ mod reduce;
 mod scan;
 mod subscript;
 mod value;
-mod walk;
 
 pub use program::{Programs, differentiable_entry, entry, entry_init, programs};
