@@ -27,7 +27,7 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
     for train in &checked.hir.trains {
         let programs = pipeline::elaborate(&checked, train)?;
         if context.global.json {
-            text.push_str(&format!("{}\n", shapes::json(train, &programs, context.real)?));
+            text.push_str(&format!("{}\n", shapes::json(&checked.hir, train, &programs, context.real)?));
         } else {
             text.push_str(&shapes::table(&checked.hir, train, &programs, context.real)?);
         }
