@@ -15,6 +15,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("attention", include_str!("../../../stdlib/attention.bdl")),
     ("vision", include_str!("../../../stdlib/vision.bdl")),
     ("graph", include_str!("../../../stdlib/graph.bdl")),
+    ("protein", include_str!("../../../stdlib/protein.bdl")),
     ("vae", include_str!("../../../stdlib/vae.bdl")),
     ("ode", include_str!("../../../stdlib/ode.bdl")),
     ("tensor_network", include_str!("../../../stdlib/tensor_network.bdl")),
