@@ -66,7 +66,7 @@ fn check_prints_shapes_parameters_and_memory() {
     assert_eq!(rows[1][..2], ["dna", "f32[20,"], "{said}");
     // 5 * 4 * 8 weights and 8 biases; 16 positions, 8 channels, 20 taps: two operations each, and the bias.
     assert_eq!(rows[2], ["Conv1d(8,", "kernel:", "5)", "f32[16,", "8]", "168", "5.2", "k", "512", "B"], "{said}");
-    assert_eq!(rows[6][..3], ["total", "1,259", "7.8"], "{said}");
+    assert_eq!(rows[6][..3], ["total", "1,259", "7.9"], "{said}");
     assert!(said.contains("one step at batch B:"), "{said}");
 }
 

@@ -7,7 +7,8 @@ use common::{Folder, small_splice};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-const EPOCHS: u32 = 25;
+/// Long enough for several saves, which are half a second apart.
+const EPOCHS: u32 = 1600;
 const KILLS: u32 = 20;
 
 fn last(folder: &Folder, run: &str) -> Vec<Array> {
@@ -27,16 +28,14 @@ fn train(folder: &Folder, run: &str, threads: &str, resume: bool) {
 #[test]
 fn killed_at_random_moments_and_resumed_ends_with_the_same_bits() {
     let folder = small_splice(EPOCHS);
-    let started = Instant::now();
     train(&folder, "whole", "1", false);
-    let duration = started.elapsed();
     let whole = last(&folder, "whole");
     assert!(
         whole.iter().any(|array| array.name.contains("conv1d")),
         "{:?}",
         whole.iter().map(|a| &a.name).collect::<Vec<_>>()
     );
-    let mut cut_short = 0;
+    let (mut cut_short, mut in_the_middle) = (0, 0);
     for kill in 0..KILLS {
         let run = format!("cut{kill}");
         let threads = ["1", "2", "4"][kill as usize % 3];
@@ -46,24 +45,31 @@ fn killed_at_random_moments_and_resumed_ends_with_the_same_bits() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Moments spread over the run; a multiplicative sequence instead of a clock keeps the test repeatable.
-        let share = f64::from(kill * 13 % KILLS) / f64::from(KILLS) + 0.02;
-        std::thread::sleep(Duration::from_secs_f64(duration.as_secs_f64() * share));
+        // Moments spread over the run: when so many epochs are in the log, and some milliseconds later. The sequence keeps the test
+        // repeatable.
+        let epochs = (kill * 13 % KILLS * EPOCHS / KILLS) as usize;
+        let log = folder.file(&run).join("log.jsonl");
+        let logged = || std::fs::read_to_string(&log).map_or(0, |text| text.lines().count());
+        let begun = Instant::now();
+        while logged() < epochs && child.try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no {epochs} epochs in a minute");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(u64::from(kill % 7)));
         child.kill().unwrap();
         child.wait().unwrap();
         let begun = folder.file(&run).join("last.safetensors").exists();
         if begun {
             let (_, position) = checkpoint::load(&folder.file(&run).join("last.safetensors")).unwrap();
             cut_short += u32::from(!position.finished);
+            in_the_middle += u32::from(!position.finished && position.step > 0);
         }
         let other = ["2", "4", "1"][kill as usize % 3];
         train(&folder, &run, other, begun);
-        assert!(
-            last(&folder, &run) == whole,
-            "killed after {share:.2} of the time on {threads} threads, resumed on {other}"
-        );
+        assert!(last(&folder, &run) == whole, "killed after {epochs} epochs on {threads} threads, resumed on {other}");
     }
     assert!(cut_short > KILLS / 4, "only {cut_short} of {KILLS} runs were cut short");
+    assert!(in_the_middle > 0, "no run was resumed from its middle");
 }
 
 #[test]
