@@ -1,5 +1,7 @@
 //! Elaboration of HIR that is written down here: what becomes an equation, over which indices, and what it is worth.
 
+#![allow(clippy::cloned_ref_to_slice_refs)] // shapes of one axis are written like those of several
+
 use bdl_check::hir::*;
 use bdl_dims::Dim;
 use bdl_elaborate::entry;
