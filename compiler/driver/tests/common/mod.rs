@@ -1,5 +1,8 @@
 //! Runs the `bdl` binary in a folder of its own.
 
+// Each test file is a crate of its own and uses what it needs.
+#![allow(dead_code)]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
