@@ -1,10 +1,10 @@
 """The network, split and training of splice.bdl in PyTorch, for comparison.
 
     python -m venv env && env/bin/pip install torch numpy
-    env/bin/python examples/splice/peer_torch.py [--seeds 1 2 3 4 5] [--all-epochs]
+    env/bin/python examples/splice/peer_torch.py [--seeds 1 2 3 4 5] [--split runs/splice/latest/split.tsv] [--all-epochs]
 
-Prints test accuracy, epochs and seconds for each seed, the seconds that importing takes, and the peak memory. The split has
-its own seed (0), as in bdl; its sizes are the same, its rows are not, because the generators differ. --all-epochs leaves out `stop`.
+Prints test accuracy, epochs and seconds for each seed, the seconds that importing takes, and the peak memory. --split takes the rows
+of a run of bdl; without it the split has the same sizes and shares of classes, but other rows. --all-epochs leaves out `stop`.
 """
 import argparse
 import csv
@@ -46,6 +46,13 @@ def split(site, seed=0):
     return [torch.tensor(numpy.array(part)) for part in parts]
 
 
+def read_split(path):
+    """The parts of a bdl run."""
+    with open(path, newline="") as file:
+        rows = [(int(line["row"]) - 1, line["part"]) for line in csv.DictReader(file, delimiter="\t")]
+    return [torch.tensor([row for row, part in rows if part == name]) for name in ("train", "valid", "test")]
+
+
 def network():
     return nn.Sequential(
         nn.Conv1d(4, 32, 9), nn.ReLU(), nn.MaxPool1d(2),
@@ -85,11 +92,12 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--split", type=pathlib.Path)
     options.add_argument("--all-epochs", action="store_true")
     options = options.parse_args()
     torch.set_num_threads(options.threads)
     dna, site = read(pathlib.Path(__file__).parent / "splice.csv")
-    parts = split(site)
+    parts = read_split(options.split) if options.split else split(site)
     print(f"torch {torch.__version__}, {options.threads} threads, rows {[len(part) for part in parts]}, import {imported:.1f} s")
     accuracies = []
     for seed in options.seeds:
