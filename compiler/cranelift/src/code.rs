@@ -76,7 +76,10 @@ impl Drop for Mapped {
 }
 
 /// Functions of this process by the content of their kernels, as long as somebody uses them.
-static KNOWN: LazyLock<Mutex<HashMap<String, (KernelFn, Weak<Mapped>)>>> = LazyLock::new(Mutex::default);
+static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+
+/// Text of a kernel -> its code, and who keeps it mapped.
+type Known = HashMap<String, (KernelFn, Weak<Mapped>)>;
 
 fn known() -> MutexGuard<'static, HashMap<String, (KernelFn, Weak<Mapped>)>> {
     KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
