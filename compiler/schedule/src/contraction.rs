@@ -23,6 +23,10 @@ use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
 
+/// What the plan allows (`bdl_plan::verify`).
+const MOST_AXES: usize = 11;
+const MOST_CLIPS: usize = 6;
+
 /// A recognised contraction, over the indices of its piece.
 pub(crate) struct Contraction {
     pub axes: Vec<Axis>,
@@ -141,7 +145,7 @@ pub(crate) fn recognise(
     let operand = |w: Walk| Operand { tensor: w.tensor, offset: w.offset };
     let mut found = Contraction { axes, out: operand(o), a: operand(a), b: operand(b), clips };
     found.merge();
-    Some(found)
+    (found.axes.len() <= MOST_AXES && found.clips.len() <= MOST_CLIPS).then_some(found)
 }
 
 fn is_real(program: &eq::Program, storage: &Storage, tensor: eq::TensorId) -> bool {

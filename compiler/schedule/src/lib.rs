@@ -7,15 +7,30 @@
 //! y[b, f] = if h[b, f] + v[f] > 0 then h[b, f] + v[f] else 0
 //! ```
 //!
-//! becomes one contraction with one epilogue kernel. The modules, in the order in which they work: [`layout`] (where a tensor lies),
-//! `contraction` (sums of products), `nest` and `loops` (everything else, as loop nests), `memory` (which buffers share a slot of the
-//! arena), `kernels` (equal kernels once).
+//! becomes one contraction with one epilogue kernel. In the order in which they work:
+//!
+//! | module | job |
+//! |---|---|
+//! | `nodes` | the list of passes; clusters become launches |
+//! | `rewrite`, `factors` | equations made ready: known formulas read again, pieces along pieces, factors of contractions |
+//! | `layout` | where a tensor lies: row-major, packed examples, views |
+//! | `contraction` | sums of products, by the roles of their indices |
+//! | `fuse` | which pieces run together |
+//! | `nest`, `loops`, `element`, `scalar` | a kernel: its loops, its members, one element, one expression |
+//! | `builder`, `tidy`, `form` | writing kernels: scopes, hoisting, dead values, linear forms |
+//! | `others`, `ends` | scans, draws and the rest; updates and outputs |
+//! | `kernels`, `memory` | equal kernels once; which buffers share a slot |
+//!
+//! **Costs.** There is no search: what fuses is decided by rules whose constants stand where they are used (`fuse::LEAST_PARALLEL`,
+//! `nest::FEW`, `rewrite::two_steps`). A value is kept rather than computed twice, except signs of relu and plain copies, which cost less
+//! than the memory they would need.
 //!
 //! Deliberately absent: machine code, and anything that depends on the size of a batch: a plan holds for all of them.
 
 mod builder;
 mod contraction;
 mod element;
+mod ends;
 mod error;
 mod factors;
 mod form;
@@ -26,6 +41,7 @@ mod loops;
 mod memory;
 mod nest;
 mod nodes;
+mod others;
 mod rewrite;
 mod scalar;
 mod tidy;

@@ -5,7 +5,7 @@ use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage, UNPLACED};
 use crate::loops::is_identity;
-use crate::{Options, Real, contraction, factors, loops, memory, rewrite};
+use crate::{Options, Real, contraction, ends, factors, loops, memory, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -41,29 +41,29 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
     Ok(plan)
 }
 
-struct Scheduler {
-    program: eq::Program,
-    storage: Storage,
+pub(crate) struct Scheduler {
+    pub program: eq::Program,
+    pub storage: Storage,
     kernels: Kernels,
-    launches: Vec<plan::Launch>,
+    pub launches: Vec<plan::Launch>,
 }
 
 /// `(parameter or state, its new value)`.
-type Update = (eq::TensorId, eq::TensorId);
+pub(crate) type Update = (eq::TensorId, eq::TensorId);
 
 impl Scheduler {
-    fn layout(&mut self, tensor: eq::TensorId) -> Layout {
+    pub fn layout(&mut self, tensor: eq::TensorId) -> Layout {
         self.storage.place(&self.program, tensor).clone()
     }
 
-    fn launch(&mut self, op: plan::Op, what: &str, origin: &eq::Origin) {
+    pub fn launch(&mut self, op: plan::Op, what: &str, origin: &eq::Origin) {
         let what = origin.what.clone().unwrap_or_else(|| what.into());
         let origin = plan::Origin { what, file: origin.file, start: origin.start, end: origin.end };
         self.launches.push(plan::Launch { op, origin });
     }
 
     /// Schedules nodes. `kept` is read after them; `updates` are done in place where that is possible, and those are returned.
-    fn nodes(
+    pub fn nodes(
         &mut self,
         nodes: &[eq::Node],
         kept: &HashSet<eq::TensorId>,
@@ -75,7 +75,7 @@ impl Scheduler {
             self.units(node, &mut units)?;
         }
         let mut fusion = fuse::clusters(&self.program, &self.storage, &units);
-        let done = in_place(&mut fusion, &self.program, &self.storage, &units, updates);
+        let done = ends::in_place(&mut fusion, &self.program, &self.storage, &units, updates);
         let early: BTreeSet<usize> = done.iter().map(|(_, _, cluster)| *cluster).collect();
         let order = fusion.sorted(&early);
         let clusters = fusion.clusters;
@@ -357,7 +357,7 @@ impl Scheduler {
     }
 
     /// The buffer of a tensor that fills one, for operations on whole buffers.
-    fn whole(&mut self, tensor: eq::TensorId, origin: &eq::Origin) -> Result<plan::BufferId, Error> {
+    pub fn whole(&mut self, tensor: eq::TensorId, origin: &eq::Origin) -> Result<plan::BufferId, Error> {
         let layout = self.layout(tensor);
         let shape = &self.program.tensors[tensor.0 as usize].shape;
         let usual = self.storage.row_major(shape, layout.buffer, Dim::zero());
@@ -372,7 +372,7 @@ impl Scheduler {
     }
 
     /// A tensor for the scheduler's own use.
-    fn temporary(&mut self, name: &str, like: eq::TensorId) -> eq::TensorId {
+    pub fn temporary(&mut self, name: &str, like: eq::TensorId) -> eq::TensorId {
         let mut tensor = self.program.tensors[like.0 as usize].clone();
         tensor.name = name.into();
         tensor.role = eq::Role::Computed;
@@ -382,7 +382,7 @@ impl Scheduler {
     }
 
     /// `to[..] = from[..]`, element by element.
-    fn copy(&mut self, from: eq::TensorId, to: eq::TensorId, origin: &eq::Origin) -> Result<(), Error> {
+    pub fn copy(&mut self, from: eq::TensorId, to: eq::TensorId, origin: &eq::Origin) -> Result<(), Error> {
         if let (Ok(from), Ok(to)) = (self.whole(from, origin), self.whole(to, origin)) {
             self.launch(plan::Op::Copy { from, to }, "copy", origin);
             return Ok(());
@@ -391,251 +391,6 @@ impl Scheduler {
         let piece = identity_piece(&shape, from);
         self.piece(to, &piece, origin)
     }
-
-    // -------------------------------------------------------------------------------------------- other nodes
-
-    fn draw(&mut self, draw: &eq::Draw) -> Result<(), Error> {
-        let out = self.whole(draw.out, &draw.origin)?;
-        let shape = &self.program.tensors[draw.out.0 as usize].shape;
-        let per_example = match shape.split_first() {
-            Some((first, rest)) if self.storage.is_batch(first) => Some(rest.iter().cloned().product()),
-            Some(_) | None => None,
-        };
-        let distribution = match draw.distribution {
-            eq::Distribution::Normal => plan::Distribution::Normal,
-            eq::Distribution::Uniform => plan::Distribution::Uniform,
-        };
-        let op = plan::Op::Draw(plan::Draw { out, distribution, site: draw.site, per_example });
-        self.launch(op, "draw", &draw.origin);
-        Ok(())
-    }
-
-    fn view(&mut self, view: &eq::View) -> Result<(), Error> {
-        if self.storage.alias(&self.program, view.out, view.input)? {
-            return Ok(());
-        }
-        Err(Error::NotBuilt {
-            construct: "a reshape that moves an axis of per-example length".to_string(),
-            origin: view.origin.clone(),
-        })
-    }
-
-    fn sort(&mut self, sort: &eq::Sort) -> Result<(), Error> {
-        let (out, input) = (self.whole(sort.out, &sort.origin)?, self.whole(sort.input, &sort.origin)?);
-        let shape = self.program.tensors[sort.input.0 as usize].shape.clone();
-        let Some((columns, rest)) = shape.split_last() else {
-            return Err(Error::Malformed { problem: "a sort of a scalar".to_string(), origin: sort.origin.clone() });
-        };
-        if self.storage.names_example(columns) {
-            let construct = "a sort along an axis of per-example length".to_string();
-            return Err(Error::NotBuilt { construct, origin: sort.origin.clone() });
-        }
-        let rows = self.storage.elements(rest);
-        let op = plan::Op::Sort(plan::Sort { out, input, rows, columns: columns.clone(), descending: sort.descending });
-        self.launch(op, "sort", &sort.origin);
-        Ok(())
-    }
-
-    fn library(&mut self, library: &eq::Library) -> Result<(), Error> {
-        let out = self.whole(library.out, &library.origin)?;
-        let mut inputs = Vec::new();
-        for input in &library.inputs {
-            inputs.push(self.whole(*input, &library.origin)?);
-        }
-        let shape = &self.program.tensors[library.out.0 as usize].shape;
-        let (columns, rows) = match shape.split_last() {
-            None => (Dim::one(), Dim::one()),
-            Some((last, rest)) => (last.clone(), rest.iter().cloned().product()),
-        };
-        let routine = match library.routine {
-            eq::Routine::Orthogonal => plan::Routine::Orthogonal,
-        };
-        self.launch(plan::Op::Library { routine, out, inputs, rows, columns }, "library call", &library.origin);
-        Ok(())
-    }
-
-    // -------------------------------------------------------------------------------------------- scans
-
-    /// Carried values are buffers; a stacked tensor of the body lives in its slice of the stack. The step ends with copies.
-    fn scan(&mut self, scan: &eq::Scan) -> Result<(), Error> {
-        if self.storage.names_example(&scan.extent) {
-            return Err(Error::NotBuilt {
-                construct: "a `scan` over a length that differs from example to example".to_string(),
-                origin: scan.origin.clone(),
-            });
-        }
-        for carried in &scan.carried {
-            self.copy(carried.start, carried.inside, &scan.origin)?;
-        }
-        let carried_inside = |t: eq::TensorId| scan.carried.iter().any(|c| c.inside == t);
-        let mut copied = Vec::new();
-        for (inside, outside) in &scan.stacks {
-            let stack = self.layout(*outside);
-            let shape = &self.program.tensors[outside.0 as usize].shape;
-            let body = &self.program.tensors[inside.0 as usize].shape;
-            let axis = (0..shape.len()).find(|axis| {
-                let mut without = shape.clone();
-                without.remove(*axis);
-                shape[*axis] == scan.extent && without == *body
-            });
-            let Some(axis) = axis else {
-                let problem = "a stack has no axis for the steps of its scan".to_string();
-                return Err(Error::Malformed { problem, origin: scan.origin.clone() });
-            };
-            let mut slice = stack.clone();
-            let stride = slice.strides.remove(axis);
-            slice.offset = slice.offset + Dim::var(scan.step.clone()) * stride;
-            let taken = self.storage.layouts[inside.0 as usize].is_some();
-            let whole_only = scan.body.iter().any(|n| needs_whole(n, *inside));
-            if carried_inside(*inside) || taken || whole_only {
-                let place = self.temporary("stacked", *inside);
-                self.storage.layouts[place.0 as usize] = Some(slice);
-                copied.push((*inside, place));
-            } else {
-                self.storage.layouts[inside.0 as usize] = Some(slice);
-            }
-        }
-        let outside = std::mem::take(&mut self.launches);
-        let mut kept: HashSet<eq::TensorId> = scan.stacks.iter().map(|(inside, _)| *inside).collect();
-        kept.extend(scan.carried.iter().map(|c| c.next));
-        self.nodes(&scan.body, &kept, &[])?;
-        for (inside, place) in copied {
-            self.copy(inside, place, &scan.origin)?;
-        }
-        // A next value that is another carried value is saved before it is overwritten.
-        let mut next = Vec::new();
-        for carried in &scan.carried {
-            let from = if carried_inside(carried.next) && carried.next != carried.inside {
-                let saved = self.temporary("next", carried.next);
-                self.copy(carried.next, saved, &scan.origin)?;
-                saved
-            } else {
-                carried.next
-            };
-            next.push((from, carried.inside));
-        }
-        for (from, to) in next {
-            if from != to {
-                self.copy(from, to, &scan.origin)?;
-            }
-        }
-        let body = std::mem::replace(&mut self.launches, outside);
-        let op = plan::Op::Scan(plan::Scan {
-            step: scan.step.clone(),
-            extent: scan.extent.clone(),
-            reversed: scan.reversed,
-            body,
-        });
-        self.launch(op, "scan", &scan.origin);
-        for carried in &scan.carried {
-            self.storage.layouts[carried.last.0 as usize] = Some(self.layout(carried.inside));
-        }
-        Ok(())
-    }
-
-    // -------------------------------------------------------------------------------------------- the end of a step
-
-    /// All updates take effect together: values that are themselves updated are saved first.
-    fn updates(&mut self, updates: &[Update], done: &[Update]) -> Result<(), Error> {
-        let mut copies = Vec::new();
-        for (target, value) in updates.iter().copied().filter(|u| !done.contains(u)) {
-            let buffer = self.layout(value).buffer;
-            let kept = matches!(self.storage.buffers[buffer.0 as usize].place, plan::Place::Param | plan::Place::State);
-            let from = if kept {
-                let saved = self.temporary("saved", value);
-                self.copy(value, saved, &eq::Origin::default())?;
-                saved
-            } else {
-                value
-            };
-            copies.push((from, target));
-        }
-        for (from, to) in copies {
-            self.copy(from, to, &eq::Origin::default())?;
-        }
-        Ok(())
-    }
-
-    fn outputs(&mut self) -> Result<Vec<(plan::Name, plan::BufferId)>, Error> {
-        let mut outputs: Vec<(plan::Name, plan::BufferId)> = Vec::new();
-        for (name, tensor) in self.program.outputs.clone() {
-            let origin = eq::Origin::default();
-            let shape = self.program.tensors[tensor.0 as usize].shape.clone();
-            let own = self.whole(tensor, &origin).ok().filter(|buffer| {
-                let b = &self.storage.buffers[buffer.0 as usize];
-                b.place == UNPLACED && (b.shape == shape || !outputs.iter().any(|(_, o)| o == buffer))
-            });
-            let buffer = match own {
-                Some(buffer) => buffer,
-                None => {
-                    let kept = self.temporary(&name, tensor);
-                    self.copy(tensor, kept, &origin)?;
-                    self.whole(kept, &origin)?
-                }
-            };
-            self.storage.buffers[buffer.0 as usize].shape = shape;
-            outputs.push((name, buffer));
-        }
-        Ok(outputs)
-    }
-}
-
-/// The updates that may write where the old value is: the new value is computed element by element in a kernel that all other readers
-/// of the old value can precede. Returns `(target, value, cluster)` and orders the clusters.
-fn in_place(
-    fusion: &mut fuse::Fusion,
-    program: &eq::Program,
-    storage: &Storage,
-    units: &[Unit],
-    updates: &[Update],
-) -> Vec<(eq::TensorId, eq::TensorId, usize)> {
-    let mut done: Vec<(eq::TensorId, eq::TensorId, usize)> = Vec::new();
-    for (target, value) in updates.iter().copied() {
-        let read_at_end = program.outputs.iter().map(|(_, t)| t).chain(updates.iter().map(|(_, v)| v));
-        let taken = done.iter().any(|(_, other, _)| *other == value) || storage.layouts[value.0 as usize].is_some();
-        if taken || read_at_end.clone().any(|t| storage.view_of(*t) == target) {
-            continue;
-        }
-        let writes = |c: &fuse::Cluster| c.units.iter().filter(|u| units[**u].writes().contains(&value)).count();
-        let mut writing = (0..fusion.clusters.len()).filter(|c| writes(&fusion.clusters[*c]) > 0);
-        let (Some(cluster), None) = (writing.next(), writing.next()) else { continue };
-        let same_dtype = program.tensors[target.0 as usize].dtype == program.tensors[value.0 as usize].dtype;
-        if writes(&fusion.clusters[cluster]) != 1 || !same_dtype {
-            continue;
-        }
-        let mut free = None;
-        let elementwise = fusion.clusters[cluster].units.iter().all(|u| match &units[*u] {
-            Unit::Piece { piece, contraction: None, .. } => {
-                let own = piece
-                    .reads()
-                    .iter()
-                    .filter(|r| storage.view_of(r.tensor) == target)
-                    .all(|r| r.tensor == target && is_identity(r, piece.free));
-                own && piece.is_plain() && *free.get_or_insert(piece.free) == piece.free
-            }
-            Unit::Piece { piece, contraction: Some(_), .. } => {
-                piece.reads().iter().all(|r| storage.view_of(r.tensor) != target)
-            }
-            Unit::Clear { .. } | Unit::Other(_) => false,
-        });
-        let readers: BTreeSet<usize> = (0..fusion.clusters.len())
-            .filter(|c| *c != cluster)
-            .filter(|c| {
-                fusion.clusters[*c]
-                    .units
-                    .iter()
-                    .any(|u| units[*u].reads().iter().any(|t| storage.view_of(*t) == target))
-            })
-            .collect();
-        if !elementwise || readers.iter().any(|r| fusion.contradicts(*r, cluster)) {
-            continue;
-        }
-        for reader in readers {
-            fusion.order(reader, cluster);
-        }
-        done.push((target, value, cluster));
-    }
-    done
 }
 
 /// The piece with its placeholder read replaced by reads of `tensor`.
@@ -648,22 +403,6 @@ fn reading(piece: eq::Piece, tensor: eq::TensorId) -> eq::Piece {
             eq::Expr::Read(read)
         })
     })
-}
-
-/// Nodes that work on whole buffers.
-fn needs_whole(node: &eq::Node, out: eq::TensorId) -> bool {
-    match node {
-        eq::Node::Equation(_) => false,
-        eq::Node::Draw(draw) => draw.out == out,
-        eq::Node::View(view) => view.out == out || view.input == out,
-        eq::Node::Sort(sort) => sort.out == out || sort.input == out,
-        eq::Node::Literal(literal) => literal.out == out,
-        eq::Node::Library(library) => library.out == out || library.inputs.contains(&out),
-        eq::Node::Scan(scan) => {
-            scan.carried.iter().any(|c| [c.start, c.last].contains(&out)) || scan.stacks.iter().any(|s| s.1 == out)
-        }
-        eq::Node::Iterate(_) => true,
-    }
 }
 
 fn identity_piece(shape: &[Dim], from: eq::TensorId) -> eq::Piece {

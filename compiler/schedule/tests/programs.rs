@@ -435,3 +435,40 @@ fn draws_are_made_once() {
     let plan = support::plan_of(&program);
     assert_eq!(launches(&plan), ["draw", "kernel"]);
 }
+
+#[test]
+fn an_orthogonal_start_is_a_library_call() {
+    let plan = same(
+        "program init
+         input x: real[6, 2, 2]
+         value q: real[6, 2, 2]
+         library q = orthogonal(x)
+         output q = q",
+        &batch(1),
+    );
+    let bdl_plan::Op::Library { rows, columns, .. } = &plan.launches[0].op else { panic!("{plan}") };
+    assert_eq!((rows.as_const(), columns.as_const()), (Some(6), Some(4)));
+}
+
+#[test]
+fn what_is_not_built_says_so() {
+    let program = support::parse(
+        "program ragged_scan
+         size B batch
+         size T example
+         size t step
+         input x: real[B, T, 4] per example
+         value h0: real[B, 4]
+         value h: real[B, 4]
+         value next: real[B, 4]
+         value last: real[B, 4]
+         h0[b < B, i < 4] = 0
+         scan t < T {
+           carry h from h0 next next last last
+           next[b < B, i < 4] = tanh(h[b, i] + x[b, @t, i])
+         }
+         output last = last",
+    );
+    let error = bdl_schedule::schedule(&program, &bdl_schedule::Options::default()).unwrap_err();
+    assert_eq!(error.to_string(), "a `scan` over a length that differs from example to example: not built yet");
+}
