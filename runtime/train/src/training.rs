@@ -397,7 +397,7 @@ fn moment(settings: &Settings, batches: u64, position: &Position) -> Moment {
 /// The rows in the order of an epoch: a function of seed and epoch alone.
 pub fn shuffled(rows: &[u32], seed: u64, epoch: u64) -> Vec<u32> {
     let order = bdl_kernels::philox::permutation(rows.len(), seed, epoch);
-    order.into_iter().map(|at| rows[at as usize]).collect()
+    order.into_iter().map(|at| rows[at]).collect()
 }
 
 #[cfg(test)]
