@@ -479,10 +479,7 @@ impl<'a> Checker<'a> {
                     .primary(value.span, format!("this is {}", show_tensor(&ty))),
             );
         };
-        let names = match &ty.scalar {
-            Scalar::Category(_, names) => names.clone(),
-            _ => None,
-        };
+        let names = if let Scalar::Category(_, names) = &ty.scalar { names.clone() } else { None };
         let mut shape = ty.shape;
         shape.push(Axis { names, ..axis(count) });
         Value::Run(expr(ExprKind::Builtin(Builtin::OneHot, vec![value]), tensor(Scalar::F32, shape), span))

@@ -133,7 +133,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         let path: hir::Name = match &self.here().path {
-            Some(prefix) => crate::apply::join(prefix, &name.text).into(),
+            Some(prefix) => crate::instance::join(prefix, &name.text).into(),
             None => name.text.as_str().into(),
         };
         if let Some(found) = self.stored(&path, declared.is_state) {
@@ -362,11 +362,10 @@ impl<'a> Checker<'a> {
             );
         }
         match self.make_declared(at) {
-            Some(state) => match state.kind {
-                ExprKind::State(id) => Value::Run(expr(ExprKind::NextState(id), state.ty, span)),
-                _ => Value::Error,
-            },
-            None => Value::Error,
+            Some(hir::Expr { kind: ExprKind::State(id), ty, .. }) => {
+                Value::Run(expr(ExprKind::NextState(id), ty, span))
+            }
+            Some(_) | None => Value::Error,
         }
     }
 
@@ -375,20 +374,24 @@ impl<'a> Checker<'a> {
         let mut pending = vec![term];
         let mut seen: Vec<hir::LocalId> = Vec::new();
         while let Some(term) = pending.pop() {
-            match &term.kind {
-                ExprKind::Local(id) => {
-                    if seen.contains(id) {
-                        continue;
-                    }
-                    seen.push(*id);
-                    match self.here().blocks.iter().flatten().find(|binding| binding.local == *id) {
-                        Some(binding) => pending.push(&binding.value),
-                        None => return true,
-                    }
+            if let ExprKind::Local(id) = &term.kind {
+                if seen.contains(id) {
+                    continue;
                 }
-                ExprKind::Reduce { indices, .. }
-                    if indices.iter().any(|&id| matches!(self.here().index(id).kind, hir::IndexKind::Batch)) => {}
-                _ => pending.extend(hir::visit::children(term)),
+                seen.push(*id);
+                match self.here().blocks.iter().flatten().find(|binding| binding.local == *id) {
+                    Some(binding) => pending.push(&binding.value),
+                    None => return true,
+                }
+                continue;
+            }
+            let shared = if let ExprKind::Reduce { indices, .. } = &term.kind {
+                indices.iter().any(|&id| matches!(self.here().index(id).kind, hir::IndexKind::Batch))
+            } else {
+                false
+            };
+            if !shared {
+                pending.extend(hir::visit::children(term));
             }
         }
         false
@@ -437,22 +440,20 @@ impl<'a> Checker<'a> {
                 Some(ty) => run(ty),
                 None => Value::Error,
             },
-            Kind::List => match &param.ty.kind {
-                ast::TypeKind::List(inner) if kind_of(inner) == Kind::Dim => {
-                    Value::List(vec![Value::size(bdl_dims::Dim::var(param.name.text.as_str()))])
+            Kind::List => {
+                let ast::TypeKind::List(inner) = &param.ty.kind else { return Value::Error };
+                if kind_of(inner) == Kind::Dim {
+                    return Value::List(vec![Value::size(bdl_dims::Dim::var(param.name.text.as_str()))]);
                 }
-                ast::TypeKind::List(inner) => match self.read_type(inner) {
-                    Some(ty) => Value::List(vec![run(ty)]),
-                    None => Value::Error,
-                },
-                _ => Value::Error,
-            },
-            Kind::Function => match &param.ty.kind {
-                ast::TypeKind::Layer { inputs, result } | ast::TypeKind::Fn { inputs, result } => {
-                    Value::callable(Callable::Unknown { result, inputs })
-                }
-                _ => Value::Error,
-            },
+                self.read_type(inner).map_or(Value::Error, |ty| Value::List(vec![run(ty)]))
+            }
+            Kind::Function => {
+                let (ast::TypeKind::Layer { inputs, result } | ast::TypeKind::Fn { inputs, result }) = &param.ty.kind
+                else {
+                    return Value::Error;
+                };
+                Value::callable(Callable::Unknown { result, inputs })
+            }
             Kind::Error => Value::Error,
         }
     }

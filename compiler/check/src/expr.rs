@@ -6,6 +6,7 @@ use crate::operators::{op_of, size_expr};
 use crate::scope::FileAt;
 use crate::suggest::nearest;
 use crate::value::{Callable, Size, Value, axis, error_expr, expr, number, scalar_type, show_type, tensor};
+use crate::walk;
 use bdl_dims::Dim;
 use bdl_grammar::ast::{self, ItemKind, StmtKind};
 use bdl_grammar::{Diagnostic, Span};
@@ -519,9 +520,9 @@ impl<'a> Checker<'a> {
         for (position, field) in fields.iter().enumerate() {
             let name: hir::Name = match &field.name {
                 Some(name) => name.text.as_str().into(),
-                None => match &field.value.kind {
-                    ast::ExprKind::Name(name) => name.text.as_str().into(),
-                    _ => format!("_{position}").into(),
+                None => match walk::as_name(&field.value) {
+                    Some(name) => name.text.as_str().into(),
+                    None => format!("_{position}").into(),
                 },
             };
             let wanted = match want {
@@ -746,7 +747,12 @@ impl<'a> Checker<'a> {
                 Value::Bool(true) => self.size_of(then),
                 Value::Bool(false) => self.size_of(other),
                 Value::Error => Err(None),
-                _ => Err(Some(Box::new(
+                Value::Run(_)
+                | Value::Size(_)
+                | Value::Number(_)
+                | Value::Text(_)
+                | Value::List(_)
+                | Value::Callable(_) => Err(Some(Box::new(
                     Diagnostic::error("not-a-size", "this size is decided too late")
                         .primary(condition.span, "not known when the model is built"),
                 ))),
@@ -775,14 +781,10 @@ pub(crate) fn size_value(value: &Value) -> Option<Size> {
             Some(Size::of(Dim::from(*number as i64)))
         }
         Value::Text(word) if &**word == "valid" => Some(Size::of(Dim::zero())),
-        Value::Run(e) => match &e.kind {
-            ExprKind::Size(dim) => Some(Size::of(dim.clone())),
-            ExprKind::Unary(UnaryOp::ToReal, inner) => match &inner.kind {
-                ExprKind::Size(dim) => Some(Size::of(dim.clone())),
-                _ => None,
-            },
-            _ => None,
-        },
+        Value::Run(e) => {
+            let whole = if let ExprKind::Unary(UnaryOp::ToReal, inner) = &e.kind { inner } else { e };
+            if let ExprKind::Size(dim) = &whole.kind { Some(Size::of(dim.clone())) } else { None }
+        }
         Value::Number(_) | Value::Text(_) | Value::Bool(_) | Value::List(_) | Value::Callable(_) | Value::Error => None,
     }
 }

@@ -9,6 +9,7 @@ use crate::hir::{self, Axis, Scalar, TensorType};
 use crate::scope::FileAt;
 use crate::types::{Kind, kind_of};
 use crate::value::{Callable, Layer, Size, Value, expr};
+use crate::walk;
 use crate::{EntryRequest, hir::ExprKind};
 use bdl_dims::Dim;
 use bdl_grammar::ast::{self, ItemKind, TypeKind};
@@ -67,6 +68,7 @@ impl<'a> Checker<'a> {
                     let result = self.apply(&layer, sources, name.span, None);
                     if let (Value::Run(_), false) = (&result, self.errors() > before) {
                         self.unread_inputs(&def.inputs, &def.body);
+                        self.unread_hyper(def);
                     }
                 }
             }
@@ -201,7 +203,7 @@ impl<'a> Checker<'a> {
 
     fn bind_names(&mut self, e: &'a ast::Expr) {
         let mut names = Vec::new();
-        crate::walk::names(e, &mut |name| names.push(name));
+        walk::names(e, &mut |name| names.push(name));
         for name in names {
             if self.is_free(name) {
                 let size = Size { dim: Dim::var(name.text.as_str()), origin: because(name.span, "") };
@@ -221,7 +223,7 @@ impl<'a> Checker<'a> {
                 }
                 let bound = |e: &'a ast::Expr| {
                     let mut bound = true;
-                    crate::walk::names(e, &mut |name| bound &= !self.is_free(name) || self.is_word(name));
+                    walk::names(e, &mut |name| bound &= !self.is_free(name) || self.is_word(name));
                     bound
                 };
                 args.iter().all(bound)
@@ -242,12 +244,38 @@ impl<'a> Checker<'a> {
     fn unread_inputs(&mut self, inputs: &'a [ast::Param], body: &'a ast::Block) {
         for input in inputs {
             let mut read = false;
-            crate::walk::block(body, &mut |name| read |= name.text == input.name.text);
+            walk::block(body, &mut |name| read |= name.text == input.name.text);
             if !read && !input.name.text.starts_with('_') {
                 self.say(
                     Diagnostic::new(Severity::Warning, "unused-input", format!("`{}` is never read", input.name))
                         .primary(input.name.span, "nothing depends on this input")
                         .help("use it or leave it out; a name that begins with `_` says that this is meant"),
+                );
+            }
+        }
+    }
+
+    fn unread_hyper(&mut self, def: &'a ast::Layer) {
+        let mut read: Vec<&'a str> = Vec::new();
+        walk::block(&def.body, &mut |name| read.push(&name.text));
+        def.laws.iter().for_each(|law| walk::names(&law.condition, &mut |name| read.push(&name.text)));
+        def.hyper
+            .iter()
+            .filter_map(|param| param.default.as_ref())
+            .for_each(|e| walk::names(e, &mut |name| read.push(&name.text)));
+        let types = def
+            .inputs
+            .iter()
+            .map(|input| &input.ty)
+            .chain(def.hyper.iter().map(|param| &param.ty))
+            .chain([&def.result]);
+        types.for_each(|ty| walk::type_names(ty, &mut |name| read.push(&name.text)));
+        for param in &def.hyper {
+            if !read.contains(&param.name.text.as_str()) && !param.name.text.starts_with('_') {
+                self.say(
+                    Diagnostic::new(Severity::Warning, "unused-hyper", format!("`{}` changes nothing", param.name))
+                        .primary(param.name.span, "this hyper-parameter is never read")
+                        .help("use it or leave it out"),
                 );
             }
         }

@@ -48,20 +48,42 @@ impl<'a> Checker<'a> {
                     if !self.generic && !dim.mentions("?") {
                         let shown = self.text(law.condition.span).to_string();
                         let message = law.message.as_ref().map_or(shown.clone(), |message| message.text.clone());
-                        let needed = SizeLaw { least: dim.clone(), shown, message, span: place.call };
-                        if !self
-                            .hir
-                            .laws
-                            .iter()
-                            .any(|known| known.least == needed.least && known.message == needed.message)
-                        {
-                            self.hir.laws.push(needed);
-                        }
+                        self.need(SizeLaw { least: dim.clone(), shown, message, span: place.call });
                     }
                     self.body().laws.assume(dim);
                 }
                 Some(())
             }
+        }
+    }
+
+    /// Are two sizes equal, as far as can be known now? Sizes that only the data know (`dna.len`, or the number of classes where the
+    /// file is not there) are taken to be equal where nothing speaks against it, and every example is held to that.
+    pub fn agree(&mut self, left: &Dim, right: &Dim, span: Span) -> bool {
+        if self.proves_equal(left, right) || left.mentions("?") || right.mentions("?") {
+            return true;
+        }
+        if self.generic || self.facts().proves_different(left, right) {
+            return false;
+        }
+        let difference = left.clone() - right.clone();
+        let both = [difference.clone(), -difference];
+        if both.iter().all(|least| self.hir.laws.iter().any(|known| known.least == *least)) {
+            return true;
+        }
+        for least in both {
+            let shown = format!("{left} == {right}");
+            let message = format!("{left} must be {right}");
+            self.need(SizeLaw { least: least.clone(), shown, message, span });
+            self.body().laws.assume(least);
+        }
+        true
+    }
+
+    /// Hands a law on to whoever reads the data.
+    fn need(&mut self, law: SizeLaw) {
+        if !self.hir.laws.iter().any(|known| known.least == law.least && known.message == law.message) {
+            self.hir.laws.push(law);
         }
     }
 

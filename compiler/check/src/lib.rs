@@ -13,6 +13,8 @@ mod explain;
 mod expr;
 mod generic;
 pub mod hir;
+mod hyper;
+mod instance;
 mod laws;
 mod operators;
 mod optimizer;
@@ -66,11 +68,9 @@ pub struct StdFile {
     pub file: ast::File,
 }
 
-/// What the command line adds to a program.
+/// What is asked of a program beside its messages.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// `--set net.width=64`: name and value as written.
-    pub overrides: Vec<(String, String)>,
     /// Models, layers or functions to apply on their own.
     pub entries: Vec<EntryRequest>,
     /// Only this `train` block; all without.

@@ -385,7 +385,7 @@ impl<'a> Checker<'a> {
         let skip = long.len() - short.len();
         for (position, axis) in short.iter().enumerate() {
             let other = &long[skip + position];
-            if !self.proves_equal(&axis.size, &other.size) {
+            if !self.agree(&axis.size, &other.size, span) {
                 let (x, y) = (crate::value::show_shape(a), crate::value::show_shape(b));
                 let diagnostic = Diagnostic::error(
                     "dim-mismatch",

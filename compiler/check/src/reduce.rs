@@ -222,11 +222,11 @@ impl<'a> Checker<'a> {
             | Reduction::Mean
             | Reduction::Logsumexp => {
                 let whole = inner.scalar.is_whole() && !real;
-                let scalar = match &inner.scalar {
-                    _ if whole => Scalar::I32,
-                    Scalar::F64 => Scalar::F64,
-                    Scalar::BF16 => Scalar::BF16,
-                    _ => Scalar::F32,
+                let own = matches!(inner.scalar, Scalar::F64 | Scalar::BF16);
+                let scalar = match (whole, own) {
+                    (true, _) => Scalar::I32,
+                    (false, true) => inner.scalar.clone(),
+                    (false, false) => Scalar::F32,
                 };
                 (if whole { body } else { to_real(body) }, scalar)
             }

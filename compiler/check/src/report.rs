@@ -8,6 +8,7 @@ use crate::operators::op_of;
 use crate::suggest::nearest;
 use crate::train::{Entries, Stage, Wanted};
 use crate::value::{Value, show_type};
+use crate::walk;
 use bdl_grammar::ast::{self, ArgKind, ItemKind};
 use bdl_grammar::{Diagnostic, Span};
 use std::sync::Arc;
@@ -76,14 +77,7 @@ impl<'a> Checker<'a> {
     // -------------------------------------------------------------------------------------------- split
 
     pub(crate) fn split(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Split> {
-        let (name, args): (&'a ast::Name, &'a [ast::Arg]) = match &e.kind {
-            ast::ExprKind::Name(name) => (name, &[]),
-            ast::ExprKind::Call { callee, args } => match &callee.kind {
-                ast::ExprKind::Name(name) => (name, args),
-                _ => return self.no_split(e.span, "a split is expected"),
-            },
-            _ => return self.no_split(e.span, "a split is expected"),
-        };
+        let Some((name, args)) = walk::application(e) else { return self.no_split(e.span, "a split is expected") };
         match name.text.as_str() {
             "random" => self.random_split(args, facts, e.span),
             "kfold" => self.kfold(args, facts, e.span),
@@ -379,13 +373,7 @@ impl<'a> Checker<'a> {
         facts: &DataFacts,
         entries: &Entries<'a>,
     ) -> Option<Report> {
-        let call = match &e.kind {
-            ast::ExprKind::Call { callee, args } => match &callee.kind {
-                ast::ExprKind::Name(name) => Some((name, args)),
-                _ => None,
-            },
-            _ => None,
-        };
+        let call = walk::application(e).filter(|_| matches!(e.kind, ast::ExprKind::Call { .. }));
         let Some((name, args)) = call else {
             self.say(
                 Diagnostic::error("wrong-arguments", "a report is a metric of a prediction and a field")
@@ -551,7 +539,7 @@ impl<'a> Checker<'a> {
         let mut wanted: Vec<bdl_dims::Dim> = known.shape.iter().map(|axis| axis.size.clone()).collect();
         wanted.extend(classes);
         let given: Vec<bdl_dims::Dim> = made.shape.iter().map(|axis| axis.size.clone()).collect();
-        let fits = wanted.len() == given.len() && wanted.iter().zip(&given).all(|(a, b)| self.proves_equal(a, b));
+        let fits = wanted.len() == given.len() && wanted.iter().zip(&given).all(|(a, b)| self.agree(a, b, guess));
         if !fits {
             let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             self.say(
@@ -588,10 +576,7 @@ impl<'a> Checker<'a> {
                 [names] if ty.scalar == Scalar::Prob || ty.scalar == Scalar::Logit => Some(names.clone()),
                 [] | [_, ..] => None,
             };
-            let category = match &ty.scalar {
-                Scalar::Category(_, names) => names.clone(),
-                _ => None,
-            };
+            let category = if let Scalar::Category(_, names) = &ty.scalar { names.clone() } else { None };
             prediction.classes = category.or(own).or(compared).or(only);
         }
     }
@@ -605,10 +590,9 @@ impl<'a> Checker<'a> {
             .items
             .of(file)
             .iter()
-            .filter_map(|item| match &item.kind {
-                ItemKind::Train(train) => Some(train.name.text.as_str()),
-                _ => None,
-            })
+            .filter_map(
+                |item| if let ItemKind::Train(train) = &item.kind { Some(train.name.text.as_str()) } else { None },
+            )
             .collect();
         for item in self.items.of(file) {
             let ItemKind::Expect(expect) = &item.kind else { continue };
@@ -641,10 +625,13 @@ impl<'a> Checker<'a> {
         known: &[String],
         split: Option<&Split>,
     ) -> Option<Expectation> {
-        let comparison = match &condition.kind {
-            ast::ExprKind::Binary { op, left, right } => Some((op_of(*op), left, right)),
-            ast::ExprKind::Error => return None,
-            _ => None,
+        if matches!(condition.kind, ast::ExprKind::Error) {
+            return None;
+        }
+        let comparison = if let ast::ExprKind::Binary { op, left, right } = &condition.kind {
+            Some((op_of(*op), left, right))
+        } else {
+            None
         };
         let Some((op @ (BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge | BinaryOp::Eq), left, right)) =
             comparison
@@ -664,11 +651,6 @@ impl<'a> Checker<'a> {
 }
 
 fn class_names(field: &hir::Field) -> Option<Arc<Vec<String>>> {
-    match &field.ty {
-        Type::Tensor(tensor) => match &tensor.scalar {
-            Scalar::Category(_, names) => names.clone(),
-            _ => None,
-        },
-        Type::Record(_) | Type::Error => None,
-    }
+    let Type::Tensor(tensor) = &field.ty else { return None };
+    if let Scalar::Category(_, names) = &tensor.scalar { names.clone() } else { None }
 }

@@ -74,11 +74,8 @@ impl<'a> Items<'a> {
         let mut data: HashMap<&'a str, &'a ast::Name> = HashMap::new();
         for item in &file.items {
             // Data blocks, and train blocks, are named apart from definitions.
-            let apart = match &item.kind {
-                ItemKind::Data(def) => Some(&def.name),
-                _ => None,
-            };
-            if let Some(name) = apart {
+            if let ItemKind::Data(def) = &item.kind {
+                let name = &def.name;
                 if let Some(first) = data.insert(&name.text, name) {
                     diagnostics.push(twice(name, first.span));
                 }
@@ -150,10 +147,10 @@ impl<'a> Items<'a> {
                 return;
             }
             open.push(at);
-            let used = items.files[at].items.iter().filter_map(|item| match &item.kind {
-                ItemKind::Use(Use::File(path)) => Some(path),
-                _ => None,
-            });
+            let used = items.files[at]
+                .items
+                .iter()
+                .filter_map(|item| if let ItemKind::Use(Use::File(path)) = &item.kind { Some(path) } else { None });
             for (path, to) in used.zip(items.files[at].uses.clone()) {
                 if open.contains(&to.0) {
                     diagnostics.push(
@@ -180,10 +177,12 @@ impl<'a> Items<'a> {
         let mut mentions: HashMap<Place, Vec<(Place, Span)>> = HashMap::new();
         for (at, file) in self.files.iter().enumerate().filter(|(_, file)| !file.stdlib) {
             for (name, item) in &file.names {
-                let (body, inputs, hyper): (_, &[ast::Param], &[ast::Param]) = match &item.kind {
-                    ItemKind::Fn(def) => (&def.body, &def.inputs, &[]),
-                    ItemKind::Layer(def) | ItemKind::Model(def) => (&def.body, &def.inputs, &def.hyper),
-                    _ => continue,
+                let (body, inputs, hyper): (_, &[ast::Param], &[ast::Param]) = if let ItemKind::Fn(def) = &item.kind {
+                    (&def.body, &def.inputs, &[])
+                } else if let ItemKind::Layer(def) | ItemKind::Model(def) = &item.kind {
+                    (&def.body, &def.inputs, &def.hyper)
+                } else {
+                    continue;
                 };
                 let mut own: HashSet<&str> = inputs.iter().chain(hyper).map(|p| p.name.text.as_str()).collect();
                 for stmt in &body.stmts {
@@ -264,10 +263,10 @@ impl<'a> Items<'a> {
     pub fn find_data(&self, from: FileAt, name: &str) -> Option<&'a ast::Data> {
         let files = std::iter::once(from).chain(self.files[from.0].uses.iter().copied());
         files.into_iter().find_map(|file| {
-            self.files[file.0].items.iter().find_map(|item| match &item.kind {
-                ItemKind::Data(data) if data.name.text == name => Some(data),
-                _ => None,
-            })
+            let blocks = self.files[file.0].items.iter();
+            let mut blocks =
+                blocks.filter_map(|item| if let ItemKind::Data(data) = &item.kind { Some(data) } else { None });
+            blocks.find(|data| data.name.text == name)
         })
     }
 

@@ -6,6 +6,7 @@ use crate::hir::{self, Axis, BinaryOp, ExprKind, Outside, Scalar, TensorType, Ty
 use crate::operators::size_expr;
 use crate::range::{Affine, Ix, Read};
 use crate::value::{Value, expr, scalar_type, show_tensor, show_type};
+use crate::walk;
 use bdl_dims::Dim;
 use bdl_grammar::ast::{self, Sub, SubKind};
 use bdl_grammar::{Diagnostic, Span};
@@ -93,14 +94,7 @@ impl<'a> Checker<'a> {
 
     /// `normal[Z]`, `zeros[H]`, `bernoulli(p)[C]`: brackets say the shape of a draw or constant.
     fn shaped(&mut self, base: &'a ast::Expr, subs: &'a [Sub], span: Span) -> Option<Value<'a>> {
-        let (name, args): (&'a ast::Name, &'a [ast::Arg]) = match &base.kind {
-            ast::ExprKind::Name(name) => (name, &[]),
-            ast::ExprKind::Call { callee, args } => match &callee.kind {
-                ast::ExprKind::Name(name) => (name, args),
-                _ => return None,
-            },
-            _ => return None,
-        };
+        let (name, args) = walk::application(base)?;
         if !draw::is_draw(&name.text) || self.here().find(&name.text).is_some() {
             return None;
         }

@@ -721,14 +721,7 @@ impl<'a> Checker<'a> {
     }
 
     fn optimizer_of(&mut self, value: &'a ast::Expr) -> Option<(&'a ast::Optimizer, FileAt, &'a [ast::Arg])> {
-        let (name, args): (&'a ast::Name, &'a [ast::Arg]) = match &value.kind {
-            ast::ExprKind::Name(name) => (name, &[]),
-            ast::ExprKind::Call { callee, args } => match &callee.kind {
-                ast::ExprKind::Name(name) => (name, args),
-                _ => return self.no_optimizer(value),
-            },
-            _ => return self.no_optimizer(value),
-        };
+        let Some((name, args)) = walk::application(value) else { return self.no_optimizer(value) };
         let file = self.here().file;
         match self.items.find(file, &name.text) {
             Some(def) => match &def.item.kind {
@@ -770,10 +763,11 @@ impl<'a> Checker<'a> {
 
 /// Sizes of a field come from where it is written in the data block.
 fn from_data(field: &mut hir::Field, block: &ast::Data) {
-    let written = block.entries.iter().find_map(|entry| match &entry.kind {
-        ast::DataEntryKind::Field(known) if *known.name.text == *field.name => Some(known.value.span),
-        _ => None,
-    });
+    let fields = block
+        .entries
+        .iter()
+        .filter_map(|entry| if let ast::DataEntryKind::Field(known) = &entry.kind { Some(known) } else { None });
+    let written = fields.into_iter().find(|known| *known.name.text == *field.name).map(|known| known.value.span);
     if let (Some(span), Type::Tensor(tensor)) = (written, &mut field.ty) {
         for axis in &mut tensor.shape {
             if axis.origin.is_none() {

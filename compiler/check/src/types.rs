@@ -197,13 +197,8 @@ impl<'a> Checker<'a> {
         if SCALARS.contains(&name.text.as_str()) {
             return None;
         }
-        match self.items.find(self.here().file, &name.text) {
-            Some(def) => match &def.item.kind {
-                ItemKind::Type(alias) => Some((alias, def.file)),
-                _ => None,
-            },
-            None => None,
-        }
+        let def = self.items.find(self.here().file, &name.text)?;
+        if let ItemKind::Type(alias) = &def.item.kind { Some((alias, def.file)) } else { None }
     }
 
     /// Runs `inside` on what an alias stands for, its dimensions bound.
@@ -432,8 +427,7 @@ impl<'a> Checker<'a> {
         let TypeKind::Word { name: _, args, optional: _, dims } = &ty.kind else { return false };
         let dims = dims.as_deref().unwrap_or(&[]);
         let written = dims.iter().filter(|dim| !matches!(dim, ast::Dim::Rest(_))).count();
-        let ranks_fit =
-            if written < dims.len() { given.shape.len() >= written } else { given.shape.len() == written };
+        let ranks_fit = if written < dims.len() { given.shape.len() >= written } else { given.shape.len() == written };
         let kinds_fit = args.is_empty() || given.scalar.below().is_some();
         let (code, here) = match (kinds_fit, ranks_fit) {
             (true, true) => return false,
@@ -446,7 +440,8 @@ impl<'a> Checker<'a> {
             diagnostic = diagnostic.secondary(ty.span, "asked for here");
         }
         if kinds_fit && given.shape.is_empty() {
-            diagnostic = diagnostic.help("one number is not a list of them: let the layer before it give several, `Dense(n)`");
+            diagnostic =
+                diagnostic.help("one number is not a list of them: let the layer before it give several, `Dense(n)`");
         }
         self.say(diagnostic);
         true
@@ -510,7 +505,7 @@ impl<'a> Checker<'a> {
         }
         let mut shape = Vec::new();
         for (wants, has) in wanted.shape.iter().zip(&given.shape) {
-            if !self.proves_equal(&wants.size, &has.size) {
+            if !self.agree(&wants.size, &has.size, meeting.span) {
                 let mut diagnostic = Diagnostic::error(
                     "dim-mismatch",
                     format!("{} {}, but this is {}", meeting.what, show_tensor(wanted), show_tensor(given)),
@@ -567,7 +562,7 @@ impl<'a> Checker<'a> {
             (Scalar::Bool, Scalar::Bool) | (Scalar::I32, Scalar::I32 | Scalar::Index(_)) => true,
             (Scalar::Category(wants, _), Scalar::Category(has, _)) => {
                 let (wants, has) = (wants.clone(), has.clone());
-                if !self.proves_equal(&wants, &has) {
+                if !self.agree(&wants, &has, meeting.span) {
                     return self.classes_differ(&wants, &has, wanted, given, asked, meeting);
                 }
                 true

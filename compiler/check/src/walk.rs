@@ -1,7 +1,8 @@
 //! Which names an expression mentions, whatever they mean.
 
 use bdl_grammar::ast::{
-    Arg, ArgKind, Binder, BinderKind, Block, Expr, ExprKind, Name, Reversed, Stmt, StmtKind, Sub, SubKind,
+    Arg, ArgKind, Binder, BinderKind, Block, Dim, Expr, ExprKind, Name, Reversed, Stmt, StmtKind, Sub, SubKind, Type,
+    TypeKind,
 };
 
 /// Calls `seen` for every name in the expression, names of fields included (`other.time`).
@@ -97,7 +98,10 @@ fn stmt<'a>(stmt: &'a Stmt, seen: &mut dyn FnMut(&'a Name)) {
             }
             names(&binding.value, seen);
         }
-        StmtKind::Param(declare) | StmtKind::State(declare) => names(&declare.init, seen),
+        StmtKind::Param(declare) | StmtKind::State(declare) => {
+            type_names(&declare.ty, seen);
+            names(&declare.init, seen);
+        }
         StmtKind::Const(constant) => names(&constant.value, seen),
         StmtKind::Update { name, value } | StmtKind::Next { name, value } => {
             seen(name);
@@ -142,4 +146,39 @@ fn binders<'a>(binders: &'a [Binder], seen: &mut dyn FnMut(&'a Name)) {
             BinderKind::In { name: _, extent } => names(extent, seen),
         }
     }
+}
+
+/// As [`names`], for the dimensions and arguments of a type and of the types inside it. Statements of a block declare types too;
+/// [`block`] looks into them.
+pub fn type_names<'a>(ty: &'a Type, seen: &mut dyn FnMut(&'a Name)) {
+    match &ty.kind {
+        TypeKind::Word { name: _, args, optional: _, dims } => {
+            args.iter().for_each(|arg| names(arg, seen));
+            for dim in dims.iter().flatten() {
+                if let Dim::Expr(e) = dim {
+                    names(e, seen);
+                }
+            }
+        }
+        TypeKind::Record(fields) => fields.iter().for_each(|field| type_names(&field.ty, seen)),
+        TypeKind::List(inner) => type_names(inner, seen),
+        TypeKind::Layer { inputs, result } | TypeKind::Fn { inputs, result } => {
+            inputs.iter().for_each(|input| type_names(input, seen));
+            type_names(result, seen);
+        }
+        TypeKind::Error => {}
+    }
+}
+
+/// The name that an expression is, if it is nothing but a name.
+pub fn as_name(e: &Expr) -> Option<&Name> {
+    if let ExprKind::Name(name) = &e.kind { Some(name) } else { None }
+}
+
+/// `random(train: 0.7)` or `leave_one_out`: a name and what it is applied to.
+pub fn application(e: &Expr) -> Option<(&Name, &[Arg])> {
+    if let ExprKind::Call { callee, args } = &e.kind {
+        return Some((as_name(callee)?, args));
+    }
+    Some((as_name(e)?, &[]))
 }

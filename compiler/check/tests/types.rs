@@ -62,7 +62,7 @@ fn result_types() {
         ),
         ("fn f(x: f32[T, C]) -> f32[C] where T >= 1 { mean[batch] (for c: mean[t] x[t, c]) }", "f32[C]"),
         ("fn f(D: dim, x: f32[n]) -> f32[n] { for i: x[i] * sin(i / pow(10000, i / n)) * sqrt(n / 2) }", "f32[n]"),
-        ("layer f(k: dim = 3)(x: f32[T, C]) -> f32[T, 2 * C] { x |> Dense(2 * C) |> relu }", "f32[T, 2 * C]"),
+        ("layer f(k: dim = 3)(x: f32[T, C]) -> f32[T, k * C] { x |> Dense(k * C) |> relu }", "f32[T, 3 * C]"),
         ("layer f(inner: layer(f32[C]) -> f32[D] = Dense(7))(x: f32[C]) -> f32[D] { x |> inner }", "f32[7]"),
         ("layer f()(x: f32[T, C]) -> f32[T, 6] { x |> Bidirectional(Lstm(2), Gru(4, reverse: true)) }", "f32[T, 6]"),
         ("layer f(act: fn(f32) -> f32 = tanh)(x: f32[C]) -> f32[C] { x |> act }", "f32[C]"),
@@ -191,6 +191,20 @@ fn laws_that_only_data_can_decide_are_handed_on() {
     let laws: Vec<String> = checked.hir.laws.iter().map(|law| format!("{} >= 0: {}", law.least, law.message)).collect();
     assert_eq!(laws, ["T - 9 >= 0: the sequence must be as long as the kernel", "T - 12 >= 0: four"]);
     assert_eq!(checked.hir.sizes, [("T".into(), hir::SizeKind::PerExample)]);
+}
+
+/// Without the file the data's sizes are names: what must be true of them is kept for when they are known.
+#[test]
+fn sizes_of_absent_data_are_taken_to_fit() {
+    let program =
+        TRAIN.replace("f32[60, 4], site = category(EI IE N)", "f32[dna.len, 4], site = category(site.classes)");
+    let checked = support::check(&program);
+    assert!(checked.diagnostics.is_empty(), "{}", checked.rendered());
+    let laws: Vec<&str> = checked.hir.laws.iter().map(|law| law.message.as_str()).collect();
+    assert_eq!(
+        laws,
+        ["the sequence must be as long as the kernel", "3 must be site.classes", "3 must be site.classes"]
+    );
 }
 
 #[test]

@@ -36,6 +36,8 @@ fn one_mistake_gives_one_message() {
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.remove_input_file();
+        // The library grows without changing what this message says.
+        settings.add_filter("the standard library has .*", "the standard library has [its parts]");
         settings.bind(|| insta::assert_snapshot!(name, checked.rendered()));
     }
     assert!(wrong.is_empty(), "{} wrong\n{}", wrong.len(), wrong.join("\n"));

@@ -152,7 +152,7 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
         };
         data.push(DataBlock { spec, dataset, lengths });
     }
-    let options = Options { overrides: Vec::new(), entries: request.entries.clone(), train: request.train.clone() };
+    let options = Options { entries: request.entries.clone(), train: request.train.clone() };
     let (hir, messages) = bdl_check::check(&source.sources, &source.modules, &types, &options);
     diagnostics.extend(messages);
     if !diagnostics.iter().any(Diagnostic::is_error) {

@@ -135,6 +135,13 @@ let the name begin with `_`.
 "#,
     ),
     (
+        "unused-hyper",
+        r#"
+A layer or model has a hyper-parameter that nothing reads: whatever it is set to, the model stays the same. Searching over it would
+compare chance with chance.
+"#,
+    ),
+    (
         "not-built-yet",
         r#"
 This belongs to the language but this version of bdl does not have it. The message names a way to do without, where there is one.

@@ -147,8 +147,8 @@ fn tensor(text: &str) -> TensorType {
         "DNA" => Scalar::Letter("DNA".into(), 4),
         "Protein" => Scalar::Letter("Protein".into(), 20),
         "index" => Scalar::Index(inside.parse().expect("a size")),
-        "category" => match inside.parse::<i64>() {
-            Ok(count) => Scalar::Category(Dim::from(count), None),
+        "category" => match inside.parse::<Dim>() {
+            Ok(count) => Scalar::Category(count, None),
             Err(_) => {
                 let names: Vec<String> = inside.split(' ').map(String::from).collect();
                 Scalar::Category(Dim::from(names.len() as i64), Some(Arc::new(names)))
