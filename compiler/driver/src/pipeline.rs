@@ -216,13 +216,12 @@ pub fn plan(program: &Program, real: Real) -> Result<Plan, Failure> {
         bdl_equations::verify(program)
             .map_err(|error| Failure::bug(format!("equations of `{}`: {error}", program.name)))?;
     }
-    let plan = bdl_schedule::schedule(program, &bdl_schedule::Options { real })
-        .map_err(|error| match error {
-            bdl_schedule::Error::NotBuilt { construct, .. } => {
-                Failure::user("not-built-yet", format!("{construct} is part of the language but not built yet"))
-            }
-            bdl_schedule::Error::Malformed { .. } => Failure::bug(format!("schedule of `{}`: {error}", program.name)),
-        })?;
+    let plan = bdl_schedule::schedule(program, &bdl_schedule::Options { real }).map_err(|error| match error {
+        bdl_schedule::Error::NotBuilt { construct, .. } => {
+            Failure::user("not-built-yet", format!("{construct} is part of the language but not built yet"))
+        }
+        bdl_schedule::Error::Malformed { .. } => Failure::bug(format!("schedule of `{}`: {error}", program.name)),
+    })?;
     if cfg!(debug_assertions) {
         bdl_plan::verify(&plan).map_err(|error| Failure::bug(format!("plan of `{}`: {error}", program.name)))?;
     }
