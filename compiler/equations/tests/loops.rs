@@ -214,6 +214,49 @@ fn views_and_sorts() {
     );
 }
 
+/// Simplified programs with loops, before and after differentiation, have the same values.
+#[test]
+fn simplification_keeps_loops() {
+    for direction in ["", "reversed "] {
+        let source = RECURRENT
+            .replace("{DIRECTION ", direction)
+            .replace("z[b < B, j < 3] = sum[i < 3] h[b, i] * u[i, j]", "value: z");
+        // The input's product is inside the loop, for `hoist` to take out, and a root is the same at every step.
+        let source = source
+            .replace("value h1: real[B, 3]", "value h1: real[B, 3]\nvalue xw: real[B, 3]\nvalue u2: real[3, 3]")
+            .replace(
+                "value: z",
+                "u2[i < 3, j < 3] = sqrt(u[i, j] * u[i, j] + 0.1)
+               xw[b < B, j < 3] = sum[c < 2] x[b, t, c] * w[c, j]
+               z[b < B, j < 3] = sum[i < 3] h[b, i] * u2[i, j] + xw[b, j]",
+            );
+        let mut program = parse(&source);
+        check_valid(&program);
+        let mut world = World::new();
+        support::fill(&program, &mut world, &[vec![("T", 3)], vec![("T", 0)], vec![("T", 2)]], 8);
+        let ids: Vec<_> = ["x", "w", "u", "h0", "loss"].iter().filter_map(|n| program.find(n)).collect();
+        let mut early = program.clone();
+        bdl_equations::simplify::rounds(&mut early);
+        assert!(text::print(&early).contains("xw_steps[b < B, t < T, j < 3] = sum[c < 2]"), "{}", text::print(&early));
+        for program in [&mut program, &mut early] {
+            let found = bdl_equations::differentiate(program, ids[4], &ids[..4]).expect("gradients");
+            program.outputs.extend(found.into_iter().enumerate().map(|(n, id)| (format!("d{n}").into(), id)));
+            program.outputs.push(("loss".into(), ids[4]));
+        }
+        let mut late = early.clone();
+        bdl_equations::simplify(&mut late);
+        let expected = interpret(&program, &world).expect("a run");
+        for simplified in [&early, &late] {
+            check_valid(simplified);
+            let found = interpret(simplified, &world).unwrap_or_else(|e| panic!("{e}\n{}", text::print(simplified)));
+            for (name, _) in &program.outputs {
+                let [a, b] = [&found, &expected].map(|v| v.output(name).expect("a value").flat());
+                assert!(support::error(&a, &b) < 1e-12, "{name}\n{}", text::print(simplified));
+            }
+        }
+    }
+}
+
 struct Counting;
 
 impl DrawSource for Counting {

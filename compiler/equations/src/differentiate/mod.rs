@@ -28,7 +28,7 @@ use crate::data::{
     Affine, Condition, DType, Equation, Expr, Index, IndexId, Monoid, Node, Origin, Piece, Program, Read, TensorId,
     UnaryOp, View,
 };
-use crate::simplify::{Known, tidy};
+use crate::simplify::{Known, hoist, tidy};
 use crate::types::{self, Kind};
 use combine::Part;
 use scan::Deferred;
@@ -103,6 +103,8 @@ fn differentiate_in_place(
             return Err(DifferentiateError::NotReal { tensor: tensor.name.to_string() });
         }
     }
+    // What does not depend on a loop's carried values has no business in its adjoint.
+    while hoist(program) > 0 {}
     let mut nodes = std::mem::take(&mut program.nodes);
     let active = activity::active(program, &nodes, wrt);
     iterate::unroll_active(program, &mut nodes, &active);
