@@ -174,6 +174,8 @@ fn subscripts_and_arguments() {
     assert_eq!(value("letters(DNA)[600]"), "(letters! DNA)[600]");
     assert_eq!(value("hg38.window(1000)"), "(hg38.window! 1000)");
     assert_eq!(value("f(_, mean: 1, x)"), "(f! _ mean: 1 x)");
+    assert_eq!(value("impute(mean)"), "(impute! mean)");
+    assert_eq!(value("f(x, max, sum[k] x[k])"), "(f! x max (sum[k] x[k]))");
     assert_eq!(value("chain(d in [1, 4]: R(8, dilation: d))"), "(chain! (each d (list 1 4) (R! 8 dilation: d)))");
     assert_eq!(value("chain(_ in 6: Block(256))"), "(chain! (each _ 6 (Block! 256)))");
     assert_eq!(

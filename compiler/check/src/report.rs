@@ -278,6 +278,11 @@ impl<'a> Checker<'a> {
         Some(Score { part, metric: metric.text.as_str().into(), span: e.span })
     }
 
+    /// One mistake that several metrics or entries meet is said once.
+    fn has_said(&self, code: &str, message: &str) -> bool {
+        self.diagnostics.iter().any(|said| said.code == code && said.message == message)
+    }
+
     /// A score on a part that the split does not make is never known.
     pub(crate) fn has_part(&mut self, score: &Score, split: Option<&Split>) {
         let there = match (score.part, split) {
@@ -290,13 +295,17 @@ impl<'a> Checker<'a> {
         };
         if !there {
             let part = if score.part == Part::Valid { "valid" } else { "test" };
+            let message = format!("the split makes no {part} part");
+            if self.has_said("no-such-part", &message) {
+                return;
+            }
             self.say(
-                Diagnostic::error("no-such-part", format!("the split makes no {part} part"))
-                    .primary(score.span, format!("`{part}` has no rows"))
-                    .help(format!(
+                Diagnostic::error("no-such-part", message).primary(score.span, format!("`{part}` has no rows")).help(
+                    format!(
                         "give it a share: `split random(train: 0.7, valid: 0.15, test: 0.15)`, or use `train.{}`",
                         score.metric
-                    )),
+                    ),
+                ),
             );
         }
     }
@@ -542,13 +551,15 @@ impl<'a> Checker<'a> {
         let fits = wanted.len() == given.len() && wanted.iter().zip(&given).all(|(a, b)| self.agree(a, b, guess));
         if !fits {
             let wanted = wanted.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let message =
+                format!("`{}` is {}, which does not fit `{}`, {}", prediction.name, shown.0, field.name, shown.1);
+            if self.has_said("metric-argument", &message) {
+                return None;
+            }
             self.say(
-                Diagnostic::error(
-                    "metric-argument",
-                    format!("`{}` is {}, which does not fit `{}`, {}", prediction.name, shown.0, field.name, shown.1),
-                )
-                .primary(guess, format!("this is {}", shown.0))
-                .secondary(truth, format!("this is {}, so the prediction would be [{wanted}]", shown.1)),
+                Diagnostic::error("metric-argument", message)
+                    .primary(guess, format!("this is {}", shown.0))
+                    .secondary(truth, format!("this is {}, so the prediction would be [{wanted}]", shown.1)),
             );
             return None;
         }

@@ -143,7 +143,12 @@ impl<'a> Checker<'a> {
                 );
                 continue;
             };
-            let Some(value) = self.hyper_value(param, default) else { continue };
+            let Some(value) = self.hyper_value(param, default) else {
+                // The name is there all the same: its uses are no mistakes of their own.
+                self.body().bind(&param.name.text, Binding::Value(Value::Error));
+                stage.hyper.push((&param.name.text, Value::Error));
+                continue;
+            };
             shown_hyper.push((param.name.text.clone(), value.shown().replace('`', "")));
             self.body().bind(&param.name.text, Binding::Value(value.clone()));
             stage.hyper.push((&param.name.text, value));
@@ -182,6 +187,13 @@ impl<'a> Checker<'a> {
             Some(per) => self.objective(&mut stage, "per", per, Wanted::Count),
             None => Some(self.one(&stage, loss.span)),
         };
+        if loss_function.is_none() {
+            // Penalties, predictions and scores speak of the same models: what is wrong with them now is most likely the same mistake.
+            let trained = self.store.params.len();
+            self.optimizers(&entries, &stage, trained, false);
+            self.settings(train, &entries, &facts);
+            return None;
+        }
         let mut penalties = Vec::new();
         for penalty in &entries.penalties {
             let fields = std::mem::take(&mut stage.fields);
@@ -206,34 +218,19 @@ impl<'a> Checker<'a> {
         let reports = self.reports(&entries, &predictions, &facts);
         self.name_classes(&mut predictions, &reports, &facts);
         let optimizer = self.optimizers(&entries, &stage, trained, loss_function.is_some());
-        let epochs = match entries.epochs {
-            Some(e) => self.count(e, "epochs"),
-            None if entries.optimizers.is_empty() => Some(0),
-            None => {
-                self.say(
-                    Diagnostic::error("missing-entry", format!("`{}` does not say how long to train", train.name))
-                        .primary(train.name.span, "no `epochs`")
-                        .help("add `epochs 40`"),
-                );
-                None
-            }
-        };
-        let batch = match entries.batch {
-            Some(e) => self.count(e, "batch"),
-            None => Some(BATCH),
-        };
-        let split = match entries.split {
-            Some(e) => self.split(e, &facts),
-            None => None,
-        };
+        let (epochs, batch, split) = self.settings(train, &entries, &facts);
         let metrics: Vec<String> = reports.iter().map(|report| report.metric.to_string()).collect();
+        // A split with a mistake makes no parts to speak of.
+        let parts_known = split.is_some() || entries.split.is_none();
         let stop = match entries.stop {
-            Some((when, stall)) => self.stop(when, stall, &metrics, split.as_ref()),
-            None => None,
+            Some((when, stall)) if parts_known => self.stop(when, stall, &metrics, split.as_ref()),
+            Some(_) | None => None,
         };
         let keep = match entries.keep {
-            Some(e) => self.score(e, &metrics, false).inspect(|score| self.has_part(score, split.as_ref())),
-            None => None,
+            Some(e) if parts_known => {
+                self.score(e, &metrics, false).inspect(|score| self.has_part(score, split.as_ref()))
+            }
+            Some(_) | None => None,
         };
         let clip = match entries.clip {
             Some((word, value)) => self.clip(word, value, &mut stage),
@@ -265,6 +262,36 @@ impl<'a> Checker<'a> {
             reports,
             expectations: Vec::new(),
         })
+    }
+
+    /// Epochs, batch size and split, which no other entry can spoil.
+    fn settings(
+        &mut self,
+        train: &'a ast::Train,
+        entries: &Entries<'a>,
+        facts: &hir::DataFacts,
+    ) -> (Option<i64>, Option<i64>, Option<hir::Split>) {
+        let epochs = match entries.epochs {
+            Some(e) => self.count(e, "epochs"),
+            None if entries.optimizers.is_empty() => Some(0),
+            None => {
+                self.say(
+                    Diagnostic::error("missing-entry", format!("`{}` does not say how long to train", train.name))
+                        .primary(train.name.span, "no `epochs`")
+                        .help("add `epochs 40`"),
+                );
+                None
+            }
+        };
+        let batch = match entries.batch {
+            Some(e) => self.count(e, "batch"),
+            None => Some(BATCH),
+        };
+        let split = match entries.split {
+            Some(e) => self.split(e, facts),
+            None => None,
+        };
+        (epochs, batch, split)
     }
 
     /// Sorts the entries; each that may stand once stands once, and what is not built is said.

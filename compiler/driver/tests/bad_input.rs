@@ -146,6 +146,21 @@ fn weights_of_another_program_are_listed() {
 }
 
 #[test]
+fn a_run_of_another_program_is_not_resumed() {
+    let folder = small_splice(1);
+    folder.ok(&["train", "splice.bdl", "--quiet", "--out", "run"]);
+    folder.ok(&["train", "splice.bdl", "--quiet", "--out", "wide", "--set", "net.width=9"]);
+    let before = std::fs::read(folder.file("run/program.bdl")).unwrap();
+    let resume = ["train", "splice.bdl", "--quiet", "--out", "run", "--resume"];
+    let message = folder.fails(&[&resume[..], &["--set", "net.width=9"]].concat());
+    assert!(message.contains("`run` is not a run of this program with this data and seed"), "{message}");
+    assert_eq!(std::fs::read(folder.file("run/program.bdl")).unwrap(), before);
+    std::fs::copy(folder.file("wide/last.safetensors"), folder.file("run/last.safetensors")).unwrap();
+    let message = folder.fails(&resume);
+    assert!(message.contains("the weights do not fit the program"), "{message}");
+}
+
+#[test]
 fn a_run_folder_that_cannot_be_made_is_said_before_training() {
     let folder = small_splice(1);
     std::fs::write(folder.file("blocked"), "a file where a folder should be").unwrap();

@@ -77,16 +77,15 @@ impl Program {
 
     /// A name that no tensor has yet: `hint`, or `hint_2`, `hint_3`...
     pub fn fresh(&self, hint: &str) -> Name {
-        if self.find(hint).is_none() {
-            return hint.into();
-        }
-        let mut number = 2u32;
-        loop {
-            let name = format!("{hint}_{number}");
-            if self.find(&name).is_none() {
-                return name.into();
-            }
-            number += 1;
+        // One walk over all names, because large models make thousands of tensors with few hints.
+        let number_of = |name: &str| match name.strip_prefix(hint)? {
+            "" => Some(1),
+            rest => rest.strip_prefix('_').filter(|n| !n.starts_with('0')).and_then(|n| n.parse::<u32>().ok()),
+        };
+        let taken: std::collections::HashSet<u32> = self.tensors.iter().filter_map(|t| number_of(&t.name)).collect();
+        match (1..).find(|n| !taken.contains(n)) {
+            None | Some(1) => hint.into(),
+            Some(number) => format!("{hint}_{number}").into(),
         }
     }
 

@@ -60,6 +60,11 @@ impl Context {
         self.call(start, callee, args, end)
     }
 
+    /// `impute(mean)`: the name stands alone as an argument.
+    pub fn reduction_word(&self, start: u32, op: Reduction, end: u32) -> Expr {
+        self.expr(start, ExprKind::Name(self.name(start, op.text(), end)), end)
+    }
+
     pub fn subscript(&self, start: u32, base: Expr, subs: Vec<Sub>, end: u32) -> Expr {
         self.expr(start, ExprKind::Subscript { base: Box::new(base), subs }, end)
     }

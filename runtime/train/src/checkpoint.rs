@@ -1,13 +1,14 @@
 //! Checkpoints: named tensors in a safetensors file, with a small manifest in its header.
 //!
 //! `best.safetensors` holds parameters and state of the best epoch; `last.safetensors` also holds the optimiser's state, so that
-//! `--resume` goes on to the same bits. The manifest (key `bdl` of the header's metadata) is JSON: where the run stood.
+//! `--resume` goes on to the same bits. The manifest (key `bdl` of the header's metadata) is JSON: where the run stood; `bdl.sha256` beside it notices damage.
 
 use crate::error::{RunError, RunResult};
 use crate::folder::write_whole;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -108,10 +109,31 @@ pub fn save(path: &Path, arrays: &[Array], position: &Position) -> RunResult<()>
     }
     let manifest = serde_json::to_string(position)
         .map_err(|e| RunError::new("checkpoint-corrupted", format!("the manifest cannot be written: {e}")))?;
-    let metadata = HashMap::from([("bdl".to_string(), manifest), ("format".to_string(), "pt".to_string())]);
+    let whole = digest(
+        arrays.iter().zip(&bytes).map(|(array, bytes)| (array.name.as_str(), array.shape.as_slice(), bytes.as_slice())),
+        &manifest,
+    );
+    let metadata = HashMap::from([
+        ("bdl".to_string(), manifest),
+        ("bdl.sha256".to_string(), whole),
+        ("format".to_string(), "pt".to_string()),
+    ]);
     let file = safetensors::serialize(views, Some(metadata))
         .map_err(|e| RunError::new("checkpoint-corrupted", format!("the tensors cannot be stored: {e}")))?;
     write_whole(path, &file)
+}
+
+/// SHA-256 over the tensors, by name, and the manifest: what a flipped bit changes. Files of other programs have none.
+fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>, manifest: &str) -> String {
+    let mut tensors: Vec<_> = tensors.collect();
+    tensors.sort_by(|a, b| a.0.cmp(b.0));
+    let mut hasher = Sha256::new();
+    hasher.update(manifest);
+    for (name, shape, bytes) in tensors {
+        hasher.update(format!("\n{name} {shape:?} {}\n", bytes.len()));
+        hasher.update(bytes);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a file written by [`save`], or any safetensors file (then the position is the default one).
@@ -127,6 +149,15 @@ pub fn load(path: &Path) -> RunResult<(Vec<Array>, Position)> {
         None => Position::default(),
     };
     let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+    if let Some(metadata) = header.metadata()
+        && let (Some(manifest), Some(known)) = (metadata.get("bdl"), metadata.get("bdl.sha256"))
+    {
+        let tensors = file.tensors();
+        let found = digest(tensors.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data())), manifest);
+        if found != *known {
+            return Err(damaged("its contents are not those that were written".to_string()));
+        }
+    }
     let mut arrays = Vec::new();
     for (name, view) in file.tensors() {
         let values = match view.dtype() {
@@ -213,6 +244,21 @@ mod tests {
             std::fs::write(&path, &whole[..length]).unwrap();
             let error = load(&path).unwrap_err();
             assert_eq!(error.code, "checkpoint-corrupted", "cut to {length}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_the_tensors_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best.safetensors");
+        save(&path, &arrays(), &position()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let data = 4 * 4 + 8;
+        for at in whole.len() - data..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            std::fs::write(&path, &damaged).unwrap();
+            assert_eq!(load(&path).unwrap_err().code, "checkpoint-corrupted", "byte {at}");
         }
     }
 

@@ -56,7 +56,7 @@ pub fn run_file(
         .map_err(|error| Failure::user("missing-file", format!("could not read the data again: {error}")))?;
     let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, out)?;
     let mut machine = CpuMachine::new(&prepared, context.real, threads, seed, true)?;
-    let position = start(&folder, &mut machine, resume)?;
+    let position = start(&folder, &mut machine, resume, &hash)?;
     write_folder(&folder, &checked, &prepared, &train.name, &hash, seed, threads, context)?;
     say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),
         "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
@@ -73,15 +73,30 @@ pub fn run_file(
 }
 
 /// Where the run begins: at the start, or where its last checkpoint stands.
-fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool) -> Result<Position, Failure> {
+fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool, hash: &str) -> Result<Position, Failure> {
     if !resume {
         return Ok(Position::default());
     }
+    let same = "the program, its data, the seed and the precision must be those of the run; leave out `--resume` to start anew";
     if !folder.has("last.safetensors") {
         return Err(Failure::user("not-a-run", format!("there is nothing to resume in `{}`", folder.path().display()))
-            .help("the program, its data, the seed and the precision must be those of the run; leave out `--resume` to start anew"));
+            .help(same));
+    }
+    let known: Option<Value> =
+        std::fs::read(folder.file("run.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    if known.as_ref().and_then(|run| run["hash"].as_str()).is_some_and(|known| known != hash) {
+        let message = format!("`{}` is not a run of this program with this data and seed", folder.path().display());
+        return Err(Failure::user("checkpoint-mismatch", message).help(same));
     }
     let (arrays, position) = checkpoint::load(&folder.file("last.safetensors"))?;
+    // The optimiser's state is made by its first step; what the model has now must be in the file.
+    let wanted: Vec<(String, Vec<usize>)> =
+        machine.everything().into_iter().map(|array| (array.name, array.shape)).collect();
+    let model: Vec<_> =
+        arrays.iter().filter(|array| wanted.iter().any(|(name, _)| *name == array.name)).cloned().collect();
+    if let Some(error) = checkpoint::mismatches(&wanted, &model) {
+        return Err(Failure::from(error).help(same));
+    }
     machine.restore(&arrays)?;
     Ok(position)
 }

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! The nodes are walked from the last to the first. Each reads the adjoint of what it wrote and contributes to the adjoints of what it
-//! read: [`rules`] says what a scalar expression contributes to each of its reads, [`transpose`] collects that over the points of the
-//! equation at the subscripts of the read, [`combine`] adds the contributions to one tensor. A `scan` becomes a scan in the opposite
-//! direction over saved values ([`scan`]); what its body reads from outside is collected after it by ordinary equations.
+//! read: [`rules`] says what a scalar expression contributes to each of its reads, `transpose` collects that over the points of the
+//! equation at the subscripts of the read, `combine` adds the contributions to one tensor. A `scan` becomes a scan in the opposite
+//! direction over saved values (`scan`); what its body reads from outside is collected after it by ordinary equations.
 //!
 //! The result is ordinary equations, appended in dependency order: print them, or differentiate them again.
 //!
