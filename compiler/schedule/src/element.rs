@@ -409,7 +409,7 @@ impl<'p> Member<'p> {
     fn apply_filters(&mut self, writer: &mut Writer) -> Result<usize, Error> {
         let mut opened = 0;
         for filter in std::mem::take(&mut self.filters) {
-            if !self.known(filter) {
+            if !self.known(writer, filter) {
                 self.filters.push(filter);
                 continue;
             }
@@ -425,8 +425,13 @@ impl<'p> Member<'p> {
         Ok(opened)
     }
 
-    fn known(&self, condition: &eq::Condition) -> bool {
-        let open = |a: &eq::Affine| a.terms.iter().all(|(i, _)| self.env.open[i.0 as usize]);
+    fn known(&self, writer: &Writer, condition: &eq::Condition) -> bool {
+        // A size of the example is known when the example is.
+        let home = writer.home(&self.env).is_none_or(|h| self.env.open[h.0 as usize]);
+        let open = |a: &eq::Affine| {
+            let sizes = home || !writer.storage.names_example(&a.offset);
+            sizes && a.terms.iter().all(|(i, _)| self.env.open[i.0 as usize])
+        };
         let in_expr = |e: &eq::Expr| {
             let mut known = true;
             e.visit_affine(&mut |a| known &= open(a));
@@ -452,7 +457,9 @@ impl<'p> Member<'p> {
                 eq::Condition::NonNegative(affine) => {
                     let others = affine.terms.iter().all(|(i, _)| *i == index || self.env.open[i.0 as usize]);
                     let own = affine.coefficient(index);
-                    (others && own.abs() == 1 && !self.in_lanes).then_some((affine, own))
+                    let sizes = !writer.storage.names_example(&affine.offset)
+                        || writer.home(&self.env).is_none_or(|h| self.env.open[h.0 as usize]);
+                    (others && sizes && own.abs() == 1 && !self.in_lanes).then_some((affine, own))
                 }
                 eq::Condition::Equal(_, _) | eq::Condition::Holds(_) => None,
             };

@@ -322,6 +322,8 @@ impl KernelWriter<'_, '_, '_> {
                     && !(only_sums && nest::is_few(last))
             });
         let (was, known) = (self.in_lanes, self.writer.forwards.len());
+        // What was computed outside is stored outside, also where these loops do not run.
+        let outside = std::mem::take(&mut self.pending);
         for (at, group) in groups.iter().enumerate() {
             self.open(group, lanes && at + 1 == groups.len(), &members)?;
         }
@@ -339,6 +341,7 @@ impl KernelWriter<'_, '_, '_> {
         for _ in &groups {
             self.writer.builder.close();
         }
+        self.pending = outside;
         self.in_lanes = was;
         self.writer.forwards.truncate(known);
         for (member, running) in running {

@@ -21,7 +21,7 @@ pub(crate) fn rewrite(program: &eq::Program, mut nodes: Vec<eq::Node>, kept: &Ha
             equation.pieces.iter_mut().for_each(|p| selects(program, p));
         }
     }
-    reuse(&mut nodes);
+    reuse(program, &mut nodes);
     copies(program, &mut nodes);
     unread(&mut nodes, kept);
     phases(program, &mut nodes, kept);
@@ -85,7 +85,7 @@ struct Held {
     becomes: eq::Expr,
 }
 
-fn reuse(nodes: &mut [eq::Node]) {
+fn reuse(program: &eq::Program, nodes: &mut [eq::Node]) {
     let mut held: HashMap<String, Vec<Held>> = HashMap::new();
     for equation in equations(nodes) {
         for piece in &mut equation.pieces {
@@ -96,7 +96,10 @@ fn reuse(nodes: &mut [eq::Node]) {
             piece.body = body.rewrite(&mut |e| known(&e).unwrap_or(e));
         }
         let [piece] = equation.pieces.as_slice() else { continue };
-        if !piece.is_pointwise() {
+        // A size of the example may be another example's where the formula stands again.
+        let mut shared = true;
+        piece.body.visit_affine(&mut |form| shared &= !program.is_per_example_size(&form.offset));
+        if !piece.is_pointwise() || !shared {
             continue;
         }
         let own = eq::Expr::read(equation.out, piece.free_ids());

@@ -472,3 +472,28 @@ fn what_is_not_built_says_so() {
     let error = bdl_schedule::schedule(&program, &bdl_schedule::Options::default()).unwrap_err();
     assert_eq!(error.to_string(), "a `scan` over a length that differs from example to example: not built yet");
 }
+
+#[test]
+fn a_sum_runs_along_loops_over_an_example_of_its_own_length() {
+    let numbers = Numbers { examples: vec![vec![("T", 1)], vec![("T", 2)]], ..Numbers::default() };
+    let plan = same(
+        "program along
+         size B batch
+         size T example
+         param w: real[5]
+         value y: real[B, 4, T]
+         value s: real[B]
+         value n: real
+         value h: real[B, T / 2]
+         y[b < B, i < 4, j < T] = min[k < T, m < 2 else 0.25] w[i + m]
+         s[z < B] = sum[z1 < 4, z2 < T] sin(y[z, z1, z2])
+         n = sum[z < B, z1 < 4, z2 < T of z] sin(y[z, z1, z2])
+         h[b < B, k < T / 2] = y[b, 0, 2 * k + 1]
+         output s = s
+         output n = n
+         output h = h",
+        &numbers,
+    );
+    // The loop over h does not run for the first example; its sums are stored all the same.
+    assert_eq!(launches(&plan), ["kernel", "kernel"], "{plan}");
+}

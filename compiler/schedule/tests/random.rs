@@ -117,20 +117,16 @@ fn run(
     worst
 }
 
-#[test]
-fn compiled_is_interpreted_for_random_equations() {
-    let count: u64 = std::env::var("BDL_RANDOM_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1_250);
-    let first: u64 = std::env::var("BDL_RANDOM_FIRST").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+/// Schedules, compiles in chunks and runs; gives the number of equations.
+fn run_all(seeds: std::ops::Range<u64>, made: &dyn Fn(u64) -> Case) -> usize {
     let executor = bdl_execute::Executor::new(1);
     let (mut equations, mut worst): (usize, f64) = (0, 0.0);
-    let mut seed = first;
-    while seed < first + count {
-        let seeds: Vec<u64> = (seed..(seed + 50).min(first + count)).collect();
-        seed += 50;
+    let all: Vec<u64> = seeds.collect();
+    for seeds in all.chunks(50) {
         let mut plans = Vec::new();
         let mut kernels: Vec<plan::Kernel> = Vec::new();
-        for seed in &seeds {
-            let case = case(*seed);
+        for seed in seeds {
+            let case = made(*seed);
             equations += case.program.nodes.len();
             let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
             let mut plan = bdl_schedule::schedule(&case.program, &options)
@@ -148,5 +144,37 @@ fn compiled_is_interpreted_for_random_equations() {
         }
     }
     println!("{equations} equations, largest difference {worst:e}");
+    equations
+}
+
+#[test]
+fn compiled_is_interpreted_for_random_equations() {
+    let from = |name: &str, usual: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
+    let (first, count) = (from("BDL_RANDOM_FIRST", 0), from("BDL_RANDOM_CASES", 1_250));
+    let equations = run_all(first..first + count, &case);
     assert!(count < 1_250 || equations >= 10_000, "only {equations} equations");
+}
+
+/// The loss of a random program with its derivative by every parameter, every second time simplified as for training.
+fn with_gradients(seed: u64) -> Case {
+    let mut case = Case::new(seed, Options { batched: seed % 4 != 3, smooth: true, equations: 3 });
+    let program = &mut case.program;
+    let loss = program.find("loss").unwrap();
+    let params: Vec<eq::TensorId> = program.ids().filter(|t| program.get(*t).role == eq::Role::Param).collect();
+    let gradients = eq::differentiate(program, loss, &params).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    for gradient in gradients {
+        let name = program.get(gradient).name.clone();
+        if program.outputs.iter().all(|(n, t)| *n != name && *t != gradient) {
+            program.outputs.push((name, gradient));
+        }
+    }
+    if seed.is_multiple_of(2) {
+        eq::simplify(program);
+    }
+    case
+}
+
+#[test]
+fn gradients_of_random_equations_are_what_the_interpreter_says() {
+    run_all(0..250, &with_gradients);
 }
