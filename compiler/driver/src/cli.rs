@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Deep learning in biology from one file: checked, differentiated, compiled and trained by one program.
 #[derive(Debug, Parser)]
@@ -89,6 +90,9 @@ pub enum Command {
         /// Go on where the run stopped
         #[arg(long)]
         resume: bool,
+        /// Save at the end of an epoch when the last save is older than this; 0 saves every epoch [default: 0.5]
+        #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+        save_every: Option<Duration>,
     },
     /// Metrics of a run on its held-out data
     Eval { run: PathBuf },
@@ -158,6 +162,12 @@ pub enum Stage {
     Asm,
     /// Code for GPUs
     Ptx,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wanted = "expected a number of seconds, 0 or more";
+    let seconds: f64 = text.parse().map_err(|_| wanted.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| wanted.to_string())
 }
 
 fn name_and_value(text: &str) -> Result<(String, String), String> {

@@ -74,6 +74,14 @@ pub struct Settings {
     pub stop: Option<(Watch, u64)>,
     /// The score whose best epoch is kept. Without it the last epoch is the best.
     pub keep: Option<Watch>,
+    /// Epochs that end sooner after the last save than this, or than ten times what that save took, are not saved: a killed run then
+    /// goes on from an earlier epoch, to the same bits. Zero saves every epoch, whatever it takes.
+    pub save_every: Duration,
+}
+
+impl Settings {
+    /// What [`Settings::save_every`] is unless somebody says otherwise.
+    pub const SAVE_EVERY: Duration = Duration::from_millis(500);
 }
 
 /// A score that the loop compares from epoch to epoch.
@@ -130,14 +138,12 @@ pub struct Outcome {
 }
 
 /// A run that is not saved for this long is saved in the middle of an epoch.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
-/// Epochs that end sooner after the last save than this, or than ten times what that save took, are not saved: a killed run then goes on
-/// from an earlier epoch, to the same bits.
-const SAVE_AT_MOST_EVERY: Duration = Duration::from_millis(500);
+const LONG: Duration = Duration::from_secs(60);
 
 /// The run folder's checkpoints, and what of them is not on disk yet.
 struct Keeper<'f> {
     folder: &'f RunFolder,
+    every: Duration,
     saved: Instant,
     took: Duration,
     /// Weights of the best epoch, with where the run stood.
@@ -145,8 +151,12 @@ struct Keeper<'f> {
 }
 
 impl Keeper<'_> {
-    fn is_due(&self) -> bool {
-        self.saved.elapsed() > SAVE_AT_MOST_EVERY.max(self.took * 10)
+    fn is_due_after_an_epoch(&self) -> bool {
+        self.every.is_zero() || self.saved.elapsed() > self.every.max(self.took * 10)
+    }
+
+    fn is_due_within_an_epoch(&self) -> bool {
+        self.saved.elapsed() > self.every.max(LONG)
     }
 
     /// Writes the best weights that are not written yet, then everything.
@@ -181,7 +191,8 @@ pub fn train(
         return Err(RunError::new("empty-part", "the training part holds no rows")
             .help("give `train:` a larger share of the split, or look at `keep` and `distinct` in the data block"));
     }
-    let mut keeper = Keeper { folder, saved: Instant::now(), took: Duration::ZERO, best: None };
+    let mut keeper =
+        Keeper { folder, every: settings.save_every, saved: Instant::now(), took: Duration::ZERO, best: None };
     if position.step == 0 {
         // A run killed in its first epoch resumes too, and a value that is not finite can be traced from here.
         keeper.save(machine, &position)?;
@@ -255,7 +266,7 @@ fn epochs(
             if interrupted {
                 return Ok(true);
             }
-            if keeper.saved.elapsed() > SAVE_EVERY {
+            if keeper.is_due_within_an_epoch() {
                 keeper.save(machine, position)?;
             }
         }
@@ -273,7 +284,7 @@ fn epochs(
         if improved {
             keeper.best = Some((machine.weights(), position.clone()));
         }
-        if keeper.is_due() {
+        if keeper.is_due_after_an_epoch() {
             keeper.save(machine, position)?;
         }
         let event = Event::Epoch {
@@ -445,7 +456,14 @@ mod tests {
 
     fn settings() -> Settings {
         let watch = Watch { name: "valid.loss".into(), higher_is_better: false };
-        Settings { seed: 5, epochs: 9, batch: 4, stop: Some((watch.clone(), 6)), keep: Some(watch) }
+        Settings {
+            seed: 5,
+            epochs: 9,
+            batch: 4,
+            stop: Some((watch.clone(), 6)),
+            keep: Some(watch),
+            save_every: Settings::SAVE_EVERY,
+        }
     }
 
     /// Trains until `stop_after` batches were seen in this life.
@@ -503,7 +521,14 @@ mod tests {
     #[test]
     fn stop_counts_epochs_without_improvement() {
         let watch = Watch { name: "valid.loss".into(), higher_is_better: false };
-        let settings = Settings { seed: 0, epochs: 100, batch: 1, stop: Some((watch.clone(), 2)), keep: Some(watch) };
+        let settings = Settings {
+            seed: 0,
+            epochs: 100,
+            batch: 1,
+            stop: Some((watch.clone(), 2)),
+            keep: Some(watch),
+            save_every: Settings::SAVE_EVERY,
+        };
         let mut position = Position::default();
         let mut best = Vec::new();
         for (epoch, loss) in [3.0, 2.0, 2.0, 1.5, f64::NAN, 1.6].into_iter().enumerate() {

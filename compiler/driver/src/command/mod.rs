@@ -71,7 +71,9 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::Data { file } => data::run(&context, &file),
         Command::Fmt { files, check } => fmt::run(&context, &files, check),
         Command::Emit { target, stage, only } => emit::run(&context, &target, &stage, only.as_deref()),
-        Command::Train { target, out, resume } => train::run(&context, &target, out.as_deref(), resume),
+        Command::Train { target, out, resume, save_every } => {
+            train::run(&context, &target, &train::Manner { out, resume, save_every })
+        }
         Command::Eval { run } => eval::run(&context, &run),
         Command::Predict { run, input, out } => predict::run(&context, &run, &input, out.as_deref()),
         Command::Grad { target, weights, inputs, out } => grad::run(&context, &target, &weights, &inputs, &out),

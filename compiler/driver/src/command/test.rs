@@ -1,6 +1,6 @@
 //! `bdl test FILE`: are the file's expectations met? Trains what they need.
 
-use super::train::run_file;
+use super::train::{Manner, run_file};
 use super::{Context, print};
 use crate::error::Failure;
 use crate::load;
@@ -26,7 +26,7 @@ pub fn run(context: &Context, file: &Path) -> Result<u8, Failure> {
     }
     let mut missed = 0;
     for name in &names {
-        missed += usize::from(run_file(context, file, Some(name.clone()), None, false)?.expectations_missed);
+        missed += usize::from(run_file(context, file, Some(name.clone()), &Manner::default())?.expectations_missed);
     }
     if !context.global.json {
         print(&format!("{} of {} expect blocks hold\n", names.len() - missed, names.len()))?;

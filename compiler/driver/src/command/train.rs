@@ -14,14 +14,23 @@ use bdl_train::{Control, Event, Machine, Position, RunFolder, Settings, checkpoi
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where runs are kept, below the working folder.
 pub const RUNS: &str = "runs";
 
-pub fn run(context: &Context, written: &str, out: Option<&Path>, resume: bool) -> Result<u8, Failure> {
+/// What the command line says about a run beyond the program.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// The run folder, if not below [`RUNS`].
+    pub out: Option<PathBuf>,
+    pub resume: bool,
+    pub save_every: Option<Duration>,
+}
+
+pub fn run(context: &Context, written: &str, manner: &Manner) -> Result<u8, Failure> {
     let (file, name) = target(written);
-    let report = run_file(context, &file, name, out, resume)?;
+    let report = run_file(context, &file, name, manner)?;
     Ok(u8::from(report.expectations_missed))
 }
 
@@ -34,13 +43,7 @@ pub struct Report {
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-pub fn run_file(
-    context: &Context,
-    file: &Path,
-    name: Option<String>,
-    out: Option<&Path>,
-    resume: bool,
-) -> Result<Report, Failure> {
+pub fn run_file(context: &Context, file: &Path, name: Option<String>, manner: &Manner) -> Result<Report, Failure> {
     let started = Instant::now();
     let checked = pipeline::check(file, &context.request(name.clone()))?;
     checked.require_sound(context.coloured)?;
@@ -54,9 +57,9 @@ pub fn run_file(
 
     let hash = record::hash(&checked.source.text, &checked.data, seed, context.real)
         .map_err(|error| Failure::user("missing-file", format!("could not read the data again: {error}")))?;
-    let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, out)?;
+    let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, manner.out.as_deref())?;
     let mut machine = CpuMachine::new(&prepared, context.real, threads, seed, true)?;
-    let position = start(&folder, &mut machine, resume, &hash)?;
+    let position = start(&folder, &mut machine, manner.resume, &hash)?;
     write_folder(&folder, &checked, &prepared, &train.name, &hash, seed, threads, context)?;
     say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),
         "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
@@ -65,7 +68,7 @@ pub fn run_file(
         check_gradient(&say, &prepared, &machine, seed)?;
     }
     let position = if train.optimizer.is_some() {
-        fit(context, &say, &prepared, &mut machine, &folder, position, seed)?
+        fit(&say, &prepared, &mut machine, &folder, position, seed, manner)?
     } else {
         position
     };
@@ -142,13 +145,13 @@ fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed
 }
 
 fn fit(
-    context: &Context,
     say: &Say<'_>,
     prepared: &Prepared,
     machine: &mut CpuMachine,
     folder: &RunFolder,
     position: Position,
     seed: u64,
+    manner: &Manner,
 ) -> Result<Position, Failure> {
     // A second handler is refused; the first one then stays, with the same effect.
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst));
@@ -159,8 +162,9 @@ fn fit(
         batch: train_block.batch.max(1) as u64,
         stop: train_block.stop.as_ref().map(|stop| (watch(&stop.score), stop.epochs.max(1) as u64)),
         keep: train_block.keep.as_ref().map(watch),
+        save_every: manner.save_every.unwrap_or(Settings::SAVE_EVERY),
     };
-    let mut bar = Progress::new(settings.epochs, context.global.quiet || context.global.json);
+    let mut bar = Progress::new(settings.epochs, say.context.global.quiet || say.context.global.json);
     let outcome = {
         let mut score = |machine: &mut dyn Machine| valid_scores(prepared, machine);
         let mut observe = |event: Event<'_>| {
