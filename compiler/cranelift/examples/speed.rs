@@ -1,4 +1,4 @@
-//! How fast plans run here: element-wise kernels against memcpy, functions on tiles, contractions, barriers, compile time.
+//! How fast plans run here: element-wise kernels against memcpy, functions on tiles, contractions, phases, compile time.
 //!
 //! `cargo run --release -p bdl-cranelift --example speed [threads | compile]`
 
@@ -103,9 +103,10 @@ fn main() {
     println!("{} threads, {}", executor.threads(), bdl_kernels::machine::isa_name());
 
     let rounds = 1000;
-    let barrier = best(|| executor.region(&|w| (0..rounds).for_each(|_| w.barrier()))) / f64::from(rounds);
-    let region = best(|| executor.region(&|_| {}));
-    println!("barrier {:.2} µs, empty region {:.2} µs", barrier * 1e6, region * 1e6);
+    let phases: bdl_execute::Job = Arc::new(move |w| (0..rounds).try_for_each(|_| w.phase(w.count, |_| {})));
+    let phase = best(|| executor.region(phases.clone())) / f64::from(rounds);
+    let region = best(|| executor.region(Arc::new(|_| Ok(()))));
+    println!("phase {:.2} µs, empty region {:.2} µs", phase * 1e6, region * 1e6);
 
     for n in [4 << 10, 64 << 10, 1 << 20, 16 << 20] {
         let relu = " %2: f32 = add %0, %1\n %3: f32 = const 0\n %4: bool = gt %2, %3\n %5: f32 = select %4, %2, %3\n store z[i] = %5\n";

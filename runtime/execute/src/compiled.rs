@@ -18,9 +18,6 @@ pub struct Compiled {
     pub launches: Vec<CompiledLaunch>,
     /// How many launches there are, those inside of scans included.
     pub launch_count: usize,
-    /// Room that a kernel's pointers and sizes need.
-    pub most_buffers: usize,
-    pub most_sizes: usize,
 }
 
 pub enum CompiledKind {
@@ -99,13 +96,11 @@ struct Compiler<'p> {
     kernels: &'p CompiledKernels,
     names: Vec<Name>,
     launch_count: usize,
-    most_buffers: usize,
-    most_sizes: usize,
 }
 
 pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error> {
     let names: Vec<Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
-    let mut c = Compiler { plan, kernels, names, launch_count: 0, most_buffers: 0, most_sizes: 0 };
+    let mut c = Compiler { plan, kernels, names, launch_count: 0 };
     let kinds = plan
         .sizes
         .iter()
@@ -122,16 +117,7 @@ pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error
     let buffers = plan.buffers.iter().map(|b| c.buffer(b)).collect::<Result<_, _>>()?;
     let slots = plan.slots.iter().map(|s| c.size(s)).collect::<Result<_, _>>()?;
     let launches = c.launches(&plan.launches)?;
-    Ok(Compiled {
-        names: c.names,
-        kinds,
-        buffers,
-        slots,
-        launches,
-        launch_count: c.launch_count,
-        most_buffers: c.most_buffers,
-        most_sizes: c.most_sizes,
-    })
+    Ok(Compiled { names: c.names, kinds, buffers, slots, launches, launch_count: c.launch_count })
 }
 
 impl Compiler<'_> {
@@ -273,8 +259,6 @@ impl Compiler<'_> {
         if kernel.buffers.len() != used.buffers.len() {
             return Err(Error::Plan(format!("kernel `{}` is given {} buffers", kernel.name, used.buffers.len())));
         }
-        self.most_buffers = self.most_buffers.max(kernel.buffers.len());
-        self.most_sizes = self.most_sizes.max(kernel.sizes.len());
         Ok(CompiledUse {
             function,
             buffers: used.buffers.iter().map(|s| self.slice(s)).collect::<Result<_, _>>()?,

@@ -10,10 +10,10 @@
 //! long while its result is small (a weight gradient) is cut into parts, a number that is a function of the extents alone; the parts
 //! are added pairwise in a tree. Workers take rows, columns or parts, never a share of one sum: bits do not depend on threads.
 //!
-//! The epilogue runs on blocks of rows while they are in cache where a worker has whole rows, else after a barrier.
+//! The epilogue runs on blocks of rows while they are in cache where a chunk has whole rows, else in a phase of its own.
 
 use crate::nest::{Axis, Clip, MAX_AXES, Nest};
-use crate::pool::Worker;
+use crate::pool::{Gone, Worker};
 use crate::size::Size;
 use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, contract_taps_f32, contract_taps_f64};
 use bdl_plan::AxisRole;
@@ -229,81 +229,83 @@ pub struct Operands<T> {
     pub b: *const T,
 }
 
-/// Runs a worker's share. `epilogue(begin, end)` is called for rows whose results are complete, each row once among all workers.
-/// All workers must call it with the same nest; it meets the others at barriers where parts are joined.
+/// Runs the nest as phases of a region. `epilogue(begin, end)` is called for rows whose results are complete, each row once.
 ///
 /// # Safety
-/// The nest's accesses are inside the operands; `scratch` has room for [`scratch`] elements; nothing else touches `out`.
+/// The nest's accesses are inside the operands; `scratch` has room for [`scratch`] elements; nothing else touches `out`. All workers
+/// call it with the same arguments.
 pub unsafe fn run<T: Real>(
     nest: &Nest,
     operands: Operands<T>,
     scratch: *mut T,
     accumulate: bool,
-    worker: &Worker,
-    epilogue: Option<&dyn Fn(i64, i64)>,
-) {
+    worker: &mut Worker,
+    mut epilogue: Option<&mut dyn FnMut(i64, i64)>,
+) -> Result<(), Gone> {
     let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
-    match split(nest, worker.count) {
+    let chunks = worker.count;
+    let axis = match split(nest, chunks) {
         Split::One => {
-            if worker.index == 0 {
+            return worker.phase(1, |_| {
                 // SAFETY: the caller's promise.
                 unsafe { whole(nest, operands, accumulate) };
-                if let Some(epilogue) = epilogue {
+                if let Some(epilogue) = &mut epilogue {
                     epilogue(0, rows);
                 }
-            }
-        }
-        Split::Axis(axis) => {
-            let ax = nest.axes()[axis];
-            let step = if ax.extent >= 64 * worker.count as i64 { 16 } else { 1 };
-            let (from, to) = share(ax.extent, worker.index, worker.count, step);
-            let is_row = |a: &Axis| matches!(a.role, AxisRole::Batch | AxisRole::M);
-            let outermost = is_row(&ax) && nest.axes()[..axis].iter().all(|a| !is_row(a) || a.extent == 1);
-            match epilogue {
-                Some(epilogue) if outermost => {
-                    let inner = rows / ax.extent.max(1);
-                    let row_bytes = (nest.extent(AxisRole::N) * size_of::<T>() as i64).max(1);
-                    let block = (BLOCK_BYTES / (row_bytes * inner.max(1))).max(64 / inner.max(1)).max(1);
-                    let mut at = from;
-                    while at < to {
-                        let end = (at + block).min(to);
-                        let mut part = *nest;
-                        part.restrict(axis, at, end);
-                        // SAFETY: the caller's promise, for a part of the rows.
-                        unsafe { whole(&part, operands, accumulate) };
-                        epilogue(at * inner, end * inner);
-                        at = end;
-                    }
-                }
-                Some(_) | None => {
-                    if from < to {
-                        let mut part = *nest;
-                        part.restrict(axis, from, to);
-                        // SAFETY: the caller's promise, for a part of the result.
-                        unsafe { whole(&part, operands, accumulate) };
-                    }
-                    if let Some(epilogue) = epilogue {
-                        worker.barrier();
-                        let (begin, end) = share(rows, worker.index, worker.count, 1);
-                        if begin < end {
-                            epilogue(begin, end);
-                        }
-                    }
-                }
-            }
+            });
         }
         Split::Parts { axis, parts } => {
             // SAFETY: the caller's promise.
-            unsafe { in_parts(nest, operands, scratch, accumulate, worker, axis, parts) };
-            if let Some(epilogue) = epilogue {
-                worker.barrier();
-                let (begin, end) = share(rows, worker.index, worker.count, 1);
-                if begin < end {
-                    epilogue(begin, end);
-                }
-            }
+            unsafe { in_parts(nest, operands, scratch, accumulate, worker, axis, parts)? };
+            return by_rows(worker, rows, epilogue);
         }
+        Split::Axis(axis) => axis,
+    };
+    let ax = nest.axes()[axis];
+    let step = if ax.extent >= 64 * chunks as i64 { 16 } else { 1 };
+    let is_row = |a: &Axis| matches!(a.role, AxisRole::Batch | AxisRole::M);
+    let outermost = is_row(&ax) && nest.axes()[..axis].iter().all(|a| !is_row(a) || a.extent == 1);
+    if let (true, Some(epilogue)) = (outermost, &mut epilogue) {
+        // Whole rows: the epilogue follows block by block.
+        let inner = rows / ax.extent.max(1);
+        let row_bytes = (nest.extent(AxisRole::N) * size_of::<T>() as i64).max(1);
+        let block = (BLOCK_BYTES / (row_bytes * inner.max(1))).max(64 / inner.max(1)).max(1);
+        return worker.phase(chunks, |chunk| {
+            let (from, to) = share(ax.extent, chunk, chunks, step);
+            let mut at = from;
+            while at < to {
+                let end = (at + block).min(to);
+                let mut part = *nest;
+                part.restrict(axis, at, end);
+                // SAFETY: the caller's promise, for a part of the rows.
+                unsafe { whole(&part, operands, accumulate) };
+                epilogue(at * inner, end * inner);
+                at = end;
+            }
+        });
     }
+    worker.phase(chunks, |chunk| {
+        let (from, to) = share(ax.extent, chunk, chunks, step);
+        if from < to {
+            let mut part = *nest;
+            part.restrict(axis, from, to);
+            // SAFETY: the caller's promise, for a part of the result.
+            unsafe { whole(&part, operands, accumulate) };
+        }
+    })?;
+    by_rows(worker, rows, epilogue)
+}
+
+/// The epilogue, once all results are there.
+fn by_rows(worker: &mut Worker, rows: i64, epilogue: Option<&mut dyn FnMut(i64, i64)>) -> Result<(), Gone> {
+    let Some(epilogue) = epilogue else { return Ok(()) };
+    let chunks = worker.count;
+    worker.phase(chunks, |chunk| {
+        let (begin, end) = share(rows, chunk, chunks, 1);
+        if begin < end {
+            epilogue(begin, end);
+        }
+    })
 }
 
 /// Partial sums into scratch, then their tree into the result.
@@ -312,10 +314,10 @@ unsafe fn in_parts<T: Real>(
     operands: Operands<T>,
     scratch: *mut T,
     accumulate: bool,
-    worker: &Worker,
+    worker: &mut Worker,
     axis: usize,
     parts: i64,
-) {
+) -> Result<(), Gone> {
     let mut dense = *nest;
     dense.out = 0;
     let mut size = 1;
@@ -326,59 +328,53 @@ unsafe fn in_parts<T: Real>(
         }
     }
     let extent = nest.axes()[axis].extent;
-    // Fewer parts than workers: several share the rows or columns of a part.
-    let teams = worker.count as i64 / parts;
-    let (mine, team) = if teams > 1 {
-        let part = worker.index as i64 % parts;
-        ((part, part + i64::from(worker.index as i64 / parts < teams)), worker.index as i64 / parts)
-    } else {
-        (share(parts, worker.index, worker.count, 1), 0)
-    };
-    let shared = if teams > 1 { shared_axis(&dense, teams as usize) } else { None };
-    for part in mine.0..mine.1 {
+    // Fewer parts than workers: the rows or columns of each part are shared too.
+    let wanted = (worker.count as i64 / parts).max(1);
+    let side = if wanted > 1 { shared_axis(&dense, wanted as usize) } else { None };
+    let shares = if side.is_some() { wanted } else { 1 };
+    worker.phase((parts * shares) as usize, |chunk| {
+        let (part, team) = (chunk as i64 / shares, chunk as i64 % shares);
         let mut nest = dense;
-        match shared {
-            Some(side) => {
-                let (from, to) = share(dense.axes()[side].extent, team as usize, teams as usize, 1);
-                nest.restrict(side, from, to);
-            }
-            None if team > 0 => continue,
-            None => {}
+        if let Some(side) = side {
+            let (from, to) = share(dense.axes()[side].extent, team as usize, shares as usize, 1);
+            nest.restrict(side, from, to);
         }
         nest.restrict(axis, extent * part / parts, extent * (part + 1) / parts);
         let out = scratch.wrapping_add((part * size) as usize);
-        // SAFETY: each part has its own `size` elements of scratch; a and b as the caller promised.
+        // SAFETY: each part has its own `size` elements of scratch, each share its own of these; a and b as the caller promised.
         unsafe { whole(&nest, Operands { out, ..operands }, false) };
-    }
-    worker.barrier();
-    let (first, last) = share(size, worker.index, worker.count, 16);
-    let mut sums = [T::default(); MAX_PARTS as usize];
-    for i in first..last {
-        for (part, sum) in sums[..parts as usize].iter_mut().enumerate() {
-            // SAFETY: written above, before the barrier.
-            *sum = unsafe { *scratch.add(part * size as usize + i as usize) };
-        }
-        let mut n = parts as usize;
-        while n > 1 {
-            for j in 0..n / 2 {
-                sums[j] = sums[2 * j] + sums[2 * j + 1];
+    })?;
+    let chunks = worker.count;
+    worker.phase(chunks, |chunk| {
+        let (first, last) = share(size, chunk, chunks, 16);
+        let mut sums = [T::default(); MAX_PARTS as usize];
+        for i in first..last {
+            for (part, sum) in sums[..parts as usize].iter_mut().enumerate() {
+                // SAFETY: written in the phase before.
+                *sum = unsafe { *scratch.add(part * size as usize + i as usize) };
             }
-            n /= 2;
-        }
-        let mut at = nest.out;
-        let mut rest = i;
-        for ax in nest.axes().iter().rev() {
-            if ax.role != AxisRole::K {
-                at += rest % ax.extent * ax.out;
-                rest /= ax.extent;
+            let mut n = parts as usize;
+            while n > 1 {
+                for j in 0..n / 2 {
+                    sums[j] = sums[2 * j] + sums[2 * j + 1];
+                }
+                n /= 2;
+            }
+            let mut at = nest.out;
+            let mut rest = i;
+            for ax in nest.axes().iter().rev() {
+                if ax.role != AxisRole::K {
+                    at += rest % ax.extent * ax.out;
+                    rest /= ax.extent;
+                }
+            }
+            // SAFETY: an element of the result, inside by the caller's promise; each i has its own.
+            unsafe {
+                let out = operands.out.offset(at as isize);
+                *out = if accumulate { *out + sums[0] } else { sums[0] };
             }
         }
-        // SAFETY: an element of the result, inside by the caller's promise; each i has its own.
-        unsafe {
-            let out = operands.out.offset(at as isize);
-            *out = if accumulate { *out + sums[0] } else { sums[0] };
-        }
-    }
+    })
 }
 
 /// A nest with clips, all of it, by the calling thread alone and without scratch.

@@ -1,248 +1,224 @@
-//! Launches in order, each worker its share.
+//! Launches in order, as phases of a region.
 //!
-//! All workers walk the same list and evaluate the same sizes, so they agree without talking about what each launch is: shared by all, or so
-//! small that worker 0 does it alone. They meet at a barrier before a launch unless it and the one before it are both worker 0's.
+//! All workers walk the same list and evaluate the same sizes, so they agree without talking about what each launch is: cut into a chunk
+//! for each worker, or so small that one worker does it all. Small launches that follow each other are one phase of one chunk, and so
+//! is a scan whose launches are all small.
 
 use crate::compiled::{Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledUse};
 use crate::contract::{self, Operands, Real, share};
 use crate::memory::size_of_dtype;
-use crate::pool::Worker;
+use crate::pool::{Gone, Worker};
 use crate::program::set_example;
 use crate::{draw, library};
 use bdl_plan::DType;
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Operations of a kernel below which one worker does all: about two microseconds.
 const SMALL_KERNEL: i64 = 8 << 10;
 /// Bytes below which one worker copies or clears.
 const SMALL_BYTES: usize = 64 << 10;
+/// Elements below which one worker draws or sorts.
+const SMALL_COUNT: i64 = 1024;
 /// Grid points go to workers in multiples of this: whole vectors, whole cache lines.
 const GRAIN: i64 = 16;
 
-/// A view of pointers that workers share.
-pub struct Pointers<'p>(pub &'p [*mut u8]);
-// SAFETY: what is behind them is written in disjoint parts; see `KernelFn` and the plan's contract for launches.
-unsafe impl Sync for Pointers<'_> {}
-
-pub struct Scratch(pub *mut u8);
-// SAFETY: as above.
-unsafe impl Sync for Scratch {}
-
-/// One run, the same for all workers.
-pub struct Run<'r> {
-    pub compiled: &'r Compiled,
-    pub pointers: Pointers<'r>,
-    pub lens: &'r [usize],
-    pub lengths: &'r HashMap<usize, Vec<i64>>,
-    pub scratch: Scratch,
+/// One run, the same for all workers. Owned by the region's job, so that a worker that comes back late finds it.
+pub struct Run {
+    pub compiled: Arc<Compiled>,
+    pub pointers: Vec<*mut u8>,
+    pub lens: Vec<usize>,
+    pub sizes: Vec<i64>,
+    pub lengths: HashMap<usize, Vec<i64>>,
+    pub scratch: *mut u8,
     pub seed: u64,
     pub step: u64,
-    pub positions: &'r [i64],
-    pub profile: bool,
+    pub positions: Vec<i64>,
+    /// Where the caller leaves the time of each launch, when they are measured.
+    pub times: Option<Mutex<Vec<Duration>>>,
 }
 
-/// What a worker has for itself.
+// SAFETY: what the pointers lead to is touched inside of chunks only: while the region is open, hence while the program and the store
+// that own it are borrowed by `Program::run`; and chunks write disjoint elements.
+unsafe impl Send for Run {}
+// SAFETY: as above.
+unsafe impl Sync for Run {}
+
+/// What a thread has for itself, kept from run to run.
 #[derive(Default)]
-pub struct WorkerState {
-    pub sizes: Vec<i64>,
+struct State {
+    sizes: Vec<i64>,
     buffers: Vec<*mut u8>,
     arguments: Vec<i64>,
-    /// Was the last launch worker 0's alone?
-    alone: bool,
-    started: bool,
-    pub times: Vec<Duration>,
+    times: Vec<Duration>,
 }
 
-impl WorkerState {
-    pub fn begin(&mut self, compiled: &Compiled, sizes: &[i64]) {
-        self.sizes.clear();
-        self.sizes.extend_from_slice(sizes);
-        self.buffers.reserve(compiled.most_buffers);
-        self.arguments.reserve(compiled.most_sizes);
-        self.times.clear();
-        self.times.resize(compiled.launch_count, Duration::ZERO);
-        (self.alone, self.started) = (true, false);
-    }
-
-    /// Meets the others where the next launch must see what the last one wrote. True for workers that take part.
-    fn enter(&mut self, worker: &Worker, alone: bool) -> bool {
-        if self.started && !(self.alone && alone) {
-            worker.barrier();
-        }
-        self.started = true;
-        self.alone = alone;
-        !alone || worker.index == 0
-    }
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
 }
 
-pub fn launches(run: &Run, worker: &Worker, state: &mut WorkerState, list: &[CompiledLaunch]) {
-    for launch in list {
-        if let CompiledOp::Scan { step, extent, reversed, body } = &launch.op {
-            let extent = extent.at(&state.sizes);
-            for i in 0..extent {
-                state.sizes[*step] = if *reversed { extent - 1 - i } else { i };
-                launches(run, worker, state, body);
-            }
-            continue;
+/// A worker's part of a run.
+pub fn run(run: &Run, worker: &mut Worker) -> Result<(), Gone> {
+    STATE.with_borrow_mut(|state| {
+        state.sizes.clear();
+        state.sizes.extend_from_slice(&run.sizes);
+        state.times.clear();
+        state.times.resize(run.compiled.launch_count, Duration::ZERO);
+        launches(run, worker, state, &run.compiled.launches)?;
+        if let (0, Some(times)) = (worker.index, &run.times) {
+            times.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone_from(&state.times);
         }
-        let start = run.profile.then(|| {
-            state.enter(worker, false);
-            worker.barrier();
-            Instant::now()
-        });
-        one(run, worker, state, &launch.op);
-        if let Some(start) = start {
-            worker.barrier();
-            state.times[launch.number] += start.elapsed();
-        }
-    }
-}
-
-/// Would one worker do all of these launches while the others wait? Then they need not be asked: on a busy machine a worker that is only
-/// waited for costs a time slice.
-pub fn all_alone(run: &Run, sizes: &mut [i64], list: &[CompiledLaunch]) -> bool {
-    list.iter().all(|launch| match &launch.op {
-        CompiledOp::Kernel(kernel) => kernel.grid.at(sizes).saturating_mul(kernel.cost.at(sizes)) < SMALL_KERNEL,
-        CompiledOp::Contract(c) => c.form.ragged().is_none() && contract::is_small(&c.form.nest(sizes, 0, 0, 0)),
-        CompiledOp::Draw { out, .. } => run.lens[*out] < 1024,
-        CompiledOp::Copy { from, to } => {
-            run.lens[*to].min(run.lens[*from]) * size_of_dtype(run.compiled.buffers[*to].dtype) < SMALL_BYTES
-        }
-        CompiledOp::Clear { buffer } => {
-            run.lens[*buffer] * size_of_dtype(run.compiled.buffers[*buffer].dtype) < SMALL_BYTES
-        }
-        CompiledOp::Scan { step, body, .. } => {
-            sizes[*step] = 0;
-            all_alone(run, sizes, body)
-        }
-        CompiledOp::Sort { rows, columns, .. } => rows.at(sizes) * columns.at(sizes) < 1024,
-        CompiledOp::Library { .. } => true,
+        Ok(())
     })
 }
 
-fn one(run: &Run, worker: &Worker, state: &mut WorkerState, op: &CompiledOp) {
+fn launches(run: &Run, worker: &mut Worker, state: &mut State, list: &[CompiledLaunch]) -> Result<(), Gone> {
+    let mut at = 0;
+    while at < list.len() {
+        let small = list[at..].iter().take_while(|launch| is_small(run, state, &launch.op)).count();
+        // A profile sees each launch by itself.
+        let group = if run.times.is_some() { small.min(1) } else { small };
+        let start = run.times.is_some().then(Instant::now);
+        if group > 0 {
+            let group = &list[at..at + group];
+            worker.phase(1, |_| {
+                for launch in group {
+                    // Nobody can be gone in a team of one.
+                    let _ = one(run, &mut Worker::alone(), state, &launch.op);
+                }
+            })?;
+        } else {
+            one(run, worker, state, &list[at].op)?;
+        }
+        if let Some(start) = start {
+            state.times[list[at].number] += start.elapsed();
+        }
+        at += group.max(1);
+    }
+    Ok(())
+}
+
+/// Is one worker enough for all launches? Then the others need not be called.
+pub fn all_small(run: &Run) -> bool {
+    STATE.with_borrow_mut(|state| {
+        state.sizes.clear();
+        state.sizes.extend_from_slice(&run.sizes);
+        run.compiled.launches.iter().all(|launch| is_small(run, state, &launch.op))
+    })
+}
+
+/// Is one worker enough?
+fn is_small(run: &Run, state: &mut State, op: &CompiledOp) -> bool {
+    let sizes = &state.sizes;
+    let bytes = |buffer: &usize| run.lens[*buffer] * size_of_dtype(run.compiled.buffers[*buffer].dtype);
+    match op {
+        CompiledOp::Kernel(kernel) => kernel.grid.at(sizes).saturating_mul(kernel.cost.at(sizes)) < SMALL_KERNEL,
+        CompiledOp::Contract(c) => c.form.ragged().is_none() && contract::is_small(&c.form.nest(sizes, 0, 0, 0)),
+        CompiledOp::Draw { out, .. } => (run.lens[*out] as i64) < SMALL_COUNT,
+        CompiledOp::Copy { to: buffer, .. } | CompiledOp::Clear { buffer } => bytes(buffer) < SMALL_BYTES,
+        CompiledOp::Sort { rows, columns, .. } => rows.at(sizes).saturating_mul(columns.at(sizes)) < SMALL_COUNT,
+        CompiledOp::Library { .. } => true,
+        // Judged by its first step; one whose sizes change with the step is not small. A profile looks inside.
+        CompiledOp::Scan { step, body, .. } => {
+            state.sizes[*step] = 0;
+            run.times.is_none()
+                && !body_depends(body, *step)
+                && body.iter().all(|launch| is_small(run, state, &launch.op))
+        }
+    }
+}
+
+fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Result<(), Gone> {
+    let chunks = worker.count;
     match op {
         CompiledOp::Kernel(kernel) => {
             let grid = kernel.grid.at(&state.sizes);
-            let alone = worker.count == 1 || grid.saturating_mul(kernel.cost.at(&state.sizes)) < SMALL_KERNEL;
-            if state.enter(worker, alone) {
-                let (begin, end) = if alone { (0, grid) } else { grid_share(kernel, grid, worker) };
+            // Rows of a serial grid may be few and heavy.
+            let grain = if kernel.lanes || grid >= 8 * GRAIN * chunks as i64 { GRAIN } else { 1 };
+            worker.phase(chunks, |chunk| {
+                let (begin, end) = share(grid, chunk, chunks, grain);
                 // SAFETY: a share of the grid; the plan's launches are in bounds.
                 unsafe { kernel_range(run, state, kernel, begin, end) }
-            }
+            })
         }
         CompiledOp::Contract(contraction) => match contraction.dtype {
             DType::F64 => contract::<f64>(run, worker, state, contraction),
             DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
-                contract::<f32>(run, worker, state, contraction);
+                contract::<f32>(run, worker, state, contraction)
             }
         },
         CompiledOp::Draw { out, distribution, site, per_example } => {
-            let len = run.lens[*out];
-            let alone = worker.count == 1 || len < 1024;
-            if state.enter(worker, alone) {
-                let (begin, end) =
-                    if alone { (0, len as i64) } else { share(len as i64, worker.index, worker.count, 64) };
-                let rows = per_example.as_ref().map(|d| d.at(&state.sizes));
-                let key = bdl_kernels::philox::DrawKey { seed: run.seed, step: run.step, site: *site };
-                let dtype = run.compiled.buffers[*out].dtype;
-                // SAFETY: each worker fills its own part of the buffer.
-                unsafe {
-                    draw::fill(
-                        run.pointers.0[*out],
-                        dtype,
-                        *distribution,
-                        key,
-                        rows,
-                        run.positions,
-                        begin as usize,
-                        end as usize,
-                    );
-                }
-            }
+            let rows = per_example.as_ref().map(|d| d.at(&state.sizes));
+            let key = bdl_kernels::philox::DrawKey { seed: run.seed, step: run.step, site: *site };
+            let (dtype, len) = (run.compiled.buffers[*out].dtype, run.lens[*out]);
+            worker.phase(chunks, |chunk| {
+                let (begin, end) = share(len as i64, chunk, chunks, 64);
+                let (begin, end) = (begin as usize, end as usize);
+                // SAFETY: each chunk fills its own part of the buffer.
+                unsafe { draw::fill(run.pointers[*out], dtype, *distribution, key, rows, &run.positions, begin, end) }
+            })
         }
         CompiledOp::Copy { from, to } => {
             let bytes = run.lens[*to].min(run.lens[*from]) * size_of_dtype(run.compiled.buffers[*to].dtype);
-            let alone = worker.count == 1 || bytes < SMALL_BYTES;
-            if state.enter(worker, alone) {
-                let (begin, end) =
-                    if alone { (0, bytes as i64) } else { share(bytes as i64, worker.index, worker.count, 64) };
+            worker.phase(chunks, |chunk| {
+                let (begin, end) = share(bytes as i64, chunk, chunks, 64);
+                let moved = |buffer: usize| run.pointers[buffer].wrapping_offset(begin as isize);
                 // SAFETY: both buffers hold at least `bytes`; they are the same or apart.
-                unsafe {
-                    let (from, to) =
-                        (run.pointers.0[*from].offset(begin as isize), run.pointers.0[*to].offset(begin as isize));
-                    std::ptr::copy(from, to, (end - begin) as usize);
-                }
-            }
+                unsafe { std::ptr::copy(moved(*from), moved(*to), (end - begin) as usize) }
+            })
         }
         CompiledOp::Clear { buffer } => {
             let bytes = run.lens[*buffer] * size_of_dtype(run.compiled.buffers[*buffer].dtype);
-            let alone = worker.count == 1 || bytes < SMALL_BYTES;
-            if state.enter(worker, alone) {
-                let (begin, end) =
-                    if alone { (0, bytes as i64) } else { share(bytes as i64, worker.index, worker.count, 64) };
+            worker.phase(chunks, |chunk| {
+                let (begin, end) = share(bytes as i64, chunk, chunks, 64);
                 // SAFETY: inside the buffer.
-                unsafe { run.pointers.0[*buffer].offset(begin as isize).write_bytes(0, (end - begin) as usize) }
-            }
+                unsafe { run.pointers[*buffer].offset(begin as isize).write_bytes(0, (end - begin) as usize) }
+            })
         }
         CompiledOp::Sort { out, input, rows, columns, descending } => {
-            let (rows, columns) = (rows.at(&state.sizes).max(0), columns.at(&state.sizes).max(0));
-            let alone = worker.count == 1 || rows * columns < 1024;
-            if state.enter(worker, alone) {
-                let (begin, end) = if alone { (0, rows) } else { share(rows, worker.index, worker.count, 1) };
-                let dtype = run.compiled.buffers[*input].dtype;
-                // SAFETY: rows of `columns` elements each, a worker its own.
-                unsafe {
-                    library::sort_rows(
-                        run.pointers.0[*input],
-                        dtype,
-                        run.pointers.0[*out].cast(),
-                        begin as usize,
-                        end as usize,
-                        columns as usize,
-                        *descending,
-                    );
-                }
-            }
+            let (rows, columns) = (rows.at(&state.sizes).max(0), columns.at(&state.sizes).max(0) as usize);
+            let dtype = run.compiled.buffers[*input].dtype;
+            worker.phase(chunks, |chunk| {
+                let (begin, end) = share(rows, chunk, chunks, 1);
+                let (begin, end) = (begin as usize, end as usize);
+                let (from, to) = (run.pointers[*input], run.pointers[*out].cast());
+                // SAFETY: rows of `columns` elements each, a chunk its own.
+                unsafe { library::sort_rows(from, dtype, to, begin, end, columns, *descending) }
+            })
         }
         CompiledOp::Library { routine, out, input, rows, columns } => {
-            let (rows, columns) = (rows.at(&state.sizes).max(0), columns.at(&state.sizes).max(0));
-            if state.enter(worker, true) {
-                let (from, to) = (run.compiled.buffers[*input].dtype, run.compiled.buffers[*out].dtype);
+            let (rows, columns) = (rows.at(&state.sizes).max(0) as usize, columns.at(&state.sizes).max(0) as usize);
+            let with_type = |buffer: usize| (run.pointers[buffer], run.compiled.buffers[buffer].dtype);
+            worker.phase(1, |_| {
+                let (from, of) = with_type(*input);
                 // SAFETY: both buffers hold rows * columns elements.
-                unsafe {
-                    library::routine(
-                        *routine,
-                        (run.pointers.0[*input], from),
-                        (run.pointers.0[*out], to),
-                        rows as usize,
-                        columns as usize,
-                    );
-                }
-            }
+                unsafe { library::routine(*routine, (from, of), with_type(*out), rows, columns) }
+            })
         }
-        CompiledOp::Scan { .. } => {}
+        CompiledOp::Scan { step, extent, reversed, body } => {
+            let extent = extent.at(&state.sizes);
+            for i in 0..extent {
+                state.sizes[*step] = if *reversed { extent - 1 - i } else { i };
+                launches(run, worker, state, body)?;
+            }
+            Ok(())
+        }
     }
-}
-
-fn grid_share(kernel: &CompiledUse, grid: i64, worker: &Worker) -> (i64, i64) {
-    // Rows of a serial grid may be few and heavy.
-    let grain = if kernel.lanes || grid >= 8 * GRAIN * worker.count as i64 { GRAIN } else { 1 };
-    share(grid, worker.index, worker.count, grain)
 }
 
 /// # Safety
-/// The range lies in the grid, and no other worker runs it.
-unsafe fn kernel_range(run: &Run, state: &mut WorkerState, kernel: &CompiledUse, begin: i64, end: i64) {
+/// The range lies in the grid, and nobody else runs it.
+unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin: i64, end: i64) {
     if begin >= end {
         return;
     }
-    let WorkerState { sizes, buffers, arguments, .. } = state;
+    let State { sizes, buffers, arguments, .. } = state;
     buffers.clear();
     for (buffer, offset) in &kernel.buffers {
         let bytes = offset.at(sizes) * size_of_dtype(run.compiled.buffers[*buffer].dtype) as i64;
-        buffers.push(run.pointers.0[*buffer].wrapping_offset(bytes as isize));
+        buffers.push(run.pointers[*buffer].wrapping_offset(bytes as isize));
     }
     arguments.clear();
     arguments.extend(kernel.sizes.iter().map(|at| sizes[*at]));
@@ -251,72 +227,57 @@ unsafe fn kernel_range(run: &Run, state: &mut WorkerState, kernel: &CompiledUse,
 }
 
 fn operand<T>(run: &Run, sizes: &[i64], slice: &(usize, crate::size::Size)) -> *mut T {
-    run.pointers.0[slice.0].cast::<T>().wrapping_offset(slice.1.at(sizes) as isize)
+    run.pointers[slice.0].cast::<T>().wrapping_offset(slice.1.at(sizes) as isize)
 }
 
-fn contract<T: Real>(run: &Run, worker: &Worker, state: &mut WorkerState, c: &CompiledContraction) {
+fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &CompiledContraction) -> Result<(), Gone> {
     let operands = Operands {
         out: operand::<T>(run, &state.sizes, &c.out),
         a: operand::<T>(run, &state.sizes, &c.a).cast_const(),
         b: operand::<T>(run, &state.sizes, &c.b).cast_const(),
     };
-    let scratch = run.scratch.0.cast::<T>();
     let Some((axis, table)) = c.form.ragged() else {
         let nest = c.form.nest(&state.sizes, 0, 0, 0);
-        let alone = worker.count == 1 || contract::is_small(&nest);
-        if state.enter(worker, alone) {
-            let one = worker.alone();
-            let team = if alone { &one } else { worker };
-            let state = std::cell::RefCell::new(state);
-            let epilogue = |begin, end| {
-                if let Some(epilogue) = &c.epilogue {
-                    // SAFETY: rows that are complete, each once.
-                    unsafe { kernel_range(run, &mut state.borrow_mut(), epilogue, begin, end) }
-                }
-            };
-            // SAFETY: the plan's accesses are in bounds; `scratch_bytes` made room.
-            unsafe {
-                contract::run(
-                    &nest,
-                    operands,
-                    scratch,
-                    c.form.accumulate,
-                    team,
-                    c.epilogue.as_ref().map(|_| &epilogue as &dyn Fn(i64, i64)),
-                );
+        let mut epilogue = |begin, end| {
+            if let Some(epilogue) = &c.epilogue {
+                // SAFETY: rows that are complete, each once.
+                unsafe { kernel_range(run, state, epilogue, begin, end) }
             }
-        }
-        return;
+        };
+        let epilogue = c.epilogue.as_ref().map(|_| &mut epilogue as &mut dyn FnMut(i64, i64));
+        // SAFETY: the plan's accesses are in bounds; `scratch_bytes` made room.
+        return unsafe { contract::run(&nest, operands, run.scratch.cast(), c.form.accumulate, worker, epilogue) };
     };
-    // Examples of different length: each worker takes whole examples, cut where the packed rows are shared evenly.
-    state.enter(worker, false);
-    let examples = c.form.axes[axis].extent.at(&state.sizes).max(0);
-    // SAFETY: an offsets table holds one entry for each example and the end.
-    let offset = |i: i64| unsafe { *run.pointers.0[table].cast::<i64>().offset(i as isize) };
-    let total = offset(examples);
-    let (from, to) = share(total, worker.index, worker.count, 1);
-    for example in 0..examples {
-        // An example belongs to the worker in whose share of the rows it begins; examples without rows to nobody.
-        let begin = offset(example);
-        if !(from..to).contains(&begin) || offset(example + 1) == begin {
-            continue;
+    // Examples of different length: whole examples go to a chunk, cut where the packed rows are shared evenly.
+    let chunks = worker.count;
+    worker.phase(chunks, |chunk| {
+        let examples = c.form.axes[axis].extent.at(&state.sizes).max(0);
+        // SAFETY: an offsets table holds one entry for each example and the end.
+        let offset = |i: i64| unsafe { *run.pointers[table].cast::<i64>().offset(i as isize) };
+        let (from, to) = share(offset(examples), chunk, chunks, 1);
+        for example in 0..examples {
+            // An example belongs to the chunk in whose share of the rows it begins; one without rows to nobody.
+            let begin = offset(example);
+            if !(from..to).contains(&begin) || offset(example + 1) == begin {
+                continue;
+            }
+            set_example(&mut state.sizes, &run.lengths, example as usize);
+            let sizes = &state.sizes;
+            let ax = &c.form.axes[axis];
+            let mut nest = c.form.nest(sizes, begin * ax.out.at(sizes), begin * ax.a.at(sizes), begin * ax.b.at(sizes));
+            nest.axes_mut()[axis].extent = 1;
+            // SAFETY: one example's rows.
+            unsafe { contract::whole(&nest, operands, c.form.accumulate) };
         }
-        set_example(&mut state.sizes, run.lengths, example as usize);
-        let sizes = &state.sizes;
-        let ax = &c.form.axes[axis];
-        let mut nest = c.form.nest(sizes, begin * ax.out.at(sizes), begin * ax.a.at(sizes), begin * ax.b.at(sizes));
-        nest.axes_mut()[axis].extent = 1;
-        // SAFETY: one example's rows.
-        unsafe { contract::whole(&nest, operands, c.form.accumulate) };
-    }
-    crate::program::clear_example(&mut state.sizes, run.lengths);
-    if let Some(epilogue) = &c.epilogue {
-        worker.barrier();
-        let grid = epilogue.grid.at(&state.sizes);
-        let (begin, end) = share(grid, worker.index, worker.count, 1);
+        crate::program::clear_example(&mut state.sizes, &run.lengths);
+    })?;
+    let Some(epilogue) = &c.epilogue else { return Ok(()) };
+    let grid = epilogue.grid.at(&state.sizes);
+    worker.phase(chunks, |chunk| {
+        let (begin, end) = share(grid, chunk, chunks, 1);
         // SAFETY: all rows are complete.
         unsafe { kernel_range(run, state, epilogue, begin, end) }
-    }
+    })
 }
 
 /// Bytes of scratch that the contractions of a run need.

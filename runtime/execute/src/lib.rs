@@ -9,7 +9,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | `pool` | worker threads, one parallel region a step, barriers between launches |
+//! | `pool` | worker threads, one parallel region a step, phases of chunks that whoever is there takes |
 //! | `program` | a plan with code and memory; inputs, outputs, the arena |
 //! | `store` | parameters and state by name, shared by programs |
 //! | `tables` | lengths, offsets, owners and sorted keys of a batch |
@@ -39,6 +39,6 @@ mod tables;
 
 pub use error::Error;
 pub use memory::{Buffer, Element};
-pub use pool::{Executor, Worker};
+pub use pool::{Executor, Gone, Job, Worker};
 pub use program::{Data, Inputs, Outputs, Program, is_ragged, peak_bytes, peak_formula};
 pub use store::{Entry, Store};

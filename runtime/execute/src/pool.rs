@@ -1,17 +1,30 @@
 //! Worker threads for one parallel region a step.
 //!
-//! A join for each kernel costs tens of microseconds; here the workers enter one region, run all launches of a plan in step, and meet
-//! at a [`Barrier`] between them, which costs about a microsecond because they spin before they sleep.
+//! A join for each kernel costs tens of microseconds. Here workers enter one region and walk the same list of *phases*: a phase is a
+//! number of chunks that whoever is there claims one by one, and it is over when all chunks are done.
 //!
-//! The caller is worker 0. Workers are pinned, one to a processor of the allowed set, and the caller while it is in a region:
-//! unpinned threads that work in short bursts are sometimes stacked on one core. With more threads than processors
-//! nothing is pinned and nobody spins.
+//! ```text
+//! caller   phase 1: chunk 0   phase 2: chunk 0   chunk 1        phase 3: ..
+//! worker   phase 1: chunk 1   (not running)                     phase 3: ..
+//! ```
+//!
+//! Nobody waits for a *thread*, only for chunks that were begun: on a busy machine, where a worker may not run for many milliseconds, the
+//! others do its share, and it skips what is over when it comes back. On an idle machine a phase costs less than a microsecond,
+//! because waiting threads spin before they sleep. What a chunk computes must not depend on who runs it, so results do not depend on
+//! any of this.
+//!
+//! The caller is worker 0. Workers are pinned, one to a processor of the allowed set, and the caller while it is in a region: unpinned
+//! threads that work in short bursts are sometimes stacked on one core. With more threads than processors nothing is pinned and
+//! nobody spins.
+//!
+//! **When a region ends** the door closes, and the caller waits for workers that are inside. A worker that waits is outside: it comes in
+//! again only through an open door. So a chunk, and the code between phases, runs only while the caller is in `region`; what a job
+//! owns it owns through its `Arc`.
 //!
 //! A panic of one worker ends the region on all and goes on in the caller.
 
 use bdl_kernels::machine;
 use std::any::Any;
-use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -22,34 +35,73 @@ const SPINS: u32 = 6000;
 /// Rounds of yielding before it sleeps.
 const YIELDS: u32 = 50;
 
-type Job = *const (dyn Fn(&Worker) + Sync);
+/// What all threads of a region run. A worker that finds the door closed leaves with [`Gone`].
+pub type Job = Arc<dyn Fn(&mut Worker) -> Result<(), Gone> + Send + Sync>;
+
+/// The region ended while this worker was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone;
 
 struct Shared {
-    /// The work of the current region; written before `epoch` moves, read after.
-    job: UnsafeCell<Option<Job>>,
-    /// Counts regions.
-    epoch: AtomicU64,
+    /// `number of the region << 16 | workers inside << 1 | open`.
+    door: AtomicU64,
+    /// `phase << 32 | next chunk to claim`. Only workers inside change it.
+    ticket: AtomicU64,
+    /// Chunks of the current phase that are done.
+    done: AtomicUsize,
+    job: Mutex<Option<Job>>,
     stop: AtomicBool,
-    gate: Sleep,
-    /// Between launches; a panic breaks it.
-    barrier: Barrier,
-    /// At the end of a region; everybody comes here, panic or not.
-    end: Barrier,
+    broken: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
+    sleep: Sleep,
     spins: u32,
 }
 
-// SAFETY: `job` is written only by the caller of `region` while all workers wait for the epoch to move (it holds the region lock and
-// the last region has ended at the barrier), and read by workers only after they saw it move (release and acquire).
-unsafe impl Sync for Shared {}
-// SAFETY: the pointer in `job` is to a `Sync` closure.
-unsafe impl Send for Shared {}
+const OPEN: u64 = 1;
+const INSIDE: u64 = 2;
+const REGION: u64 = 1 << 16;
+
+impl Shared {
+    fn region(&self) -> u64 {
+        self.door.load(Ordering::Acquire) / REGION
+    }
+
+    fn phase(&self) -> u64 {
+        self.ticket.load(Ordering::Acquire) >> 32
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    /// Through the door of a region, if that is the current one and the door is open.
+    fn come_in(&self, region: u64) -> bool {
+        let mut door = self.door.load(Ordering::Acquire);
+        loop {
+            if door / REGION != region || door & OPEN == 0 {
+                return false;
+            }
+            match self.door.compare_exchange_weak(door, door + INSIDE, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return true,
+                Err(found) => door = found,
+            }
+        }
+    }
+
+    fn go_out(&self) {
+        let before = self.door.fetch_sub(INSIDE, Ordering::AcqRel);
+        // The last one out of a closed door tells the caller.
+        if before & OPEN == 0 && before % REGION == INSIDE {
+            self.sleep.wake();
+        }
+    }
+}
 
 /// A pool of threads that run regions together.
 pub struct Executor {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
-    region: Mutex<()>,
+    one: Mutex<()>,
     /// The processor of the caller, and all that it may go back to.
     home: Option<(usize, affinity::Set)>,
 }
@@ -60,19 +112,93 @@ pub struct Worker<'r> {
     pub index: usize,
     pub count: usize,
     shared: &'r Shared,
+    region: u64,
+    phase: u64,
+    is_inside: bool,
 }
 
 impl Worker<'_> {
-    /// Waits until all workers of the region are here.
-    pub fn barrier(&self) {
-        if self.count > 1 {
-            self.shared.barrier.wait(self.shared.spins);
+    /// Runs `chunk(0)` to `chunk(chunks - 1)`, each once, by whichever workers are there; returns when all are done. Every worker must call it
+    /// with the same number of chunks in the same order of phases.
+    pub fn phase(&mut self, chunks: usize, mut chunk: impl FnMut(usize)) -> Result<(), Gone> {
+        self.phase += 1;
+        if self.count == 1 {
+            (0..chunks).for_each(chunk);
+            return Ok(());
+        }
+        if chunks == 0 {
+            self.phase -= 1;
+            return Ok(());
+        }
+        let shared = self.shared;
+        loop {
+            if shared.is_broken() {
+                return self.interrupted();
+            }
+            let ticket = shared.ticket.load(Ordering::Acquire);
+            let (phase, next) = (ticket >> 32, (ticket & 0xffff_ffff) as usize);
+            if phase > self.phase {
+                return Ok(());
+            }
+            if next < chunks {
+                if shared.ticket.compare_exchange(ticket, ticket + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                    chunk(next);
+                    if shared.done.fetch_add(1, Ordering::AcqRel) + 1 == chunks {
+                        shared.done.store(0, Ordering::Relaxed);
+                        shared.ticket.store((self.phase + 1) << 32, Ordering::Release);
+                        shared.sleep.wake();
+                        return Ok(());
+                    }
+                }
+                continue;
+            }
+            self.wait()?;
         }
     }
 
-    /// This worker as a team of one.
-    pub fn alone(&self) -> Worker<'_> {
-        Worker { index: 0, count: 1, shared: self.shared }
+    /// Until the phase is over; outside of the door meanwhile.
+    fn wait(&mut self) -> Result<(), Gone> {
+        let shared = self.shared;
+        let is_caller = self.index == 0;
+        if !is_caller {
+            self.is_inside = false;
+            shared.go_out();
+        }
+        let (phase, region) = (self.phase, self.region);
+        shared.sleep.until(shared.spins, || {
+            shared.is_broken() || !is_caller && shared.region() != region || shared.phase() > phase
+        });
+        self.is_inside = is_caller || shared.come_in(self.region);
+        if self.is_inside { Ok(()) } else { Err(Gone) }
+    }
+
+    fn interrupted(&self) -> Result<(), Gone> {
+        if self.index == 0 {
+            resume_unwind(Box::new(Broken));
+        }
+        Err(Gone)
+    }
+
+    /// A team of one, for work inside of a chunk.
+    pub fn alone() -> Worker<'static> {
+        static NOBODY: Shared = Shared::new(0);
+        Worker { index: 0, count: 1, shared: &NOBODY, region: 0, phase: 0, is_inside: true }
+    }
+}
+
+impl Shared {
+    const fn new(spins: u32) -> Shared {
+        Shared {
+            door: AtomicU64::new(0),
+            ticket: AtomicU64::new(0),
+            done: AtomicUsize::new(0),
+            job: Mutex::new(None),
+            stop: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            panic: Mutex::new(None),
+            sleep: Sleep::new(),
+            spins,
+        }
     }
 }
 
@@ -82,16 +208,7 @@ impl Executor {
         let processors = machine::allowed_processors();
         let threads = if threads == 0 { processors.len() } else { threads };
         let roomy = threads <= processors.len();
-        let shared = Arc::new(Shared {
-            job: UnsafeCell::new(None),
-            epoch: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            gate: Sleep::default(),
-            barrier: Barrier::new(threads),
-            end: Barrier::new(threads),
-            panic: Mutex::new(None),
-            spins: if roomy { SPINS } else { 0 },
-        });
+        let shared = Arc::new(Shared::new(if roomy { SPINS } else { 0 }));
         let workers = (1..threads)
             .filter_map(|index| {
                 let shared = shared.clone();
@@ -111,55 +228,63 @@ impl Executor {
         if workers.len() + 1 < threads {
             // The system gave fewer threads than asked: start over with those that exist.
             let available = workers.len() + 1;
-            drop(Executor { shared, workers, region: Mutex::new(()), home });
+            drop(Executor { shared, workers, one: Mutex::new(()), home });
             return Executor::new(available);
         }
-        Executor { shared, workers, region: Mutex::new(()), home }
+        Executor { shared, workers, one: Mutex::new(()), home }
     }
 
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// The calling thread as a team of one.
-    pub fn caller(&self) -> Worker<'_> {
-        Worker { index: 0, count: 1, shared: &self.shared }
-    }
-
-    /// Runs `job` on all threads at once and returns when all are done.
-    pub fn region(&self, job: &(dyn Fn(&Worker) + Sync)) {
+    /// Runs `job` on all threads that come, and returns when the caller is through and nobody is inside any more.
+    pub fn region(&self, job: Job) {
         let threads = self.threads();
+        let shared = &*self.shared;
         if threads == 1 {
-            job(&self.caller());
+            let _ = job(&mut Worker { index: 0, count: 1, shared, region: 0, phase: 0, is_inside: true });
             return;
         }
-        let _one = lock(&self.region);
+        let _one = lock(&self.one);
         let _home = self.home.as_ref().map(|(processor, set)| affinity::Visit::to(*processor, set));
-        let shared = &*self.shared;
-        // SAFETY: only the lifetime is changed; the pointer is not used after this function, because every worker passes the last
-        // barrier below after its last use.
-        let erased: Job = unsafe { std::mem::transmute::<*const (dyn Fn(&Worker) + Sync), Job>(job) };
-        // SAFETY: workers are waiting for the epoch (see `Shared`).
-        unsafe { *shared.job.get() = Some(erased) };
-        shared.epoch.fetch_add(1, Ordering::Release);
-        shared.gate.wake();
-        run_job(shared, erased, 0, threads);
-        shared.end.wait(shared.spins);
-        if shared.barrier.broken.load(Ordering::Acquire) {
-            // All workers are past the end: nobody is at the broken barrier.
-            shared.barrier.mend();
-            if let Some(panic) = lock(&shared.panic).take() {
-                resume_unwind(panic);
-            }
+        let region = shared.region() + 1;
+        *lock(&shared.job) = Some(job.clone());
+        shared.done.store(0, Ordering::Relaxed);
+        shared.ticket.store(1 << 32, Ordering::Relaxed);
+        shared.door.store(region * REGION + OPEN, Ordering::Release);
+        shared.sleep.wake();
+        let mut worker = Worker { index: 0, count: threads, shared, region, phase: 0, is_inside: true };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
+            shared.keep(panic);
         }
+        shared.door.fetch_sub(OPEN, Ordering::AcqRel);
+        shared.sleep.until(shared.spins, || shared.door.load(Ordering::Acquire).is_multiple_of(REGION));
+        *lock(&shared.job) = None;
+        if shared.broken.swap(false, Ordering::AcqRel)
+            && let Some(panic) = lock(&shared.panic).take()
+        {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl Shared {
+    /// The first panic of a region, to go on in the caller.
+    fn keep(&self, panic: Box<dyn Any + Send>) {
+        // A worker that left because another broke the region brings no news.
+        if !panic.is::<Broken>() {
+            lock(&self.panic).get_or_insert(panic);
+        }
+        self.broken.store(true, Ordering::Release);
+        self.sleep.wake();
     }
 }
 
 impl Drop for Executor {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Release);
-        self.shared.epoch.fetch_add(1, Ordering::Release);
-        self.shared.gate.wake();
+        self.shared.sleep.wake();
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
@@ -170,37 +295,46 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-fn run_job(shared: &Shared, job: Job, index: usize, count: usize) {
-    let worker = Worker { index, count, shared };
-    // SAFETY: the closure lives until the region ends, which is after this call.
-    let job = unsafe { &*job };
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&worker))) {
-        // A worker that left because another broke the barrier brings no news.
-        if !panic.is::<Broken>() {
-            lock(&shared.panic).get_or_insert(panic);
-        }
-        shared.barrier.break_it();
-    }
-}
-
+/// The life of a worker.
 fn work(shared: &Shared, index: usize, count: usize) {
     let mut seen = 0;
     loop {
-        shared.gate.until(shared.spins, || shared.epoch.load(Ordering::Acquire) != seen);
-        seen += 1;
+        shared.sleep.until(shared.spins, || {
+            let door = shared.door.load(Ordering::Acquire);
+            shared.stop.load(Ordering::Acquire) || door / REGION != seen && door & OPEN != 0
+        });
         if shared.stop.load(Ordering::Acquire) {
             return;
         }
-        // SAFETY: the epoch moved, so the job was written and stays until this worker passes the barrier.
-        if let Some(job) = unsafe { *shared.job.get() } {
-            run_job(shared, job, index, count);
+        let region = shared.region();
+        seen = region;
+        if !shared.come_in(region) {
+            continue;
         }
-        shared.end.wait(shared.spins);
+        // Inside, so the job is that of this region.
+        let job = lock(&shared.job).clone();
+        let Some(job) = job else {
+            shared.go_out();
+            continue;
+        };
+        let mut worker = Worker { index, count, shared, region, phase: 0, is_inside: true };
+        match catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
+            Ok(Ok(())) => shared.go_out(),
+            // It broke off while outside, or inside because the region is broken.
+            Ok(Err(Gone)) => {
+                if worker.is_inside {
+                    shared.go_out();
+                }
+            }
+            Err(panic) => {
+                shared.keep(panic);
+                shared.go_out();
+            }
+        }
     }
 }
 
 /// Waiting: spin, then yield, then sleep.
-#[derive(Default)]
 struct Sleep {
     lock: Mutex<()>,
     bell: Condvar,
@@ -208,6 +342,10 @@ struct Sleep {
 }
 
 impl Sleep {
+    const fn new() -> Sleep {
+        Sleep { lock: Mutex::new(()), bell: Condvar::new(), sleepers: AtomicUsize::new(0) }
+    }
+
     fn until(&self, spins: u32, done: impl Fn() -> bool) {
         for _ in 0..spins {
             if done() {
@@ -223,6 +361,8 @@ impl Sleep {
         }
         let mut guard = lock(&self.lock);
         self.sleepers.fetch_add(1, Ordering::SeqCst);
+        // Whoever makes `done` true after this sees the sleeper; see `wake`.
+        std::sync::atomic::fence(Ordering::SeqCst);
         while !done() {
             guard = self.bell.wait(guard).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
@@ -239,55 +379,8 @@ impl Sleep {
     }
 }
 
-/// The payload of the panic that takes workers out of a broken barrier.
+/// The payload of the panic that takes the caller out of a broken region.
 struct Broken;
-
-/// A meeting point that can be used again and again. Counts generations; the last to arrive opens it.
-struct Barrier {
-    threads: usize,
-    arrived: AtomicUsize,
-    generation: AtomicU64,
-    broken: AtomicBool,
-    sleep: Sleep,
-}
-
-impl Barrier {
-    fn new(threads: usize) -> Barrier {
-        Barrier {
-            threads,
-            arrived: AtomicUsize::new(0),
-            generation: AtomicU64::new(0),
-            broken: AtomicBool::new(false),
-            sleep: Sleep::default(),
-        }
-    }
-
-    fn wait(&self, spins: u32) {
-        let generation = self.generation.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.generation.store(generation + 1, Ordering::Release);
-            self.sleep.wake();
-            return;
-        }
-        self.sleep.until(spins, || {
-            self.generation.load(Ordering::Acquire) != generation || self.broken.load(Ordering::Acquire)
-        });
-        if self.broken.load(Ordering::Acquire) {
-            resume_unwind(Box::new(Broken));
-        }
-    }
-
-    fn break_it(&self) {
-        self.broken.store(true, Ordering::Release);
-        self.sleep.wake();
-    }
-
-    fn mend(&self) {
-        self.arrived.store(0, Ordering::Relaxed);
-        self.broken.store(false, Ordering::Release);
-    }
-}
 
 /// Tying the caller to a processor while it is in a region.
 mod affinity {
@@ -341,25 +434,54 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     #[test]
-    fn every_worker_runs_and_meets_the_others() {
+    fn every_chunk_runs_once_and_phases_follow_each_other() {
         for threads in [1, 2, 4] {
             let executor = Executor::new(threads);
             assert_eq!(executor.threads(), threads);
-            for _ in 0..50 {
-                let (before, after) = (AtomicU32::new(0), AtomicU32::new(0));
-                executor.region(&|worker| {
-                    assert_eq!(worker.count, threads);
-                    for round in 1..=3 {
-                        before.fetch_add(1, Ordering::SeqCst);
-                        worker.barrier();
-                        assert_eq!(before.load(Ordering::SeqCst), round * threads as u32);
-                        worker.barrier();
+            for round in 0..50 {
+                let counts: Arc<Vec<AtomicU32>> = Arc::new((0..40).map(|_| AtomicU32::new(0)).collect());
+                let seen = counts.clone();
+                executor.region(Arc::new(move |worker| {
+                    for phase in 0..8 {
+                        worker.phase(5, |chunk| {
+                            // All of the phase before are done.
+                            let before = if phase == 0 { &seen[..0] } else { &seen[5 * (phase - 1)..5 * phase] };
+                            assert!(before.iter().all(|c| c.load(Ordering::Relaxed) == 1));
+                            seen[5 * phase + chunk].fetch_add(1, Ordering::Relaxed);
+                        })?;
+                        worker.phase(0, |_| unreachable!())?;
                     }
-                    after.fetch_add(1 << worker.index, Ordering::SeqCst);
-                });
-                assert_eq!(after.into_inner(), (1 << threads) - 1);
+                    Ok(())
+                }));
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{threads} threads, round {round}");
             }
         }
+    }
+
+    /// A worker that is asleep holds up nobody, and does nothing once the region is over.
+    #[test]
+    fn nobody_waits_for_a_thread_that_does_not_come() {
+        let executor = Executor::new(2);
+        let late = Arc::new(AtomicU32::new(0));
+        let start = std::time::Instant::now();
+        for _ in 0..5 {
+            let late = late.clone();
+            let chunks = Arc::new(AtomicU32::new(0));
+            let count = chunks.clone();
+            executor.region(Arc::new(move |worker| {
+                for _ in 0..20 {
+                    worker.phase(2, |_| {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    })?;
+                }
+                if worker.index > 0 {
+                    late.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(())
+            }));
+            assert_eq!(chunks.load(Ordering::Relaxed), 40);
+        }
+        assert!(start.elapsed().as_secs() < 20);
     }
 
     #[test]
@@ -367,27 +489,31 @@ mod tests {
         let executor = Executor::new(3);
         for guilty in 0..3 {
             let caught = catch_unwind(AssertUnwindSafe(|| {
-                executor.region(&|worker| {
-                    if worker.index == guilty {
-                        resume_unwind(Box::new("on purpose"));
-                    }
-                    worker.barrier();
-                });
+                executor.region(Arc::new(move |worker| {
+                    worker.phase(3, |chunk| {
+                        if chunk == guilty {
+                            resume_unwind(Box::new("on purpose"));
+                        }
+                    })?;
+                    worker.phase(3, |_| {})
+                }));
             }));
             assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
-            let count = AtomicU32::new(0);
-            executor.region(&|worker| {
-                count.fetch_add(1, Ordering::SeqCst);
-                worker.barrier();
-            });
-            assert_eq!(count.into_inner(), 3);
+            let count = Arc::new(AtomicU32::new(0));
+            let seen = count.clone();
+            executor.region(Arc::new(move |worker| {
+                worker.phase(7, |_| {
+                    seen.fetch_add(1, Ordering::SeqCst);
+                })
+            }));
+            assert_eq!(count.load(Ordering::SeqCst), 7);
         }
     }
 
     #[test]
     fn the_caller_may_go_anywhere_afterwards() {
         let before = machine::allowed_processors();
-        Executor::new(2).region(&|_| {});
+        Executor::new(2).region(Arc::new(|_| Ok(())));
         assert_eq!(machine::allowed_processors(), before);
     }
 }

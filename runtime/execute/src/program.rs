@@ -1,20 +1,19 @@
 //! A plan with its code, memory and tables: made once, run once a batch.
 //!
 //! A run binds parameters by name in the [`Store`], inputs by name in [`Inputs`], computes the tables, and goes through the launches in one
-//! parallel region. The arena grows to the largest batch seen and is used again by smaller ones; after the first run of a size
-//! nothing is allocated.
+//! parallel region. The arena grows to the largest batch seen and is used again by smaller ones: after the first run of a size only
+//! lists of pointers and sizes are allocated.
 
 use crate::compiled::{Compiled, CompiledKind, compile};
 use crate::error::Error;
 use crate::launch::{self, Run};
 use crate::memory::{ALIGN, Buffer, Element, Memory, dtype_name, read_number, size_of_dtype};
-use crate::pool::Executor;
+use crate::pool::{Executor, Worker};
 use crate::store::Store;
 use crate::tables;
 use bdl_plan::{CompiledKernels, DType, Place, Plan, SizeKind};
-use std::cell::UnsafeCell;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What a run is given.
@@ -91,7 +90,7 @@ impl Data<'_> {
 /// A plan ready to run.
 pub struct Program {
     plan: Arc<Plan>,
-    compiled: Compiled,
+    compiled: Arc<Compiled>,
     /// Keeps the code of the launches alive.
     _kernels: CompiledKernels,
     arena: Memory,
@@ -103,7 +102,6 @@ pub struct Program {
     pointers: Vec<*mut u8>,
     lens: Vec<usize>,
     positions: Vec<i64>,
-    workers: Vec<UnsafeCell<launch::WorkerState>>,
     profile: Option<Vec<Duration>>,
     /// The store and inputs of the last run may be gone; only then are outputs reachable.
     output_of: HashMap<Arc<str>, usize>,
@@ -115,7 +113,7 @@ unsafe impl Send for Program {}
 impl Program {
     /// Errors: [`Error::Plan`] if plan and kernels do not fit together.
     pub fn new(plan: Arc<Plan>, kernels: CompiledKernels) -> Result<Program, Error> {
-        let compiled = compile(&plan, &kernels)?;
+        let compiled = Arc::new(compile(&plan, &kernels)?);
         let mut owned: Vec<Option<Buffer>> = Vec::new();
         for buffer in &plan.buffers {
             owned.push(match &buffer.place {
@@ -138,7 +136,6 @@ impl Program {
             arena: Memory::new(0)?,
             scratch: Memory::new(0)?,
             owned,
-            workers: Vec::new(),
             profile: None,
             output_of,
             plan,
@@ -188,40 +185,28 @@ impl Program {
         if scratch > self.scratch.len() {
             self.scratch = Memory::new(scratch)?;
         }
-        while self.workers.len() < executor.threads() {
-            self.workers.push(UnsafeCell::default());
-        }
-        for state in &mut self.workers {
-            state.get_mut().begin(&self.compiled, &self.sizes);
-        }
-        let workers = WorkerStates(&self.workers);
-        let run = Run {
-            compiled: &self.compiled,
-            pointers: launch::Pointers(&self.pointers),
-            lens: &self.lens,
-            lengths: &self.lengths,
-            scratch: launch::Scratch(self.scratch.pointer()),
+        let run = Arc::new(Run {
+            compiled: self.compiled.clone(),
+            pointers: self.pointers.clone(),
+            lens: self.lens.clone(),
+            sizes: self.sizes.clone(),
+            lengths: self.lengths.clone(),
+            scratch: self.scratch.pointer(),
             seed: inputs.seed,
             step: inputs.step,
-            positions: &self.positions,
-            profile: self.profile.is_some(),
-        };
-        let job = |worker: &crate::pool::Worker<'_>| {
-            // SAFETY: each worker takes its own state.
-            let state = unsafe { &mut *workers.get(worker.index) };
-            launch::launches(&run, worker, state, &run.compiled.launches);
-        };
-        // SAFETY: no worker runs yet.
-        let sizes = unsafe { &mut (*workers.get(0)).sizes };
-        if launch::all_alone(&run, sizes, &run.compiled.launches) {
-            job(&executor.caller());
+            positions: self.positions.clone(),
+            times: self.profile.is_some().then(Mutex::default),
+        });
+        if launch::all_small(&run) {
+            // A team of one is never gone.
+            let _ = launch::run(&run, &mut Worker::alone());
         } else {
-            executor.region(&job);
+            let of_workers = run.clone();
+            executor.region(Arc::new(move |worker| launch::run(&of_workers, worker)));
         }
-        if let (Some(total), Some(first)) = (&mut self.profile, self.workers.first_mut()) {
-            for (total, time) in total.iter_mut().zip(&first.get_mut().times) {
-                *total += *time;
-            }
+        if let (Some(total), Some(times)) = (&mut self.profile, &run.times) {
+            let times = times.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            total.iter_mut().zip(times.iter()).for_each(|(total, time)| *total += *time);
         }
         Ok(Outputs { program: self, _store: store })
     }
@@ -368,17 +353,6 @@ fn arena_bytes(compiled: &Compiled, sizes: &[i64]) -> (usize, Vec<usize>) {
         at += (slot.at(sizes).max(0) as usize).next_multiple_of(ALIGN);
     }
     (at, offsets)
-}
-
-struct WorkerStates<'w>(&'w [UnsafeCell<launch::WorkerState>]);
-
-// SAFETY: each worker takes the state of its own index only.
-unsafe impl Sync for WorkerStates<'_> {}
-
-impl WorkerStates<'_> {
-    fn get(&self, index: usize) -> *mut launch::WorkerState {
-        self.0[index].get()
-    }
 }
 
 /// What a run left behind, until the next run.
