@@ -148,7 +148,7 @@ impl Program {
         &self.plan
     }
 
-    /// Measure the time of each launch from now on, or stop. Measuring adds a barrier to every launch.
+    /// Measure the time of each launch from now on, or stop. Measuring makes every launch a phase of its own.
     pub fn set_profile(&mut self, on: bool) {
         self.profile = on.then(|| vec![Duration::ZERO; self.compiled.launch_count]);
     }
