@@ -9,7 +9,8 @@ Everything is computed in f64 on the CPU with a fixed seed. A folder holds
     weights.safetensors   parameters and state under bdl's paths and in bdl's layouts (Dense [in, out], Conv1d [tap, in, out])
     inputs.npz            a batch under the names of the fields, examples first; classes and letters as int32. Where examples have lengths
                           of their own they lie end to end, and FIELD.len holds the lengths
-    expected.safetensors  what PyTorch gives: predictions by name (evaluation mode), `loss` and `grad.PATH` (training mode)
+    expected.safetensors  what PyTorch gives: predictions by name (evaluation mode), `loss` and `grad.PATH` (training mode); of a program
+                          with steps, `STEP.loss` and `STEP.grad.PATH`
 """
 import pathlib
 
@@ -75,18 +76,25 @@ class Case:
 
     def finish(self, inputs, loss, predictions):
         """Writes the files. `loss` is a tensor made in training mode, `predictions` tensors made in evaluation mode."""
-        gradients = torch.autograd.grad(loss, list(self.weights.values()))
-        largest = max(g.abs().max() for g in gradients)
-        # What cancels in exact arithmetic (a bias before a batch normalisation, the bias of keys) leaves rounding errors: it is 0.
-        exact = [torch.zeros_like(g) if g.abs().max() < 1e-12 * largest else g for g in gradients]
-        expected = {f"grad.{path}": g for path, g in zip(self.weights, exact)}
-        expected |= {name: p.detach() for name, p in predictions.items()} | {"loss": loss.detach()}
+        self.finish_steps(inputs, {"": (loss, list(self.weights))}, predictions)
+
+    def finish_steps(self, inputs, losses, predictions):
+        """The same for several objectives: by the name of its step, each loss and the paths of what it trains."""
+        expected = {name: p.detach() for name, p in predictions.items()}
+        for step, (loss, paths) in losses.items():
+            within = f"{step}." if step else ""
+            gradients = torch.autograd.grad(loss, [self.weights[path] for path in paths], retain_graph=True)
+            largest = max(g.abs().max() for g in gradients)
+            # What cancels in exact arithmetic (a bias before a batch normalisation, the bias of keys) leaves rounding errors: it is 0.
+            exact = [torch.zeros_like(g) if g.abs().max() < 1e-12 * largest else g for g in gradients]
+            expected |= {f"{within}grad.{path}": g for path, g in zip(paths, exact)} | {f"{within}loss": loss.detach()}
         stored = lambda tensors: {name: t.detach().contiguous() for name, t in tensors.items()}
         save_file(stored(self.weights | self.states), self.folder / "weights.safetensors")
         save_file(stored(expected), self.folder / "expected.safetensors")
         numpy.savez(self.folder / "inputs.npz", **{name: narrow(t) for name, t in inputs.items()})
         size = sum(f.stat().st_size for f in self.folder.iterdir() if f.is_file())
-        print(f"{self.folder.name:10s} {len(self.weights):3d} tensors  loss {loss.item():.6f}  {size // 1024:4d} kB  torch {torch.__version__}")
+        shown = "  ".join(f"{step or 'loss'} {loss.item():.6f}" for step, (loss, _) in losses.items())
+        print(f"{self.folder.name:10s} {len(self.weights):3d} tensors  {shown}  {size // 1024:4d} kB  torch {torch.__version__}")
 
 
 def narrow(tensor):

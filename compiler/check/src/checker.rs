@@ -26,6 +26,8 @@ pub(crate) struct Checker<'a> {
     pub store: hir::Store,
     /// How often each instance has been applied in the function tree at hand, for the sites of draws.
     pub applied: HashMap<Name, usize>,
+    /// What that count begins with: steps of one block draw differently.
+    pub first_application: usize,
     pub bodies: Vec<Body<'a>>,
     /// Applications that are open, outermost first: `(call, what)`.
     pub calls: Vec<(Span, String)>,
@@ -238,6 +240,7 @@ impl<'a> Checker<'a> {
     pub fn start_program(&mut self) {
         self.store = hir::Store::default();
         self.applied.clear();
+        self.first_application = 0;
         self.bodies.clear();
         self.calls.clear();
     }
@@ -391,6 +394,7 @@ pub(crate) fn check(
         hir: Hir::default(),
         store: hir::Store::default(),
         applied: HashMap::new(),
+        first_application: 0,
         bodies: Vec::new(),
         calls: Vec::new(),
         poisoned: HashSet::new(),

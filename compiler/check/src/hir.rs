@@ -482,16 +482,11 @@ pub struct Train {
     pub store: Store,
     /// Fields of the data that anything below reads: the inputs, in this order, of `loss`, `per`, and every prediction.
     pub inputs: Vec<Field>,
-    /// Of one example: a scalar.
-    pub loss: FunctionId,
-    /// Of one example: a scalar. The loss of a batch is the sum of `loss` over the sum of this.
-    pub per: FunctionId,
-    /// Added once a step, without inputs; scalar.
-    pub penalties: Vec<FunctionId>,
+    /// What is made small: one a `step`, in the order written; a block without `step` has one, with an empty name.
+    pub objectives: Vec<Objective>,
     pub predictions: Vec<Prediction>,
-    /// `None`: the program only evaluates.
-    pub optimizer: Option<Optimizer>,
-    pub clip: Option<Clip>,
+    /// Parts of models that do not move.
+    pub frozen: Vec<Frozen>,
     pub epochs: i64,
     pub batch: i64,
     pub stop: Option<Stop>,
@@ -499,6 +494,65 @@ pub struct Train {
     pub split: Option<Split>,
     pub reports: Vec<Report>,
     pub expectations: Vec<Expectation>,
+}
+
+/// A loss and what makes it small.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective {
+    /// `critic`; empty where the block has no `step`.
+    pub name: Name,
+    /// It runs on every so many batches.
+    pub every: i64,
+    /// `over judge`: paths of what it trains and whose state it moves; empty for everything.
+    pub over: Vec<Name>,
+    /// Of one example: a scalar.
+    pub loss: FunctionId,
+    /// Of one example: a scalar. The loss of a batch is the sum of `loss` over the sum of this.
+    pub per: FunctionId,
+    /// Added once a step, without inputs; scalar.
+    pub penalties: Vec<FunctionId>,
+    /// `None`: the program only evaluates.
+    pub optimizer: Option<Optimizer>,
+    pub clip: Option<Clip>,
+}
+
+/// `frozen net.trunk until epoch 3`: its parameters and state stay, and in it `training` is false.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Frozen {
+    pub path: Name,
+    /// Only in so many first epochs.
+    pub epochs: Option<i64>,
+}
+
+impl Train {
+    /// The functions of the block's losses and predictions, in the order written.
+    pub fn roots(&self) -> impl Iterator<Item = FunctionId> + '_ {
+        let of = |objective: &Objective| [objective.loss, objective.per].into_iter().chain(objective.penalties.clone());
+        self.objectives.iter().flat_map(of).chain(self.predictions.iter().map(|prediction| prediction.function))
+    }
+
+    /// The block has an optimiser.
+    pub fn trains(&self) -> bool {
+        self.objectives.iter().any(|objective| objective.optimizer.is_some())
+    }
+}
+
+/// Names that a score may have: the loss, or that of each step by its name, and what is reported.
+pub fn measured(objectives: &[Objective], reports: &[Report]) -> Vec<String> {
+    let losses = objectives.iter().map(Objective::loss_name);
+    losses.chain(reports.iter().map(|report| report.metric.to_string())).collect()
+}
+
+impl Objective {
+    /// `loss`, or the step's name.
+    pub fn loss_name(&self) -> String {
+        if self.name.is_empty() { "loss".to_string() } else { self.name.to_string() }
+    }
+}
+
+/// Does a path of dots lie at or below another?
+pub fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -136,7 +136,7 @@ impl<'a> Checker<'a> {
             None => self.fresh_path(def).into(),
         };
         let mut body = Body::new(layer.file, BodyKind::Layer, Some(path.clone()));
-        let count = self.applied.entry(path.clone()).or_insert(0);
+        let count = self.applied.entry(path.clone()).or_insert(self.first_application);
         body.application = *count;
         *count += 1;
         for (param, (name, value)) in def.hyper.iter().zip(&layer.hyper) {

@@ -262,13 +262,19 @@ impl<'a> Checker<'a> {
                 return None;
             }
         };
-        if metric.text != "loss" && !metrics_known.contains(&metric.text) {
+        if !metrics_known.contains(&metric.text) {
+            // The losses come last, as what is always there.
             let mut known: Vec<&str> = metrics_known.iter().map(String::as_str).collect();
-            known.push("loss");
+            if known.first() == Some(&"loss") {
+                known.rotate_left(1);
+            }
             let is_metric = metrics().any(|name| name == metric.text);
             let mut diagnostic = Diagnostic::error("unknown-metric", format!("`{metric}` is not measured here"))
                 .primary(metric.span, format!("measured: {}", known.join(", ")));
             diagnostic = match nearest(&metric.text, known.iter().copied()) {
+                _ if metric.text == "loss" => {
+                    diagnostic.help(format!("each step has a loss of its own: write `{}.{}`", names[0], known[0]))
+                }
                 Some(near) if !is_metric => diagnostic.help(format!("did you mean `{near}`?")),
                 Some(_) | None => diagnostic.help(format!("add it to the reports: `report {metric}(..)`")),
             };
@@ -617,8 +623,7 @@ impl<'a> Checker<'a> {
                 continue;
             }
             let Some(at) = self.hir.trains.iter().position(|train| *train.name == *expect.name.text) else { continue };
-            let known: Vec<String> =
-                self.hir.trains[at].reports.iter().map(|report| report.metric.to_string()).collect();
+            let known = hir::measured(&self.hir.trains[at].objectives, &self.hir.trains[at].reports);
             let split = self.hir.trains[at].split.clone();
             self.bodies.push(crate::checker::Body::new(file, crate::checker::BodyKind::Objective, None));
             for condition in &expect.conditions {

@@ -114,7 +114,7 @@ fn the_programs_that_the_language_was_designed_on() {
 #[test]
 fn the_standard_library_holds_for_all_sizes() {
     let mut wrong = String::new();
-    let names = "nn init loss optim attention graph protein vision vae ode tensor_network survival bio contrastive";
+    let names = "nn init loss optim attention graph protein vision vae ode tensor_network survival bio contrastive gan";
     for name in names.split(' ') {
         let text = std::fs::read_to_string(support::root().join(format!("stdlib/{name}.bdl"))).expect("a file");
         let checked = support::check_with(&format!("{name}.bdl"), &text, &[], &[]);

@@ -255,7 +255,7 @@ fn a_train_block_as_data() {
         states,
         ["net.batch_norm_1.mu", "net.batch_norm_1.var", "optimizer.net.conv1d_1.w.m", "optimizer.net.conv1d_1.w.v"]
     );
-    assert_eq!(train.optimizer.as_ref().map(|optimizer| optimizer.parts.len()), Some(6));
+    assert_eq!(train.objectives[0].optimizer.as_ref().map(|optimizer| optimizer.parts.len()), Some(6));
     let names = train.predictions[0].classes.as_ref().map(|names| names.to_vec());
     assert_eq!(names, Some(vec!["EI".to_string(), "IE".to_string(), "N".to_string()]));
     let printed = text::print(&checked.hir);
@@ -266,7 +266,7 @@ fn a_train_block_as_data() {
 fn the_table_counts_parameters_and_work() {
     let checked = support::check(TRAIN);
     let train = &checked.hir.trains[0];
-    let model = model_of(&checked.hir, train.loss, "net").expect("the model");
+    let model = model_of(&checked.hir, train.objectives[0].loss, "net").expect("the model");
     let table = table(&checked.hir, &train.store, model).expect("a table");
     let rows: Vec<String> = table
         .rows

@@ -20,6 +20,7 @@ pub const STDLIB: &[(&str, &str)] = &[
     ("ode", include_str!("../../../stdlib/ode.bdl")),
     ("tensor_network", include_str!("../../../stdlib/tensor_network.bdl")),
     ("survival", include_str!("../../../stdlib/survival.bdl")),
+    ("gan", include_str!("../../../stdlib/gan.bdl")),
     ("contrastive", include_str!("../../../stdlib/contrastive.bdl")),
     ("bio", include_str!("../../../stdlib/bio.bdl")),
 ];

@@ -114,7 +114,7 @@ mod tests {
             offsets: vec![0, 1, 2],
             values: vec![1e-7, 0.123456789],
         };
-        let evaluation = Evaluation { sums: Sums::default(), predictions: vec![kind, p] };
+        let evaluation = Evaluation { sums: vec![Sums::default()], predictions: vec![kind, p] };
         let mut text = String::new();
         tsv(&mut text, &asked, &evaluation, &[4, 0], Some("test"), true);
         assert_eq!(

@@ -32,6 +32,8 @@ pub(crate) struct Elaborator<'h> {
     pub program: Program,
     /// The value of `training`.
     pub training: bool,
+    /// Paths of instances in which it is false all the same.
+    pub frozen: Vec<Name>,
     /// Do draws belong to the example at hand (everywhere but in initial values and optimisers)?
     pub draws_per_example: bool,
     vars: Vec<Var>,
@@ -103,6 +105,7 @@ impl<'h> Elaborator<'h> {
             store,
             program: Program::new(name),
             training,
+            frozen: Vec::new(),
             draws_per_example: true,
             vars: Vec::new(),
             per_example: HashSet::new(),

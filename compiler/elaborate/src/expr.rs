@@ -98,7 +98,7 @@ impl<'h> Elaborator<'h> {
                 let tensor = self.constant(*id);
                 Ok(self.whole(tensor))
             }
-            ExprKind::Ambient(ambient) => Ok(self.ambient_value(*ambient, dtype)),
+            ExprKind::Ambient(ambient) => Ok(self.ambient_value(scope, *ambient, dtype)),
             ExprKind::Reduce { op, indices, filter, default, body } => {
                 self.reduce(scope, *op, indices, filter.as_deref(), default.as_deref(), body, expr)
             }
@@ -144,9 +144,12 @@ impl<'h> Elaborator<'h> {
         found.ok_or_else(|| broken(span, "an index is used where nothing binds it"))
     }
 
-    fn ambient_value(&mut self, ambient: Ambient, dtype: DType) -> Pointwise {
+    fn ambient_value(&mut self, scope: &Scope<'h>, ambient: Ambient, dtype: DType) -> Pointwise {
         match ambient {
-            Ambient::Training => Pointwise::scalar(Expr::Const(f64::from(self.training)), DType::Bool),
+            Ambient::Training => {
+                let frozen = self.frozen.iter().any(|path| hir::is_under(&scope.prefix, path));
+                Pointwise::scalar(Expr::Const(f64::from(self.training && !frozen)), DType::Bool)
+            }
             Ambient::Step => self.ambient("step"),
             Ambient::Steps => self.ambient("steps"),
             Ambient::Epoch => self.ambient("epoch"),

@@ -26,6 +26,7 @@ mod program;
 mod reduce;
 mod scan;
 mod subscript;
+mod training;
 mod value;
 
-pub use program::{Programs, differentiable_entry, entry, entry_init, programs};
+pub use program::{Objective, Programs, differentiable_entry, entry, entry_init, programs};

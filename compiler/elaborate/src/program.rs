@@ -4,9 +4,12 @@
 //! |---|---|---|---|
 //! | `init` | first values of parameters and state, shared | each by its path | |
 //! | `step` | one training step, `training` = true | `loss_sum per_sum loss` | parameters, state |
+//! | `gradient` | a step without its updates | `loss_sum per_sum loss`, `grad.<path>` for each parameter | |
 //! | `eval` | `training` = false | `loss_sum per_sum`, every prediction by name | |
 //! | `predict` | predictions alone, reading only what they need | every prediction by name | |
-//! | `gradient` | a step without its updates | `loss_sum per_sum loss`, `grad.<path>` for each parameter | |
+//!
+//! Each objective (`step critic { .. }`) has a `step` and a `gradient` of its own; `eval` then gives `critic.loss_sum critic.per_sum` for
+//! each. What is frozen for some epochs makes a `step` for each stretch of epochs.
 //!
 //! The loss of a batch is  sum over b of loss[b] / sum over b of per[b] + penalties.  `step steps epoch epochs` are inputs of those
 //! names, scalars that the trainer supplies; they exist in a program only where something reads them. A parameter that no program
@@ -15,11 +18,9 @@
 use crate::context::{Elaborator, Result, broken, dtype_of, not_built, origin, shape_of};
 use crate::names;
 use crate::value::{Pointwise, Value};
-use bdl_check::hir::{self, Clip, Entry, Hir, Store, Train, Type};
+use bdl_check::hir::{self, Entry, Hir, Store, Train, Type};
 use bdl_equations::simplify::{rounds, simplify};
-use bdl_equations::{
-    BATCH, BinaryOp, DType, Expr, Name, Origin, PieceBuilder, Program, Role, SizeKind, Sub, TensorId, UnaryOp,
-};
+use bdl_equations::{BATCH, DType, Expr, Name, PieceBuilder, Program, Role, SizeKind, Sub, TensorId, UnaryOp};
 use bdl_grammar::{Diagnostic, Span};
 use std::collections::HashSet;
 
@@ -27,11 +28,35 @@ use std::collections::HashSet;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Programs {
     pub init: Program,
-    /// `None` where the block has no optimiser and only evaluates.
-    pub step: Option<Program>,
+    /// One an objective, in the order of the block.
+    pub objectives: Vec<Objective>,
     pub eval: Program,
     pub predict: Program,
+    /// A loss or a score looks across the batch: it is evaluated with all rows as one.
+    pub eval_at_once: bool,
+}
+
+/// The programs of one loss.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective {
+    /// Empty where the block has no `step`.
+    pub name: Name,
+    /// By the first epoch in which each holds, from 0 on; empty where the block has no optimiser.
+    pub steps: Vec<(u64, Program)>,
     pub gradient: Program,
+}
+
+impl Programs {
+    /// The first training step, which stands for all where one is shown.
+    pub fn step(&self) -> Option<&Program> {
+        self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step).next()
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Program> {
+        let steps = self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step);
+        let gradients = self.objectives.iter().map(|objective| &objective.gradient);
+        [&self.init, &self.eval, &self.predict].into_iter().chain(steps).chain(gradients)
+    }
 }
 
 /// The programs of one `train` block, batched, differentiated and simplified.
@@ -61,19 +86,16 @@ pub fn entry_init(hir: &Hir, entry: &Entry) -> std::result::Result<Program, Diag
 }
 
 fn build(hir: &Hir, train: &Train) -> Result<Programs> {
-    let gradient = training(hir, train, false)?;
-    let step = match &train.optimizer {
-        Some(_) => Some(training(hir, train, true)?),
-        None => None,
-    };
-    let eval = evaluation(hir, train, true)?;
-    let predict = evaluation(hir, train, false)?;
-    let all = [Some(&gradient), step.as_ref(), Some(&eval), Some(&predict)];
-    let used =
-        all.into_iter().flatten().flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
-    let used: HashSet<Name> = used.map(|t| t.name.clone()).collect();
-    let init = init(hir, &train.store, &used)?;
-    Ok(Programs { init, step, eval, predict, gradient })
+    let objectives = train.objectives.iter().map(|objective| crate::training::objective(hir, train, objective));
+    let objectives = objectives.collect::<Result<Vec<Objective>>>()?;
+    let (eval, eval_at_once) = evaluation(hir, train)?;
+    let predict = predictions(hir, train)?;
+    let nothing = Program::new("init");
+    let mut programs = Programs { init: nothing, objectives, eval, predict, eval_at_once };
+    let stored = programs.all().flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
+    let used: HashSet<Name> = stored.map(|t| t.name.clone()).collect();
+    programs.init = init(hir, &train.store, &used)?;
+    Ok(programs)
 }
 
 // ------------------------------------------------------------------------------------------------ initial values
@@ -102,13 +124,13 @@ fn init(hir: &Hir, store: &Store, used: &HashSet<Name>) -> Result<Program> {
 // ------------------------------------------------------------------------------------------------ one example
 
 /// The functions of a `train` block elaborated for one example, and its data as values.
-struct Forward<'h> {
-    elaborator: Elaborator<'h>,
+pub(crate) struct Forward<'h> {
+    pub elaborator: Elaborator<'h>,
     inputs: Vec<(Value, Span)>,
 }
 
 impl<'h> Forward<'h> {
-    fn new(name: &str, hir: &'h Hir, train: &'h Train, training: bool) -> Result<Forward<'h>> {
+    pub fn new(name: &str, hir: &'h Hir, train: &'h Train, training: bool) -> Result<Forward<'h>> {
         let mut elaborator = Elaborator::new(name, hir, &train.store, training);
         let mut inputs = Vec::new();
         for field in &train.inputs {
@@ -118,7 +140,7 @@ impl<'h> Forward<'h> {
     }
 
     /// The scalar that a function of the data gives, as a tensor called `name`.
-    fn scalar(&mut self, function: hir::FunctionId, name: &str, inputs: bool, span: Span) -> Result<TensorId> {
+    pub fn scalar(&mut self, function: hir::FunctionId, name: &str, inputs: bool, span: Span) -> Result<TensorId> {
         let function = self.elaborator.function(function, span)?;
         let inputs = if inputs { self.inputs.clone() } else { Vec::new() };
         let value = self.elaborator.call(function, inputs, &"".into(), span)?;
@@ -177,7 +199,7 @@ impl<'h> Elaborator<'h> {
     }
 
     /// A value spread to a shape of which its own is the end.
-    fn fitted(&mut self, value: Pointwise, shape: &[bdl_dims::Dim]) -> Pointwise {
+    pub fn fitted(&mut self, value: Pointwise, shape: &[bdl_dims::Dim]) -> Pointwise {
         let missing = shape.len().saturating_sub(value.axes.len());
         let mut axes = self.axes(&shape[..missing]);
         axes.extend(&value.axes);
@@ -205,7 +227,7 @@ fn forward_of(hir: &Hir, entry: &Entry, training: bool) -> Result<Program> {
         inputs.push((elaborator.field(&local.name, &local.ty, local.span)?, local.span));
     }
     let value = elaborator.call(function, inputs, &"".into(), function.span)?;
-    elaborator.layer_updates()?;
+    elaborator.layer_updates(&|_| true)?;
     match value {
         Value::Tensor(value) => elaborator.give("y", Value::Tensor(value), function.span)?,
         Value::Record(fields) => {
@@ -219,26 +241,69 @@ fn forward_of(hir: &Hir, entry: &Entry, training: bool) -> Result<Program> {
 
 // ------------------------------------------------------------------------------------------------ evaluation
 
-fn evaluation(hir: &Hir, train: &Train, with_loss: bool) -> Result<Program> {
-    let mut forward = Forward::new(if with_loss { "eval" } else { "predict" }, hir, train, false)?;
-    if !with_loss {
-        forward.predictions(train)?;
-        return Ok(finished(bdl_equations::batch(&forward.elaborator.take())));
+fn predictions(hir: &Hir, train: &Train) -> Result<Program> {
+    let mut forward = Forward::new("predict", hir, train, false)?;
+    forward.predictions(train)?;
+    Ok(finished(bdl_equations::batch(&forward.elaborator.take())))
+}
+
+/// The program, and whether it looks across the batch.
+fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool)> {
+    let mut forward = Forward::new("eval", hir, train, false)?;
+    let mut losses = Vec::new();
+    for objective in &train.objectives {
+        let loss = forward.scalar(objective.loss, &within(&objective.name, "loss_each"), true, train.span)?;
+        let per = forward.scalar(objective.per, &within(&objective.name, "per_each"), true, train.span)?;
+        losses.push((objective.name.clone(), loss, per));
     }
-    let loss = forward.scalar(train.loss, "loss_each", true, train.span)?;
-    let per = forward.scalar(train.per, "per_each", true, train.span)?;
     forward.predictions(train)?;
     let mut program = bdl_equations::batch(&forward.elaborator.take());
-    totals(&mut program, loss, per, train.span);
-    Ok(finished(program))
+    let at_once = looks_across(&program, losses.iter().flat_map(|(_, loss, per)| [*loss, *per]));
+    for (name, loss, per) in losses {
+        totals(&mut program, &name, loss, per, train.span);
+    }
+    Ok((finished(program), at_once))
+}
+
+/// Does anything that these tensors or the outputs need reduce over the batch?
+fn looks_across(program: &Program, wanted: impl Iterator<Item = TensorId>) -> bool {
+    let mut alone = program.clone();
+    alone.outputs.extend(wanted.enumerate().map(|(at, id)| (format!("wanted.{at}").into(), id)));
+    let alone = finished(alone);
+    let over_batch = |equation: &bdl_equations::Equation| {
+        let bound = equation.pieces.iter().flat_map(|piece| piece.indices.iter().skip(piece.free));
+        bound.into_iter().any(|index| index.range.as_var().is_some_and(|name| &**name == BATCH))
+    };
+    alone.nodes.iter().any(|node| match node {
+        bdl_equations::Node::Equation(equation) => over_batch(equation),
+        bdl_equations::Node::Scan(_)
+        | bdl_equations::Node::Iterate(_)
+        | bdl_equations::Node::Draw(_)
+        | bdl_equations::Node::Library(_)
+        | bdl_equations::Node::View(_)
+        | bdl_equations::Node::Sort(_)
+        | bdl_equations::Node::Literal(_) => false,
+    })
+}
+
+/// `critic.loss_sum`, or the name alone where the block has no steps.
+pub(crate) fn within(objective: &str, name: &str) -> String {
+    if objective.is_empty() { name.to_string() } else { format!("{objective}.{name}") }
 }
 
 /// Adds `loss_sum` and `per_sum` and makes them outputs.
-fn totals(program: &mut Program, loss: TensorId, per: TensorId, span: Span) -> (TensorId, TensorId) {
-    let loss = total(program, loss, "loss_sum", span);
-    let per = total(program, per, "per_sum", span);
-    program.outputs.push(("loss_sum".into(), loss));
-    program.outputs.push(("per_sum".into(), per));
+pub(crate) fn totals(
+    program: &mut Program,
+    objective: &str,
+    loss: TensorId,
+    per: TensorId,
+    span: Span,
+) -> (TensorId, TensorId) {
+    let [loss_name, per_name] = ["loss_sum", "per_sum"].map(|name| within(objective, name));
+    let loss = total(program, loss, &loss_name, span);
+    let per = total(program, per, &per_name, span);
+    program.outputs.push((loss_name.into(), loss));
+    program.outputs.push((per_name.into(), per));
     (loss, per)
 }
 
@@ -265,166 +330,14 @@ fn real(program: &Program, tensor: TensorId, read: Expr) -> Expr {
 }
 
 /// A read of a tensor without axes.
-fn scalar(tensor: TensorId) -> Expr {
+pub(crate) fn scalar(tensor: TensorId) -> Expr {
     Expr::read(tensor, Vec::<Sub>::new())
-}
-
-// ------------------------------------------------------------------------------------------------ training
-
-fn training(hir: &Hir, train: &Train, with_updates: bool) -> Result<Program> {
-    let span = train.span;
-    let mut forward = Forward::new(if with_updates { "step" } else { "gradient" }, hir, train, true)?;
-    let loss = forward.scalar(train.loss, "loss_each", true, span)?;
-    let per = forward.scalar(train.per, "per_each", true, span)?;
-    let mut penalties = Vec::new();
-    for penalty in &train.penalties {
-        penalties.push(forward.scalar(*penalty, "penalty", false, span)?);
-    }
-    let mut elaborator = forward.elaborator;
-    if with_updates {
-        elaborator.layer_updates()?;
-    }
-    let mut program = bdl_equations::batch(&elaborator.take());
-    let (loss_sum, per_sum) = totals(&mut program, loss, per, span);
-    let mean = scalar(loss_sum) / scalar(per_sum);
-    let value = penalties.into_iter().fold(mean, |sum, penalty| sum + scalar(penalty));
-    let loss = program.define("loss", DType::Real, PieceBuilder::new().sum(value), origin(span, "loss".into()));
-    program.outputs.push(("loss".into(), loss));
-    elaborator.resume(program);
-
-    let wrt: Vec<(hir::ParamId, TensorId)> = match (&train.optimizer, with_updates) {
-        (Some(optimizer), true) => optimizer.parts.iter().filter_map(|p| elaborator.known_param(p.param)).collect(),
-        (_, _) => elaborator.params_used().collect(),
-    };
-    let tensors: Vec<TensorId> = wrt.iter().map(|(_, tensor)| *tensor).collect();
-    let gradients = elaborator.differentiated(loss, &tensors, span)?;
-    let found: Vec<(hir::ParamId, TensorId, TensorId)> =
-        wrt.into_iter().zip(gradients).map(|((id, w), g)| (id, w, g)).collect();
-    if with_updates {
-        elaborator.draws_per_example = false;
-        elaborator.optimise(train, &found)?;
-    } else {
-        for (id, _, g) in found {
-            let path = &train.store.params[id.0 as usize].path;
-            elaborator.program.outputs.push((names::gradient(path), g));
-        }
-    }
-    Ok(finished(elaborator.take()))
-}
-
-impl<'h> Elaborator<'h> {
-    /// The tensor of a parameter, if something read it.
-    fn known_param(&self, id: hir::ParamId) -> Option<(hir::ParamId, TensorId)> {
-        self.params_used().find(|(known, _)| *known == id)
-    }
-
-    /// The `update`s of the functions elaborated so far become updates of the program.
-    fn layer_updates(&mut self) -> Result<()> {
-        for (id, value) in std::mem::take(&mut self.updates) {
-            let state = &self.store.states[id.0 as usize];
-            let target = self.state(id);
-            let made = origin(state.span, format!("update of `{}`", state.path));
-            let value = self.fitted(value, &shape_of(&state.ty));
-            let (tensor, context) = self.whole_tensor(&value, &names::next(&state.path), made)?;
-            if !context.is_empty() {
-                return Err(not_built(state.span, "a state whose update differs under `for`"));
-            }
-            if tensor != target {
-                self.program.updates.push((target, tensor));
-            }
-        }
-        Ok(())
-    }
-
-    /// Clips the gradients and applies the optimiser to each parameter.
-    fn optimise(&mut self, train: &'h Train, gradients: &[(hir::ParamId, TensorId, TensorId)]) -> Result<()> {
-        let Some(optimizer) = &train.optimizer else { return Ok(()) };
-        let clipping = self.clipping(train, gradients)?;
-        for part in &optimizer.parts {
-            let Some((_, w, g)) = gradients.iter().find(|(id, _, _)| *id == part.param) else { continue };
-            let function = self.function(part.function, train.span)?;
-            let param = &train.store.params[part.param.0 as usize];
-            let gradient = self.whole(*g);
-            let gradient = match &clipping {
-                Clipping::None => gradient,
-                Clipping::Scale(factor) => {
-                    let factor = scalar(*factor);
-                    gradient.map(DType::Real, |g| g * factor)
-                }
-                Clipping::Bound(limit) => {
-                    let limit = scalar(*limit);
-                    gradient.map(DType::Real, |g| g.binary(BinaryOp::Min, limit.clone()).binary(BinaryOp::Max, -limit))
-                }
-            };
-            let inputs = vec![(Value::Tensor(self.whole(*w)), train.span), (Value::Tensor(gradient), train.span)];
-            let value = self.call(function, inputs, &param.path, train.span)?;
-            let Value::Tensor(value) = value else {
-                return Err(broken(train.span, "an optimiser whose result is a record"));
-            };
-            let made = origin(function.span, format!("new value of `{}`", param.path));
-            let value = Pointwise { hint: None, ..value };
-            let (new, _) = self.whole_tensor(&value, &names::next(&param.path), made)?;
-            if new != *w {
-                self.program.updates.push((*w, new));
-            }
-        }
-        self.layer_updates()
-    }
-
-    fn clipping(&mut self, train: &'h Train, gradients: &[(hir::ParamId, TensorId, TensorId)]) -> Result<Clipping> {
-        let Some(clip) = &train.clip else { return Ok(Clipping::None) };
-        let limit = match clip {
-            Clip::Norm(function) | Clip::Value(function) => self.function(*function, train.span)?,
-        };
-        let made = origin(limit.span, "clipping".into());
-        let value = self.call(limit, Vec::new(), &"clip".into(), train.span)?;
-        let Value::Tensor(value) = value else { return Err(broken(train.span, "a clip that is a record")) };
-        let (limit, _) = self.whole_tensor(&Pointwise { hint: None, ..value }, "clip.limit", made.clone())?;
-        match clip {
-            Clip::Value(_) => Ok(Clipping::Bound(limit)),
-            Clip::Norm(_) => Ok(Clipping::Scale(norm_scale(&mut self.program, limit, gradients, &made))),
-        }
-    }
-}
-
-enum Clipping {
-    None,
-    /// Every gradient is multiplied by this scalar.
-    Scale(TensorId),
-    /// Every element is kept within plus and minus this scalar.
-    Bound(TensorId),
-}
-
-/// min(1, limit / (norm + 1e-6)), norm being that of all gradients together. Source: PyTorch's `clip_grad_norm_`.
-fn norm_scale(
-    program: &mut Program,
-    limit: TensorId,
-    gradients: &[(hir::ParamId, TensorId, TensorId)],
-    made: &Origin,
-) -> TensorId {
-    let mut total = Expr::Const(0.0);
-    for (_, w, g) in gradients {
-        let shape = program.get(*g).shape.clone();
-        let mut piece = PieceBuilder::new();
-        let subs: Vec<Sub> = shape
-            .iter()
-            .zip(["i", "j", "k", "l", "m", "n"])
-            .map(|(size, name)| piece.bound(name, size.clone()).into())
-            .collect();
-        let body = Expr::read(*g, subs).squared();
-        let name = format!("clip.{}", program.get(*w).name);
-        let part = program.define(&name, DType::Real, piece.sum(body), made.clone());
-        total = total + scalar(part);
-    }
-    let norm = total.unary(UnaryOp::Sqrt) + Expr::Const(1e-6);
-    let scale = Expr::Const(1.0).binary(BinaryOp::Min, scalar(limit) / norm);
-    program.define("clip.scale", DType::Real, PieceBuilder::new().sum(scale), made.clone())
 }
 
 // ------------------------------------------------------------------------------------------------ passes
 
 /// The last form of a program: nothing is differentiated any more.
-fn finished(mut program: Program) -> Program {
+pub(crate) fn finished(mut program: Program) -> Program {
     simplify(&mut program);
     program
 }

@@ -181,7 +181,7 @@ fn optimisers_equal_pytorch() {
         let hir = checked("case.bdl", case["program"].as_str().unwrap(), &[], &[facts()])?;
         let Some(train) = hir.trains.first() else { return Err("no train block".into()) };
         let made = programs(&hir, train).map_err(|d| format!("{}: {}", d.code, d.message))?;
-        let Some(step) = made.step else { return Err("no step".into()) };
+        let Some(step) = made.step() else { return Err("no step".into()) };
         let mut stored = start.clone();
         // Moments start at 0.
         for tensor in step.tensors.iter().filter(|t| t.role == Role::State) {
@@ -190,7 +190,7 @@ fn optimisers_equal_pytorch() {
             stored.insert(tensor.name.to_string(), Numbers { shape, values });
         }
         for (number, after) in case["after"].as_array().unwrap().iter().enumerate() {
-            let mut given = Given::new(&step, &table(&json["batches"][number]), &stored)?;
+            let mut given = Given::new(step, &table(&json["batches"][number]), &stored)?;
             let (steps, epochs) = (case["steps"].as_f64().unwrap(), case["epochs"].as_f64().unwrap());
             let epoch = (number as f64 / (steps / epochs)).floor();
             let scalar = |v| Value::Shared(bdl_equations::interpret::Array::scalar(v));
@@ -199,8 +199,8 @@ fn optimisers_equal_pytorch() {
                     given.values.insert(name.to_string(), scalar(value));
                 }
             }
-            let values = run(&step, &given.world());
-            let compiled = machine::run(&step, &given)?;
+            let values = run(step, &given.world());
+            let compiled = machine::run(step, &given)?;
             for (name, value) in values.updates() {
                 close(&format!("compiled {name}"), &compiled[&**name].flat(), &value.flat(), TOLERANCE)?;
                 let Some(old) = stored.iter_mut().find(|(path, _)| same_path(path, name)) else {

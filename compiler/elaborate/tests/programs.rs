@@ -48,14 +48,9 @@ fn made(name: &str) -> Programs {
     programs(&hir, &hir.trains[0]).unwrap_or_else(|d| panic!("{name}: {}: {}", d.code, d.message))
 }
 
-fn all(programs: &Programs) -> Vec<&Program> {
-    let Programs { init, step, eval, predict, gradient } = programs;
-    [init, eval, predict, gradient].into_iter().chain(step).collect()
-}
-
 fn sound(name: &str) -> Programs {
     let programs = made(name);
-    for program in all(&programs) {
+    for program in programs.all() {
         let printed = text::print(program);
         verify(program).unwrap_or_else(|error| panic!("{name}, {}: {error}\n{printed}", program.name));
         let again = text::parse(&printed).unwrap_or_else(|error| panic!("{name}, {}: {error}", program.name));
@@ -73,7 +68,7 @@ fn shape(programs: &Programs) -> (usize, usize) {
             .map(|(_, t)| p.get(*t).shape.iter().map(|s| s.as_const().unwrap() as usize).product::<usize>())
             .sum()
     };
-    (numbers(&programs.init), programs.step.as_ref().map_or(0, |p| p.nodes.len()))
+    (numbers(&programs.init), programs.step().map_or(0, |p| p.nodes.len()))
 }
 
 #[test]

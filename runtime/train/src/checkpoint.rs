@@ -82,9 +82,9 @@ pub struct Position {
     pub batch: u64,
     /// Optimiser steps done.
     pub step: u64,
-    /// Loss and weight summed over the batches of the incomplete epoch.
-    pub loss_sum: f64,
-    pub per_sum: f64,
+    /// Loss and weight of each objective summed over the batches of the incomplete epoch.
+    #[serde(default)]
+    pub sums: Vec<crate::training::Sums>,
     /// The best score so far, and the epoch that reached it (counted from 1; 0 for none).
     pub best: Option<f64>,
     pub best_epoch: u64,

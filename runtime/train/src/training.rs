@@ -9,12 +9,14 @@ use crate::checkpoint::{self, Array, Position};
 use crate::error::{RunError, RunResult};
 use crate::folder::RunFolder;
 use bdl_data::Parts;
+use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};
 
 /// What the loop asks of a compiled model.
 pub trait Machine {
-    /// One optimiser step on these rows. Returns the sums of loss and weight over the batch.
-    fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Sums>;
+    /// One step of each objective whose turn it is on these rows. Returns each objective's sums of loss and weight over the batch, zero where
+    /// it was not its turn.
+    fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Vec<Sums>>;
     /// Loss and predictions of these rows, nothing changed.
     fn evaluate(&mut self, rows: &[u32]) -> RunResult<Evaluation>;
     /// Everything that a step changes: parameters, state, the optimiser's state.
@@ -40,16 +42,24 @@ pub struct Moment {
 }
 
 /// Loss of a batch: `loss` over `per`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sums {
     pub loss: f64,
     pub per: f64,
 }
 
+impl Sums {
+    /// The loss; not a number where nothing was summed.
+    pub fn ratio(&self) -> f64 {
+        self.loss / self.per
+    }
+}
+
 /// What [`Machine::evaluate`] found on a part of the data.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evaluation {
-    pub sums: Sums,
+    /// One an objective.
+    pub sums: Vec<Sums>,
     /// Predictions by name: row-major, in the order of the rows asked for.
     pub predictions: Vec<PredictionValues>,
 }
@@ -68,6 +78,8 @@ pub struct PredictionValues {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     pub seed: u64,
+    /// What the loss of each objective is called: `loss`, or the names of the steps.
+    pub losses: Vec<String>,
     pub epochs: u64,
     pub batch: u64,
     /// Score (by name: `valid.loss`, `valid.auroc`) and number of epochs without improvement after which the run stops.
@@ -109,12 +121,13 @@ pub enum Event<'e> {
         epoch: u64,
         batch: u64,
         batches: u64,
-        loss: f64,
+        /// Of the epoch so far, one an objective.
+        losses: &'e [f64],
         examples: u64,
     },
     Epoch {
         epoch: u64,
-        train_loss: f64,
+        losses: &'e [f64],
         scores: &'e [(String, f64)],
         improved: bool,
         seconds: f64,
@@ -247,18 +260,22 @@ fn epochs(
             let rows = &order[first as usize..((first + batch) as usize).min(order.len())];
             let moment = moment(settings, batches, position);
             let sums = machine.step(rows, moment)?;
-            if !sums.loss.is_finite() || !sums.per.is_finite() {
+            if !sums.iter().all(is_finite) {
                 return Err(Stopped::NotFinite);
             }
-            position.loss_sum += sums.loss;
-            position.per_sum += sums.per;
+            position.sums.resize(sums.len(), Sums::default());
+            for (all, sums) in position.sums.iter_mut().zip(&sums) {
+                all.loss += sums.loss;
+                all.per += sums.per;
+            }
             position.batch += 1;
             position.step += 1;
+            let losses: Vec<f64> = position.sums.iter().map(Sums::ratio).collect();
             let event = Event::Batch {
                 epoch: position.epoch,
                 batch: position.batch,
                 batches,
-                loss: position.loss_sum / position.per_sum,
+                losses: &losses,
                 examples: rows.len() as u64,
             };
             let interrupted = observe(event) == Control::Interrupt;
@@ -272,12 +289,13 @@ fn epochs(
         }
         let examples = parts.train.len() as u64 - (first_batch * batch).min(parts.train.len() as u64);
         let rate = examples as f64 / epoch_started.elapsed().as_secs_f64().max(1e-9);
-        let train_loss = position.loss_sum / position.per_sum;
-        let mut scores = vec![("train.loss".to_string(), train_loss)];
+        let losses: Vec<f64> = position.sums.iter().map(Sums::ratio).collect();
+        let names = settings.losses.iter().map(|name| format!("train.{name}"));
+        let mut scores: Vec<(String, f64)> = names.zip(losses.iter().copied()).collect();
         scores.extend(score(machine)?);
         position.epoch += 1;
         position.batch = 0;
-        (position.loss_sum, position.per_sum) = (0.0, 0.0);
+        position.sums.clear();
         let improved = note_scores(settings, position, &scores)?;
         position.seconds = before + started.elapsed().as_secs_f64();
         position.finished = position.stopped_early || position.epoch == settings.epochs;
@@ -289,7 +307,7 @@ fn epochs(
         }
         let event = Event::Epoch {
             epoch: position.epoch,
-            train_loss,
+            losses: &losses,
             scores: &scores,
             improved,
             seconds: position.seconds,
@@ -383,8 +401,7 @@ fn trace(
         let moment = moment(settings, batches, &position);
         let before = machine.everything();
         let sums = machine.step(rows, moment)?;
-        let finite = sums.loss.is_finite() && sums.per.is_finite();
-        if !finite || !machine.everything().iter().all(|array| array.values.is_finite()) {
+        if !sums.iter().all(is_finite) || !machine.everything().iter().all(|array| array.values.is_finite()) {
             machine.restore(&before)?;
             return Ok(machine.first_not_finite(rows, moment));
         }
@@ -392,6 +409,10 @@ fn trace(
         position.step += 1;
     }
     Ok(None)
+}
+
+fn is_finite(sums: &Sums) -> bool {
+    sums.loss.is_finite() && sums.per.is_finite()
 }
 
 fn moment(settings: &Settings, batches: u64, position: &Position) -> Moment {
@@ -424,16 +445,16 @@ mod tests {
     }
 
     impl Machine for Chain {
-        fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Sums> {
+        fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Vec<Sums>> {
             for row in rows {
                 self.weight = self.weight * 0.999 + f64::from(*row) + moment.step as f64 * 1e-3;
             }
             let loss = if self.not_finite_at == Some(moment.step) { f64::NAN } else { self.weight };
-            Ok(Sums { loss, per: rows.len() as f64 })
+            Ok(vec![Sums { loss, per: rows.len() as f64 }])
         }
         fn evaluate(&mut self, rows: &[u32]) -> RunResult<Evaluation> {
             let loss = (self.weight * 1e3).sin() + rows.len() as f64;
-            Ok(Evaluation { sums: Sums { loss, per: 1.0 }, predictions: vec![] })
+            Ok(Evaluation { sums: vec![Sums { loss, per: 1.0 }], predictions: vec![] })
         }
         fn everything(&self) -> Vec<Array> {
             vec![Array { name: "w".into(), shape: vec![], values: Values::F64(vec![self.weight]) }]
@@ -458,6 +479,7 @@ mod tests {
         let watch = Watch { name: "valid.loss".into(), higher_is_better: false };
         Settings {
             seed: 5,
+            losses: vec!["loss".into()],
             epochs: 9,
             batch: 4,
             stop: Some((watch.clone(), 6)),
@@ -477,7 +499,7 @@ mod tests {
             position,
             &mut |machine| {
                 let found = machine.evaluate(&parts().valid)?;
-                Ok(vec![("valid.loss".into(), found.sums.loss / found.sums.per)])
+                Ok(vec![("valid.loss".into(), found.sums[0].ratio())])
             },
             &mut |event| {
                 if matches!(event, Event::Batch { .. }) {
@@ -523,6 +545,7 @@ mod tests {
         let watch = Watch { name: "valid.loss".into(), higher_is_better: false };
         let settings = Settings {
             seed: 0,
+            losses: vec!["loss".into()],
             epochs: 100,
             batch: 1,
             stop: Some((watch.clone(), 2)),

@@ -56,9 +56,15 @@ fn print_train(out: &mut String, hir: &Hir, train: &Train) {
     for field in &train.inputs {
         let _ = writeln!(out, "  field {}: {}", field.name, show_type(&field.ty));
     }
-    let _ = writeln!(out, "  loss fn {} per fn {}", train.loss.0, train.per.0);
-    for penalty in &train.penalties {
-        let _ = writeln!(out, "  penalty fn {}", penalty.0);
+    for objective in &train.objectives {
+        let name = if objective.name.is_empty() { String::new() } else { format!("step {} ", objective.name) };
+        let over =
+            if objective.over.is_empty() { String::new() } else { format!(" over {}", objective.over.join(", ")) };
+        let every = if objective.every == 1 { String::new() } else { format!(" every {}", objective.every) };
+        let _ = writeln!(out, "  {name}loss fn {} per fn {}{over}{every}", objective.loss.0, objective.per.0);
+        for penalty in &objective.penalties {
+            let _ = writeln!(out, "  penalty fn {}", penalty.0);
+        }
     }
     for prediction in &train.predictions {
         let _ = writeln!(
@@ -69,15 +75,18 @@ fn print_train(out: &mut String, hir: &Hir, train: &Train) {
             show_type(&prediction.ty)
         );
     }
-    if let Some(optimizer) = &train.optimizer {
+    let optimizers: Vec<_> = train.objectives.iter().filter_map(|objective| objective.optimizer.as_ref()).collect();
+    for optimizer in &optimizers {
         let _ = writeln!(out, "  optimizer {}", optimizer.shown);
+    }
+    for frozen in &train.frozen {
+        let until = frozen.epochs.map_or(String::new(), |epochs| format!(" until epoch {epochs}"));
+        let _ = writeln!(out, "  frozen {}{until}", frozen.path);
     }
     let _ = writeln!(out, "  epochs {}  batch {}", train.epochs, train.batch);
     print_store(out, &train.store);
-    let mut roots = vec![train.loss, train.per];
-    roots.extend(&train.penalties);
-    roots.extend(train.predictions.iter().map(|prediction| prediction.function));
-    roots.extend(train.optimizer.iter().flat_map(|optimizer| optimizer.parts.iter().map(|part| part.function)));
+    let mut roots: Vec<FunctionId> = train.roots().collect();
+    roots.extend(optimizers.iter().flat_map(|optimizer| optimizer.parts.iter().map(|part| part.function)));
     roots.extend(train.store.params.iter().map(|param| param.init));
     roots.extend(train.store.states.iter().map(|state| state.init));
     print_functions(out, hir, &train.store, &roots);

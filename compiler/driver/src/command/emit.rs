@@ -66,11 +66,14 @@ fn show(
         Some(programs) => programs,
         None => programs.insert(pipeline::elaborate(checked, train)?),
     };
-    let step: &Program = programs.step.as_ref().unwrap_or(&programs.eval);
+    let step: &Program = programs.step().unwrap_or(&programs.eval);
     let keep = |name: &str| only.is_none_or(|wanted| name.contains(wanted));
     match stage {
         Stage::Equations => Ok(lines(&placed(&bdl_equations::text::print(&programs.eval), checked), only)),
-        Stage::Gradient => Ok(lines(&placed(&bdl_equations::text::print(&programs.gradient), checked), only)),
+        Stage::Gradient => {
+            let texts = programs.objectives.iter().map(|objective| bdl_equations::text::print(&objective.gradient));
+            Ok(lines(&placed(&texts.collect::<Vec<_>>().join("\n"), checked), only))
+        }
         Stage::Plan => Ok(pipeline::plan(step, context.real)?.to_string()),
         Stage::Clif | Stage::Asm => {
             let plan = pipeline::plan(step, context.real)?;

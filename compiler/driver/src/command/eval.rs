@@ -33,14 +33,15 @@ pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
         for part in &measured.parts {
             let scores = part.scores.iter().map(|(name, score)| (name.clone(), score_json(score)));
             let values: serde_json::Map<String, Value> =
-                std::iter::once(("loss".to_string(), finite(part.loss))).chain(scores).collect();
+                part.losses.iter().map(|(name, loss)| (name.clone(), finite(*loss))).chain(scores).collect();
             line[part.name] = Value::Object(values);
         }
         return print(&format!("{line}\n"));
     }
     let mut text = String::new();
     for part in &measured.parts {
-        let loss = format!("loss {}", crate::show::number::score(part.loss));
+        let losses = part.losses.iter().map(|(name, loss)| format!("{name} {}", crate::show::number::score(*loss)));
+        let loss = losses.collect::<Vec<_>>().join(" · ");
         let rows = crate::show::number::grouped(part.rows.len() as u64);
         text.push_str(&format!("{}  {rows} rows · {loss}\n", part.name));
         text.push_str(&result::scores("", &part.scores, 100));

@@ -5,7 +5,7 @@
 //! lengths beside it (`dna` and `dna.len`).
 //!
 //! The file written holds each prediction by its name, `loss` (the mean over the batch, with penalties), and `grad.<path>` for each
-//! parameter. Predictions are those of evaluation (`training` is false); loss and gradients those of a training step.
+//! parameter; of a block with steps, `critic.loss` and `critic.grad.<path>` for each step and the parameters that it trains. Predictions are those of evaluation (`training` is false); loss and gradients those of a training step.
 
 use super::{Context, print};
 use crate::cli::target;
@@ -58,29 +58,34 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
     }
 
     let executor = Executor::new(context.threads());
-    let programs = [&prepared.programs.predict, &prepared.programs.gradient];
+    let gradients = prepared.programs.objectives.iter().map(|objective| (&*objective.name, &objective.gradient));
+    let programs: Vec<(&str, &Program)> = std::iter::once(("", &prepared.programs.predict)).chain(gradients).collect();
     let mut wanted: Vec<(String, Vec<usize>)> = Vec::new();
-    for program in programs {
+    for (_, program) in &programs {
         let read = machine::arrays(&stored::empty_store(program, context.real)?, |_| true);
         wanted.extend(read.into_iter().map(|array| (array.name, array.shape)));
     }
     wanted.sort();
     wanted.dedup();
     let mut result = Vec::new();
-    for program in programs {
+    for (objective, program) in programs {
         let mut store = Store::new();
         machine::initialise(&prepared.programs.init, context.real, &executor, &mut store, 0)?;
         stored::put_wanted(&mut store, &weights, &wanted)?;
-        result.extend(outputs(program, context.real, &executor, &mut store, &given, batch)?);
+        let mut found = outputs(program, context.real, &executor, &mut store, &given, batch)?;
+        found.retain(|array| array.name != "loss_sum" && array.name != "per_sum");
+        if !objective.is_empty() {
+            found.iter_mut().for_each(|array| array.name = format!("{objective}.{}", array.name));
+        }
+        result.extend(found);
     }
-    result.retain(|array| array.name != "loss_sum" && array.name != "per_sum");
     checkpoint::save(out, &result, &Position::default())?;
     if context.global.json {
-        let loss = result.iter().find(|array| array.name == "loss").map(|array| array.values.to_f64());
-        return print(&format!(
-            "{}\n",
-            json!({"event": "done", "out": out.display().to_string(), "loss": loss.and_then(|l| l.first().copied())})
-        ));
+        let mut done = json!({"event": "done", "out": out.display().to_string()});
+        for array in result.iter().filter(|array| array.name == "loss" || array.name.ends_with(".loss")) {
+            done[&array.name] = json!(array.values.to_f64().first());
+        }
+        return print(&format!("{done}\n"));
     }
     Ok(0)
 }

@@ -57,7 +57,8 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     let weights = relevant(stored::weights(&stored.folder)?, &programs, stored.real)?;
     stored::put_wanted(&mut store, &weights, &wanted)?;
     let mut fed = Fed::of(pipeline::compile(&programs.predict, stored.real)?, &data, &lengths)?;
-    let names: Vec<String> = programs.predict.outputs.iter().map(|(name, _)| name.to_string()).collect();
+    let names = programs.predict.outputs.iter().map(|(name, _)| name.to_string()).collect();
+    let names = machine::Outcomes { predictions: names, ..machine::Outcomes::default() };
     let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
     let made = machine::evaluate(&mut fed, &executor, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
 
@@ -98,9 +99,8 @@ fn relevant(
     real: Real,
 ) -> Result<Vec<bdl_train::Array>, Failure> {
     let predict = stored::empty_store(&programs.predict, real)?;
-    let all = [Some(&programs.eval), programs.step.as_ref()];
     let mut known = Vec::new();
-    for program in all.into_iter().flatten() {
+    for program in programs.all() {
         known.extend(machine::arrays(&stored::empty_store(program, real)?, |_| true));
     }
     let only_elsewhere = |array: &bdl_train::Array| {

@@ -5,7 +5,7 @@ use crate::cli::target;
 use crate::error::{Failure, What};
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
-use crate::run::prepared::{shown, watch};
+use crate::run::prepared::{freezes, shown, watch};
 use crate::run::{CpuMachine, Prepared, outputs, prepare, record, scores};
 use crate::show::{banner, number, progress::Progress, result};
 use bdl_check::hir::{BinaryOp, Expectation, Part, Train};
@@ -64,14 +64,11 @@ pub fn run_file(context: &Context, file: &Path, name: Option<String>, manner: &M
     say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),
         "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
 
-    if train.optimizer.is_some() && position.step == 0 {
+    if train.trains() && position.step == 0 {
         check_gradient(&say, &prepared, &machine, seed)?;
     }
-    let position = if train.optimizer.is_some() {
-        fit(&say, &prepared, &mut machine, &folder, position, seed, manner)?
-    } else {
-        position
-    };
+    let position =
+        if train.trains() { fit(&say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
     finish(&say, &prepared, &mut machine, &folder, &position, started)
 }
 
@@ -104,25 +101,43 @@ fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool, hash: &str)
     Ok(position)
 }
 
+/// Each objective's gradient against finite differences, once.
 fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed: u64) -> Result<(), Failure> {
+    for (at, objective) in prepared.programs.objectives.iter().enumerate() {
+        let of = if objective.name.is_empty() { String::new() } else { format!(" of {}", objective.name) };
+        check_objective(say, prepared, machine, seed, at, &of)?;
+    }
+    Ok(())
+}
+
+fn check_objective(
+    say: &Say<'_>,
+    prepared: &Prepared,
+    machine: &CpuMachine,
+    seed: u64,
+    objective: usize,
+    of: &str,
+) -> Result<(), Failure> {
+    let gradient = &prepared.programs.objectives[objective].gradient;
     let known = Path::new(RUNS).join(".gradients");
-    let key = record::text_hash(&bdl_equations::text::print(&prepared.programs.gradient));
+    let key = record::text_hash(&bdl_equations::text::print(gradient));
     if let Ok(found) = std::fs::read_to_string(&known)
         && let Some(line) = found.lines().find(|line| line.starts_with(&key))
     {
         let rest = line[key.len()..].trim();
-        say.text(&format!("  check   gradients agree with finite differences ({rest}; remembered)\n"));
+        say.text(&format!("  check   gradients{of} agree with finite differences ({rest}; remembered)\n"));
         return Ok(());
     }
-    match gradient_check::check(prepared, &machine.everything(), seed)? {
+    let freezes = freezes(&prepared.hir, &prepared.train.objectives[objective]);
+    match gradient_check::check(prepared, gradient, &machine.everything(), seed)? {
         GradientCheck::Nothing => {}
         GradientCheck::Undecided { at } => {
             say.text(&format!(
-                "  check   finite differences do not decide at {at}: the loss has too many kinks there\n"
+                "  check   finite differences{of} do not decide at {at}: the loss has too many kinks there\n"
             ));
         }
         GradientCheck::Agrees { worst, at } => {
-            say.text(&format!("  check   gradients agree with finite differences (worst {worst:.0e} at {at})\n"));
+            say.text(&format!("  check   gradients{of} agree with finite differences (worst {worst:.0e} at {at})\n"));
             // Only a convenience: a place that cannot be written costs the same check again next time.
             let line = format!("{key} worst {worst:.0e} at {at}\n");
             let _ = std::fs::create_dir_all(RUNS);
@@ -132,12 +147,14 @@ fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed
                 .open(&known)
                 .and_then(|mut file| std::io::Write::write_all(&mut file, line.as_bytes()));
         }
-        GradientCheck::Differs { at, .. } if prepared.freezes => {
-            say.text(&format!("  check   the gradient by {at} is not the loss's slope: `freeze` stops a part of it\n"));
+        GradientCheck::Differs { at, .. } if freezes => {
+            say.text(&format!(
+                "  check   the gradient{of} by {at} is not the loss's slope: `freeze` stops a part of it\n"
+            ));
         }
         GradientCheck::Differs { at, gradient, difference } => {
             return Err(Failure::bug(format!(
-                "the gradient of the loss by `{at}` is {gradient:.6e} along a random direction, but finite differences say {difference:.6e}"
+                "the gradient of the loss{of} by `{at}` is {gradient:.6e} along a random direction, but finite differences say {difference:.6e}"
             )));
         }
     }
@@ -158,21 +175,30 @@ fn fit(
     let train_block = &prepared.train;
     let settings = Settings {
         seed,
+        losses: train_block.objectives.iter().map(bdl_check::hir::Objective::loss_name).collect(),
         epochs: train_block.epochs.max(0) as u64,
         batch: train_block.batch.max(1) as u64,
         stop: train_block.stop.as_ref().map(|stop| (watch(&stop.score), stop.epochs.max(1) as u64)),
         keep: train_block.keep.as_ref().map(watch),
         save_every: manner.save_every.unwrap_or(Settings::SAVE_EVERY),
     };
-    let mut bar = Progress::new(settings.epochs, say.context.global.quiet || say.context.global.json);
+    let mut bar =
+        Progress::new(settings.epochs, settings.losses.clone(), say.context.global.quiet || say.context.global.json);
     let outcome = {
         let mut score = |machine: &mut dyn Machine| valid_scores(prepared, machine);
         let mut observe = |event: Event<'_>| {
             bar.event(&event);
-            if let Event::Epoch { epoch, train_loss, scores, improved, seconds, examples_per_second } = &event {
+            if let Event::Epoch { epoch, losses, scores, improved, seconds, examples_per_second } = &event {
+                let loss = match losses {
+                    [loss] => finite(*loss),
+                    losses => {
+                        let named = settings.losses.iter().cloned().zip(losses.iter().map(|loss| finite(*loss)));
+                        Value::Object(named.collect())
+                    }
+                };
                 let scores: serde_json::Map<String, Value> =
                     scores.iter().map(|(name, value)| (name.clone(), finite(*value))).collect();
-                let line = json!({"event": "epoch", "epoch": epoch, "loss": finite(*train_loss), "scores": scores, "best": improved,
+                let line = json!({"event": "epoch", "epoch": epoch, "loss": loss, "scores": scores, "best": improved,
                     "seconds": seconds, "examples_per_second": examples_per_second});
                 // The log is for people; training does not depend on it.
                 let _ = folder.append_line("log.jsonl", &line.to_string());
@@ -224,7 +250,8 @@ fn valid_scores(prepared: &Prepared, machine: &mut dyn Machine) -> bdl_train::Ru
         return Ok(Vec::new());
     }
     let found = machine.evaluate(rows)?;
-    let mut all = vec![("valid.loss".to_string(), found.sums.loss / found.sums.per)];
+    let losses = outputs::losses(prepared, &found);
+    let mut all: Vec<(String, f64)> = losses.into_iter().map(|(name, loss)| (format!("valid.{name}"), loss)).collect();
     for (name, score) in scores::scores(&prepared.asked, &found, &prepared.data, rows)? {
         if score.confusion.is_none() {
             all.push((format!("valid.{name}"), score.value));
@@ -263,9 +290,9 @@ fn finish(
     let mut done = json!({"event": "done", "run": run.to_string(), "epochs": position.epoch, "best_epoch": position.best_epoch,
         "seconds": seconds, "expect": judged});
     for part in &measured.parts {
-        let values: serde_json::Map<String, Value> = std::iter::once(("loss".to_string(), finite(part.loss)))
-            .chain(part.scores.iter().map(|(name, score)| (name.clone(), score_json(score))))
-            .collect();
+        let losses = part.losses.iter().map(|(name, loss)| (name.clone(), finite(*loss)));
+        let values: serde_json::Map<String, Value> =
+            losses.chain(part.scores.iter().map(|(name, score)| (name.clone(), score_json(score)))).collect();
         done[part.name] = Value::Object(values);
     }
     say.json(done);

@@ -47,10 +47,15 @@ const STEPS: [f64; 4] = [6e-6, 1e-6, 1.7e-7, 3e-8];
 /// Directions tried for a parameter before it counts as undecided.
 const DIRECTIONS: usize = 3;
 
-/// Checks the gradient of the `train` block at the parameters given (f32 or f64, by name).
-pub fn check(prepared: &Prepared, weights: &[Array], seed: u64) -> Result<GradientCheck, Failure> {
+/// Checks the gradient program of an objective at the parameters given (f32 or f64, by name).
+pub fn check(
+    prepared: &Prepared,
+    gradient: &bdl_equations::Program,
+    weights: &[Array],
+    seed: u64,
+) -> Result<GradientCheck, Failure> {
     let executor = Executor::new(1);
-    let mut fed = Fed::new(&prepared.programs.gradient, Real::F64, prepared)?;
+    let mut fed = Fed::new(gradient, Real::F64, prepared)?;
     let mut store = Store::new();
     machine::initialise(&prepared.programs.init, Real::F64, &executor, &mut store, seed)?;
     for array in weights {

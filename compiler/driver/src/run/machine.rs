@@ -6,6 +6,7 @@ use super::fed::memory;
 use super::prepared::Prepared;
 use crate::error::Failure;
 use bdl_data::Encoded;
+use bdl_elaborate::Programs;
 use bdl_equations::{Node, Program};
 use bdl_execute::{Executor, Inputs, Outputs, Store};
 use bdl_plan::{DType, Place, Plan};
@@ -22,18 +23,64 @@ const EVALUATED_AT_ONCE: usize = 64;
 pub struct CpuMachine {
     pub executor: Executor,
     pub store: Store,
-    pub step: Option<Fed>,
+    objectives: Vec<Objective>,
     pub eval: Fed,
     data: Arc<Encoded>,
     batch: usize,
     seed: u64,
     /// Names that prediction needs.
     weights: HashSet<String>,
+    lengths: crate::data::facts::Lengths,
+    outputs: Outcomes,
+    real: Real,
+}
+
+/// The compiled steps of one objective.
+struct Objective {
+    /// It runs on every so many batches.
+    every: u64,
+    /// By the first epoch in which each holds.
+    steps: Vec<(u64, Fed)>,
     /// What a trace of values that are not finite starts from.
     gradient: Program,
-    lengths: crate::data::facts::Lengths,
-    predictions: Vec<String>,
-    real: Real,
+}
+
+impl Objective {
+    /// The objective's own count of steps, if it runs on this batch.
+    fn turn(&self, moment: Moment) -> Option<Moment> {
+        let due = (moment.step + 1).is_multiple_of(self.every);
+        due.then(|| Moment { step: moment.step / self.every, steps: moment.steps / self.every, ..moment })
+    }
+
+    fn at(&mut self, epoch: u64) -> Option<&mut Fed> {
+        self.steps.iter_mut().rev().find(|(first, _)| *first <= epoch).map(|(_, step)| step)
+    }
+}
+
+/// What an evaluation gives, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes {
+    /// Sums of loss and weight of each objective.
+    pub sums: Vec<[String; 2]>,
+    pub predictions: Vec<String>,
+    /// All rows are one batch, because something looks across it.
+    pub at_once: bool,
+}
+
+impl Outcomes {
+    pub fn of(programs: &Programs) -> Outcomes {
+        let sums: Vec<[String; 2]> = programs
+            .objectives
+            .iter()
+            .map(|objective| match &*objective.name {
+                "" => ["loss_sum", "per_sum"].map(str::to_string),
+                step => ["loss_sum", "per_sum"].map(|name| format!("{step}.{name}")),
+            })
+            .collect();
+        let names = programs.eval.outputs.iter().map(|(name, _)| name.to_string());
+        let predictions = names.filter(|name| !sums.iter().flatten().any(|sum| sum == name)).collect();
+        Outcomes { sums, predictions, at_once: programs.eval_at_once }
+    }
 }
 
 impl CpuMachine {
@@ -48,10 +95,14 @@ impl CpuMachine {
         let executor = Executor::new(threads);
         let mut store = Store::new();
         initialise(&prepared.programs.init, real, &executor, &mut store, seed)?;
-        let step = match &prepared.programs.step {
-            Some(step) if with_step => Some(Fed::new(step, real, prepared)?),
-            Some(_) | None => None,
-        };
+        let mut objectives = Vec::new();
+        for (written, made) in prepared.train.objectives.iter().zip(&prepared.programs.objectives) {
+            let mut steps = Vec::new();
+            for (first, step) in made.steps.iter().filter(|_| with_step) {
+                steps.push((*first, Fed::new(step, real, prepared)?));
+            }
+            objectives.push(Objective { every: written.every.max(1) as u64, steps, gradient: made.gradient.clone() });
+        }
         let eval = Fed::new(&prepared.programs.eval, real, prepared)?;
         let shared = |fed: &Fed| {
             let buffers = fed.program.plan().buffers.iter();
@@ -64,50 +115,47 @@ impl CpuMachine {
         Ok(CpuMachine {
             executor,
             store,
-            step,
+            objectives,
             eval,
             data: Arc::new(prepared.data.clone()),
             batch: prepared.train.batch.max(1) as usize,
             seed,
             weights,
-            gradient: prepared.programs.gradient.clone(),
             lengths: prepared.lengths.clone(),
-            predictions: prediction_names(&prepared.programs.eval),
+            outputs: Outcomes::of(&prepared.programs),
             real,
         })
     }
 }
 
 impl CpuMachine {
-    /// The plan of the training step.
-    pub fn step_plan(&self) -> Option<Arc<Plan>> {
-        self.step.as_ref().map(|step| step.program.plan().clone())
+    fn first_step(&self) -> Option<&Fed> {
+        self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step).next()
     }
 
-    /// Bytes that parameters, state, and the tensors of step and evaluation take at this batch size.
+    /// The plan of the first training step.
+    pub fn step_plan(&self) -> Option<Arc<Plan>> {
+        self.first_step().map(|step| step.program.plan().clone())
+    }
+
+    /// Bytes that parameters, state, and the tensors of a step and of evaluation take at this batch size.
     pub fn predicted_bytes(&self, batch: usize) -> usize {
         let size = |name: &str| (name == bdl_equations::BATCH).then_some(batch as i64);
-        let fed = self.step.as_ref().unwrap_or(&self.eval);
+        let fed = self.first_step().unwrap_or(&self.eval);
         self.store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0)
     }
 
-    /// Measures the launches of the training step from now on.
+    /// Measures the launches of the first training step from now on.
     pub fn set_profile(&mut self, on: bool) {
-        if let Some(step) = &mut self.step {
+        if let Some((_, step)) = self.objectives.iter_mut().flat_map(|objective| &mut objective.steps).next() {
             step.program.set_profile(on);
         }
     }
 
     /// Summed time of each launch since.
     pub fn profile(&self) -> Option<Vec<Duration>> {
-        self.step.as_ref()?.program.profile().map(<[Duration]>::to_vec)
+        self.first_step()?.program.profile().map(<[Duration]>::to_vec)
     }
-}
-
-/// Outputs of an evaluation that are predictions.
-fn prediction_names(eval: &Program) -> Vec<String> {
-    let names = eval.outputs.iter().map(|(name, _)| name.to_string());
-    names.filter(|name| name != "loss_sum" && name != "per_sum").collect()
 }
 
 /// Runs `init` and copies its outputs into the store.
@@ -180,20 +228,28 @@ pub fn arrays(store: &Store, wanted: impl Fn(&str) -> bool) -> Vec<Array> {
 }
 
 impl Machine for CpuMachine {
-    fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Sums> {
-        let Some(step) = &mut self.step else {
-            return Err(RunError::new(
-                "bug",
-                "this is a bug in bdl: a program without an optimiser was asked to train",
-            ));
-        };
-        let outputs = step.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
-        Ok(sums(&outputs))
+    fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Vec<Sums>> {
+        let mut all = Vec::new();
+        for objective in &mut self.objectives {
+            let Some(moment) = objective.turn(moment) else {
+                all.push(Sums::default());
+                continue;
+            };
+            let Some(step) = objective.at(moment.epoch) else {
+                return Err(RunError::new(
+                    "bug",
+                    "this is a bug in bdl: a program without an optimiser was asked to train",
+                ));
+            };
+            let outputs = step.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
+            all.push(sums(&outputs, "loss_sum", "per_sum"));
+        }
+        Ok(all)
     }
 
     fn evaluate(&mut self, rows: &[u32]) -> RunResult<Evaluation> {
         let data = self.data.clone();
-        evaluate(&mut self.eval, &self.executor, &mut self.store, &data, rows, self.batch, self.seed, &self.predictions)
+        evaluate(&mut self.eval, &self.executor, &mut self.store, &data, rows, self.batch, self.seed, &self.outputs)
     }
 
     fn everything(&self) -> Vec<Array> {
@@ -222,23 +278,30 @@ impl Machine for CpuMachine {
     }
 
     fn first_not_finite(&mut self, rows: &[u32], moment: Moment) -> Option<String> {
-        let program = observed(&self.gradient);
-        let compiled = crate::pipeline::compile(&program, self.real).ok()?;
-        let mut fed = Fed::of(compiled, &self.data, &self.lengths).ok()?;
-        let outputs = fed.run(&self.executor, &mut self.store, &self.data, rows, moment).ok()?;
-        program.outputs.iter().find_map(|(name, id)| {
-            let values = outputs.numbers(name)?;
-            let bad = values.iter().find(|value| !value.is_finite())?;
-            Some(format!("`{}`, which holds {bad}{}", name, place(&program, *id)))
-        })
+        for objective in &self.objectives {
+            let Some(moment) = objective.turn(moment) else { continue };
+            let program = observed(&objective.gradient);
+            let compiled = crate::pipeline::compile(&program, self.real).ok()?;
+            let mut fed = Fed::of(compiled, &self.data, &self.lengths).ok()?;
+            let outputs = fed.run(&self.executor, &mut self.store, &self.data, rows, moment).ok()?;
+            let found = program.outputs.iter().find_map(|(name, id)| {
+                let values = outputs.numbers(name)?;
+                let bad = values.iter().find(|value| !value.is_finite())?;
+                Some(format!("`{}`, which holds {bad}{}", name, place(&program, *id)))
+            });
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
     }
 }
 
-fn sums(outputs: &Outputs<'_>) -> Sums {
-    Sums { loss: outputs.number("loss_sum").unwrap_or(f64::NAN), per: outputs.number("per_sum").unwrap_or(f64::NAN) }
+fn sums(outputs: &Outputs<'_>, loss: &str, per: &str) -> Sums {
+    Sums { loss: outputs.number(loss).unwrap_or(f64::NAN), per: outputs.number(per).unwrap_or(f64::NAN) }
 }
 
-/// Loss and predictions of rows, batch by batch, in order.
+/// Losses and predictions of rows, batch by batch, in order.
 pub fn evaluate(
     fed: &mut Fed,
     executor: &Executor,
@@ -247,21 +310,25 @@ pub fn evaluate(
     rows: &[u32],
     batch: usize,
     seed: u64,
-    predictions: &[String],
+    wanted: &Outcomes,
 ) -> RunResult<Evaluation> {
     let mut evaluation = Evaluation {
-        sums: Sums::default(),
-        predictions: predictions
+        sums: vec![Sums::default(); wanted.sums.len()],
+        predictions: wanted
+            .predictions
             .iter()
             .map(|name| PredictionValues { name: name.clone(), width: None, offsets: vec![0], values: Vec::new() })
             .collect(),
     };
-    for (at, rows) in rows.chunks(batch.max(EVALUATED_AT_ONCE)).enumerate() {
-        let moment = Moment { seed, first: (at * batch.max(EVALUATED_AT_ONCE)) as u64, ..Moment::default() };
+    let at_once = if wanted.at_once { rows.len().max(1) } else { batch.max(EVALUATED_AT_ONCE) };
+    for (at, rows) in rows.chunks(at_once).enumerate() {
+        let moment = Moment { seed, first: (at * at_once) as u64, ..Moment::default() };
         let outputs = fed.run(executor, store, data, rows, moment)?;
-        let part = sums(&outputs);
-        evaluation.sums.loss += part.loss;
-        evaluation.sums.per += part.per;
+        for (all, [loss, per]) in evaluation.sums.iter_mut().zip(&wanted.sums) {
+            let part = sums(&outputs, loss, per);
+            all.loss += part.loss;
+            all.per += part.per;
+        }
         for made in &mut evaluation.predictions {
             let values = outputs.numbers(&made.name).unwrap_or_default();
             let width = values.len() / rows.len();

@@ -21,7 +21,8 @@ pub struct Measured {
 pub struct MeasuredPart {
     pub name: &'static str,
     pub rows: Vec<u32>,
-    pub loss: f64,
+    /// By name: `loss`, or one a step.
+    pub losses: Vec<(String, f64)>,
     pub scores: Vec<(String, Score)>,
     pub evaluation: Evaluation,
 }
@@ -35,8 +36,8 @@ impl Measured {
     /// `test.accuracy`
     pub fn value(&self, part: &str, metric: &str) -> Option<f64> {
         let part = self.parts.iter().find(|measured| measured.name == part)?;
-        if metric == "loss" {
-            return Some(part.loss);
+        if let Some((_, loss)) = part.losses.iter().find(|(name, _)| name == metric) {
+            return Some(*loss);
         }
         part.scores.iter().find(|(name, _)| name == metric).map(|(_, score)| score.value)
     }
@@ -54,12 +55,18 @@ pub fn measure(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Measured
         parts.push(MeasuredPart {
             name,
             rows: rows.to_vec(),
-            loss: evaluation.sums.loss / evaluation.sums.per,
+            losses: losses(prepared, &evaluation),
             scores,
             evaluation,
         });
     }
     Ok(Measured { parts })
+}
+
+/// The loss of each objective by its name.
+pub fn losses(prepared: &Prepared, evaluation: &Evaluation) -> Vec<(String, f64)> {
+    let names = prepared.train.objectives.iter().map(bdl_check::hir::Objective::loss_name);
+    names.zip(evaluation.sums.iter().map(bdl_train::Sums::ratio)).collect()
 }
 
 /// Writes `predictions.tsv` and `metrics.json`.
@@ -89,7 +96,9 @@ pub fn metrics_json(measured: &Measured) -> Value {
     for part in &measured.parts {
         let mut scores = serde_json::Map::new();
         scores.insert("rows".into(), json!(part.rows.len()));
-        scores.insert("loss".into(), finite(part.loss));
+        for (name, loss) in &part.losses {
+            scores.insert(name.clone(), finite(*loss));
+        }
         for (name, score) in &part.scores {
             let mut shown =
                 json!({"value": finite(score.value), "baseline": finite(score.baseline), "constant": score.constant});

@@ -9,6 +9,7 @@ use bdl_data::{Encoded, Fitted, KfoldSplit, Parts, RandomSplit, Repeats, SplitSp
 use bdl_elaborate::Programs;
 use bdl_train::Watch;
 use bdl_train::metrics;
+use std::sync::Arc;
 
 /// Everything that training, evaluation and benchmarks start from.
 pub struct Prepared {
@@ -25,8 +26,7 @@ pub struct Prepared {
     pub straddling: Straddling,
     /// Fields that the predictions read.
     pub predict_inputs: Vec<String>,
-    /// The loss stops gradients somewhere (`freeze`), so that its slope and its gradient differ on purpose.
-    pub freezes: bool,
+    pub hir: Arc<hir::Hir>,
 }
 
 /// Splits, fits, encodes, elaborates. `fitted` of an earlier run is replayed instead of fitting.
@@ -64,14 +64,14 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
         repeats,
         straddling,
         predict_inputs,
-        freezes: freezes(&checked.hir, train),
+        hir: Arc::new(checked.hir.clone()),
     })
 }
 
-/// Does anything that the loss applies contain `freeze`?
-fn freezes(hir: &hir::Hir, train: &Train) -> bool {
+/// Does anything that the loss applies contain `freeze`, so that its slope and its gradient differ on purpose?
+pub fn freezes(hir: &hir::Hir, objective: &hir::Objective) -> bool {
     let mut waiting: Vec<hir::FunctionId> =
-        [train.loss, train.per].into_iter().chain(train.penalties.iter().copied()).collect();
+        [objective.loss, objective.per].into_iter().chain(objective.penalties.iter().copied()).collect();
     let mut seen = std::collections::HashSet::new();
     let mut found = false;
     while let Some(id) = waiting.pop() {

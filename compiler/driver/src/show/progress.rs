@@ -11,6 +11,8 @@ pub struct Progress {
     bar: Option<ProgressBar>,
     lines: bool,
     epochs: u64,
+    /// What each loss is called.
+    losses: Vec<String>,
     started: Instant,
     /// Epochs that were done when this run began.
     first: Option<f64>,
@@ -20,7 +22,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(epochs: u64, quiet: bool) -> Progress {
+    pub fn new(epochs: u64, losses: Vec<String>, quiet: bool) -> Progress {
         let terminal = std::io::stderr().is_terminal();
         let bar = (terminal && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(Some(epochs * 1000), ProgressDrawTarget::stderr_with_hz(15));
@@ -35,6 +37,7 @@ impl Progress {
             bar,
             lines,
             epochs,
+            losses,
             started: Instant::now(),
             first: None,
             scores: String::new(),
@@ -44,7 +47,7 @@ impl Progress {
 
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Batch { epoch, batch, batches, loss, .. } => {
+            Event::Batch { epoch, batch, batches, losses, .. } => {
                 let Some(bar) = &self.bar else { return };
                 let done = *epoch as f64 + *batch as f64 / *batches as f64;
                 let first = *self.first.get_or_insert(done);
@@ -56,17 +59,17 @@ impl Progress {
                 };
                 bar.set_prefix(format!("epoch {}/{}", epoch + 1, self.epochs));
                 bar.set_position((done * 1000.0) as u64);
-                bar.set_message(format!("loss {}{}{}{left}", number::score(*loss), self.scores, self.rate));
+                bar.set_message(format!("{}{}{}{left}", named(&self.losses, losses), self.scores, self.rate));
             }
-            Event::Epoch { epoch, train_loss, scores, examples_per_second, improved, .. } => {
+            Event::Epoch { epoch, losses, scores, examples_per_second, improved, .. } => {
                 self.scores = shown(scores);
                 self.rate = format!(" · {} examples/s", number::short(*examples_per_second));
                 if self.lines {
                     let best = if *improved { "  best" } else { "" };
                     let line = format!(
-                        "  epoch {epoch:>3}/{}  loss {}{}{}{best}\n",
+                        "  epoch {epoch:>3}/{}  {}{}{}{best}\n",
                         self.epochs,
-                        number::score(*train_loss),
+                        named(&self.losses, losses),
                         self.scores,
                         self.rate
                     );
@@ -90,6 +93,12 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
     }
+}
+
+/// `critic -0.41 · generator 0.2`: losses by name; one that no step has computed yet is left out.
+fn named(names: &[String], losses: &[f64]) -> String {
+    let known = names.iter().zip(losses).filter(|(_, loss)| !loss.is_nan());
+    known.map(|(name, loss)| format!("{name} {}", number::score(*loss))).collect::<Vec<_>>().join(" · ")
 }
 
 /// ` · valid 0.131 · accuracy 0.957`: the scores of the validation part.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// The tables of a `train` block: one a model.
 pub fn table(hir: &Hir, train: &Train, programs: &Programs, real: Real) -> Result<String, Failure> {
-    let plan = pipeline::plan(programs.step.as_ref().unwrap_or(&programs.eval), real)?;
+    let plan = pipeline::plan(programs.step().unwrap_or(&programs.eval), real)?;
     let width = match real {
         Real::F32 => 4,
         Real::F64 => 8,
@@ -40,14 +40,13 @@ pub fn table(hir: &Hir, train: &Train, programs: &Programs, real: Real) -> Resul
 
 /// A model where the loss applies it, or a prediction.
 fn of_model(hir: &Hir, train: &Train, name: &str) -> Option<(FunctionId, Table)> {
-    let roots = std::iter::once(train.loss).chain(train.predictions.iter().map(|prediction| prediction.function));
-    let id = roots.into_iter().find_map(|root| bdl_check::model_of(hir, root, name))?;
+    let id = train.roots().find_map(|root| bdl_check::model_of(hir, root, name))?;
     Some((id, bdl_check::table(hir, &train.store, id)?))
 }
 
 /// Parameters, arithmetic and memory of a `train` block as one JSON object; sizes that are not numbers are formulas.
 pub fn json(hir: &Hir, train: &Train, programs: &Programs, real: Real) -> Result<Value, Failure> {
-    let plan = pipeline::plan(programs.step.as_ref().unwrap_or(&programs.eval), real)?;
+    let plan = pipeline::plan(programs.step().unwrap_or(&programs.eval), real)?;
     let size = |size: &Dim| size.as_const().map_or_else(|| json!(size.to_string()), |n| json!(n));
     let tables = train.models.iter().filter_map(|(name, _)| of_model(hir, train, name)).map(|(_, table)| table);
     let nothing = (Dim::zero(), Dim::zero());

@@ -1,0 +1,313 @@
+//! The entries of a `train` block, sorted by what they are: what may stand once stands once, and what is not built is said.
+
+use crate::checker::Checker;
+use crate::suggest::nearest;
+use bdl_grammar::ast::{self, TrainEntryKind};
+use bdl_grammar::{Diagnostic, Span};
+use std::collections::HashMap;
+
+/// The entries of a block, sorted by what they are.
+#[derive(Default)]
+pub(crate) struct Entries<'a> {
+    pub models: Vec<(&'a ast::Name, &'a ast::Expr)>,
+    pub data: Option<&'a ast::Name>,
+    pub split: Option<&'a ast::Expr>,
+    /// What stands in the block itself, beside its steps.
+    pub own: Objective<'a>,
+    /// `step critic over judge { .. }`.
+    pub steps: Vec<Objective<'a>>,
+    pub epochs: Option<&'a ast::Expr>,
+    pub batch: Option<&'a ast::Expr>,
+    pub stop: Option<(&'a ast::Expr, &'a ast::Stall)>,
+    pub keep: Option<&'a ast::Expr>,
+    pub frozen: Vec<(&'a ast::Expr, Option<&'a ast::Until>)>,
+    pub predictions: Vec<(&'a ast::Name, &'a ast::Expr)>,
+    pub reports: Vec<(&'a ast::Expr, Option<&'a ast::Expr>)>,
+}
+
+/// What makes one loss small: the entries of a `step`, or of a block without.
+#[derive(Default)]
+pub(crate) struct Objective<'a> {
+    pub name: Option<&'a ast::Name>,
+    pub over: &'a [ast::Expr],
+    pub every: Option<&'a ast::Expr>,
+    pub lets: Vec<&'a ast::Let>,
+    pub loss: Option<(&'a ast::Expr, Option<&'a ast::Expr>)>,
+    pub penalties: Vec<&'a ast::Expr>,
+    pub optimizers: Vec<(&'a ast::Expr, &'a [ast::Expr])>,
+    pub clip: Option<(&'a ast::Name, &'a ast::Expr)>,
+}
+
+impl<'a> Entries<'a> {
+    /// The objectives that are trained: the steps, or else the block itself.
+    pub fn objectives(&self) -> impl Iterator<Item = &Objective<'a>> {
+        let own = if self.steps.is_empty() { Some(&self.own) } else { None };
+        own.into_iter().chain(&self.steps)
+    }
+}
+
+const WORDS: [&str; 17] = [
+    "model",
+    "data",
+    "let",
+    "split",
+    "loss",
+    "penalty",
+    "optimizer",
+    "epochs",
+    "batch",
+    "stop",
+    "keep",
+    "clip",
+    "predict",
+    "report",
+    "fit",
+    "frozen",
+    "step",
+];
+/// Words that may stand in a `step`.
+const STEP_WORDS: [&str; 5] = ["let", "loss", "penalty", "optimizer", "clip"];
+
+impl<'a> Checker<'a> {
+    /// Sorts the entries of a block.
+    pub(super) fn entries(&mut self, train: &'a ast::Train) -> Entries<'a> {
+        let mut entries = Entries::default();
+        let mut seen = HashMap::new();
+        for entry in &train.entries {
+            self.block_entry(entry, &mut entries, &mut seen);
+        }
+        if let Some(step) = entries.steps.first().and_then(|step| step.name) {
+            self.beside_steps(train, step);
+        }
+        entries
+    }
+
+    /// One objective stands in the block, several in steps: not both.
+    fn beside_steps(&mut self, train: &'a ast::Train, step: &'a ast::Name) {
+        for entry in &train.entries {
+            let word = match &entry.kind {
+                TrainEntryKind::Loss { .. } => "loss",
+                TrainEntryKind::Penalty(_) => "penalty",
+                TrainEntryKind::Optimizer { .. } => "optimizer",
+                TrainEntryKind::Clip { .. } => "clip",
+                TrainEntryKind::Model { .. }
+                | TrainEntryKind::Data(_)
+                | TrainEntryKind::Let(_)
+                | TrainEntryKind::Split(_)
+                | TrainEntryKind::Epochs(_)
+                | TrainEntryKind::Batch(_)
+                | TrainEntryKind::Stop { .. }
+                | TrainEntryKind::Keep { .. }
+                | TrainEntryKind::Predict { .. }
+                | TrainEntryKind::Report { .. }
+                | TrainEntryKind::Fit { .. }
+                | TrainEntryKind::Frozen { .. }
+                | TrainEntryKind::Step { .. }
+                | TrainEntryKind::Rows(_)
+                | TrainEntryKind::Weights(_)
+                | TrainEntryKind::Augment(_)
+                | TrainEntryKind::Word { .. }
+                | TrainEntryKind::Error => continue,
+            };
+            self.say(
+                Diagnostic::error("misplaced-statement", format!("`{word}` stands beside a `step`"))
+                    .primary(entry.span, "belongs to no step")
+                    .secondary(step.span, "a block with steps has its losses in them")
+                    .help(format!("move it into a step: `step main {{ {word} .. }}`")),
+            );
+            return;
+        }
+    }
+
+    /// Where two entries stand that may stand once.
+    fn once(&mut self, seen: &mut HashMap<&'static str, Span>, word: &'static str, span: Span) {
+        if let Some(first) = seen.insert(word, span) {
+            self.say(
+                Diagnostic::error("duplicate-name", format!("`{word}` stands twice"))
+                    .primary(span, "here again")
+                    .secondary(first, "first here"),
+            );
+        }
+    }
+
+    fn step_entries(
+        &mut self,
+        name: &'a ast::Name,
+        over: &'a [ast::Expr],
+        every: Option<&'a ast::Expr>,
+        list: &'a [ast::TrainEntry],
+    ) -> Objective<'a> {
+        let mut step = Objective { name: Some(name), over, every, ..Objective::default() };
+        let mut seen = HashMap::new();
+        for entry in list {
+            if !self.objective_entry(entry, &mut step, &mut seen) {
+                self.say(
+                    Diagnostic::error("misplaced-statement", format!("this cannot stand in the step `{name}`"))
+                        .primary(entry.span, "an entry of the whole block")
+                        .note(format!("a step has {}", STEP_WORDS.join(", ")))
+                        .help("move it out of the braces of the step"),
+                );
+            }
+        }
+        step
+    }
+
+    /// An entry that belongs to one objective. False if it is none.
+    fn objective_entry(
+        &mut self,
+        entry: &'a ast::TrainEntry,
+        into: &mut Objective<'a>,
+        seen: &mut HashMap<&'static str, Span>,
+    ) -> bool {
+        match &entry.kind {
+            TrainEntryKind::Let(binding) => into.lets.push(binding),
+            TrainEntryKind::Loss { value, per } => {
+                self.once(seen, "loss", entry.span);
+                into.loss = Some((value, per.as_ref()));
+            }
+            TrainEntryKind::Penalty(value) => into.penalties.push(value),
+            TrainEntryKind::Optimizer { value, over } => into.optimizers.push((value, over)),
+            TrainEntryKind::Clip { word, value } => {
+                self.once(seen, "clip", entry.span);
+                into.clip = Some((word, value));
+            }
+            TrainEntryKind::Error => {}
+            TrainEntryKind::Model { .. }
+            | TrainEntryKind::Data(_)
+            | TrainEntryKind::Split(_)
+            | TrainEntryKind::Epochs(_)
+            | TrainEntryKind::Batch(_)
+            | TrainEntryKind::Stop { .. }
+            | TrainEntryKind::Keep { .. }
+            | TrainEntryKind::Predict { .. }
+            | TrainEntryKind::Report { .. }
+            | TrainEntryKind::Fit { .. }
+            | TrainEntryKind::Frozen { .. }
+            | TrainEntryKind::Step { .. }
+            | TrainEntryKind::Rows(_)
+            | TrainEntryKind::Weights(_)
+            | TrainEntryKind::Augment(_)
+            | TrainEntryKind::Word { .. } => return false,
+        }
+        true
+    }
+
+    fn block_entry(
+        &mut self,
+        entry: &'a ast::TrainEntry,
+        entries: &mut Entries<'a>,
+        seen: &mut HashMap<&'static str, Span>,
+    ) {
+        match &entry.kind {
+            TrainEntryKind::Let(_)
+            | TrainEntryKind::Loss { .. }
+            | TrainEntryKind::Penalty(_)
+            | TrainEntryKind::Optimizer { .. }
+            | TrainEntryKind::Clip { .. }
+            | TrainEntryKind::Error => {
+                self.objective_entry(entry, &mut entries.own, seen);
+            }
+            TrainEntryKind::Step { name, over, every, entries: list } => {
+                if let Some(first) =
+                    entries.steps.iter().filter_map(|step| step.name).find(|known| known.text == name.text)
+                {
+                    self.say(
+                        Diagnostic::error("duplicate-name", format!("the step `{name}` stands twice"))
+                            .primary(name.span, "here again")
+                            .secondary(first.span, "first here"),
+                    );
+                    return;
+                }
+                let step = self.step_entries(name, over, every.as_ref(), list);
+                entries.steps.push(step);
+            }
+            TrainEntryKind::Model { name, value, from } => {
+                if let Some(from) = from {
+                    self.not_built(
+                        from.span,
+                        "starting from stored weights (`from`)",
+                        "train from the beginning for now",
+                    );
+                }
+                entries.models.push((name, value));
+            }
+            TrainEntryKind::Data(name) => {
+                self.once(seen, "data", entry.span);
+                entries.data = Some(name);
+            }
+            TrainEntryKind::Split(value) => {
+                self.once(seen, "split", entry.span);
+                entries.split = Some(value);
+            }
+            TrainEntryKind::Epochs(value) => {
+                self.once(seen, "epochs", entry.span);
+                entries.epochs = Some(value);
+            }
+            TrainEntryKind::Batch(value) => {
+                self.once(seen, "batch", entry.span);
+                entries.batch = Some(value);
+            }
+            TrainEntryKind::Stop { when, stalls: Some(stall) } => {
+                self.once(seen, "stop", entry.span);
+                entries.stop = Some((when, stall));
+            }
+            TrainEntryKind::Stop { when, stalls: None } => {
+                self.not_built(
+                    when.span,
+                    "`stop when` with a condition",
+                    "write `stop when valid.loss stalls for 5 epochs`",
+                );
+            }
+            TrainEntryKind::Keep { word, value } => {
+                self.once(seen, "keep", entry.span);
+                if word.text == "best" {
+                    entries.keep = Some(value);
+                } else {
+                    self.say(
+                        Diagnostic::error("unknown-entry", format!("`keep {word}` means nothing"))
+                            .primary(word.span, "`best` is expected")
+                            .help("write `keep best valid.loss`"),
+                    );
+                }
+            }
+            TrainEntryKind::Predict { name, value, units_of } => {
+                if let Some(units) = units_of {
+                    self.not_built(
+                        units.span,
+                        "`as` (predictions in the units of a column)",
+                        "leave it out and scale the result by hand",
+                    );
+                }
+                entries.predictions.push((name, value));
+            }
+            TrainEntryKind::Report { values, by } => {
+                entries.reports.extend(values.iter().map(|value| (value, by.as_ref())))
+            }
+            TrainEntryKind::Fit { name, .. } => {
+                self.not_built(name.span, "`fit`", "choose the number by hand and write it down")
+            }
+            TrainEntryKind::Frozen { values, until } => {
+                entries.frozen.extend(values.iter().map(|value| (value, until.as_ref())))
+            }
+            TrainEntryKind::Rows(_) => self.not_built(entry.span, "`rows`", "leave it out"),
+            TrainEntryKind::Weights(_) => {
+                self.not_built(
+                    entry.span,
+                    "`weights`",
+                    "weigh inside the loss: `cross_entropy(net(x), y, class_weights: [1, 3])`",
+                );
+            }
+            TrainEntryKind::Augment(_) => self.not_built(entry.span, "`augment`", "leave it out"),
+            TrainEntryKind::Word { word, .. } => {
+                let mut diagnostic =
+                    Diagnostic::error("unknown-entry", format!("a `train` block has no entry `{word}`"))
+                        .primary(word.span, "not known")
+                        .note(format!("its entries are {}", WORDS.join(", ")));
+                if let Some(near) = nearest(&word.text, WORDS) {
+                    diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
+                }
+                self.say(diagnostic);
+            }
+        }
+    }
+}
