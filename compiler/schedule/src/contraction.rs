@@ -172,6 +172,10 @@ fn walk(
         packed: None,
         layout,
     };
+    let by_example = shape.first().is_some_and(|d| storage.is_batch(d));
+    if storage.depth() > 0 && by_example && walk.layout.depth != storage.depth() {
+        return None;
+    }
     for (axis, sub) in read.subs.iter().enumerate() {
         let eq::Sub::Affine(affine) = sub else { return None };
         if let (0, Some(packed)) = (axis, &walk.layout.packed) {
@@ -256,7 +260,7 @@ fn axes(
                 let first = &piece.indices[batch.0 as usize].name;
                 (vec![batch, id], format!("{first}_{}", index.name), storage.total(&index.range))
             }
-            Some(_) | None => (vec![id], index.name.to_string(), index.range.clone()),
+            Some(_) | None => (vec![id], index.name.to_string(), storage.range_here(&index.range)),
         };
         if storage.names_example(&extent) && index.example.is_some() {
             return None;
@@ -462,4 +466,58 @@ pub(crate) fn repack(piece: &eq::Piece, found: &Contraction) -> Option<Repack> {
     };
     let shape = copied.iter().map(|a| a.extent.clone()).collect();
     Some(Repack { source: right.tensor, shape, copy, piece: new_piece })
+}
+
+/// An operand that lies elsewhere, as a copy by the rows of the loop: what is read, over which of the piece's indices, and the copy.
+pub(crate) struct Gather {
+    pub read: eq::Read,
+    pub indices: Vec<eq::IndexId>,
+    pub copy: eq::Piece,
+}
+
+/// The operands of a product that lie by example while the loop at hand counts rows, if there are any and each can be copied.
+pub(crate) fn elsewhere(program: &eq::Program, storage: &mut Storage, piece: &eq::Piece) -> Option<Vec<Gather>> {
+    if storage.depth() == 0 || piece.monoid != eq::Monoid::Sum || piece.bound() == 0 {
+        return None;
+    }
+    let mut product = Vec::new();
+    factors(&piece.body, &mut product);
+    let mut gathers: Vec<Gather> = Vec::new();
+    for factor in product {
+        let eq::Expr::Read(read) = factor else { return None };
+        let by_example = program.is_per_example(read.tensor);
+        let here = storage.place(program, read.tensor).depth == storage.depth();
+        if !by_example || here || gathers.iter().any(|g| g.read == *read) {
+            continue;
+        }
+        let mut used: Vec<eq::IndexId> = Vec::new();
+        for sub in &read.subs {
+            let eq::Sub::Affine(form) = sub else { return None };
+            used.extend(form.terms.iter().map(|(index, _)| *index));
+        }
+        used.sort();
+        used.dedup();
+        let batch = match read.subs.first()? {
+            eq::Sub::Affine(form) => form.as_index()?,
+            eq::Sub::Data(_) => return None,
+        };
+        used.retain(|index| *index != batch);
+        used.insert(0, batch);
+        let ranges = used.iter().map(|i| &piece.indices[i.0 as usize]);
+        if ranges.clone().any(|i| i.example.is_some() || storage.names_example(&i.range)) {
+            return None;
+        }
+        let place = |id: eq::IndexId| used.iter().position(|u| *u == id).unwrap_or(0) as u32;
+        let copy = eq::Piece {
+            indices: ranges.cloned().collect(),
+            free: used.len(),
+            at: (0..used.len() as u32).map(|i| eq::IndexId(i).into()).collect(),
+            monoid: eq::Monoid::Sum,
+            filter: Vec::new(),
+            body: eq::Expr::Read(read.clone()).replace_indices(&|id| eq::IndexId(place(id)).into()),
+            empty: None,
+        };
+        gathers.push(Gather { read: read.clone(), indices: used, copy });
+    }
+    (!gathers.is_empty()).then_some(gathers)
 }

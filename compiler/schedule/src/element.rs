@@ -61,6 +61,10 @@ pub(crate) fn sorted(program: &eq::Program, storage: &mut Storage, piece: &eq::P
         let batch = piece
             .free_ids()
             .find(|i| keys.subs.first().is_some_and(|s| is_index(s, *i)) && storage.is_batch(piece.range(*i)));
+        // Tables hold the keys of all examples, also of those that do not run.
+        if storage.depth() > 0 && batch.is_none() {
+            continue;
+        }
         let skip = usize::from(batch.is_some());
         let (subs, shape) = (keys.subs.get(skip..)?, tensor.shape.get(skip..)?);
         let all_keys = subs.len() == piece.bound()
@@ -139,6 +143,7 @@ impl<'p> Member<'p> {
             bind: vec![Address::default(); count],
             open: vec![false; count],
             rows: None,
+            depths: Vec::new(),
             lane_guards: Vec::new(),
             origin: part.origin,
         };
@@ -157,6 +162,10 @@ impl<'p> Member<'p> {
         }
         self.env.bind[last.0 as usize] = counter.clone();
         self.env.open[last.0 as usize] = true;
+        for index in &l.indices {
+            let counter = if index == last { counter.clone() } else { Address::default() };
+            self.bind_row(writer, *index, counter);
+        }
         // The loop over packed rows, alone or merged with what lies behind it.
         let [batch, position, ..] = l.indices.as_slice() else { return };
         let range = &self.env.piece.indices[position.0 as usize].range;
@@ -171,6 +180,23 @@ impl<'p> Member<'p> {
         let start = form::value(writer.table_load(offsets, owner.clone()));
         self.env.bind[batch.0 as usize] = owner;
         self.env.bind[position.0 as usize] = form::add(row, &form::scale(&start, &Dim::from(-1)));
+    }
+
+    /// In a loop over running examples a batch index counts its rows; what they are in the loops around is in the orders.
+    fn bind_row(&mut self, writer: &mut Writer, index: eq::IndexId, row: Address) {
+        let is_batch = writer.storage.is_batch(&self.env.piece.indices[index.0 as usize].range);
+        if writer.storage.depth() == 0 || !is_batch {
+            return;
+        }
+        let mut forms = vec![row];
+        for frame in writer.storage.frames.clone().iter().rev() {
+            let inner = forms[forms.len() - 1].clone();
+            forms.push(form::value(writer.table_load(frame.order, inner)));
+        }
+        forms.reverse();
+        self.env.bind[index.0 as usize] = forms[0].clone();
+        self.env.depths.retain(|(known, _)| *known != index);
+        self.env.depths.push((index, forms));
     }
 
     /// The loops over these indices are closed.

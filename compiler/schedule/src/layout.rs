@@ -12,6 +12,10 @@
 //! x [B, 4, T]      4 * (offsets_T[b] + t) + c                  the per-example axis goes outermost
 //! ```
 //!
+//! **Rows.** In the body of a loop over running examples an index over the batch runs over the loop's rows, and a tensor of the body holds
+//! a row where others hold an example ([`Layout::depth`]): what runs lies together, which a contraction needs. Tensors of outside are
+//! read through the orders of the loops, a row at a time; packed ones always lie by example.
+//!
 //! Deliberately absent: which buffers share memory (`memory`).
 
 use crate::error::Error;
@@ -31,6 +35,17 @@ pub(crate) struct Layout {
     /// Elements from one position of an axis to the next. Names per-example sizes only behind a per-example axis.
     pub strides: Vec<Dim>,
     pub packed: Option<Packed>,
+    /// What its batch axis counts: 0 examples, d the rows of the d-th of the loops over running examples around it.
+    pub depth: usize,
+}
+
+/// A loop over running examples that is open.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Table of the row of the loop around (at last: the example) that each row is.
+    pub order: plan::BufferId,
+    /// How many rows there are.
+    pub count: Dim,
 }
 
 /// Axis 0 is the batch and its examples differ in length.
@@ -54,6 +69,8 @@ pub(crate) struct Storage {
     names: HashMap<String, u32>,
     /// Views and the tensor whose elements they show.
     views: HashMap<eq::TensorId, eq::TensorId>,
+    /// Loops over running examples around what is being scheduled, outermost first.
+    pub frames: Vec<Frame>,
 }
 
 impl Storage {
@@ -68,6 +85,7 @@ impl Storage {
             totals: BTreeMap::new(),
             names: HashMap::new(),
             views: HashMap::new(),
+            frames: Vec::new(),
         };
         // These are bound by name: no other buffer may take it.
         for tensor in program.tensors.iter().filter(|t| t.role != eq::Role::Computed) {
@@ -95,6 +113,23 @@ impl Storage {
 
     pub fn is_batch(&self, dim: &Dim) -> bool {
         self.batch.is_some() && dim.as_var() == self.batch.as_ref()
+    }
+
+    pub fn depth(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// How far an index of this range runs here: over the rows of the loop, where it runs over the batch.
+    pub fn range_here(&self, range: &Dim) -> Dim {
+        match self.frames.last() {
+            Some(frame) if self.is_batch(range) => frame.count.clone(),
+            Some(_) | None => range.clone(),
+        }
+    }
+
+    /// Does a tensor of this shape hold rows of a loop, and not examples?
+    fn by_rows(&self, shape: &[Dim]) -> bool {
+        shape.first().is_some_and(|d| self.is_batch(d)) && self.packing(shape).is_none()
     }
 
     /// `dim` as a sum of products: sizes of the example (`None` for 1), times a factor that all examples share.
@@ -236,7 +271,7 @@ impl Storage {
                 }
             }
         }
-        Layout { buffer, offset, strides, packed }
+        Layout { buffer, offset, strides, packed, depth: 0 }
     }
 
     /// The layout of `tensor`, in a new buffer if it has none yet.
@@ -251,7 +286,11 @@ impl Storage {
                 eq::Role::Computed => UNPLACED,
             };
             let buffer = self.buffer(&t.name, t.dtype, &t.shape, place);
-            self.layouts[at] = Some(self.row_major(&t.shape, buffer, Dim::zero()));
+            let mut layout = self.row_major(&t.shape, buffer, Dim::zero());
+            if t.role == eq::Role::Computed && self.by_rows(&t.shape) {
+                layout.depth = self.depth();
+            }
+            self.layouts[at] = Some(layout);
         }
         self.layouts[at].get_or_insert_with(|| unreachable!("placed just above"))
     }
@@ -272,10 +311,13 @@ impl Storage {
     pub fn alias(&mut self, program: &eq::Program, out: eq::TensorId, input: eq::TensorId) -> Result<bool, Error> {
         let from = self.place(program, input).clone();
         let (old, new) = (&program.tensors[input.0 as usize].shape, &program.tensors[out.0 as usize].shape);
-        if from != self.row_major(old, from.buffer, from.offset.clone()) || !self.in_order(old) || !self.in_order(new) {
+        let usual = Layout { depth: from.depth, ..self.row_major(old, from.buffer, from.offset.clone()) };
+        let changes_rows = from.depth > 0 && !self.by_rows(new);
+        if from != usual || changes_rows || !self.in_order(old) || !self.in_order(new) {
             return Ok(false);
         }
-        self.layouts[out.0 as usize] = Some(self.row_major(new, from.buffer, from.offset));
+        self.layouts[out.0 as usize] =
+            Some(Layout { depth: from.depth, ..self.row_major(new, from.buffer, from.offset) });
         self.views.insert(out, self.view_of(input));
         Ok(true)
     }

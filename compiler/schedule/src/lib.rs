@@ -18,7 +18,7 @@
 //! | `fuse` | which pieces run together |
 //! | `nest`, `loops`, `element`, `scalar` | a kernel: its loops, its members, one element, one expression |
 //! | `builder`, `tidy`, `form` | writing kernels: scopes, hoisting, dead values, linear forms |
-//! | `others`, `ends` | scans, draws and the rest; updates and outputs |
+//! | `recurrence`, `others`, `ends` | loops; draws and the rest; updates and outputs |
 //! | `kernels`, `memory` | equal kernels once; which buffers share a slot |
 //!
 //! **Costs.** There is no search: what fuses is decided by rules whose constants stand where they are used (`fuse::LEAST_PARALLEL`,
@@ -42,6 +42,7 @@ mod memory;
 mod nest;
 mod nodes;
 mod others;
+mod recurrence;
 mod rewrite;
 mod scalar;
 mod tidy;
@@ -69,7 +70,7 @@ impl Default for Options {
 
 /// The plan of a batched program.
 ///
-/// Errors: [`Error::NotBuilt`] for `iterate` and for scans over a length that differs from example to example;
+/// Errors: [`Error::NotBuilt`] for what this back end lacks;
 /// [`Error::Malformed`] if the program breaks the rules of the equation IR.
 pub fn schedule(program: &bdl_equations::Program, options: &Options) -> Result<bdl_plan::Plan, Error> {
     nodes::plan(program, options)

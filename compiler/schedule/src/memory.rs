@@ -1,7 +1,7 @@
 //! Which buffers share memory.
 //!
-//! Every computed buffer lives from the launch that first touches it to the last one that does (outputs: to the end; what a scan's
-//! body touches: for the whole scan). The largest buffers are placed first, each in the first slot that is free for its life and
+//! Every computed buffer lives from the launch that first touches it to the last one that does (outputs: to the end; what a loop's
+//! body touches: for the whole loop). The largest buffers are placed first, each in the first slot that is free for its life and
 //! provably large enough for every batch ([`Dim::dominates`]); sizes that cannot be compared get slots of their own.
 //!
 //! Deliberately absent: addresses. The executor lays the slots one after the other.
@@ -11,7 +11,7 @@ use bdl_dims::Dim;
 use bdl_plan::*;
 use std::collections::BTreeMap;
 
-/// First and last moment of a buffer's life; launches are counted through, bodies of scans included.
+/// First and last moment of a buffer's life; launches are counted through, bodies of loops included.
 #[derive(Clone, Copy, Debug)]
 struct Life {
     from: usize,
@@ -67,7 +67,16 @@ fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
         Op::Draw(draw) => rename(&mut draw.out),
         Op::Copy { from, to } => [from, to].into_iter().for_each(rename),
         Op::Clear { buffer } => rename(buffer),
-        Op::Scan(scan) => scan.body.iter_mut().for_each(|l| rename_op(&mut l.op, rename)),
+        Op::Order { out, by: _ } => rename(out),
+        Op::Scan(scan) => {
+            scan.running.iter_mut().for_each(|r| rename(&mut r.order));
+            scan.body.iter_mut().for_each(|l| rename_op(&mut l.op, rename));
+        }
+        Op::Iterate(n) => {
+            n.running.iter_mut().for_each(|r| rename(&mut r.order));
+            rename(&mut n.until);
+            n.condition.iter_mut().chain(&mut n.body).for_each(|l| rename_op(&mut l.op, rename));
+        }
         Op::Sort(sort) => [&mut sort.out, &mut sort.input].into_iter().for_each(rename),
         Op::Library { out, inputs, .. } => {
             rename(out);
@@ -130,8 +139,18 @@ fn touches(op: &Op, touched: &mut Vec<BufferId>, now: &mut usize) {
         Op::Draw(draw) => touched.push(draw.out),
         Op::Copy { from, to } => touched.extend([*from, *to]),
         Op::Clear { buffer } => touched.push(*buffer),
+        Op::Order { out, by: _ } => touched.push(*out),
         Op::Scan(scan) => {
+            touched.extend(scan.running.iter().map(|r| r.order));
             for launch in &scan.body {
+                touches(&launch.op, touched, now);
+                *now += 1;
+            }
+        }
+        Op::Iterate(n) => {
+            touched.extend(n.running.iter().map(|r| r.order));
+            touched.push(n.until);
+            for launch in n.condition.iter().chain(&n.body) {
                 touches(&launch.op, touched, now);
                 *now += 1;
             }

@@ -49,7 +49,12 @@ pub(crate) struct Walk {
 }
 
 /// The batch index and the per-example index that can run together over packed rows.
+///
+/// Not in a loop over running examples: the rows of those that have finished lie between the others.
 pub(crate) fn rows(storage: &Storage, piece: &eq::Piece) -> Option<(eq::IndexId, eq::IndexId)> {
+    if storage.depth() > 0 {
+        return None;
+    }
     let mut found = None;
     for (at, pair) in piece.indices.windows(2).enumerate() {
         let (batch, position) = (eq::IndexId(at as u32), eq::IndexId(at as u32 + 1));
@@ -170,7 +175,10 @@ impl Walk {
                 if packed_rows.is_some_and(|p| axis == 0 || is_index(sub, p)) {
                     continue;
                 }
-                let unsure = (axis == 0 && layout.packed.is_some())
+                // Through the order of a loop a row lies anywhere.
+                let elsewhere = axis == 0 && storage.is_batch(&shape[0]) && layout.depth != storage.depth();
+                let unsure = elsewhere
+                    || (axis == 0 && layout.packed.is_some())
                     || storage.names_example(&layout.strides[axis])
                     || rows.is_some_and(|(b, t)| affine.terms.iter().any(|(i, _)| *i == b || *i == t))
                     || (guarded && !plainly_inside(piece, affine, &shape[axis]));
@@ -231,10 +239,12 @@ pub(crate) fn merge(
             let home = piece.indices.iter().position(|i| storage.is_batch(&i.range)).unwrap_or(0);
             Extent::PerExample(info.range.clone(), info.example.unwrap_or(eq::IndexId(home as u32)))
         } else {
-            Extent::Size(info.range.clone())
+            Extent::Size(storage.range_here(&info.range))
         };
+        // Not all rows that there is room for run.
+        let cut = storage.depth() > 0 && storage.is_batch(&info.range);
         let outer = loops.last_mut().filter(|outer| {
-            !stays(index)
+            !cut && !stays(index)
                 && !outer.indices.iter().any(stays)
                 && outer.indices.last().is_some_and(|last| {
                     walks.iter().flat_map(|w| &w.strides).all(|access| {

@@ -18,7 +18,8 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
     };
     let program = program.clone();
     let storage = Storage::new(&program, real);
-    let mut scheduler = Scheduler { program, storage, kernels: Kernels::default(), launches: Vec::new() };
+    let mut scheduler =
+        Scheduler { program, storage, kernels: Kernels::default(), launches: Vec::new(), settled: HashSet::new() };
     let nodes = scheduler.program.nodes.clone();
     let updates = scheduler.program.updates.clone();
     let mut kept: HashSet<eq::TensorId> = scheduler.program.outputs.iter().map(|(_, t)| *t).collect();
@@ -46,6 +47,8 @@ pub(crate) struct Scheduler {
     pub storage: Storage,
     kernels: Kernels,
     pub launches: Vec<plan::Launch>,
+    /// Values computed in the place of what they replace.
+    settled: HashSet<eq::TensorId>,
 }
 
 /// `(parameter or state, its new value)`.
@@ -85,6 +88,7 @@ impl Scheduler {
         }
         for (target, value, _) in &done {
             self.storage.layouts[value.0 as usize] = Some(self.layout(*target));
+            self.settled.insert(*value);
         }
         // Who reads a tensor, to know what must be stored.
         let mut readers: HashMap<eq::TensorId, BTreeSet<usize>> = HashMap::new();
@@ -147,7 +151,9 @@ impl Scheduler {
             found = contraction::recognise(&self.program, &mut self.storage, out, &piece);
             units.push(Unit::Piece { out: copy, piece: repack.copy, origin: origin.clone(), contraction: None });
         }
-        if found.is_none() && self.split_units(out, &piece, origin, units) {
+        if found.is_none()
+            && (self.gathered_units(out, &piece, origin, units) || self.split_units(out, &piece, origin, units))
+        {
             return;
         }
         if found.is_none()
@@ -160,6 +166,39 @@ impl Scheduler {
             piece = reading(two, partial);
         }
         units.push(Unit::Piece { out, piece, origin: origin.clone(), contraction: found });
+    }
+
+    /// In a loop over running examples: a contraction of operands that lie by example, once they lie by row. False leaves everything as
+    /// it was.
+    fn gathered_units(
+        &mut self,
+        out: eq::TensorId,
+        piece: &eq::Piece,
+        origin: &eq::Origin,
+        units: &mut Vec<Unit>,
+    ) -> bool {
+        let Some(gathers) = contraction::elsewhere(&self.program, &mut self.storage, piece) else { return false };
+        let before = self.program.tensors.len();
+        let mut made = Vec::new();
+        let mut piece = piece.clone();
+        for contraction::Gather { read, indices, copy } in gathers {
+            let name = format!("{}.rows", self.program.tensors[read.tensor.0 as usize].name);
+            let rows = self.temporary(&name, read.tensor);
+            self.program.tensors[rows.0 as usize].shape = copy.indices.iter().map(|i| i.range.clone()).collect();
+            let here = eq::Expr::read(rows, indices);
+            piece = piece.map_exprs(&mut |e| {
+                e.map_reads(&mut |other| if other == read { here.clone() } else { eq::Expr::Read(other) })
+            });
+            made.push(Unit::Piece { out: rows, piece: copy, origin: origin.clone(), contraction: None });
+        }
+        if contraction::recognise(&self.program, &mut self.storage, out, &piece).is_none() {
+            self.program.tensors.truncate(before);
+            self.storage.layouts.truncate(before);
+            return false;
+        }
+        units.extend(made);
+        self.piece_units(out, &piece, origin, units);
+        true
     }
 
     /// A contraction of factors that are stored first, if the piece can be made one. False leaves everything as it was.
@@ -295,12 +334,14 @@ impl Scheduler {
             let free_to_move = self.storage.layouts[parts[*i].out.0 as usize]
                 .as_ref()
                 .is_none_or(|l| self.storage.buffers[l.buffer.0 as usize].place == UNPLACED && l.offset.is_zero());
-            sweeps[*i] == sweep && fits && free_to_move && needed(parts[*i].out)
+            let settled = self.settled.contains(&parts[*i].out);
+            sweeps[*i] == sweep && fits && free_to_move && !settled && needed(parts[*i].out)
         });
         if let Some(heir) = heir {
             let (result, heir) = (self.layout(out), parts[heir].out);
             let old = self.layout(heir);
-            if (&old.strides, &old.packed, &old.offset) == (&result.strides, &result.packed, &result.offset) {
+            let lies = |l: &Layout| (l.strides.clone(), l.packed.clone(), l.offset.clone(), l.depth);
+            if lies(&old) == lies(&result) {
                 self.storage.move_to(heir, result.buffer);
             }
         }
@@ -330,9 +371,7 @@ impl Scheduler {
     fn other(&mut self, node: &eq::Node) -> Result<(), Error> {
         match node {
             eq::Node::Scan(scan) => self.scan(scan),
-            eq::Node::Iterate(iterate) => {
-                Err(Error::NotBuilt { construct: "`iterate`".to_string(), origin: iterate.origin.clone() })
-            }
+            eq::Node::Iterate(iterate) => self.iterate(iterate),
             eq::Node::Draw(draw) => self.draw(draw),
             eq::Node::Sort(sort) => self.sort(sort),
             eq::Node::Library(library) => self.library(library),
@@ -360,7 +399,7 @@ impl Scheduler {
     pub fn whole(&mut self, tensor: eq::TensorId, origin: &eq::Origin) -> Result<plan::BufferId, Error> {
         let layout = self.layout(tensor);
         let shape = &self.program.tensors[tensor.0 as usize].shape;
-        let usual = self.storage.row_major(shape, layout.buffer, Dim::zero());
+        let usual = Layout { depth: layout.depth, ..self.storage.row_major(shape, layout.buffer, Dim::zero()) };
         if layout != usual || self.storage.elements(shape) != self.storage.buffers[layout.buffer.0 as usize].len {
             let name = &self.program.tensors[tensor.0 as usize].name;
             return Err(Error::Malformed {
@@ -383,11 +422,13 @@ impl Scheduler {
 
     /// `to[..] = from[..]`, element by element.
     pub fn copy(&mut self, from: eq::TensorId, to: eq::TensorId, origin: &eq::Origin) -> Result<(), Error> {
-        if let (Ok(from), Ok(to)) = (self.whole(from, origin), self.whole(to, origin)) {
+        let shape = self.program.tensors[from.0 as usize].shape.clone();
+        // Of the rows of a loop only those that run are copied.
+        let by_rows = self.storage.depth() > 0 && shape.first().is_some_and(|d| self.storage.is_batch(d));
+        if !by_rows && let (Ok(from), Ok(to)) = (self.whole(from, origin), self.whole(to, origin)) {
             self.launch(plan::Op::Copy { from, to }, "copy", origin);
             return Ok(());
         }
-        let shape = self.program.tensors[from.0 as usize].shape.clone();
         let piece = identity_piece(&shape, from);
         self.piece(to, &piece, origin)
     }
@@ -405,7 +446,7 @@ fn reading(piece: eq::Piece, tensor: eq::TensorId) -> eq::Piece {
     })
 }
 
-fn identity_piece(shape: &[Dim], from: eq::TensorId) -> eq::Piece {
+pub(crate) fn identity_piece(shape: &[Dim], from: eq::TensorId) -> eq::Piece {
     let own = |i: usize| eq::Affine { terms: vec![(eq::IndexId(i as u32), 1)], offset: Dim::zero() };
     let indices = shape
         .iter()

@@ -29,9 +29,19 @@ pub(crate) struct Env<'p> {
     pub open: Vec<bool>,
     /// A batch index and a per-example index that run together over all packed rows.
     pub rows: Option<Rows>,
+    /// In loops over running examples: each batch index as a row of every loop around, from the example (depth 0) on.
+    pub depths: Vec<(eq::IndexId, Vec<Address>)>,
     /// Conditions that hold only in some lanes: attached to every load.
     pub lane_guards: Vec<Guard>,
     pub origin: &'p eq::Origin,
+}
+
+impl Env<'_> {
+    /// The example that a subscript names as a row of the loop at this depth.
+    pub fn row_of(&self, sub: &eq::Sub, depth: usize) -> Option<Address> {
+        let (_, forms) = self.depths.iter().find(|(index, _)| is_index(sub, *index))?;
+        forms.get(depth).cloned()
+    }
 }
 
 #[derive(Clone)]
@@ -196,6 +206,8 @@ impl<'p> Writer<'p, '_> {
             if together.as_ref().is_some_and(|(position, _)| axis == 0 || axis == *position) {
                 continue;
             }
+            let row = (axis == 0 && layout.depth > 0).then(|| env.row_of(&subs[0], layout.depth)).flatten();
+            let form = row.as_ref().unwrap_or(form);
             match (axis, &layout.packed) {
                 (0, Some(packed)) => {
                     let table = self.storage.table(plan::Table::Offsets(packed.rows.clone()));
@@ -209,6 +221,11 @@ impl<'p> Writer<'p, '_> {
                 }
             }
         }
+        if self.storage.names_example(&layout.offset) {
+            // The step of a loop in a stack of ragged values: `parameter` cannot say it.
+            let offset = self.length_of_axis(&layout.offset, forms);
+            at = form::add(at, &offset);
+        }
         match &together {
             Some((_, row)) => form::add(at, row),
             None => at,
@@ -218,7 +235,8 @@ impl<'p> Writer<'p, '_> {
     /// The kernel's parameter for what lies in `layout`.
     pub fn parameter(&mut self, layout: &Layout) -> u32 {
         let buffer = &self.storage.buffers[layout.buffer.0 as usize];
-        self.builder.buffer(layout.buffer, &layout.offset, &buffer.name, buffer.dtype)
+        let offset = if self.storage.names_example(&layout.offset) { Dim::zero() } else { layout.offset.clone() };
+        self.builder.buffer(layout.buffer, &offset, &buffer.name, buffer.dtype)
     }
 
     /// A size of a tensor's axis: of the example in its first subscript.

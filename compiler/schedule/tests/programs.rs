@@ -451,29 +451,6 @@ fn an_orthogonal_start_is_a_library_call() {
 }
 
 #[test]
-fn what_is_not_built_says_so() {
-    let program = support::parse(
-        "program ragged_scan
-         size B batch
-         size T example
-         size t step
-         input x: real[B, T, 4] per example
-         value h0: real[B, 4]
-         value h: real[B, 4]
-         value next: real[B, 4]
-         value last: real[B, 4]
-         h0[b < B, i < 4] = 0
-         scan t < T {
-           carry h from h0 next next last last
-           next[b < B, i < 4] = tanh(h[b, i] + x[b, @t, i])
-         }
-         output last = last",
-    );
-    let error = bdl_schedule::schedule(&program, &bdl_schedule::Options::default()).unwrap_err();
-    assert_eq!(error.to_string(), "a `scan` over a length that differs from example to example: not built yet");
-}
-
-#[test]
 fn a_sum_runs_along_loops_over_an_example_of_its_own_length() {
     let numbers = Numbers { examples: vec![vec![("T", 1)], vec![("T", 2)]], ..Numbers::default() };
     let plan = same(

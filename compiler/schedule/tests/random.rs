@@ -43,9 +43,14 @@ fn shift(launches: &mut [plan::Launch], by: u32) {
             plan::Op::Kernel(k) => k.kernel.0 += by,
             plan::Op::Contract(c) => c.epilogue.iter_mut().for_each(|k| k.kernel.0 += by),
             plan::Op::Scan(scan) => shift(&mut scan.body, by),
+            plan::Op::Iterate(n) => {
+                shift(&mut n.condition, by);
+                shift(&mut n.body, by);
+            }
             plan::Op::Draw(_)
             | plan::Op::Copy { .. }
             | plan::Op::Clear { .. }
+            | plan::Op::Order { .. }
             | plan::Op::Sort(_)
             | plan::Op::Library { .. } => {}
         }

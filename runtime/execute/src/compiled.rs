@@ -7,7 +7,7 @@ use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::{
     Bound, BufferId, CompiledKernels, Contraction, DType, Distribution, Kernel, KernelFn, KernelUse, Launch, LoopMode,
-    Name, Op, Place, Plan, Routine, SizeKind, Stmt, Table,
+    Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Stmt, Table,
 };
 
 pub struct Compiled {
@@ -16,8 +16,10 @@ pub struct Compiled {
     pub buffers: Vec<CompiledBuffer>,
     pub slots: Vec<Size>,
     pub launches: Vec<CompiledLaunch>,
-    /// How many launches there are, those inside of scans included.
+    /// How many launches there are, those inside of loops included.
     pub launch_count: usize,
+    /// Where each `iterate` came from.
+    pub iterations: Vec<Origin>,
 }
 
 pub enum CompiledKind {
@@ -26,6 +28,7 @@ pub enum CompiledKind {
     Total(Size),
     PerExample,
     Step,
+    Running,
 }
 
 pub struct CompiledBuffer {
@@ -67,9 +70,28 @@ pub enum CompiledOp {
     Draw { out: usize, distribution: Distribution, site: u32, per_example: Option<Size> },
     Copy { from: usize, to: usize },
     Clear { buffer: usize },
-    Scan { step: usize, extent: Size, reversed: bool, body: Vec<CompiledLaunch> },
+    Order { out: usize, by: Size },
+    Scan { step: usize, extent: Size, reversed: bool, running: Option<CompiledRunning>, body: Vec<CompiledLaunch> },
+    Iterate(Box<CompiledIterate>),
     Sort { out: usize, input: usize, rows: Size, columns: Size, descending: bool },
     Library { routine: Routine, out: usize, input: usize, rows: Size, columns: Size },
+}
+
+pub struct CompiledRunning {
+    pub order: usize,
+    /// Position of the size that counts the rows.
+    pub count: usize,
+}
+
+pub struct CompiledIterate {
+    /// Among all iterations of the plan.
+    pub number: usize,
+    pub step: usize,
+    pub at_most: Size,
+    pub running: Option<CompiledRunning>,
+    pub condition: Vec<CompiledLaunch>,
+    pub until: usize,
+    pub body: Vec<CompiledLaunch>,
 }
 
 pub struct CompiledUse {
@@ -96,11 +118,12 @@ struct Compiler<'p> {
     kernels: &'p CompiledKernels,
     names: Vec<Name>,
     launch_count: usize,
+    iterations: Vec<Origin>,
 }
 
 pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error> {
     let names: Vec<Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
-    let mut c = Compiler { plan, kernels, names, launch_count: 0 };
+    let mut c = Compiler { plan, kernels, names, launch_count: 0, iterations: Vec::new() };
     let kinds = plan
         .sizes
         .iter()
@@ -111,13 +134,15 @@ pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error
                 SizeKind::Total(dim) => CompiledKind::Total(c.size(dim)?),
                 SizeKind::PerExample => CompiledKind::PerExample,
                 SizeKind::Step => CompiledKind::Step,
+                SizeKind::Running => CompiledKind::Running,
             })
         })
         .collect::<Result<_, Error>>()?;
     let buffers = plan.buffers.iter().map(|b| c.buffer(b)).collect::<Result<_, _>>()?;
     let slots = plan.slots.iter().map(|s| c.size(s)).collect::<Result<_, _>>()?;
     let launches = c.launches(&plan.launches)?;
-    Ok(Compiled { names: c.names, kinds, buffers, slots, launches, launch_count: c.launch_count })
+    let (names, launch_count, iterations) = (c.names, c.launch_count, c.iterations);
+    Ok(Compiled { names, kinds, buffers, slots, launches, launch_count, iterations })
 }
 
 impl Compiler<'_> {
@@ -184,7 +209,12 @@ impl Compiler<'_> {
                     let one = groups.substitute(&|name| (name == &*size.name).then(Dim::one));
                     return Ok(Groups::PerExample(self.size(&one)?));
                 }
-                SizeKind::Total(_) | SizeKind::Batch | SizeKind::Built | SizeKind::PerExample | SizeKind::Step => {}
+                SizeKind::Total(_)
+                | SizeKind::Batch
+                | SizeKind::Built
+                | SizeKind::PerExample
+                | SizeKind::Step
+                | SizeKind::Running => {}
             }
         }
         Ok(Groups::Shared(self.size(groups)?))
@@ -196,12 +226,17 @@ impl Compiler<'_> {
             .map(|launch| {
                 let number = self.launch_count;
                 self.launch_count += 1;
-                Ok(CompiledLaunch { number, op: self.op(&launch.op)? })
+                Ok(CompiledLaunch { number, op: self.op(&launch.op, &launch.origin)? })
             })
             .collect()
     }
 
-    fn op(&mut self, op: &Op) -> Result<CompiledOp, Error> {
+    fn running(&self, running: &Option<Running>) -> Result<Option<CompiledRunning>, Error> {
+        let Some(running) = running else { return Ok(None) };
+        Ok(Some(CompiledRunning { order: self.id(running.order)?, count: self.position(&running.count)? }))
+    }
+
+    fn op(&mut self, op: &Op, origin: &Origin) -> Result<CompiledOp, Error> {
         Ok(match op {
             Op::Kernel(kernel) => CompiledOp::Kernel(self.kernel_use(kernel)?),
             Op::Contract(contraction) => CompiledOp::Contract(Box::new(self.contraction(contraction)?)),
@@ -217,8 +252,22 @@ impl Compiler<'_> {
                 step: self.position(&scan.step)?,
                 extent: self.size(&scan.extent)?,
                 reversed: scan.reversed,
+                running: self.running(&scan.running)?,
                 body: self.launches(&scan.body)?,
             },
+            Op::Order { out, by } => CompiledOp::Order { out: self.id(*out)?, by: self.size(by)? },
+            Op::Iterate(iterate) => {
+                self.iterations.push(origin.clone());
+                CompiledOp::Iterate(Box::new(CompiledIterate {
+                    number: self.iterations.len() - 1,
+                    step: self.position(&iterate.step)?,
+                    at_most: self.size(&iterate.at_most)?,
+                    running: self.running(&iterate.running)?,
+                    condition: self.launches(&iterate.condition)?,
+                    until: self.id(iterate.until)?,
+                    body: self.launches(&iterate.body)?,
+                }))
+            }
             Op::Sort(sort) => CompiledOp::Sort {
                 out: self.id(sort.out)?,
                 input: self.id(sort.input)?,

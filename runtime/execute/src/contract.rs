@@ -7,8 +7,8 @@
 //! ```
 //!
 //! **Order of sums.** Within a box the axes of the sum run in the plan's order; the two innermost go to one kernel call. A sum that is
-//! long while its result is small (a weight gradient) is cut into parts, a number that is a function of the extents alone; the parts
-//! are added pairwise in a tree. Workers take rows, columns or parts, never a share of one sum: bits do not depend on threads.
+//! long while its result is small (a weight gradient) is cut into parts, a number that is a function of the extents alone, unless the result
+//! is rows of a batch, whose bits must not depend on how many there are; the parts are added pairwise in a tree. Workers take rows, columns or parts, never a share of one sum: bits do not depend on threads.
 //!
 //! The epilogue runs on blocks of rows while they are in cache where a chunk has whole rows, else in a phase of its own.
 
@@ -118,6 +118,7 @@ impl Form {
     /// The nest at these sizes, from the starts of the operands on.
     pub fn nest(&self, sizes: &[i64], out: i64, a: i64, b: i64) -> Nest {
         let mut nest = Nest::new(out, a, b);
+        nest.is_one_of_many = self.axes.iter().any(|axis| axis.role != AxisRole::K && !axis.extent.is_constant());
         for axis in &self.axes {
             let (mut role, extent) = (axis.role, axis.extent.at(sizes).max(0));
             let (out, a, b) = (axis.out.at(sizes), axis.a.at(sizes), axis.b.at(sizes));
@@ -154,6 +155,9 @@ pub enum Split {
 pub fn parts(nest: &Nest) -> Option<(usize, i64)> {
     let result = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M) * nest.extent(AxisRole::N);
     let sum = nest.extent(AxisRole::K);
+    if nest.is_one_of_many {
+        return None;
+    }
     if result == 0 || result > PARTS_RESULT || sum < PARTS_SUM || nest.extent(AxisRole::Batch) >= 8 {
         return None;
     }

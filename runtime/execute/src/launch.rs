@@ -4,15 +4,17 @@
 //! for each worker, or so small that one worker does it all. Small launches that follow each other are one phase of one chunk, and so
 //! is a scan whose launches are all small.
 
-use crate::compiled::{Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledUse};
+use crate::compiled::{Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse};
 use crate::contract::{self, Operands, Real, share};
 use crate::memory::size_of_dtype;
 use crate::pool::{Gone, Worker};
 use crate::program::set_example;
-use crate::{draw, library};
+use crate::rows::{Decisions, Longest, Rows};
+use crate::{draw, iterate, library};
 use bdl_plan::DType;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,10 @@ pub struct Run {
     pub positions: Vec<i64>,
     /// Where the caller leaves the time of each launch, when they are measured.
     pub times: Option<Mutex<Vec<Duration>>>,
+    /// What iterations decided.
+    pub decisions: Decisions,
+    /// For each iteration, examples that reached its bound.
+    pub unfinished: Vec<AtomicUsize>,
 }
 
 // SAFETY: what the pointers lead to is touched inside of chunks only: while the region is open, hence while the program and the store
@@ -48,11 +54,15 @@ unsafe impl Sync for Run {}
 
 /// What a thread has for itself, kept from run to run.
 #[derive(Default)]
-struct State {
-    sizes: Vec<i64>,
+pub(crate) struct State {
+    pub sizes: Vec<i64>,
     buffers: Vec<*mut u8>,
     arguments: Vec<i64>,
     times: Vec<Duration>,
+    /// The batch, and the rows of each open loop over running examples.
+    pub rows: Vec<Rows>,
+    /// How many decisions of iterations were seen.
+    pub decided: usize,
 }
 
 thread_local! {
@@ -64,6 +74,9 @@ pub fn run(run: &Run, worker: &mut Worker) -> Result<(), Gone> {
     STATE.with_borrow_mut(|state| {
         state.sizes.clear();
         state.sizes.extend_from_slice(&run.sizes);
+        state.rows.clear();
+        state.rows.push(Rows::batch(run.positions.len()));
+        state.decided = 0;
         state.times.clear();
         state.times.resize(run.compiled.launch_count, Duration::ZERO);
         launches(run, worker, state, &run.compiled.launches)?;
@@ -74,7 +87,7 @@ pub fn run(run: &Run, worker: &mut Worker) -> Result<(), Gone> {
     })
 }
 
-fn launches(run: &Run, worker: &mut Worker, state: &mut State, list: &[CompiledLaunch]) -> Result<(), Gone> {
+pub(crate) fn launches(run: &Run, worker: &mut Worker, state: &mut State, list: &[CompiledLaunch]) -> Result<(), Gone> {
     let mut at = 0;
     while at < list.len() {
         let small = list[at..].iter().take_while(|launch| is_small(run, state, &launch.op)).count();
@@ -105,6 +118,8 @@ pub fn all_small(run: &Run) -> bool {
     STATE.with_borrow_mut(|state| {
         state.sizes.clear();
         state.sizes.extend_from_slice(&run.sizes);
+        state.rows.clear();
+        state.rows.push(Rows::batch(run.positions.len()));
         run.compiled.launches.iter().all(|launch| is_small(run, state, &launch.op))
     })
 }
@@ -121,12 +136,20 @@ fn is_small(run: &Run, state: &mut State, op: &CompiledOp) -> bool {
         CompiledOp::Sort { rows, columns, .. } => rows.at(sizes).saturating_mul(columns.at(sizes)) < SMALL_COUNT,
         CompiledOp::Library { .. } => true,
         // Judged by its first step; one whose sizes change with the step is not small. A profile looks inside.
-        CompiledOp::Scan { step, body, .. } => {
+        CompiledOp::Scan { step, running, body, .. } => {
             state.sizes[*step] = 0;
+            all_rows(state, running);
             run.times.is_none()
                 && !body_depends(body, *step)
                 && body.iter().all(|launch| is_small(run, state, &launch.op))
         }
+        CompiledOp::Iterate(n) => {
+            state.sizes[n.step] = 0;
+            all_rows(state, &n.running);
+            let both = || n.condition.iter().chain(&n.body);
+            run.times.is_none() && both().all(|launch| is_small(run, state, &launch.op))
+        }
+        CompiledOp::Order { .. } => true,
     }
 }
 
@@ -197,14 +220,49 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 unsafe { library::routine(*routine, (from, of), with_type(*out), rows, columns) }
             })
         }
-        CompiledOp::Scan { step, extent, reversed, body } => {
-            let extent = extent.at(&state.sizes);
+        CompiledOp::Order { out, by } => {
+            let longest = longest_first(run, state, by);
+            worker.phase(1, |_| {
+                let out = run.pointers[*out].cast::<i32>();
+                for (i, (row, _)) in longest.order.iter().enumerate() {
+                    // SAFETY: an order has room for all examples of the batch.
+                    unsafe { out.add(i).write(*row as i32) }
+                }
+            })
+        }
+        CompiledOp::Scan { step, extent, reversed, running, body } => {
+            let longest = running.as_ref().map(|_| longest_first(run, state, extent));
+            let extent = longest.as_ref().map_or_else(|| extent.at(&state.sizes), Longest::steps);
             for i in 0..extent {
-                state.sizes[*step] = if *reversed { extent - 1 - i } else { i };
-                launches(run, worker, state, body)?;
+                let now = if *reversed { extent - 1 - i } else { i };
+                state.sizes[*step] = now;
+                if let (Some(longest), Some(running)) = (&longest, running) {
+                    let count = longest.running(now);
+                    state.sizes[running.count] = count as i64;
+                    state.rows.push(longest.rows(count));
+                }
+                let done = launches(run, worker, state, body);
+                if longest.is_some() {
+                    state.rows.pop();
+                }
+                done?;
             }
             Ok(())
         }
+        CompiledOp::Iterate(iterate) => iterate::run(run, worker, state, iterate),
+    }
+}
+
+fn longest_first(run: &Run, state: &mut State, by: &crate::size::Size) -> Longest {
+    static NONE: Rows = Rows { examples: Vec::new() };
+    let State { sizes, rows, .. } = state;
+    Longest::of(rows.last().unwrap_or(&NONE), by, sizes, &run.lengths)
+}
+
+/// As many rows as the loop can have: to judge it before it runs.
+fn all_rows(state: &mut State, running: &Option<CompiledRunning>) {
+    if let Some(running) = running {
+        state.sizes[running.count] = state.rows.first().map_or(0, |batch| batch.examples.len() as i64);
     }
 }
 
@@ -281,8 +339,8 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
 }
 
 /// Bytes of scratch that the contractions of a run need.
-pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64]) -> usize {
-    fn walk(list: &[CompiledLaunch], sizes: &mut [i64], most: &mut usize) {
+pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize) -> usize {
+    fn walk(list: &[CompiledLaunch], sizes: &mut [i64], batch: i64, most: &mut usize) {
         for launch in list {
             match &launch.op {
                 CompiledOp::Contract(c) => {
@@ -292,17 +350,32 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64]) -> usize {
                         *most = (*most).max(contract::scratch(&nest) * size_of_dtype(c.dtype));
                     }
                 }
-                CompiledOp::Scan { step, extent, body, .. } => {
+                // A step has at most as many rows as there are examples, and needs most with all of them.
+                CompiledOp::Scan { step, running: Some(running), body, .. } => {
+                    sizes[*step] = 0;
+                    sizes[running.count] = batch;
+                    walk(body, sizes, batch, most);
+                }
+                CompiledOp::Scan { step, extent, running: None, body, .. } => {
                     for i in 0..extent.at(sizes) {
                         sizes[*step] = i;
-                        walk(body, sizes, most);
+                        walk(body, sizes, batch, most);
                         if !body_depends(body, *step) {
                             break;
                         }
                     }
                     sizes[*step] = 0;
                 }
+                CompiledOp::Iterate(n) => {
+                    sizes[n.step] = 0;
+                    if let Some(running) = &n.running {
+                        sizes[running.count] = batch;
+                    }
+                    walk(&n.condition, sizes, batch, most);
+                    walk(&n.body, sizes, batch, most);
+                }
                 CompiledOp::Kernel(_)
+                | CompiledOp::Order { .. }
                 | CompiledOp::Draw { .. }
                 | CompiledOp::Copy { .. }
                 | CompiledOp::Clear { .. }
@@ -312,7 +385,7 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64]) -> usize {
         }
     }
     let mut most = 0;
-    walk(&compiled.launches, sizes, &mut most);
+    walk(&compiled.launches, sizes, batch as i64, &mut most);
     most
 }
 
@@ -321,7 +394,9 @@ fn body_depends(body: &[CompiledLaunch], step: usize) -> bool {
     body.iter().any(|launch| match &launch.op {
         CompiledOp::Contract(c) => c.form.axes.iter().any(|a| a.extent.mentions(step)),
         CompiledOp::Scan { extent, body, .. } => extent.mentions(step) || body_depends(body, step),
+        CompiledOp::Iterate(n) => body_depends(&n.condition, step) || body_depends(&n.body, step),
         CompiledOp::Kernel(_)
+        | CompiledOp::Order { .. }
         | CompiledOp::Draw { .. }
         | CompiledOp::Copy { .. }
         | CompiledOp::Clear { .. }

@@ -14,6 +14,7 @@
 //! | `store` | parameters and state by name, shared by programs |
 //! | `tables` | lengths, offsets, owners and sorted keys of a batch |
 //! | `launch` | launches in order, each worker its share |
+//! | `rows`, `iterate` | loops over examples of different length, loops whose end is data |
 //! | `contract`, `nest` | contractions on the kernels of `bdl-kernels` |
 //! | `draw`, `library` | random buffers, sorting, orthogonal matrices |
 //! | `reference` | a slow interpreter of kernels that checks every access: the meaning of a plan, for tests |
@@ -26,6 +27,7 @@ mod compiled;
 mod contract;
 mod draw;
 mod error;
+mod iterate;
 mod launch;
 mod library;
 mod memory;
@@ -33,6 +35,7 @@ mod nest;
 mod pool;
 mod program;
 pub mod reference;
+mod rows;
 mod size;
 mod store;
 mod tables;

@@ -49,6 +49,8 @@ pub struct Nest {
     pub b: i64,
     /// By axis: its extent before any range was cut, for choices that must not depend on the cut.
     whole: [i64; MAX_AXES],
+    /// Its results are some of many (rows of a batch): their sums are never cut, because whether to cut would depend on the others.
+    pub is_one_of_many: bool,
 }
 
 impl Nest {
@@ -63,6 +65,7 @@ impl Nest {
             a,
             b,
             whole: [1; MAX_AXES],
+            is_one_of_many: false,
         }
     }
 

@@ -9,10 +9,12 @@ use crate::error::Error;
 use crate::launch::{self, Run};
 use crate::memory::{ALIGN, Buffer, Element, Memory, dtype_name, read_number, size_of_dtype};
 use crate::pool::{Executor, Worker};
+use crate::rows::Decisions;
 use crate::store::Store;
 use crate::tables;
-use bdl_plan::{CompiledKernels, DType, Place, Plan, SizeKind};
+use bdl_plan::{CompiledKernels, DType, Origin, Place, Plan, SizeKind};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -103,6 +105,8 @@ pub struct Program {
     lens: Vec<usize>,
     positions: Vec<i64>,
     profile: Option<Vec<Duration>>,
+    /// For each `iterate`: how many examples it left at its bound since that was last asked.
+    unfinished: Vec<usize>,
     /// The store and inputs of the last run may be gone; only then are outputs reachable.
     output_of: HashMap<Arc<str>, usize>,
 }
@@ -137,6 +141,7 @@ impl Program {
             scratch: Memory::new(0)?,
             owned,
             profile: None,
+            unfinished: vec![0; compiled.iterations.len()],
             output_of,
             plan,
             compiled,
@@ -153,9 +158,16 @@ impl Program {
         self.profile = on.then(|| vec![Duration::ZERO; self.compiled.launch_count]);
     }
 
-    /// The summed time of each launch since profiling was turned on: launches in order, those of a scan after it.
+    /// The summed time of each launch since profiling was turned on: launches in order, those of a loop after it.
     pub fn profile(&self) -> Option<&[Duration]> {
         self.profile.as_deref()
+    }
+
+    /// The iterations that reached their bound before their condition held, and for how many examples, since this was last asked.
+    pub fn take_unfinished(&mut self) -> Vec<(Origin, usize)> {
+        let counts = std::mem::replace(&mut self.unfinished, vec![0; self.compiled.iterations.len()]);
+        let all = self.compiled.iterations.iter().cloned().zip(counts);
+        all.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Bytes that this program holds now: arena, tables, literals, scratch.
@@ -181,7 +193,7 @@ impl Program {
             &mut self.owned,
             &mut self.pointers,
         )?;
-        let scratch = launch::scratch_bytes(&self.compiled, &mut self.sizes);
+        let scratch = launch::scratch_bytes(&self.compiled, &mut self.sizes, inputs.batch);
         if scratch > self.scratch.len() {
             self.scratch = Memory::new(scratch)?;
         }
@@ -196,6 +208,8 @@ impl Program {
             step: inputs.step,
             positions: self.positions.clone(),
             times: self.profile.is_some().then(Mutex::default),
+            decisions: Decisions::default(),
+            unfinished: (0..self.compiled.iterations.len()).map(|_| AtomicUsize::new(0)).collect(),
         });
         if launch::all_small(&run) {
             // A team of one is never gone.
@@ -203,6 +217,9 @@ impl Program {
         } else {
             let of_workers = run.clone();
             executor.region(Arc::new(move |worker| launch::run(&of_workers, worker)));
+        }
+        for (total, found) in self.unfinished.iter_mut().zip(&run.unfinished) {
+            *total += found.load(Ordering::Acquire);
         }
         if let (Some(total), Some(times)) = (&mut self.profile, &run.times) {
             let times = times.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -220,7 +237,7 @@ impl Program {
                     found.ok_or_else(|| Error::Missing { what: "size", name: name.to_string() })?.1
                 }
                 CompiledKind::Batch => inputs.batch as i64,
-                CompiledKind::Total(_) | CompiledKind::Step => 0,
+                CompiledKind::Total(_) | CompiledKind::Step | CompiledKind::Running => 0,
                 CompiledKind::PerExample => {
                     let found = inputs.lengths.iter().find(|(n, _)| *n == &**name);
                     let (_, lengths) =

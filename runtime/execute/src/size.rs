@@ -61,6 +61,10 @@ impl Size {
         total
     }
 
+    pub fn is_constant(&self) -> bool {
+        self.terms.iter().all(|(_, factors)| factors.is_empty())
+    }
+
     /// Does it name one of these positions?
     pub fn mentions(&self, position: usize) -> bool {
         self.terms.iter().any(|(_, factors)| {

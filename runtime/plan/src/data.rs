@@ -47,8 +47,10 @@ pub enum SizeKind {
     Total(Dim),
     /// A per-example size: one number an example. In a [`Contraction`] with a ragged batch axis, and in tables, it means that example's.
     PerExample,
-    /// The step number of the enclosing [`Op::Scan`].
+    /// The step number of the enclosing [`Op::Scan`] or [`Op::Iterate`].
     Step,
+    /// How many rows take part in the step at hand of an enclosing loop over [`Running`] examples.
+    Running,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,7 +147,14 @@ pub enum Op {
     Clear {
         buffer: BufferId,
     },
+    /// `out[0..n]` (I32) becomes the rows of the enclosing loop that run now (outside of loops: the examples), longest first by `by`, a size
+    /// of the example; rows of one length stay in their order.
+    Order {
+        out: BufferId,
+        by: Dim,
+    },
     Scan(Scan),
+    Iterate(Iterate),
     Sort(Sort),
     Library {
         routine: Routine,
@@ -163,7 +172,7 @@ pub struct KernelUse {
     pub buffers: Vec<Slice>,
 }
 
-/// A buffer from an element on. The offset may name the step of an enclosing scan.
+/// A buffer from an element on. The offset may name the step of an enclosing loop.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
     pub buffer: BufferId,
@@ -172,11 +181,43 @@ pub struct Slice {
 
 /// `body` runs once for every value of the size `step`, counting up (or down when reversed).
 /// Carried values are ordinary buffers; the body ends with the copies or swaps that make `next` current.
+///
+/// With `running`, `extent` may belong to the example, and step `t` is run for the examples with `t < extent` alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scan {
     pub step: Name,
     pub extent: Dim,
     pub reversed: bool,
+    pub running: Option<Running>,
+    pub body: Vec<Launch>,
+}
+
+/// The examples that take part in a step of a loop are its *rows* `0..count`: buffers that only the loop's body sees hold a row
+/// where others hold an example, so that what has finished costs nothing and what runs lies together.
+///
+/// ```text
+/// lengths 2 5 3      order 1 2 0      t = 0, 1: count 3      t = 2: count 2 (examples 1, 2)      t = 3, 4: count 1 (example 1)
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Running {
+    /// `I32`: the row of the enclosing loop (outside of loops: the example) that each row is. For a scan filled by [`Op::Order`] before it;
+    /// an iteration fills it itself.
+    pub order: BufferId,
+    /// Its size of kind [`SizeKind::Running`].
+    pub count: Name,
+}
+
+/// `condition` then `body`, until `until` holds, at most `at_most` times.
+///
+/// Without `running`, `until` is one truth value. With it, `until` has one for each row: at first all rows of the enclosing loop take part,
+/// and the ones for which it holds leave before the body is run; the others keep their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Iterate {
+    pub step: Name,
+    pub at_most: Dim,
+    pub running: Option<Running>,
+    pub condition: Vec<Launch>,
+    pub until: BufferId,
     pub body: Vec<Launch>,
 }
 

@@ -124,9 +124,14 @@ pub fn flop(plan: &Plan, batch: usize) -> f64 {
                     2.0 * extents.product::<f64>()
                 }
                 Op::Scan(scan) => of(&scan.body, batch) * scan.extent.as_const().unwrap_or(1) as f64,
-                Op::Kernel(_) | Op::Draw(_) | Op::Copy { .. } | Op::Clear { .. } | Op::Sort(_) | Op::Library { .. } => {
-                    0.0
-                }
+                Op::Iterate(n) => of(&n.condition, batch) + of(&n.body, batch),
+                Op::Kernel(_)
+                | Op::Draw(_)
+                | Op::Copy { .. }
+                | Op::Clear { .. }
+                | Op::Order { .. }
+                | Op::Sort(_)
+                | Op::Library { .. } => 0.0,
             })
             .sum()
     }
@@ -141,18 +146,43 @@ fn peak_megabytes() -> Option<f64> {
     Some(kilobytes * 1024.0 / 1e6)
 }
 
+/// Launches as a profile counts them: those of a loop after it.
+fn in_order(launches: &[Launch]) -> Vec<&Launch> {
+    launches
+        .iter()
+        .flat_map(|launch| {
+            let inside = match &launch.op {
+                Op::Scan(scan) => in_order(&scan.body),
+                Op::Iterate(n) => {
+                    n.condition.iter().chain(&n.body).flat_map(|l| in_order(std::slice::from_ref(l))).collect()
+                }
+                Op::Kernel(_)
+                | Op::Contract(_)
+                | Op::Draw(_)
+                | Op::Copy { .. }
+                | Op::Clear { .. }
+                | Op::Order { .. }
+                | Op::Sort(_)
+                | Op::Library { .. } => Vec::new(),
+            };
+            std::iter::once(launch).chain(inside)
+        })
+        .collect()
+}
+
 /// Where the time goes: launches, slowest first.
 fn table(plan: &Plan, times: &[Duration], steps: usize, batch: usize) -> String {
     let total: f64 = times.iter().map(Duration::as_secs_f64).sum();
     let mut rows: Vec<(usize, f64)> =
         times.iter().enumerate().map(|(at, time)| (at, time.as_secs_f64() / steps as f64)).collect();
     rows.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let launches = in_order(&plan.launches);
     let mut text = String::from("  launches, slowest first\n         ms    %   GFLOP/s\n");
     for (at, seconds) in rows.into_iter().take(25) {
-        let Some(launch) = plan.launches.get(at) else { continue };
+        let Some(launch) = launches.get(at) else { continue };
         let (rate, kind) = match &launch.op {
             Op::Contract(contraction) => {
-                let one = Plan { launches: vec![launch.clone()], ..plan.clone() };
+                let one = Plan { launches: vec![Launch::clone(launch)], ..plan.clone() };
                 let sizes: Vec<String> = contraction
                     .axes
                     .iter()
@@ -172,7 +202,9 @@ fn table(plan: &Plan, times: &[Duration], steps: usize, batch: usize) -> String 
             Op::Draw(_) => (" ".repeat(8), "draw".into()),
             Op::Copy { .. } => (" ".repeat(8), "copy".into()),
             Op::Clear { .. } => (" ".repeat(8), "clear".into()),
+            Op::Order { .. } => (" ".repeat(8), "order".into()),
             Op::Scan(_) => (" ".repeat(8), "scan".into()),
+            Op::Iterate(_) => (" ".repeat(8), "iterate".into()),
             Op::Sort(_) => (" ".repeat(8), "sort".into()),
             Op::Library { .. } => (" ".repeat(8), "library".into()),
         };

@@ -107,7 +107,7 @@ fn per_example(size: &Dim, plan: &Plan) -> Dim {
         plan.sizes.iter().find(|known| *known.name == *name).and_then(|known| match &known.kind {
             SizeKind::Total(of_example) => Some(of_example.clone()),
             SizeKind::Batch => Some(Dim::one()),
-            SizeKind::Built | SizeKind::PerExample | SizeKind::Step => None,
+            SizeKind::Built | SizeKind::PerExample | SizeKind::Step | SizeKind::Running => None,
         })
     };
     size.substitute(&total) - without_examples(size, plan)

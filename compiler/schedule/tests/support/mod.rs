@@ -19,6 +19,13 @@ pub struct Numbers {
     pub below: Vec<(&'static str, i64)>,
     /// Only as machine code: the plans' interpreter lacks something.
     pub compiled_only: bool,
+    /// Which example each one is, by the numbers it has; empty: the first is number 0 and so on.
+    pub ids: Vec<usize>,
+}
+
+/// A batch of examples of different length.
+pub fn lengths(name: &'static str, all: &[i64]) -> Numbers {
+    Numbers { examples: all.iter().map(|n| vec![(name, *n)]).collect(), ..Numbers::default() }
 }
 
 pub fn batch(count: usize) -> Numbers {
@@ -101,7 +108,16 @@ fn buffers_of(op: &plan::Op, touch: &mut dyn FnMut(plan::BufferId)) {
         plan::Op::Draw(d) => touch(d.out),
         plan::Op::Copy { from, to } => [from, to].into_iter().for_each(|b| touch(*b)),
         plan::Op::Clear { buffer } => touch(*buffer),
-        plan::Op::Scan(scan) => scan.body.iter().for_each(|l| buffers_of(&l.op, touch)),
+        plan::Op::Order { out, .. } => touch(*out),
+        plan::Op::Scan(scan) => {
+            scan.running.iter().for_each(|r| touch(r.order));
+            scan.body.iter().for_each(|l| buffers_of(&l.op, touch));
+        }
+        plan::Op::Iterate(n) => {
+            n.running.iter().for_each(|r| touch(r.order));
+            touch(n.until);
+            n.condition.iter().chain(&n.body).for_each(|l| buffers_of(&l.op, touch));
+        }
         plan::Op::Sort(s) => [s.out, s.input].into_iter().for_each(touch),
         plan::Op::Library { out, inputs, .. } => inputs.iter().chain([out]).for_each(|b| touch(*b)),
     }
@@ -118,9 +134,17 @@ pub fn launches(plan: &plan::Plan) -> Vec<&'static str> {
                 plan::Op::Draw(_) => into.push("draw"),
                 plan::Op::Copy { .. } => into.push("copy"),
                 plan::Op::Clear { .. } => into.push("clear"),
+                plan::Op::Order { .. } => into.push("order"),
                 plan::Op::Scan(scan) => {
                     into.push("scan");
                     words(&scan.body, into);
+                    into.push("end");
+                }
+                plan::Op::Iterate(n) => {
+                    into.push("until");
+                    words(&n.condition, into);
+                    into.push("iterate");
+                    words(&n.body, into);
                     into.push("end");
                 }
                 plan::Op::Sort(_) => into.push("sort"),
@@ -171,7 +195,8 @@ fn value_of(program: &eq::Program, id: eq::TensorId, numbers: &Numbers) -> Value
     let array = |dims: &[Dim], e: Option<usize>| {
         let shape: Vec<usize> = dims.iter().map(|d| size_of(numbers, d, e) as usize).collect();
         let len = shape.iter().product();
-        Array::new(shape, (0..len).map(|i| number(e.unwrap_or(0), i)).collect::<Vec<f64>>())
+        let id = |e: usize| numbers.ids.get(e).copied().unwrap_or(e);
+        Array::new(shape, (0..len).map(|i| number(e.map_or(0, id), i)).collect::<Vec<f64>>())
     };
     if program.is_per_example(id) {
         Value::PerExample((0..numbers.examples.len()).map(|e| array(&tensor.shape[1..], Some(e))).collect())
@@ -249,55 +274,106 @@ pub fn compare(program: &eq::Program, plan: &plan::Plan, numbers: &Numbers) {
     }
 
     // The machine code, on one thread and on two.
-    let code = bdl_cranelift::compile(&plan.kernels).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
     let mut bits: Vec<Vec<u64>> = Vec::new();
     for threads in [1, 2] {
-        let executor = bdl_execute::Executor::new(threads);
-        let mut run =
-            bdl_execute::Program::new(Arc::new(plan.clone()), code.kernels()).unwrap_or_else(|e| panic!("{e}"));
-        let mut store = bdl_execute::Store::new();
-        for buffer in &plan.buffers {
-            if matches!(buffer.place, plan::Place::Param | plan::Place::State) {
-                let shape = buffer.shape.iter().map(|d| size_of(numbers, d, None)).collect();
-                store.insert(&buffer.name, buffer.dtype, shape).unwrap();
-                let (_, values) = buffers.iter().find(|(n, _)| **n == *buffer.name).unwrap();
-                store.set(&buffer.name, values).unwrap();
-            }
-        }
-        let inputs = bdl_execute::Inputs {
-            batch: numbers.examples.len(),
-            lengths: lengths.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect(),
-            sizes: numbers.built.clone(),
-            buffers: buffers
-                .iter()
-                .filter(|(n, _)| {
-                    plan.buffers.iter().any(|b| *b.name == **n && matches!(b.place, plan::Place::Input { .. }))
-                })
-                .map(|(n, v)| (n.as_str(), bdl_execute::Data::F64(v)))
-                .collect(),
-            ..Default::default()
-        };
-        let outputs = run.run(&executor, &mut store, &inputs).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
+        let names: Vec<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
         let mut all = Vec::new();
-        let mut results = Vec::new();
-        for (name, values) in &wanted {
-            if let Some(numbers) = outputs.numbers(name) {
-                results.push((name, values, numbers));
-            }
-        }
-        for (name, values) in &wanted {
-            if plan.outputs.iter().all(|(n, _)| **n != **name) {
-                let buffer = store.get(name).unwrap();
-                results.push((name, values, (0..buffer.len()).map(|i| buffer.number(i)).collect()));
-            }
-        }
-        for (name, values, found) in results {
+        for (name, found) in run(program, plan, numbers, threads, &names) {
+            let (_, values) = wanted.iter().find(|(n, _)| *n == name).unwrap();
             close(&format!("{name} (compiled, {threads} threads)"), values, &found, plan);
             all.extend(found.iter().map(|x| x.to_bits()));
         }
         bits.push(all);
     }
     assert_eq!(bits[0], bits[1], "one and two threads differ");
+}
+
+/// Runs the machine code; the values of outputs, parameters and state by name.
+pub fn run(
+    program: &eq::Program,
+    plan: &plan::Plan,
+    numbers: &Numbers,
+    threads: usize,
+    wanted: &[&str],
+) -> Vec<(String, Vec<f64>)> {
+    let mut lengths: HashMap<String, Vec<i64>> = HashMap::new();
+    for (name, n) in numbers.examples.iter().flatten() {
+        lengths.entry(name.to_string()).or_default().push(*n);
+    }
+    let given = program.ids().filter(|t| program.get(*t).role != eq::Role::Computed);
+    let buffers: Vec<(String, Vec<f64>)> = given
+        .map(|id| (program.get(id).name.to_string(), packed(program, id, &value_of(program, id, numbers))))
+        .collect();
+    let code = bdl_cranelift::compile(&plan.kernels).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
+    let executor = bdl_execute::Executor::new(threads);
+    let mut run = bdl_execute::Program::new(Arc::new(plan.clone()), code.kernels()).unwrap_or_else(|e| panic!("{e}"));
+    let mut store = bdl_execute::Store::new();
+    for buffer in &plan.buffers {
+        if matches!(buffer.place, plan::Place::Param | plan::Place::State) {
+            let shape = buffer.shape.iter().map(|d| size_of(numbers, d, None)).collect();
+            store.insert(&buffer.name, buffer.dtype, shape).unwrap();
+            let (_, values) = buffers.iter().find(|(n, _)| **n == *buffer.name).unwrap();
+            store.set(&buffer.name, values).unwrap();
+        }
+    }
+    let inputs = bdl_execute::Inputs {
+        batch: numbers.examples.len(),
+        lengths: lengths.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect(),
+        sizes: numbers.built.clone(),
+        buffers: buffers
+            .iter()
+            .filter(|(n, _)| {
+                plan.buffers.iter().any(|b| *b.name == **n && matches!(b.place, plan::Place::Input { .. }))
+            })
+            .map(|(n, v)| (n.as_str(), bdl_execute::Data::F64(v)))
+            .collect(),
+        ..Default::default()
+    };
+    let outputs = run.run(&executor, &mut store, &inputs).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
+    let mut results: Vec<(String, Vec<f64>)> = Vec::new();
+    for name in wanted {
+        if let Some(numbers) = outputs.numbers(name) {
+            results.push((name.to_string(), numbers));
+        }
+    }
+    for name in wanted {
+        if plan.outputs.iter().all(|(n, _)| **n != **name) {
+            let buffer = store.get(name).unwrap();
+            results.push((name.to_string(), (0..buffer.len()).map(|i| buffer.number(i)).collect()));
+        }
+    }
+    results
+}
+
+/// An example's results are the same bits alone, in this batch and in the batch turned round, on one thread and on three. `names` are
+/// outputs with an axis of examples.
+pub fn alone_as_together(program: &eq::Program, numbers: &Numbers, names: &[&str]) {
+    let plan = plan_of(program);
+    let count = numbers.examples.len();
+    let part = |ids: Vec<usize>| {
+        let examples = ids.iter().map(|e| numbers.examples[*e].clone()).collect();
+        Numbers { examples, ids, ..numbers.clone() }
+    };
+    let runs = [(0..count).collect::<Vec<usize>>(), (0..count).rev().collect()].map(|ids| (part(ids), 1));
+    let runs = runs.into_iter().chain([(part((0..count).collect()), 3)]);
+    let runs = runs.chain((0..count).map(|e| (part(vec![e]), 1)));
+    let mut known: HashMap<(usize, String), Vec<u64>> = HashMap::new();
+    for (numbers, threads) in runs {
+        for (name, values) in run(program, &plan, &numbers, threads, names) {
+            let id = program.outputs.iter().find(|(n, _)| **n == *name).unwrap().1;
+            let mut rest = values.as_slice();
+            for (at, example) in numbers.ids.iter().enumerate() {
+                let dims = &program.get(id).shape[1..];
+                let len: i64 = dims.iter().map(|d| size_of(&numbers, d, Some(at))).product();
+                let (own, others) = rest.split_at(len as usize);
+                rest = others;
+                let own: Vec<u64> = own.iter().map(|x| x.to_bits()).collect();
+                let first = known.entry((*example, name.clone())).or_insert_with(|| own.clone());
+                assert_eq!(*first, own, "`{name}` of example {example} differs in the batch {:?}", numbers.ids);
+            }
+            assert!(rest.is_empty());
+        }
+    }
 }
 
 fn text(plan: &plan::Plan) -> String {

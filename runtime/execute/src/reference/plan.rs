@@ -3,7 +3,9 @@
 use super::{Array, Fault, kernel::run_kernel};
 use bdl_dims::Dim;
 use bdl_kernels::philox::DrawKey;
-use bdl_plan::{Clip, Contraction, DType, Kernel, KernelUse, Launch, Name, Op, Place, Plan, SizeKind, Slice, Table};
+use bdl_plan::{
+    Clip, Contraction, DType, Iterate, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Scan, SizeKind, Slice, Table,
+};
 use std::collections::{BTreeMap, HashMap};
 
 /// What the interpreter is given; the same as an executor's run.
@@ -21,7 +23,9 @@ pub struct RunInputs {
 
 /// Runs the plan. The result holds outputs and, after the run, parameters and state, by name.
 pub fn run_plan(plan: &Plan, inputs: &RunInputs) -> Result<BTreeMap<String, Array>, Fault> {
-    let mut machine = Machine { plan, inputs, sizes: HashMap::new(), example: None, arrays: Vec::new() };
+    let mut machine =
+        Machine { plan, inputs, sizes: HashMap::new(), example: None, rows: Vec::new(), arrays: Vec::new() };
+    machine.rows.push((0..inputs.batch as usize).collect());
     machine.bind()?;
     machine.launches(&plan.launches)?;
     let mut result = BTreeMap::new();
@@ -42,6 +46,8 @@ struct Machine<'p> {
     sizes: HashMap<Name, i64>,
     /// Whose per-example sizes are meant.
     example: Option<usize>,
+    /// The examples that are the rows of each open loop over running examples; first of all, the batch.
+    rows: Vec<Vec<usize>>,
     arrays: Vec<Array>,
 }
 
@@ -80,7 +86,7 @@ impl Machine<'_> {
                     }
                     total
                 }
-                SizeKind::PerExample | SizeKind::Step => continue,
+                SizeKind::PerExample | SizeKind::Step | SizeKind::Running => continue,
             };
             self.sizes.insert(size.name.clone(), value);
         }
@@ -186,16 +192,14 @@ impl Machine<'_> {
                 *array = Array::from_f64(array.dtype(), &vec![0.0; array.len()]);
                 Ok(())
             }
-            Op::Scan(scan) => {
-                let extent = self.dim(&scan.extent)?;
-                for i in 0..extent {
-                    let step = if scan.reversed { extent - 1 - i } else { i };
-                    self.sizes.insert(scan.step.clone(), step);
-                    self.launches(&scan.body)?;
-                }
-                self.sizes.remove(&scan.step);
+            Op::Order { out, by } => {
+                let order = self.longest_first(by)?;
+                let out = &mut self.arrays[out.0 as usize];
+                order.iter().enumerate().for_each(|(i, (row, _))| out.put(i, *row as f64));
                 Ok(())
             }
+            Op::Scan(scan) => self.scan(scan),
+            Op::Iterate(iterate) => self.iterate(iterate),
             Op::Sort(sort) => {
                 let (rows, columns) = (self.dim(&sort.rows)? as usize, self.dim(&sort.columns)? as usize);
                 let input = self.arrays[sort.input.0 as usize].clone();
@@ -222,6 +226,94 @@ impl Machine<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Rows of the loop around with their lengths, longest first.
+    fn longest_first(&mut self, by: &Dim) -> Result<Vec<(usize, i64)>, Fault> {
+        let mut order = Vec::new();
+        for (row, example) in self.around().into_iter().enumerate() {
+            order.push((row, self.of_example(by, example)?));
+        }
+        order.sort_by_key(|(_, length)| -length);
+        Ok(order)
+    }
+
+    fn around(&self) -> Vec<usize> {
+        self.rows.last().cloned().unwrap_or_default()
+    }
+
+    fn scan(&mut self, scan: &Scan) -> Result<(), Fault> {
+        let order = match &scan.running {
+            Some(_) => self.longest_first(&scan.extent)?,
+            None => Vec::new(),
+        };
+        let extent = match &scan.running {
+            Some(_) => order.first().map_or(0, |(_, length)| *length),
+            None => self.dim(&scan.extent)?,
+        };
+        let around = self.around();
+        for i in 0..extent {
+            let step = if scan.reversed { extent - 1 - i } else { i };
+            self.sizes.insert(scan.step.clone(), step);
+            if let Some(running) = &scan.running {
+                let rows: Vec<usize> =
+                    order.iter().filter(|(_, length)| *length > step).map(|(row, _)| around[*row]).collect();
+                self.sizes.insert(running.count.clone(), rows.len() as i64);
+                self.rows.push(rows);
+            }
+            self.launches(&scan.body)?;
+            if scan.running.is_some() {
+                self.rows.pop();
+            }
+        }
+        self.sizes.remove(&scan.step);
+        Ok(())
+    }
+
+    fn iterate(&mut self, iterate: &Iterate) -> Result<(), Fault> {
+        let around = self.around();
+        let mut order: Vec<usize> = (0..around.len()).collect();
+        for step in 0.. {
+            self.sizes.insert(iterate.step.clone(), step);
+            let Some(running) = &iterate.running else {
+                if step >= self.dim(&iterate.at_most)? {
+                    break;
+                }
+                self.launches(&iterate.condition)?;
+                if self.arrays[iterate.until.0 as usize].at(0) != 0.0 {
+                    break;
+                }
+                self.launches(&iterate.body)?;
+                continue;
+            };
+            let mut left = Vec::new();
+            for row in order {
+                if step < self.of_example(&iterate.at_most, around[row])? {
+                    left.push(row);
+                }
+            }
+            self.enter(running, &left, &around);
+            self.launches(&iterate.condition)?;
+            self.rows.pop();
+            let until = &self.arrays[iterate.until.0 as usize];
+            order = left.iter().enumerate().filter(|(i, _)| until.at(*i) == 0.0).map(|(_, row)| *row).collect();
+            if order.is_empty() {
+                break;
+            }
+            self.enter(running, &order, &around);
+            self.launches(&iterate.body)?;
+            self.rows.pop();
+        }
+        self.sizes.remove(&iterate.step);
+        Ok(())
+    }
+
+    /// These rows of the loop around take part.
+    fn enter(&mut self, running: &bdl_plan::Running, order: &[usize], around: &[usize]) {
+        let out = &mut self.arrays[running.order.0 as usize];
+        order.iter().enumerate().for_each(|(i, row)| out.put(i, *row as f64));
+        self.sizes.insert(running.count.clone(), order.len() as i64);
+        self.rows.push(order.iter().map(|row| around[*row]).collect());
     }
 
     fn slice(&self, slice: &Slice) -> Result<(usize, i64), Fault> {

@@ -3,9 +3,9 @@
 use super::{BINARY, COMPARE, DTYPES, MONOIDS, UNARY, VALUE_TYPES, displayed, of_word};
 use crate::data::{
     Access, Address, AddressTerm, AxisRole, Bound, Buffer, BufferId, Clip, Contraction, ContractionAxis, DType,
-    Distribution, Draw, Guard, Kernel, KernelBuffer, KernelId, KernelUse, Launch, LoopIndex, LoopMode, Name, Op,
-    Origin, Place, Plan, Routine, Scan, SizeKind, SizeName, Slice, SlotId, Sort, Stmt, Table, ValueId, ValueOp,
-    ValueType, VariableId,
+    Distribution, Draw, Guard, Iterate, Kernel, KernelBuffer, KernelId, KernelUse, Launch, LoopIndex, LoopMode, Name,
+    Op, Origin, Place, Plan, Routine, Running, Scan, SizeKind, SizeName, Slice, SlotId, Sort, Stmt, Table, ValueId,
+    ValueOp, ValueType, VariableId,
 };
 use bdl_dims::Dim;
 use std::fmt;
@@ -290,8 +290,10 @@ impl<'t> Parser<'t> {
                     SizeKind::PerExample
                 } else if self.eat("step") {
                     SizeKind::Step
+                } else if self.eat("running") {
+                    SizeKind::Running
                 } else {
-                    return self.fail("built, batch, total, per_example or step");
+                    return self.fail("built, batch, total, per_example, step or running");
                 };
                 plan.sizes.push(SizeName { name, kind });
             } else if self.eat("slot") {
@@ -391,17 +393,31 @@ impl<'t> Parser<'t> {
             Op::Copy { from: self.buffer_id(plan)?, to }
         } else if self.eat("clear") {
             Op::Clear { buffer: self.buffer_id(plan)? }
+        } else if self.eat("order") {
+            let out = self.buffer_id(plan)?;
+            self.expect("by")?;
+            let by = self.dim()?;
+            self.expect(";")?;
+            Op::Order { out, by }
         } else if self.eat("scan") {
             let step = self.name()?;
             self.expect("in")?;
             let extent = self.factor()?;
             let reversed = self.eat("reversed");
-            self.expect("{")?;
-            let mut body = Vec::new();
-            while !self.eat("}") {
-                body.push(self.launch(plan, kernels)?);
-            }
-            Op::Scan(Scan { step, extent, reversed, body })
+            let running = self.running(plan)?;
+            let body = self.body_of_loop(plan, kernels)?;
+            Op::Scan(Scan { step, extent, reversed, running, body })
+        } else if self.eat("iterate") {
+            let step = self.name()?;
+            self.expect("in")?;
+            let at_most = self.factor()?;
+            let running = self.running(plan)?;
+            self.expect("until")?;
+            let until = self.buffer_id(plan)?;
+            let condition = self.body_of_loop(plan, kernels)?;
+            self.expect("else")?;
+            let body = self.body_of_loop(plan, kernels)?;
+            Op::Iterate(Iterate { step, at_most, running, condition, until, body })
         } else if self.eat("sort") {
             let out = self.buffer_id(plan)?;
             self.expect("=")?;
@@ -428,6 +444,24 @@ impl<'t> Parser<'t> {
             origin = Origin { what: self.name()?, file: self.small()?, start: self.small()?, end: self.small()? };
         }
         Ok(Launch { op, origin })
+    }
+
+    fn running(&mut self, plan: &Plan) -> Parse<Option<Running>> {
+        if !self.eat("rows") {
+            return Ok(None);
+        }
+        let count = self.name()?;
+        self.expect("of")?;
+        Ok(Some(Running { order: self.buffer_id(plan)?, count }))
+    }
+
+    fn body_of_loop(&mut self, plan: &Plan, kernels: &[String]) -> Parse<Vec<Launch>> {
+        self.expect("{")?;
+        let mut body = Vec::new();
+        while !self.eat("}") {
+            body.push(self.launch(plan, kernels)?);
+        }
+        Ok(body)
     }
 
     fn rows_and_columns(&mut self) -> Parse<(Dim, Dim)> {

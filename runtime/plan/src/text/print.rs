@@ -3,7 +3,7 @@
 use super::{BINARY, COMPARE, DTYPES, MONOIDS, UNARY, VALUE_TYPES, displayed, quoted, word_of};
 use crate::data::{
     Access, Address, AddressTerm, AxisRole, Bound, Contraction, Distribution, Kernel, KernelUse, Launch, LoopMode,
-    Name, Op, Origin, Place, Plan, Routine, SizeKind, Slice, Stmt, Table, ValueOp,
+    Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Slice, Stmt, Table, ValueOp,
 };
 use bdl_dims::Dim;
 use std::fmt::{self, Display, Formatter, Write};
@@ -19,6 +19,7 @@ impl Display for Plan {
                 SizeKind::Total(dim) => writeln!(f, "size {name} total {dim}")?,
                 SizeKind::PerExample => writeln!(f, "size {name} per_example")?,
                 SizeKind::Step => writeln!(f, "size {name} step")?,
+                SizeKind::Running => writeln!(f, "size {name} running")?,
             }
         }
         for slot in &self.slots {
@@ -95,10 +96,22 @@ impl Printer<'_> {
             }
             Op::Copy { from, to } => write!(f, "{pad}copy {} = {}", name(to), name(from))?,
             Op::Clear { buffer } => write!(f, "{pad}clear {}", name(buffer))?,
+            Op::Order { out, by } => write!(f, "{pad}order {} by {by};", name(out))?,
             Op::Scan(scan) => {
                 let reversed = if scan.reversed { " reversed" } else { "" };
-                writeln!(f, "{pad}scan {} in {}{reversed} {{", quoted(&scan.step), in_parens(&scan.extent))?;
+                write!(f, "{pad}scan {} in {}{reversed}", quoted(&scan.step), in_parens(&scan.extent))?;
+                self.running(f, &scan.running)?;
+                writeln!(f, " {{")?;
                 scan.body.iter().try_for_each(|inner| self.launch(f, inner, indent + 1))?;
+                write!(f, "{pad}}}")?;
+            }
+            Op::Iterate(iterate) => {
+                write!(f, "{pad}iterate {} in {}", quoted(&iterate.step), in_parens(&iterate.at_most))?;
+                self.running(f, &iterate.running)?;
+                writeln!(f, " until {} {{", name(&iterate.until))?;
+                iterate.condition.iter().try_for_each(|inner| self.launch(f, inner, indent + 1))?;
+                writeln!(f, "{pad}}} else {{")?;
+                iterate.body.iter().try_for_each(|inner| self.launch(f, inner, indent + 1))?;
                 write!(f, "{pad}}}")?;
             }
             Op::Sort(sort) => {
@@ -121,6 +134,11 @@ impl Printer<'_> {
             write!(f, " at {what} {} {} {}", origin.file, origin.start, origin.end)?;
         }
         writeln!(f)
+    }
+
+    fn running(&self, f: &mut Formatter<'_>, running: &Option<Running>) -> fmt::Result {
+        let Some(running) = running else { return Ok(()) };
+        write!(f, " rows {} of {}", quoted(&running.count), self.plan.buffer(running.order.0))
     }
 
     fn slice(&self, slice: &Slice) -> String {

@@ -90,6 +90,17 @@ scan s in (rows_T - 1) reversed {
     clear y
   }
 }
+order y by 2 * T + 1;
+scan s in T reversed rows n of y {
+  iterate i in 9 rows n of y until mask {
+    clear mask
+  } else {
+    copy y = lr
+  }
+}
+iterate i in (K + 1) until mask {
+} else {
+}
 draw y = normal site 7 per_example 3 * T; at "plain" 0 1 2
 draw y = uniform site 4000000000 shared
 sort order = descending y rows B; columns K;
@@ -116,7 +127,7 @@ contract y + (4 * s) += x * lr + K {
 fn a_mistake_is_found_at_its_line() {
     for (text, line, expected) in [
         ("", 1, "`plan`"),
-        ("plan p\nsize B huge", 2, "built, batch, total, per_example or step"),
+        ("plan p\nsize B huge", 2, "built, batch, total, per_example, step or running"),
         ("plan p\nbuffer x: f33[] len 1; param", 2, "an element type"),
         ("plan p\nbuffer x: f32[] len 1; nowhere", 2, "where the buffer lies"),
         ("plan p\n\n// words\nrun k()", 4, "the name of a kernel"),

@@ -1,8 +1,8 @@
 //! What holds for a plan that is worth running. [`verify`] reports the first thing that does not.
 //!
 //! **Names and sizes.** Names of sizes are unique, so are those of buffers. Every name in a size is declared. Per-example sizes occur only in
-//! shapes, totals, tables, and in a contraction that has an axis with offsets. A scan's size is declared as a step, and named only
-//! inside that scan.
+//! shapes, totals, tables, orders, extents of loops over running examples, and in a contraction that has an axis with offsets. The step of a
+//! loop is declared as such, its number of rows as running, and both are named only inside that loop.
 //!
 //! **Buffers.** Slots exist. Lengths name neither per-example sizes nor steps. A literal has as many numbers as its length says. Lengths,
 //! offsets and positions are `I64`; owners, sorted keys and runs `I32`; keys are integers known before the first launch. Nothing writes
@@ -10,7 +10,8 @@
 //!
 //! **Launches.** Buffers and kernels exist; a kernel gets buffers of the types it declares, none that it writes twice. A contraction's operands are
 //! of one real type; its axes move the operands that their role says and no others; at most one axis, of role `Batch`, has offsets; clips name
-//! axes that exist; it has at most 11 axes and 6 clips. Copies are between buffers of one type and length.
+//! axes that exist; it has at most 11 axes and 6 clips. Copies are between buffers of one type and length. Orders are written and `I32`,
+//! stop conditions truth values.
 //!
 //! **Kernels.** Every value is defined once and used in its scope, every variable declared once; each loop has an index of its own; types fit operations
 //! (see [`kernel`]); loads read what may be read and stores write what may be written. At most one `Lanes` loop lies on a path; inside, variables of
@@ -22,8 +23,8 @@
 mod kernel;
 
 use crate::data::{
-    Access, AxisRole, BufferId, Contraction, DType, Kernel, KernelUse, Launch, Name, Op, Place, Plan, SizeKind, Slice,
-    Table,
+    Access, AxisRole, BufferId, Contraction, DType, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Running,
+    SizeKind, Slice, Table,
 };
 use bdl_dims::Dim;
 use std::collections::HashSet;
@@ -90,7 +91,7 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Checked {
 /// Which names a size may use.
 struct Sizes<'p> {
     plan: &'p Plan,
-    /// Steps of the scans around.
+    /// Steps and numbers of rows of the loops around.
     steps: Vec<Name>,
 }
 
@@ -117,7 +118,12 @@ impl Sizes<'_> {
                     ensure(per_example, || format!("`{name}` differs from example to example and has no value here"))?;
                 }
                 SizeKind::Step => {
-                    ensure(self.steps.contains(&name), || format!("the step `{name}` is named outside of its scan"))?;
+                    ensure(self.steps.contains(&name), || format!("the step `{name}` is named outside of its loop"))?;
+                }
+                SizeKind::Running => {
+                    ensure(self.steps.contains(&name), || {
+                        format!("the rows `{name}` are named outside of their loop")
+                    })?;
                 }
             }
         }
@@ -188,13 +194,46 @@ impl Launches<'_> {
             let place = format!("launch {} ({})", self.number, launch.origin.what);
             self.number += 1;
             self.op(&launch.op).map_err(|what| VerifyError { place, what })?;
-            if let Op::Scan(scan) = &launch.op {
-                self.sizes.steps.push(scan.step.clone());
-                self.list(&scan.body)?;
-                self.sizes.steps.pop();
+            match &launch.op {
+                Op::Scan(scan) => self.inside(&scan.step, &scan.running, &[&scan.body])?,
+                Op::Iterate(n) => self.inside(&n.step, &n.running, &[&n.condition, &n.body])?,
+                Op::Kernel(_)
+                | Op::Contract(_)
+                | Op::Draw(_)
+                | Op::Copy { .. }
+                | Op::Clear { .. }
+                | Op::Order { .. }
+                | Op::Sort(_)
+                | Op::Library { .. } => {}
             }
         }
         Ok(())
+    }
+
+    /// What runs inside of a loop.
+    fn inside(&mut self, step: &Name, running: &Option<Running>, lists: &[&[Launch]]) -> Result<(), VerifyError> {
+        let before = self.sizes.steps.len();
+        self.sizes.steps.push(step.clone());
+        self.sizes.steps.extend(running.iter().map(|r| r.count.clone()));
+        lists.iter().try_for_each(|list| self.list(list))?;
+        self.sizes.steps.truncate(before);
+        Ok(())
+    }
+
+    /// The names and the order of a loop.
+    fn header(&self, step: &Name, extent: &Dim, running: &Option<Running>) -> Checked {
+        let declared = |name: &Name, kind: SizeKind| self.plan.sizes.iter().any(|s| s.name == *name && s.kind == kind);
+        self.sizes.check(extent, running.is_some())?;
+        ensure(declared(step, SizeKind::Step), || format!("`{step}` is not declared as a step"))?;
+        let Some(running) = running else { return Ok(()) };
+        let count = &running.count;
+        ensure(declared(count, SizeKind::Running), || format!("`{count}` is not declared as running"))?;
+        self.order(running.order)
+    }
+
+    fn order(&self, order: BufferId) -> Checked {
+        ensure(self.dtype(order)? == DType::I32, || "an order is of I32".to_string())?;
+        self.written(order)
     }
 
     fn dtype(&self, buffer: BufferId) -> Result<DType, String> {
@@ -240,10 +279,14 @@ impl Launches<'_> {
                 })
             }
             Op::Clear { buffer } => self.written(*buffer),
-            Op::Scan(scan) => {
-                self.sizes.plain(&scan.extent)?;
-                let is_step = self.plan.sizes.iter().any(|s| s.name == scan.step && s.kind == SizeKind::Step);
-                ensure(is_step, || format!("`{}` is not declared as a step", scan.step))
+            Op::Order { out, by } => {
+                self.sizes.per_example(by)?;
+                self.order(*out)
+            }
+            Op::Scan(scan) => self.header(&scan.step, &scan.extent, &scan.running),
+            Op::Iterate(iterate) => {
+                self.header(&iterate.step, &iterate.at_most, &iterate.running)?;
+                ensure(self.dtype(iterate.until)? == DType::Bool, || "a stop condition is of Bool".to_string())
             }
             Op::Sort(sort) => {
                 self.written(sort.out)?;

@@ -63,7 +63,7 @@ fn each_fault_is_named() {
         ("run k(x, y)\n", "run k(y, y)\n", "launch 0 (): `y` is given to `k` twice and written"),
         ("run k(x, y)\n", "run k(x, x)\n", "launch 0 (): `x` is written"),
         ("run k(x, y)\n", "run k(x, tok)\n", "launch 0 (): `tok` is of I32, `y` of `k` of F32"),
-        ("run k(x, y)\n", "run k(x, y + s)\n", "launch 0 (): the step `s` is named outside of its scan"),
+        ("run k(x, y)\n", "run k(x, y + s)\n", "launch 0 (): the step `s` is named outside of its loop"),
         ("run k(x, y)\n", "copy y = w\n", "launch 0 (): `w` is copied to `y`, which differs in type or length"),
         ("scan s in 3", "scan B in 3", "launch 1 (): `B` is not declared as a step"),
         (

@@ -1,0 +1,287 @@
+//! Loops over examples of different length, and loops whose end is data: values, gradients, and the same bits in every batch.
+
+mod support;
+
+use bdl_equations as eq;
+use support::{Numbers, alone_as_together, launches, lengths, parse, same, same_program};
+
+/// A recurrent layer with every kind of use of its values.
+const RECURRENT: &str = "program recurrent
+    size B batch
+    size T example
+    size t step
+    input x: real[B, T, 4] per example
+    param w: real[4, 5]
+    param u: real[5, 5]
+    value xw: real[B, T, 5]
+    value h0: real[B, 5]
+    value h: real[B, 5]
+    value s: real[B, 5]
+    value next: real[B, 5]
+    value last: real[B, 5]
+    value all: real[B, T, 5]
+    value before: real[B, T, 5]
+    h0[b < B, i < 5] = 0.5 * number(i)
+    xw[b < B, p < T, i < 5] = sum[c < 4] x[b, p, c] * w[c, i]
+    scan t < T {
+      carry h from h0 next next last last
+      s[b < B, i < 5] = sum[j < 5] h[b, j] * u[j, i]
+      next[b < B, i < 5] = tanh(s[b, i] + xw[b, @t, i])
+      stack next as all
+      stack h as before
+    }
+    output last = last
+    output all = all
+    output before = before";
+
+const LENGTHS: [&[i64]; 5] = [&[3, 1, 4, 4, 2], &[2], &[0, 3], &[0, 0], &[7, 0, 1]];
+
+#[test]
+fn each_example_runs_its_own_steps() {
+    for text in [RECURRENT.to_string(), RECURRENT.replace("t < T {", "t < T reversed {")] {
+        for lengths_of in LENGTHS {
+            let plan = same(&text, &lengths("T", lengths_of));
+            // The input is projected for all rows at once, and the step is one contraction over the rows that run.
+            assert_eq!(launches(&plan).iter().filter(|l| l.starts_with("contract")).count(), 2, "{plan}");
+        }
+        alone_as_together(&parse(&text), &lengths("T", &[3, 1, 4, 0, 4, 2]), &["last", "all", "before"]);
+    }
+}
+
+/// The program with the gradient of `loss` by each of these as outputs.
+fn with_gradients(text: &str, loss: &str, by: &[&str]) -> eq::Program {
+    let mut program = parse(text);
+    let out = program.find(loss).unwrap();
+    let ids: Vec<eq::TensorId> = by.iter().map(|name| program.find(name).unwrap()).collect();
+    let gradients = eq::differentiate(&mut program, out, &ids).unwrap_or_else(|e| panic!("{e}"));
+    for (name, gradient) in by.iter().zip(gradients) {
+        program.outputs.push((format!("d_{name}").as_str().into(), gradient));
+    }
+    program
+}
+
+fn with_loss(text: &str) -> String {
+    text.replace("output last = last", "output last = last\n    output loss = loss").replace(
+        "    h0[b < B",
+        "    value loss: real
+    loss = sum[b < B, p < T, i < 5] all[b, p, i] * all[b, p, i] * last[b, i] * (1 + before[b, p, 0])
+    h0[b < B",
+    )
+}
+
+/// Equations in order: the loss after what it reads.
+fn loss_last(text: &str) -> String {
+    let line = text.lines().find(|l| l.trim_start().starts_with("loss = ")).unwrap().to_string();
+    let without: Vec<&str> = text.lines().filter(|l| *l != line).collect();
+    let at = without.iter().position(|l| l.trim_start().starts_with("output")).unwrap();
+    let mut lines: Vec<String> = without.iter().map(|l| l.to_string()).collect();
+    lines.insert(at, line);
+    lines.join("\n")
+}
+
+#[test]
+fn gradients_run_backwards_over_the_same_steps() {
+    for direction in ["t < T {", "t < T reversed {"] {
+        let text = loss_last(&with_loss(&RECURRENT.replace("t < T {", direction)));
+        let program = with_gradients(&text, "loss", &["w", "u", "x"]);
+        let mut simple = program.clone();
+        eq::simplify(&mut simple);
+        for lengths_of in LENGTHS {
+            same_program(&program, &lengths("T", lengths_of));
+            same_program(&simple, &lengths("T", lengths_of));
+        }
+        alone_as_together(&simple, &lengths("T", &[3, 1, 4, 0, 4, 2]), &["last", "d_x"]);
+    }
+}
+
+#[test]
+fn loops_over_examples_nest() {
+    // Words of different length in sentences of different length; a loop of fixed length in between.
+    let text = "program nested
+        size B batch
+        size S example
+        size T example
+        size s step
+        size k step
+        size t step
+        input x: real[B, T, 2] per example
+        input y: real[B, S, 2] per example
+        param u: real[4, 4]
+        value g0: real[B, 4]
+        value g: real[B, 4]
+        value gk: real[B, 4]
+        value gk1: real[B, 4]
+        value g1: real[B, 4]
+        value g2: real[B, 4]
+        value h: real[B, 4]
+        value m: real[B, 4]
+        value h1: real[B, 4]
+        value h2: real[B, 4]
+        value each: real[B, S, 4]
+        value inner: real[B, T, 4]
+        value inners: real[B, S, T, 4]
+        g0[b < B, i < 4] = 0.25 + number(i) / 8
+        scan s < S {
+          carry g from g0 next gk1 last g2
+          scan t < T reversed {
+            carry h from g next h1 last h2
+            m[b < B, i < 4] = sum[j < 4] h[b, j] * u[j, i] / 4 + g[b, i] / 4
+            h1[b < B, i < 4] = tanh(m[b, i] + x[b, @t, 0] * y[b, @s, 1])
+            stack h1 as inner
+          }
+          scan k < 3 {
+            carry gk from h2 next g1 last gk1
+            g1[b < B, i < 4] = sum[j < 4] gk[b, j] * u[i, j]
+          }
+          stack gk1 as each
+          stack inner as inners
+        }
+        output each = each
+        output g2 = g2
+        output inners = inners";
+    let examples = |all: &[(i64, i64)]| Numbers {
+        examples: all.iter().map(|(s, t)| vec![("S", *s), ("T", *t)]).collect(),
+        ..Numbers::default()
+    };
+    for all in [&[(2, 3), (3, 1), (0, 2), (2, 0), (1, 4)][..], &[(1, 1)], &[(0, 0)]] {
+        same(text, &examples(all));
+    }
+    alone_as_together(&parse(text), &examples(&[(2, 3), (3, 1), (1, 4), (2, 2)]), &["each", "g2", "inners"]);
+}
+
+#[test]
+fn a_body_may_look_at_another_sequence() {
+    // A decoder: each step attends to an encoded sequence of another length.
+    let text = "program decoder
+        size B batch
+        size S example
+        size T example
+        size t step
+        input keys: real[B, S, 4] per example
+        input x: real[B, T, 4] per example
+        param w: real[4, 4]
+        value h0: real[B, 4]
+        value h: real[B, 4]
+        value q: real[B, 4]
+        value score: real[B, S]
+        value top: real[B]
+        value e: real[B, S]
+        value total: real[B]
+        value seen: real[B, 4]
+        value h1: real[B, 4]
+        value h2: real[B, 4]
+        value all: real[B, T, 4]
+        value scores: real[B, T, S]
+        h0[b < B, i < 4] = 0.1
+        scan t < T {
+          carry h from h0 next h1 last h2
+          q[b < B, i < 4] = sum[j < 4] h[b, j] * w[j, i]
+          score[b < B, p < S] = sum[i < 4] q[b, i] * keys[b, p, i]
+          top[b < B] = max[p < S] score[b, p]
+          e[b < B, p < S] = exp(score[b, p] - top[b])
+          total[b < B] = sum[p < S] e[b, p]
+          seen[b < B, i < 4] = sum[p < S] e[b, p] * keys[b, p, i] / total[b]
+          h1[b < B, i < 4] = tanh(seen[b, i] + x[b, @t, i])
+          stack h1 as all
+          stack score as scores
+        }
+        output h2 = h2
+        output all = all
+        output scores = scores";
+    let numbers = Numbers {
+        examples: [(2, 3), (3, 1), (5, 0), (1, 4)].iter().map(|(s, t)| vec![("S", *s), ("T", *t)]).collect(),
+        ..Numbers::default()
+    };
+    same(text, &numbers);
+    alone_as_together(&parse(text), &numbers, &["h2", "all", "scores"]);
+}
+
+#[test]
+fn an_operand_from_outside_is_gathered_for_a_contraction() {
+    let text = "program gathered
+        size B batch
+        size T example
+        size t step
+        input x: real[B, T, 6] per example
+        param w: real[6, 5]
+        value h0: real[B, 5]
+        value h: real[B, 5]
+        value s: real[B, 5]
+        value next: real[B, 5]
+        value last: real[B, 5]
+        h0[b < B, i < 5] = 0
+        scan t < T {
+          carry h from h0 next next last last
+          s[b < B, i < 5] = sum[c < 6] x[b, @t, c] * w[c, i]
+          next[b < B, i < 5] = tanh(s[b, i] + h[b, i])
+        }
+        output last = last";
+    let plan = same(text, &lengths("T", &[2, 4, 1, 3]));
+    assert!(launches(&plan).contains(&"contract+epilogue"), "{plan}");
+}
+
+#[test]
+fn statistics_of_the_running_examples_and_scalars_are_carried() {
+    same(
+        "program statistics
+         size B batch
+         size T example
+         size t step
+         input x: real[B, T] per example
+         value a0: real[B]
+         value a: real[B]
+         value mean: real
+         value a1: real[B]
+         value a2: real[B]
+         value n0: i32[B]
+         value n: i32[B]
+         value n1: i32[B]
+         value n2: i32[B]
+         a0[b < B] = 1
+         n0[b < B] = 0
+         scan t < T {
+           carry a from a0 next a1 last a2
+           carry n from n0 next n1 last n2
+           mean = sum[o < B] a[o] * x[o, @t]
+           a1[b < B] = a[b] / 2 + mean
+           n1[b < B] = if x[b, @t] > 0 then n[b] + 1 else n[b]
+         }
+         output a2 = a2
+         output n2 = n2",
+        &lengths("T", &[2, 5, 0, 3]),
+    );
+}
+
+/// Newton's iteration for a root, an example at a time.
+const NEWTON: &str = "program newton
+    size B batch
+    size n step
+    input x: real[B, 3] per example
+    param w: real[3, 3]
+    value y0: real[B, 3]
+    value y: real[B, 3]
+    value off: real[B]
+    value done: bool[B]
+    value m: real[B, 3]
+    value y1: real[B, 3]
+    value y2: real[B, 3]
+    y0[b < B, i < 3] = x[b, i]
+    iterate n < 7 until done {
+      carry y from y0 next y1 last y2
+      condition {
+        off[b < B] = sum[i < 3] y[b, i] * y[b, i]
+        done[b < B] = off[b] < 0.1
+      }
+      m[b < B, i < 3] = sum[j < 3] y[b, j] * w[j, i]
+      y1[b < B, i < 3] = m[b, i] / 2 + y[b, i] / 4 + 0.01 * off[b]
+    }
+    output y2 = y2";
+
+#[test]
+fn iterations_end_for_each_example() {
+    for examples in [5, 1] {
+        let plan = same(NEWTON, &support::batch(examples));
+        assert!(launches(&plan).contains(&"iterate"), "{plan}");
+    }
+    alone_as_together(&parse(NEWTON), &support::batch(5), &["y2"]);
+}
