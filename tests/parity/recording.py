@@ -74,6 +74,22 @@ class Case:
         gain, bias = self.weight(f"{path}.gain", channels), self.weight(f"{path}.bias", channels)
         return lambda x: torch.nn.functional.layer_norm(x, (channels,), gain, bias, 1e-5)
 
+    def gru(self, path, inputs, units):
+        """x [T, C], one sequence. Gates r, u, n as in PyTorch."""
+        w, v = self.weight(f"{path}.w", inputs, 3, units, fan_in=inputs), self.weight(f"{path}.v", units, 3, units, fan_in=units)
+        b, d = self.weight(f"{path}.b", 3, units), self.weight(f"{path}.d", 3, units)
+        rows = lambda m: m.permute(1, 2, 0).reshape(3 * units, -1)
+        return lambda x: torch.gru(x[None], torch.zeros(1, 1, units), [rows(w), rows(v), b.flatten(), d.flatten()], True, 1, 0.0, False, False, True)[0][0]
+
+    def lstm(self, path, inputs, units):
+        """x [T, C], one sequence. bdl's gates are f, i, g, o; PyTorch's i, f, g, o."""
+        w, u = self.weight(f"{path}.w", inputs, 4, units, fan_in=inputs), self.weight(f"{path}.u", units, 4, units, fan_in=units)
+        b, order = self.weight(f"{path}.b", 4, units), [1, 0, 2, 3]
+        rows = lambda m: m.permute(1, 2, 0)[order].reshape(4 * units, -1)
+        start = (torch.zeros(1, 1, units), torch.zeros(1, 1, units))
+        biases = [b[order].flatten(), torch.zeros(4 * units)]
+        return lambda x: torch.lstm(x[None], start, [rows(w), rows(u), *biases], True, 1, 0.0, False, False, True)[0][0]
+
     def finish(self, inputs, loss, predictions):
         """Writes the files. `loss` is a tensor made in training mode, `predictions` tensors made in evaluation mode."""
         self.finish_steps(inputs, {"": (loss, list(self.weights))}, predictions)

@@ -112,7 +112,10 @@ fn models_agree_with_pytorch_in_f32() {
 #[test]
 fn the_recorded_models_are_found() {
     let names = cases();
-    for name in ["splice", "wdbc", "mlp", "residual", "residues", "image", "ragged", "encoder", "graph", "gan"] {
+    for name in [
+        "splice", "wdbc", "mlp", "residual", "residues", "image", "ragged", "encoder", "graph", "gan", "gru", "bilstm",
+        "danq",
+    ] {
         assert!(names.iter().any(|found| found == name), "tests/parity/{name} is not there");
     }
 }
@@ -132,7 +135,7 @@ fn a_wrong_number_would_be_noticed() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    for name in ["splice", "residual", "ragged"] {
+    for name in ["splice", "residual", "ragged", "gru", "bilstm"] {
         assert!(computed(name, &["--threads", "1"]) == computed(name, &["--threads", "4"]), "{name}");
     }
 }
