@@ -291,7 +291,7 @@ fn entries_of_train() {
     };
     assert_eq!((stall(stop), stall(stop_named)), ("5 epochs".to_string(), "n steps".to_string()));
     assert!(matches!(&epochs.kind, TrainEntryKind::Epochs(Expr { kind: ExprKind::Int(3), .. })));
-    assert!(matches!(&batch.kind, TrainEntryKind::Batch(Expr { kind: ExprKind::Int(4), .. })));
+    assert!(matches!(&batch.kind, TrainEntryKind::Batch { size: Expr { kind: ExprKind::Int(4), .. }, parts: None }));
     assert!(matches!(&odd.kind, TrainEntryKind::Word { word, values } if word.text == "odd" && values.len() == 2));
     assert!(
         matches!(&step.kind, TrainEntryKind::Step { over, every: Some(_), entries, .. } if over.len() == 2 && entries.len() == 1)

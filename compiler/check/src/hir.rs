@@ -487,6 +487,12 @@ pub struct Train {
     pub predictions: Vec<Prediction>,
     /// Parts of models that do not move.
     pub frozen: Vec<Frozen>,
+    /// Where models take their first values from.
+    pub transfers: Vec<Transfer>,
+    /// Decay of the moving average of the parameters (a scalar function without inputs), kept in states `average.PATH`.
+    pub average: Option<FunctionId>,
+    /// A batch is computed in so many parts, its gradient summed in states `accumulated.PATH`.
+    pub parts: i64,
     pub epochs: i64,
     pub batch: i64,
     pub stop: Option<Stop>,
@@ -524,6 +530,28 @@ pub struct Frozen {
     pub epochs: Option<i64>,
 }
 
+/// `from "trunk.safetensors" { .. }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transfer {
+    pub model: Name,
+    /// As written, relative to the program.
+    pub file: String,
+    pub span: Span,
+    /// Empty: every name is the file's too.
+    pub map: Vec<Renaming>,
+}
+
+/// `net.trunk.conv_1.w[k, c, f] = "stem.conv.weight"[f, c, k]`, or `net.trunk.* = "trunk.*"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Renaming {
+    pub path: Name,
+    pub all: bool,
+    /// The file's name, with its `*`.
+    pub stored: String,
+    /// Axis i of the parameter is axis `axes[i]` of the file's tensor.
+    pub axes: Option<Vec<usize>>,
+}
+
 impl Train {
     /// The functions of the block's losses and predictions, in the order written.
     pub fn roots(&self) -> impl Iterator<Item = FunctionId> + '_ {
@@ -547,6 +575,20 @@ impl Objective {
     /// `loss`, or the step's name.
     pub fn loss_name(&self) -> String {
         if self.name.is_empty() { "loss".to_string() } else { self.name.to_string() }
+    }
+}
+
+/// The state that holds the moving average of a parameter.
+pub fn average_of(path: &str) -> Name {
+    format!("average.{path}").into()
+}
+
+/// The state that sums the gradient of a parameter (or what the loss is divided by) over the parts of a batch.
+pub fn accumulated(objective: &str, path: &str) -> Name {
+    if objective.is_empty() {
+        format!("accumulated.{path}").into()
+    } else {
+        format!("accumulated.{objective}.{path}").into()
     }
 }
 

@@ -17,6 +17,7 @@ use std::collections::HashMap;
 mod entries;
 mod groups;
 mod objective;
+mod transfer;
 
 pub(crate) use entries::Entries;
 pub(crate) use objective::Wanted;
@@ -235,7 +236,13 @@ impl<'a> Checker<'a> {
         if self.errors() == before {
             self.unmoved(&entries, &objectives, &frozen);
         }
+        let transfers = self.transfers(&entries);
         let (epochs, batch, split) = self.settings(train, &entries, &facts);
+        let parts = entries.batch.and_then(|(_, parts)| parts).map_or(Some(1), |parts| self.count(parts, "parts"));
+        let average = entries.average.and_then(|decay| self.average(decay, &mut stage, &objectives));
+        if let (Some(2..), Some((_, Some(written)))) = (parts, entries.batch) {
+            self.accumulated(written.span, &objectives);
+        }
         let metrics = hir::measured(&objectives, &reports);
         // A split with a mistake makes no parts to speak of.
         let parts_known = split.is_some() || entries.split.is_none();
@@ -264,6 +271,9 @@ impl<'a> Checker<'a> {
             objectives,
             predictions,
             frozen,
+            transfers,
+            average,
+            parts: parts?,
             epochs: epochs?,
             batch: batch?,
             stop,
@@ -294,7 +304,7 @@ impl<'a> Checker<'a> {
             }
         };
         let batch = match entries.batch {
-            Some(e) => self.count(e, "batch"),
+            Some((e, _)) => self.count(e, "batch"),
             None => Some(BATCH),
         };
         let split = match entries.split {

@@ -122,6 +122,175 @@ fn what_is_frozen_stays_and_runs_as_if_not_training() {
     assert_eq!((found["a.w"], found["a.n"], found["b.w"], found["b.n"]), (0.5, 1.0, 0.875, 3.0));
 }
 
+#[test]
+fn the_average_of_the_weights_is_what_is_kept() {
+    let folder = Folder::new(&[
+        ("d.csv", &rows()),
+        (
+            "p.bdl",
+            &format!(
+                "{NUMBER}
+                 train t {{
+                   model a = Number()
+                   data  D
+                   loss  square(a(x) - 1)
+                   optimizer sgd(0.25)
+                   average 0.5
+                   batch 8
+                   epochs 3
+                   predict w = a(x)
+                 }}"
+            ),
+        ),
+    ]);
+    folder.ok(&["train", "p.bdl", "--quiet", "--out", "run", "--precision", "f64"]);
+    let last = scalars(&folder, "run/last.safetensors");
+    // w is 0.5, 0.75, 0.875; its average 0.5, 0.625, 0.75.
+    assert_eq!((last["a.w"], last["average.a.w"]), (0.875, 0.75));
+    let best = scalars(&folder, "run/best.safetensors");
+    assert_eq!((best["a.w"], best.get("average.a.w")), (0.75, None));
+    let loss = |said: &str| serde_json::from_str::<serde_json::Value>(said).unwrap()["train"]["loss"].as_f64();
+    assert_eq!(loss(&folder.ok(&["eval", "run", "--json"])), Some(0.0625));
+    std::fs::remove_file(folder.file("run/best.safetensors")).unwrap();
+    assert_eq!(loss(&folder.ok(&["eval", "run", "--json"])), Some(0.0625), "the last epoch's average");
+    assert!(folder.ok(&["predict", "run", "d.csv"]).contains("0.75"));
+}
+
+/// A small network with everything that a part of a batch could get wrong: a weighted loss, a penalty, clipping, draws, two objectives.
+const PARTS: &str = r#"
+data D = synthetic(rows: 40, seed: 3) {
+  x = normal[4]
+  y = normal
+  k = bernoulli(0.6)
+}
+model Net(x: f32[C]) -> f32 { x |> Dense(6) |> tanh |> dropout(0.2) |> Neuron() }
+train t {
+  model net = Net()
+  model other = Net()
+  data  D
+  step one over net {
+    loss mse(net(x), y) * (if k then 1 else 0) per k
+    penalty 0.01 * l2(net.dense_1.w)
+    optimizer adam(1e-2)
+    clip norm 0.5
+  }
+  step two over other every 2 { loss square(other(x) - freeze(net(x))); optimizer sgd(0.1) }
+  batch 16
+  epochs 3
+}
+"#;
+
+#[test]
+fn a_batch_in_parts_gives_the_numbers_of_the_whole() {
+    let in_parts = PARTS.replace("batch 16", "batch 16 in 5 parts");
+    let folder = Folder::new(&[("whole.bdl", PARTS), ("parts.bdl", &in_parts)]);
+    for name in ["whole", "parts"] {
+        let file = format!("{name}.bdl");
+        folder.ok(&["train", &file, "--quiet", "--out", name, "--precision", "f64"]);
+    }
+    let number = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().unwrap());
+    let (whole, parts) = (bytes(&folder, "whole/last.safetensors"), bytes(&folder, "parts/last.safetensors"));
+    assert_eq!(whole.keys().collect::<Vec<_>>(), parts.keys().collect::<Vec<_>>());
+    for (name, whole) in &whole {
+        for (a, b) in whole.chunks_exact(8).map(number).zip(parts[name].chunks_exact(8).map(number)) {
+            assert!((a - b).abs() <= 1e-11 * a.abs().max(1e-3), "{name}: {a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_compares_examples_is_not_cut_into_parts() {
+    let program = "data D = synthetic(rows: 8, seed: 1) { time = uniform(); event = bernoulli(0.5); x = normal[2] }
+        model Net(x: f32[C]) -> f32 { x |> Neuron() }
+        train t {
+          model net = Net()
+          data  D
+          loss  cox(net(x), time, event) per event
+          optimizer adam(1e-3)
+          batch 8 in 2 parts
+          epochs 1
+        }";
+    let folder = Folder::new(&[("p.bdl", program)]);
+    let said = folder.fails(&["train", "p.bdl", "--quiet"]);
+    assert!(said.contains("batch-in-parts"), "{said}");
+}
+
+/// Writes a file of weights: names, shapes and numbers.
+fn stored(folder: &Folder, name: &str, tensors: &[(&str, &[usize], &[f32])]) {
+    use safetensors::tensor::{Dtype, TensorView};
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        (name.to_string(), TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())
+    });
+    std::fs::write(folder.file(name), safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+const TRANSFER: &str = r#"
+data D = csv("d.csv") { x = columns("a", "b") }
+layer Trunk(x: f32[C]) -> f32[3] {
+  param w: f32[C, 3] = zeros
+  param b: f32[3] = zeros
+  for u: sum[c] x[c] * w[c, u] + b[u]
+}
+model Net(x: f32[C]) -> f32 {
+  let trunk = Trunk()
+  let head = Neuron()
+  x |> trunk |> head
+}
+train t {
+  model net = Net() from "trunk.safetensors" {
+    net.trunk.w[c, u] = "stem.weight"[u, c]
+    net.trunk.* = "stem.*"
+  }
+  data  D
+  loss  square(net(x))
+  optimizer sgd(0.1) over net.head
+  frozen net.trunk
+  batch 8
+  epochs 1
+}
+"#;
+
+#[test]
+fn first_values_come_from_a_file_by_a_map() {
+    let folder = Folder::new(&[("p.bdl", TRANSFER), ("d.csv", "a,b\n1,2\n3,4\n")]);
+    let (weight, bias) = ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [7.0, 8.0, 9.0]);
+    let tensors: &[(&str, &[usize], &[f32])] =
+        &[("stem.weight", &[3, 2], &weight), ("stem.b", &[3], &bias), ("old.head", &[1], &[0.0])];
+    stored(&folder, "trunk.safetensors", tensors);
+    let output = folder.run(&["train", "p.bdl", "--out", "run"]);
+    let said = common::text(&output.stdout) + &common::text(&output.stderr);
+    assert!(said.contains("trunk.safetensors · 2 tensors of net"), "{said}");
+    assert!(
+        said.contains("begin as new: net.head.w, net.head.b") && said.contains("not used of the file: old.head"),
+        "{said}"
+    );
+    let numbers = |name: &str| -> Vec<f32> {
+        let all = bytes(&folder, "run/best.safetensors");
+        all[name].chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    assert_eq!((numbers("net.trunk.w"), numbers("net.trunk.b")), (vec![1.0, 3.0, 5.0, 2.0, 4.0, 6.0], bias.to_vec()));
+    // The run's own program finds the file from anywhere.
+    folder.ok(&["eval", "run"]);
+    // Another file is another run.
+    let hash = |run: &str| std::fs::read_to_string(folder.file(&format!("{run}/run.json"))).unwrap();
+    let first: serde_json::Value = serde_json::from_str(&hash("run")).unwrap();
+    stored(&folder, "trunk.safetensors", &tensors[..2]);
+    folder.ok(&["train", "p.bdl", "--quiet", "--out", "again"]);
+    let second: serde_json::Value = serde_json::from_str(&hash("again")).unwrap();
+    assert_ne!(first["hash"], second["hash"]);
+}
+
+#[test]
+fn everything_that_does_not_fit_is_listed_at_once() {
+    let folder = Folder::new(&[("p.bdl", TRANSFER), ("d.csv", "a,b\n1,2\n3,4\n")]);
+    stored(&folder, "trunk.safetensors", &[("stem.weight", &[2, 3], &[0.0; 6]), ("stem.bias", &[3], &[0.0; 3])]);
+    let said = folder.fails(&["train", "p.bdl", "--quiet", "--out", "run"]);
+    insta::assert_snapshot!(said);
+    assert!(!folder.file("run").exists());
+}
+
 const GAN: &str = r#"
 data Cells = synthetic(rows: 48, seed: 3) { expr = normal[4] }
 

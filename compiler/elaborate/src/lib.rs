@@ -29,4 +29,4 @@ mod subscript;
 mod training;
 mod value;
 
-pub use program::{Objective, Programs, differentiable_entry, entry, entry_init, programs};
+pub use program::{Objective, Programs, Step, differentiable_entry, entry, entry_init, programs};

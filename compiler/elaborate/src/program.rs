@@ -42,18 +42,34 @@ pub struct Objective {
     /// Empty where the block has no `step`.
     pub name: Name,
     /// By the first epoch in which each holds, from 0 on; empty where the block has no optimiser.
-    pub steps: Vec<(u64, Program)>,
+    pub steps: Vec<(u64, Step)>,
     pub gradient: Program,
+}
+
+/// A training step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Where a batch is computed in parts: what each part runs. `step` then has no examples.
+    pub accumulate: Option<Program>,
+    pub step: Program,
+}
+
+impl Step {
+    /// What runs on examples.
+    pub fn main(&self) -> &Program {
+        self.accumulate.as_ref().unwrap_or(&self.step)
+    }
 }
 
 impl Programs {
     /// The first training step, which stands for all where one is shown.
     pub fn step(&self) -> Option<&Program> {
-        self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step).next()
+        self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main()).next()
     }
 
     pub fn all(&self) -> impl Iterator<Item = &Program> {
-        let steps = self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step);
+        let steps = self.objectives.iter().flat_map(|objective| &objective.steps);
+        let steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
         let gradients = self.objectives.iter().map(|objective| &objective.gradient);
         [&self.init, &self.eval, &self.predict].into_iter().chain(steps).chain(gradients)
     }
@@ -126,7 +142,7 @@ fn init(hir: &Hir, store: &Store, used: &HashSet<Name>) -> Result<Program> {
 /// The functions of a `train` block elaborated for one example, and its data as values.
 pub(crate) struct Forward<'h> {
     pub elaborator: Elaborator<'h>,
-    inputs: Vec<(Value, Span)>,
+    pub inputs: Vec<(Value, Span)>,
 }
 
 impl<'h> Forward<'h> {

@@ -5,10 +5,10 @@
 
 use crate::context::{Elaborator, Result, broken, not_built, origin, shape_of};
 use crate::names;
-use crate::program::{Forward, Objective, finished, scalar, totals, within};
+use crate::program::{Forward, Objective, Step, finished, scalar, totals, within};
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Clip, Hir, Train, is_under};
-use bdl_equations::{BinaryOp, DType, Expr, Name, Origin, PieceBuilder, Program, Sub, TensorId, UnaryOp};
+use bdl_equations::{BinaryOp, CompareOp, DType, Expr, Name, Origin, PieceBuilder, Program, Sub, TensorId, UnaryOp};
 
 /// The programs of one objective.
 pub(crate) fn objective(hir: &Hir, train: &Train, objective: &hir::Objective) -> Result<Objective> {
@@ -16,12 +16,32 @@ pub(crate) fn objective(hir: &Hir, train: &Train, objective: &hir::Objective) ->
     let starts = stretches(train);
     if objective.optimizer.is_some() {
         for first in &starts {
-            steps.push((*first, training(hir, train, objective, &frozen_in(train, *first), true)?));
+            let frozen = frozen_in(train, *first);
+            let step = if train.parts > 1 {
+                Step {
+                    accumulate: Some(training(hir, train, objective, &frozen, Kind::Accumulate)?),
+                    step: applied(hir, train, objective, &frozen)?,
+                }
+            } else {
+                Step { accumulate: None, step: training(hir, train, objective, &frozen, Kind::Step)? }
+            };
+            steps.push((*first, step));
         }
     }
     let last = starts.last().copied().unwrap_or(0);
-    let gradient = training(hir, train, objective, &frozen_in(train, last), false)?;
+    let gradient = training(hir, train, objective, &frozen_in(train, last), Kind::Gradient)?;
     Ok(Objective { name: objective.name.clone(), steps, gradient })
+}
+
+/// What a program does with the gradient of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Gives it.
+    Gradient,
+    /// Lets the optimisers use it.
+    Step,
+    /// Adds that of the loss's sum to the sums of the parts before.
+    Accumulate,
 }
 
 /// The epochs in which something begins to move, and 0.
@@ -39,62 +59,171 @@ fn frozen_in(train: &Train, epoch: u64) -> Vec<Name> {
     frozen.map(|frozen| frozen.path.clone()).collect()
 }
 
-fn training(
-    hir: &Hir,
-    train: &Train,
-    objective: &hir::Objective,
-    frozen: &[Name],
-    with_updates: bool,
-) -> Result<Program> {
+/// The parameters that a step moves, and the states.
+struct Moves<'t> {
+    train: &'t Train,
+    objective: &'t hir::Objective,
+    frozen: &'t [Name],
+}
+
+impl Moves<'_> {
+    fn state(&self, path: &str) -> bool {
+        let over = &self.objective.over;
+        (over.is_empty() || over.iter().any(|prefix| is_under(path, prefix)))
+            && !self.frozen.iter().any(|prefix| is_under(path, prefix))
+    }
+
+    fn param(&self, id: hir::ParamId) -> bool {
+        self.state(&self.train.store.params[id.0 as usize].path)
+    }
+
+    fn optimised(&self, id: hir::ParamId) -> bool {
+        let optimizer = self.objective.optimizer.as_ref();
+        self.param(id) && optimizer.is_some_and(|o| o.parts.iter().any(|part| part.param == id))
+    }
+}
+
+fn training(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name], kind: Kind) -> Result<Program> {
     let span = train.span;
-    let mut forward =
-        Forward::new(&within(&objective.name, if with_updates { "step" } else { "gradient" }), hir, train, true)?;
+    let moves = Moves { train, objective, frozen };
+    let name = match kind {
+        Kind::Gradient => "gradient",
+        Kind::Step => "step",
+        Kind::Accumulate => "accumulate",
+    };
+    let mut forward = Forward::new(&within(&objective.name, name), hir, train, true)?;
     forward.elaborator.frozen = frozen.to_vec();
     let loss = forward.scalar(objective.loss, "loss_each", true, span)?;
     let per = forward.scalar(objective.per, "per_each", true, span)?;
     let mut penalties = Vec::new();
-    for penalty in &objective.penalties {
+    for penalty in objective.penalties.iter().filter(|_| kind != Kind::Accumulate) {
         penalties.push(forward.scalar(*penalty, "penalty", false, span)?);
     }
     let mut elaborator = forward.elaborator;
-    let is_frozen = |path: &str| frozen.iter().any(|prefix| is_under(path, prefix));
-    let is_over = |path: &str| objective.over.is_empty() || objective.over.iter().any(|prefix| is_under(path, prefix));
-    if with_updates {
-        elaborator.layer_updates(&|path| is_over(path) && !is_frozen(path))?;
+    if kind != Kind::Gradient {
+        elaborator.layer_updates(&|path| moves.state(path))?;
     }
     let mut program = bdl_equations::batch(&elaborator.take());
     let (loss_sum, per_sum) = totals(&mut program, "", loss, per, span);
-    let mean = scalar(loss_sum) / scalar(per_sum);
-    let value = penalties.into_iter().fold(mean, |sum, penalty| sum + scalar(penalty));
-    let loss = program.define("loss", DType::Real, PieceBuilder::new().sum(value), origin(span, "loss".into()));
-    program.outputs.push(("loss".into(), loss));
+    let goal = if kind == Kind::Accumulate {
+        loss_sum
+    } else {
+        let mean = scalar(loss_sum) / scalar(per_sum);
+        let loss = sum_of(&mut program, mean, &penalties, span);
+        program.outputs.push(("loss".into(), loss));
+        loss
+    };
     elaborator.resume(program);
 
-    let moved: Vec<(hir::ParamId, TensorId)> = elaborator
-        .params_used()
-        .filter(|(id, _)| {
-            let path = &train.store.params[id.0 as usize].path;
-            let optimised = objective.optimizer.as_ref().is_none_or(|o| o.parts.iter().any(|part| part.param == *id));
-            is_over(path) && !is_frozen(path) && (optimised || !with_updates)
-        })
-        .collect();
-    let tensors: Vec<TensorId> = moved.iter().map(|(_, tensor)| *tensor).collect();
-    let gradients = elaborator.differentiated(loss, &tensors, span)?;
-    let found: Vec<(hir::ParamId, TensorId, TensorId)> =
-        moved.into_iter().zip(gradients).map(|((id, w), g)| (id, w, g)).collect();
-    if with_updates {
-        elaborator.draws_per_example = false;
-        elaborator.optimise(train, objective, &found)?;
-    } else {
-        for (id, _, g) in found {
-            let path = &train.store.params[id.0 as usize].path;
-            elaborator.program.outputs.push((names::gradient(path), g));
+    let wanted = |id: hir::ParamId| if kind == Kind::Gradient { moves.param(id) } else { moves.optimised(id) };
+    let moved: Vec<(hir::ParamId, TensorId)> = elaborator.params_used().filter(|(id, _)| wanted(*id)).collect();
+    let found = elaborator.gradients(goal, moved, span)?;
+    match kind {
+        Kind::Step => {
+            elaborator.draws_per_example = false;
+            elaborator.optimise(train, objective, &found)?;
+        }
+        Kind::Gradient => {
+            for (id, _, g) in found {
+                let path = &train.store.params[id.0 as usize].path;
+                elaborator.program.outputs.push((names::gradient(path), g));
+            }
+        }
+        Kind::Accumulate => {
+            elaborator.accumulate(&hir::accumulated(&objective.name, "per"), per_sum, span)?;
+            for (id, _, g) in found {
+                let path = &train.store.params[id.0 as usize].path;
+                elaborator.accumulate(&hir::accumulated(&objective.name, path), g, span)?;
+            }
         }
     }
     Ok(finished(elaborator.take()))
 }
 
+/// The step after all parts of a batch: the summed gradients over the summed weights, with those of the penalties, for the optimisers.
+fn applied(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name]) -> Result<Program> {
+    let span = train.span;
+    let moves = Moves { train, objective, frozen };
+    let mut elaborator = Elaborator::new(&within(&objective.name, "step"), hir, &train.store, true);
+    elaborator.frozen = frozen.to_vec();
+    let mut forward = Forward { elaborator, inputs: Vec::new() };
+    let mut penalties = Vec::new();
+    for penalty in &objective.penalties {
+        penalties.push(forward.scalar(*penalty, "penalty", false, span)?);
+    }
+    let mut elaborator = forward.elaborator;
+    let mut program = bdl_equations::batch(&elaborator.take());
+    let goal = sum_of(&mut program, Expr::Const(0.0), &penalties, span);
+    elaborator.resume(program);
+    let optimised: Vec<hir::ParamId> =
+        (0..train.store.params.len() as u32).map(hir::ParamId).filter(|id| moves.optimised(*id)).collect();
+    let moved = optimised.into_iter().map(|id| (id, elaborator.param(id))).collect();
+    let per = elaborator.state_called(&hir::accumulated(&objective.name, "per"), span)?;
+    let mut found = elaborator.gradients(goal, moved, span)?;
+    let mut sums = vec![per];
+    for (id, _, g) in &mut found {
+        let path = &train.store.params[id.0 as usize].path;
+        let sum = elaborator.state_called(&hir::accumulated(&objective.name, path), span)?;
+        let (per, of_penalties) = (scalar(per), elaborator.whole(*g));
+        let whole = elaborator.whole(sum);
+        let mean = whole.map(DType::Real, |sum| sum / per);
+        let both = vec![mean, of_penalties];
+        let total = elaborator.broadcast(both, DType::Real, span, |args| {
+            args.into_iter().reduce(|a, b| a + b).unwrap_or(Expr::Const(0.0))
+        })?;
+        (*g, _) =
+            elaborator.whole_tensor(&total, &names::gradient(path), origin(span, format!("gradient by `{path}`")))?;
+        sums.push(sum);
+    }
+    elaborator.draws_per_example = false;
+    elaborator.optimise(train, objective, &found)?;
+    for sum in sums {
+        let name = elaborator.program.get(sum).name.clone();
+        let zero = elaborator.whole(sum).map(DType::Real, |_| Expr::Const(0.0));
+        let made = origin(span, format!("`{name}` for the next batch"));
+        let (zero, _) = elaborator.whole_tensor(&zero, &names::next(&name), made)?;
+        elaborator.program.updates.push((sum, zero));
+    }
+    Ok(finished(elaborator.take()))
+}
+
+/// `loss`: a value and the penalties.
+fn sum_of(program: &mut Program, value: Expr, penalties: &[TensorId], span: bdl_grammar::Span) -> TensorId {
+    let value = penalties.iter().fold(value, |sum, penalty| sum + scalar(*penalty));
+    program.define("loss", DType::Real, PieceBuilder::new().sum(value), origin(span, "loss".into()))
+}
+
 impl<'h> Elaborator<'h> {
+    /// Parameters with their gradients.
+    fn gradients(
+        &mut self,
+        goal: TensorId,
+        moved: Vec<(hir::ParamId, TensorId)>,
+        span: bdl_grammar::Span,
+    ) -> Result<Vec<(hir::ParamId, TensorId, TensorId)>> {
+        let tensors: Vec<TensorId> = moved.iter().map(|(_, tensor)| *tensor).collect();
+        let gradients = self.differentiated(goal, &tensors, span)?;
+        Ok(moved.into_iter().zip(gradients).map(|((id, w), g)| (id, w, g)).collect())
+    }
+
+    fn state_called(&mut self, path: &str, span: bdl_grammar::Span) -> Result<TensorId> {
+        let found = self.store.states.iter().position(|state| *state.path == *path);
+        let id = found.ok_or_else(|| broken(span, "a state that the checker did not make"))?;
+        Ok(self.state(hir::StateId(id as u32)))
+    }
+
+    /// Adds a tensor to a state.
+    fn accumulate(&mut self, path: &str, by: TensorId, span: bdl_grammar::Span) -> Result<()> {
+        let sum = self.state_called(path, span)?;
+        let (old, by) = (self.whole(sum), self.whole(by));
+        let new = self.broadcast(vec![old, by], DType::Real, span, |args| {
+            args.into_iter().reduce(|a, b| a + b).unwrap_or(Expr::Const(0.0))
+        })?;
+        let (new, _) = self.whole_tensor(&new, &names::next(path), origin(span, format!("sum of `{path}`")))?;
+        self.program.updates.push((sum, new));
+        Ok(())
+    }
+
     /// The `update`s of the functions elaborated so far become updates of the program, where the state moves.
     pub fn layer_updates(&mut self, moves: &dyn Fn(&str) -> bool) -> Result<()> {
         for (id, value) in std::mem::take(&mut self.updates) {
@@ -152,8 +281,32 @@ impl<'h> Elaborator<'h> {
             if new != *w {
                 self.program.updates.push((*w, new));
             }
+            if let Some(decay) = train.average {
+                self.average(train, decay, &param.path, new)?;
+            }
         }
         self.layer_updates(&|_| true)
+    }
+
+    /// a = decay a + (1 - decay) w, w being the new value of a parameter; a = w after the first step.
+    fn average(&mut self, train: &'h Train, decay: hir::FunctionId, path: &str, new: TensorId) -> Result<()> {
+        let function = self.function(decay, train.span)?;
+        let made = origin(function.span, format!("moving average of `{path}`"));
+        let Value::Tensor(decay) = self.call(function, Vec::new(), &"average".into(), train.span)? else {
+            return Err(broken(train.span, "a decay that is a record"));
+        };
+        let average = self.state_called(&hir::average_of(path), train.span)?;
+        let step = self.ambient("step");
+        let (old, new) = (self.whole(average), self.whole(new));
+        let value = self.broadcast(vec![old, new], DType::Real, train.span, |mut args| {
+            let (Some(new), Some(old)) = (args.pop(), args.pop()) else { return Expr::Const(0.0) };
+            let decay = decay.body.clone();
+            let moved = decay.clone() * old + (Expr::Const(1.0) - decay) * new.clone();
+            step.body.clone().compare(CompareOp::Eq, Expr::Const(0.0)).select(new, moved)
+        })?;
+        let (value, _) = self.whole_tensor(&value, &names::next(&hir::average_of(path)), made)?;
+        self.program.updates.push((average, value));
+        Ok(())
     }
 
     fn clipping(

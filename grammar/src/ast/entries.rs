@@ -94,7 +94,13 @@ pub enum TrainEntryKind {
         over: Vec<Expr>,
     },
     Epochs(Expr),
-    Batch(Expr),
+    /// `batch 64`, `batch 64 in 4 parts`.
+    Batch {
+        size: Expr,
+        parts: Option<Expr>,
+    },
+    /// `average 0.999`.
+    Average(Expr),
     /// `stop when valid.loss stalls for 5 epochs`, or `stop when condition`.
     Stop {
         when: Expr,

@@ -115,11 +115,42 @@ impl Context {
             "split" => TrainEntryKind::Split,
             "penalty" => TrainEntryKind::Penalty,
             "epochs" => TrainEntryKind::Epochs,
-            "batch" => TrainEntryKind::Batch,
+            "batch" => |size| TrainEntryKind::Batch { size, parts: None },
+            "average" => TrainEntryKind::Average,
             "weights" => TrainEntryKind::Weights,
             _ => return TrainEntryKind::Word { word, values },
         };
         self.single(&word, values).map_or(TrainEntryKind::Error, make)
+    }
+
+    /// `batch 64 in 4 parts`.
+    pub fn in_parts(&mut self, word: Name, values: Vec<Expr>, tail: Tail) -> TrainEntryKind {
+        let (parts, unit) = match tail {
+            Tail::Named(count, unit) => (count, Some(unit)),
+            Tail::Quantity(Expr { kind: ExprKind::Quantity { value, unit }, .. }) => (*value, Some(unit)),
+            Tail::Quantity(count) => (count, None),
+        };
+        if word.text != "batch" {
+            self.diagnostics.push(
+                Diagnostic::error("syntax", format!("`{word}` has no parts"))
+                    .primary(parts.span, "only a batch is computed in parts")
+                    .help("write `batch 64 in 4 parts`"),
+            );
+            return TrainEntryKind::Error;
+        }
+        if !unit.as_ref().is_some_and(|unit| matches!(unit.text.as_str(), "part" | "parts")) {
+            let place = unit.map_or(parts.span, |unit| unit.span);
+            self.diagnostics.push(
+                Diagnostic::error("syntax", "a batch is computed in parts")
+                    .primary(place, "`parts` is expected")
+                    .help("write `batch 64 in 4 parts`"),
+            );
+            return TrainEntryKind::Error;
+        }
+        match self.single(&word, values) {
+            Some(size) => TrainEntryKind::Batch { size, parts: Some(parts) },
+            None => TrainEntryKind::Error,
+        }
     }
 
     /// The one value of an entry that has exactly one.
@@ -152,7 +183,7 @@ impl Context {
         match word.text.as_str() {
             "loss" => TrainEntryKind::Loss { value, per: None },
             "optimizer" => TrainEntryKind::Optimizer { value, over: Vec::new() },
-            "split" | "penalty" | "epochs" | "batch" | "weights" => self.train_word(word, vec![value]),
+            "split" | "penalty" | "epochs" | "batch" | "average" | "weights" => self.train_word(word, vec![value]),
             _ => TrainEntryKind::Error,
         }
     }

@@ -118,7 +118,7 @@ impl Context {
     /// `400 epochs`.
     pub fn quantity(&mut self, start: u32, literal: &str, middle: u32, unit: Name, end: u32) -> Expr {
         let value = self.int(start, literal, middle);
-        if !["epoch", "epochs", "step", "steps"].contains(&unit.text.as_str()) {
+        if !["epoch", "epochs", "step", "steps", "part", "parts"].contains(&unit.text.as_str()) {
             self.diagnostics.push(
                 Diagnostic::error("syntax", format!("`{unit}` cannot follow `{literal}` directly"))
                     .primary(unit.span, "here an operator or a comma is missing")

@@ -102,7 +102,14 @@ impl Printer<'_> {
                 Row::of(docs![value, self.over(over)]).word("optimizer")
             }
             TrainEntryKind::Epochs(value) => one(self, "epochs", value),
-            TrainEntryKind::Batch(value) => one(self, "batch", value),
+            TrainEntryKind::Batch { size, parts } => {
+                let mut batch = vec![self.expr(size, ANY)];
+                if let Some(parts) = parts {
+                    batch.push(docs![" in ", self.expr(parts, ADD), " parts"]);
+                }
+                Row::of(Doc::Concat(batch)).word("batch")
+            }
+            TrainEntryKind::Average(value) => one(self, "average", value),
             TrainEntryKind::Stop { when, stalls } => {
                 let mut stop = vec![docs!["when ", self.expr(when, ANY)]];
                 if let Some(stall) = stalls {

@@ -84,6 +84,17 @@ impl Store {
         buffer.set(name, numbers.iter().copied())
     }
 
+    /// Lets two buffers change places; those of another type or length, or that are not there, stay.
+    pub fn swap(&mut self, one: &str, other: &str) {
+        let (Some(&one), Some(&other)) = (self.by_name.get(one), self.by_name.get(other)) else { return };
+        let (first, last) = (one.min(other), one.max(other));
+        let (head, tail) = self.entries.split_at_mut(last);
+        let (Some(a), Some(b)) = (head.get_mut(first), tail.first_mut()) else { return };
+        if a.buffer.dtype == b.buffer.dtype && a.buffer.len() == b.buffer.len() {
+            std::mem::swap(&mut a.buffer, &mut b.buffer);
+        }
+    }
+
     /// [`set`](Store::set) from f32.
     pub fn set_f32(&mut self, name: &str, numbers: &[f32]) -> Result<(), Error> {
         let buffer =

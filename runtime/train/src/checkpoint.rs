@@ -173,12 +173,32 @@ pub fn load(path: &Path) -> RunResult<(Vec<Array>, Position)> {
                     .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
                     .collect(),
             ),
-            other => return Err(damaged(format!("`{name}` holds {other:?}; F32, F64 and I32 can be read"))),
+            // Half precision of either kind is exact in single.
+            Dtype::F16 => Values::F32(halves(view.data()).map(half).collect()),
+            Dtype::BF16 => Values::F32(halves(view.data()).map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
+            other => return Err(damaged(format!("`{name}` holds {other:?}; F16, BF16, F32, F64 and I32 can be read"))),
         };
         arrays.push(Array { name, shape: view.shape().to_vec(), values });
     }
     arrays.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((arrays, position))
+}
+
+fn halves(data: &[u8]) -> impl Iterator<Item = u16> + '_ {
+    data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]))
+}
+
+/// The number that IEEE 754 half-precision bits stand for.
+fn half(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+    let exponent = i32::from(bits >> 10 & 31);
+    let fraction = f32::from(bits & 1023);
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-24),
+        31 if fraction == 0.0 => f32::INFINITY,
+        31 => f32::NAN,
+        _ => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    }
 }
 
 /// Lists everything in which `found` differs from `wanted` (names with shapes), all at once.
@@ -232,6 +252,22 @@ mod tests {
         let path = folder.path().join("last.safetensors");
         save(&path, &arrays(), &position()).unwrap();
         assert_eq!(load(&path).unwrap(), (arrays(), position()));
+    }
+
+    #[test]
+    fn half_precision_is_read_exactly() {
+        let known =
+            [(0x3c00, 1.0), (0xc000, -2.0), (0x3555, 0.333_251_95), (0x0001, 2f32.powi(-24)), (0x7bff, 65504.0)];
+        for (bits, value) in known {
+            assert_eq!(half(bits), value, "{bits:#x}");
+        }
+        assert!(half(0x7c00) == f32::INFINITY && half(0xfe00).is_nan() && half(0x8000).is_sign_negative());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("half.safetensors");
+        let data = [0x80, 0x3f, 0x40, 0xc0];
+        let view = TensorView::new(Dtype::BF16, vec![2], &data).unwrap();
+        std::fs::write(&path, safetensors::serialize([("w", view)], None).unwrap()).unwrap();
+        assert_eq!(load(&path).unwrap().0[0].values, Values::F32(vec![1.0, -3.0]));
     }
 
     #[test]

@@ -30,6 +30,11 @@ checkpoint of the run folder (`best.safetensors` beside `last.safetensors`) is u
 at once. The program was changed after the run, or the file belongs to another model.",
     ),
     (
+        "transfer-mismatch",
+        "The tensors of a file that a model begins from do not have the names or shapes that the map says; all of them are listed at \
+once. `net.w[k, c] = \"stem.weight\"[c, k]` renames and reorders one, `net.trunk.* = \"trunk.*\"` everything below a path.",
+    ),
+    (
         "not-a-run",
         "The folder holds no run of bdl (no `run.json` or `program.bdl`). `bdl train` makes run folders under `runs/`; \
 `runs/NAME/latest` is the newest.",

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 #[derive(Default)]
 pub(crate) struct Entries<'a> {
     pub models: Vec<(&'a ast::Name, &'a ast::Expr)>,
+    /// `from "trunk.safetensors" { .. }`, with the model it belongs to.
+    pub transfers: Vec<(&'a ast::Name, &'a ast::Transfer)>,
     pub data: Option<&'a ast::Name>,
     pub split: Option<&'a ast::Expr>,
     /// What stands in the block itself, beside its steps.
@@ -17,7 +19,8 @@ pub(crate) struct Entries<'a> {
     /// `step critic over judge { .. }`.
     pub steps: Vec<Objective<'a>>,
     pub epochs: Option<&'a ast::Expr>,
-    pub batch: Option<&'a ast::Expr>,
+    pub batch: Option<(&'a ast::Expr, Option<&'a ast::Expr>)>,
+    pub average: Option<&'a ast::Expr>,
     pub stop: Option<(&'a ast::Expr, &'a ast::Stall)>,
     pub keep: Option<&'a ast::Expr>,
     pub frozen: Vec<(&'a ast::Expr, Option<&'a ast::Until>)>,
@@ -46,7 +49,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-const WORDS: [&str; 17] = [
+const WORDS: [&str; 18] = [
     "model",
     "data",
     "let",
@@ -56,6 +59,7 @@ const WORDS: [&str; 17] = [
     "optimizer",
     "epochs",
     "batch",
+    "average",
     "stop",
     "keep",
     "clip",
@@ -95,7 +99,8 @@ impl<'a> Checker<'a> {
                 | TrainEntryKind::Let(_)
                 | TrainEntryKind::Split(_)
                 | TrainEntryKind::Epochs(_)
-                | TrainEntryKind::Batch(_)
+                | TrainEntryKind::Batch { .. }
+                | TrainEntryKind::Average(_)
                 | TrainEntryKind::Stop { .. }
                 | TrainEntryKind::Keep { .. }
                 | TrainEntryKind::Predict { .. }
@@ -176,7 +181,8 @@ impl<'a> Checker<'a> {
             | TrainEntryKind::Data(_)
             | TrainEntryKind::Split(_)
             | TrainEntryKind::Epochs(_)
-            | TrainEntryKind::Batch(_)
+            | TrainEntryKind::Batch { .. }
+            | TrainEntryKind::Average(_)
             | TrainEntryKind::Stop { .. }
             | TrainEntryKind::Keep { .. }
             | TrainEntryKind::Predict { .. }
@@ -222,13 +228,7 @@ impl<'a> Checker<'a> {
                 entries.steps.push(step);
             }
             TrainEntryKind::Model { name, value, from } => {
-                if let Some(from) = from {
-                    self.not_built(
-                        from.span,
-                        "starting from stored weights (`from`)",
-                        "train from the beginning for now",
-                    );
-                }
+                entries.transfers.extend(from.iter().map(|from| (name, from)));
                 entries.models.push((name, value));
             }
             TrainEntryKind::Data(name) => {
@@ -243,9 +243,13 @@ impl<'a> Checker<'a> {
                 self.once(seen, "epochs", entry.span);
                 entries.epochs = Some(value);
             }
-            TrainEntryKind::Batch(value) => {
+            TrainEntryKind::Batch { size, parts } => {
                 self.once(seen, "batch", entry.span);
-                entries.batch = Some(value);
+                entries.batch = Some((size, parts.as_ref()));
+            }
+            TrainEntryKind::Average(value) => {
+                self.once(seen, "average", entry.span);
+                entries.average = Some(value);
             }
             TrainEntryKind::Stop { when, stalls: Some(stall) } => {
                 self.once(seen, "stop", entry.span);

@@ -1,6 +1,7 @@
 //! Which optimiser changes which parameter.
 
 use super::entries::{Entries, Objective};
+use super::{Stage, Wanted};
 use crate::checker::Checker;
 use crate::hir;
 use crate::scope::FileAt;
@@ -253,6 +254,78 @@ impl<'a> Checker<'a> {
                     first.rsplit_once('.').map_or(first.as_str(), |(instance, _)| instance)
                 )),
         );
+    }
+
+    /// `average 0.999`: a state beside each parameter that moves.
+    pub(super) fn average(
+        &mut self,
+        decay: &'a ast::Expr,
+        stage: &mut Stage<'a>,
+        objectives: &[hir::Objective],
+    ) -> Option<hir::FunctionId> {
+        let fields = std::mem::take(&mut stage.fields);
+        let function = self.objective(stage, "average", decay, Wanted::Number);
+        stage.fields = fields;
+        if let hir::ExprKind::Number(value) = self.hir.functions[function?.0 as usize].body.kind
+            && !(0.0..1.0).contains(&value)
+        {
+            self.say(
+                Diagnostic::error(
+                    "wrong-number",
+                    format!("an average decays by a factor from 0 to below 1, not {value}"),
+                )
+                .primary(decay.span, "the weight of what was before")
+                .help("write `average 0.999`"),
+            );
+        }
+        let parts = objectives.iter().filter_map(|objective| objective.optimizer.as_ref()).flat_map(|o| &o.parts);
+        let moved: BTreeSet<hir::ParamId> = parts.map(|part| part.param).collect();
+        for id in moved {
+            let hir::Param { path, ty, init, span } = self.store.params[id.0 as usize].clone();
+            let path = hir::average_of(&path);
+            self.store.states.push(hir::State { path, ty, init, span });
+        }
+        function
+    }
+
+    /// `batch 64 in 4 parts`: a sum beside each gradient, and of what the loss is divided by.
+    pub(super) fn accumulated(&mut self, span: Span, objectives: &[hir::Objective]) {
+        for objective in objectives {
+            let Some(optimizer) = &objective.optimizer else { continue };
+            let alone = hir::Objective { loss: objective.per, penalties: Vec::new(), ..objective.clone() };
+            if !self.params_read(&alone).is_empty() {
+                self.not_built(
+                    span,
+                    "a batch in parts whose loss is divided by what is trained",
+                    "leave out the parts",
+                );
+            }
+            let params = optimizer.parts.iter().map(|part| &self.store.params[part.param.0 as usize]);
+            let mut sums: Vec<(hir::Name, hir::TensorType)> =
+                params.map(|param| (hir::accumulated(&objective.name, &param.path), param.ty.clone())).collect();
+            let number = hir::TensorType { scalar: hir::Scalar::F32, optional: false, shape: Vec::new() };
+            sums.push((hir::accumulated(&objective.name, "per"), number));
+            for (path, ty) in sums {
+                let zeros = crate::value::expr(
+                    hir::ExprKind::Builtin(hir::Builtin::Fill(0.0), Vec::new()),
+                    hir::Type::Tensor(ty.clone()),
+                    span,
+                );
+                self.hir.functions.push(hir::Function {
+                    name: "zeros".into(),
+                    shown: format!("initial {path}"),
+                    path: None,
+                    locals: Vec::new(),
+                    indices: Vec::new(),
+                    inputs: Vec::new(),
+                    body: zeros,
+                    updates: Vec::new(),
+                    span,
+                });
+                let init = hir::FunctionId((self.hir.functions.len() - 1) as u32);
+                self.store.states.push(hir::State { path, ty, init, span });
+            }
+        }
     }
 
     fn optimizer_of(&mut self, value: &'a ast::Expr) -> Option<(&'a ast::Optimizer, FileAt, &'a [ast::Arg])> {

@@ -26,6 +26,7 @@ pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
         weights.retain(|array| wanted.iter().any(|(name, _)| *name == array.name));
     }
     stored::put_wanted(&mut machine.store, &weights, &wanted)?;
+    machine.restore(&weights)?;
     let measured = outputs::measure(&prepared, &mut machine)?;
 
     if context.global.json {

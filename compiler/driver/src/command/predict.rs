@@ -57,8 +57,8 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     let weights = relevant(stored::weights(&stored.folder)?, &programs, stored.real)?;
     stored::put_wanted(&mut store, &weights, &wanted)?;
     let mut fed = Fed::of(pipeline::compile(&programs.predict, stored.real)?, &data, &lengths)?;
-    let names = programs.predict.outputs.iter().map(|(name, _)| name.to_string()).collect();
-    let names = machine::Outcomes { predictions: names, ..machine::Outcomes::default() };
+    let names =
+        machine::Outcomes { predictions: machine::predicted(&programs.predict), ..machine::Outcomes::default() };
     let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
     let made = machine::evaluate(&mut fed, &executor, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
 

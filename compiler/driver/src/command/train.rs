@@ -6,7 +6,7 @@ use crate::error::{Failure, What};
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{freezes, shown, watch};
-use crate::run::{CpuMachine, Prepared, outputs, prepare, record, scores};
+use crate::run::{CpuMachine, Prepared, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result};
 use bdl_check::hir::{BinaryOp, Expectation, Part, Train};
 use bdl_train::metrics::Score;
@@ -55,10 +55,17 @@ pub fn run_file(context: &Context, file: &Path, name: Option<String>, manner: &M
     let threads = context.threads();
     say.text(&banner::opening(file, threads, &prepared));
 
-    let hash = record::hash(&checked.source.text, &checked.data, seed, context.real)
+    let transferred = transfer::read(train, &checked.source.folder)?;
+    for (at, line) in transferred.said.iter().enumerate() {
+        say.text(&format!("  {}    {line}\n", if at == 0 { "from" } else { "    " }));
+    }
+    let files: Vec<PathBuf> =
+        train.transfers.iter().map(|transfer| transfer::file(transfer, &checked.source.folder)).collect();
+    let hash = record::hash(&checked.source.text, &checked.data, &files, seed, context.real)
         .map_err(|error| Failure::user("missing-file", format!("could not read the data again: {error}")))?;
     let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, manner.out.as_deref())?;
     let mut machine = CpuMachine::new(&prepared, context.real, threads, seed, true)?;
+    machine.restore(&transferred.arrays)?;
     let position = start(&folder, &mut machine, manner.resume, &hash)?;
     write_folder(&folder, &checked, &prepared, &train.name, &hash, seed, threads, context)?;
     say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),

@@ -1,5 +1,6 @@
 //! A compiled program with the input buffers that batches are copied into.
 
+use super::machine::Predicted;
 use super::prepared::Prepared;
 use crate::data::facts::Length;
 use crate::error::Failure;
@@ -97,6 +98,19 @@ impl Fed {
         }
         let program = Program::new(plan, compiled.code.kernels()).map_err(|error| Failure::bug(error.to_string()))?;
         Ok(Fed { program, inputs, lengths: fed_lengths, positions: Vec::new() })
+    }
+
+    /// How many elements of a prediction each row has; `None` where it is the same tensor for all.
+    pub fn sizes(&self, made: &Predicted, rows: &[u32]) -> Option<Vec<usize>> {
+        let each = made.each.as_ref()?;
+        let of_row = |row: &u32| {
+            let length = |name: &str| {
+                let lengths = self.lengths.iter().find(|lengths| *lengths.name == *name)?;
+                lengths.of_row.get(*row as usize).map(|length| i64::from(*length))
+            };
+            each.iter().map(|size| size.eval(&length).unwrap_or(0).max(0) as usize).product()
+        };
+        Some(rows.iter().map(of_row).collect())
     }
 
     /// Runs the program on rows of the data.

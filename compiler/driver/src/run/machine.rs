@@ -6,6 +6,7 @@ use super::fed::memory;
 use super::prepared::Prepared;
 use crate::error::Failure;
 use bdl_data::Encoded;
+use bdl_dims::Dim;
 use bdl_elaborate::Programs;
 use bdl_equations::{Node, Program};
 use bdl_execute::{Executor, Inputs, Outputs, Store};
@@ -27,9 +28,12 @@ pub struct CpuMachine {
     pub eval: Fed,
     data: Arc<Encoded>,
     batch: usize,
+    parts: usize,
     seed: u64,
     /// Names that prediction needs.
     weights: HashSet<String>,
+    /// Parameters whose moving average is what is evaluated and kept.
+    averaged: Vec<String>,
     lengths: crate::data::facts::Lengths,
     outputs: Outcomes,
     real: Real,
@@ -40,9 +44,21 @@ struct Objective {
     /// It runs on every so many batches.
     every: u64,
     /// By the first epoch in which each holds.
-    steps: Vec<(u64, Fed)>,
+    steps: Vec<(u64, Step)>,
     /// What a trace of values that are not finite starts from.
     gradient: Program,
+}
+
+struct Step {
+    /// What each part of a batch runs, where it is computed in parts.
+    accumulate: Option<Fed>,
+    step: Fed,
+}
+
+impl Step {
+    fn main(&self) -> &Fed {
+        self.accumulate.as_ref().unwrap_or(&self.step)
+    }
 }
 
 impl Objective {
@@ -52,7 +68,7 @@ impl Objective {
         due.then(|| Moment { step: moment.step / self.every, steps: moment.steps / self.every, ..moment })
     }
 
-    fn at(&mut self, epoch: u64) -> Option<&mut Fed> {
+    fn at(&mut self, epoch: u64) -> Option<&mut Step> {
         self.steps.iter_mut().rev().find(|(first, _)| *first <= epoch).map(|(_, step)| step)
     }
 }
@@ -62,9 +78,27 @@ impl Objective {
 pub struct Outcomes {
     /// Sums of loss and weight of each objective.
     pub sums: Vec<[String; 2]>,
-    pub predictions: Vec<String>,
+    pub predictions: Vec<Predicted>,
     /// All rows are one batch, because something looks across it.
     pub at_once: bool,
+}
+
+/// A prediction: its name and the sizes of an example's, `None` where all examples have the same one.
+#[derive(Clone, Debug)]
+pub struct Predicted {
+    pub name: String,
+    pub each: Option<Vec<Dim>>,
+}
+
+/// The outputs of a batched program as predictions.
+pub fn predicted(program: &Program) -> Vec<Predicted> {
+    let of_batch = |size: &Dim| size.as_var().is_some_and(|name| &**name == bdl_equations::BATCH);
+    let outputs = program.outputs.iter().map(|(name, id)| {
+        let shape = &program.tensors[id.0 as usize].shape;
+        let each = shape.split_first().filter(|(first, _)| of_batch(first)).map(|(_, rest)| rest.to_vec());
+        Predicted { name: name.to_string(), each }
+    });
+    outputs.collect()
 }
 
 impl Outcomes {
@@ -77,8 +111,8 @@ impl Outcomes {
                 step => ["loss_sum", "per_sum"].map(|name| format!("{step}.{name}")),
             })
             .collect();
-        let names = programs.eval.outputs.iter().map(|(name, _)| name.to_string());
-        let predictions = names.filter(|name| !sums.iter().flatten().any(|sum| sum == name)).collect();
+        let mut predictions = predicted(&programs.eval);
+        predictions.retain(|made| !sums.iter().flatten().any(|sum| *sum == made.name));
         Outcomes { sums, predictions, at_once: programs.eval_at_once }
     }
 }
@@ -99,7 +133,11 @@ impl CpuMachine {
         for (written, made) in prepared.train.objectives.iter().zip(&prepared.programs.objectives) {
             let mut steps = Vec::new();
             for (first, step) in made.steps.iter().filter(|_| with_step) {
-                steps.push((*first, Fed::new(step, real, prepared)?));
+                let accumulate = match &step.accumulate {
+                    Some(accumulate) => Some(Fed::new(accumulate, real, prepared)?),
+                    None => None,
+                };
+                steps.push((*first, Step { accumulate, step: Fed::new(&step.step, real, prepared)? }));
             }
             objectives.push(Objective { every: written.every.max(1) as u64, steps, gradient: made.gradient.clone() });
         }
@@ -112,6 +150,8 @@ impl CpuMachine {
             names.collect::<HashSet<_>>()
         };
         let weights = shared(&eval);
+        let averaged =
+            store.iter().filter_map(|entry| entry.name.strip_prefix("average.").map(str::to_string)).collect();
         Ok(CpuMachine {
             executor,
             store,
@@ -119,8 +159,10 @@ impl CpuMachine {
             eval,
             data: Arc::new(prepared.data.clone()),
             batch: prepared.train.batch.max(1) as usize,
+            parts: prepared.train.parts.max(1) as usize,
             seed,
             weights,
+            averaged,
             lengths: prepared.lengths.clone(),
             outputs: Outcomes::of(&prepared.programs),
             real,
@@ -130,7 +172,14 @@ impl CpuMachine {
 
 impl CpuMachine {
     fn first_step(&self) -> Option<&Fed> {
-        self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step).next()
+        self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main()).next()
+    }
+
+    /// Averages take the places of their parameters, and the other way round.
+    fn swap_averages(&mut self) {
+        for path in &self.averaged {
+            self.store.swap(path, &format!("average.{path}"));
+        }
     }
 
     /// The plan of the first training step.
@@ -148,7 +197,7 @@ impl CpuMachine {
     /// Measures the launches of the first training step from now on.
     pub fn set_profile(&mut self, on: bool) {
         if let Some((_, step)) = self.objectives.iter_mut().flat_map(|objective| &mut objective.steps).next() {
-            step.program.set_profile(on);
+            step.accumulate.as_mut().unwrap_or(&mut step.step).program.set_profile(on);
         }
     }
 
@@ -241,23 +290,50 @@ impl Machine for CpuMachine {
                     "this is a bug in bdl: a program without an optimiser was asked to train",
                 ));
             };
-            let outputs = step.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
-            all.push(sums(&outputs, "loss_sum", "per_sum"));
+            let Some(accumulate) = &mut step.accumulate else {
+                let outputs = step.step.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
+                all.push(sums(&outputs, "loss_sum", "per_sum"));
+                continue;
+            };
+            let mut whole = Sums::default();
+            let part = rows.len().div_ceil(self.parts).max(1);
+            for (at, rows) in rows.chunks(part).enumerate() {
+                // Draws belong to an example's position in the epoch, so they are those of the undivided batch.
+                let moment = Moment { first: moment.first + (at * part) as u64, ..moment };
+                let outputs = accumulate.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
+                let sums = sums(&outputs, "loss_sum", "per_sum");
+                whole.loss += sums.loss;
+                whole.per += sums.per;
+            }
+            step.step.run(&self.executor, &mut self.store, &self.data, &[], moment)?;
+            all.push(whole);
         }
         Ok(all)
     }
 
     fn evaluate(&mut self, rows: &[u32]) -> RunResult<Evaluation> {
         let data = self.data.clone();
-        evaluate(&mut self.eval, &self.executor, &mut self.store, &data, rows, self.batch, self.seed, &self.outputs)
+        self.swap_averages();
+        let outputs = &self.outputs;
+        let (batch, seed) = (self.batch, self.seed);
+        let found = evaluate(&mut self.eval, &self.executor, &mut self.store, &data, rows, batch, seed, outputs);
+        self.swap_averages();
+        found
     }
 
     fn everything(&self) -> Vec<Array> {
-        arrays(&self.store, |_| true)
+        // The sums over the parts of a batch are zero between steps.
+        arrays(&self.store, |name| !name.starts_with("accumulated."))
     }
 
     fn weights(&self) -> Vec<Array> {
-        arrays(&self.store, |name| self.weights.contains(name))
+        let averaged = |name: &str| self.averaged.iter().any(|known| known == name);
+        let mut all = arrays(&self.store, |name| self.weights.contains(name) && !averaged(name));
+        for mut average in arrays(&self.store, |name| name.strip_prefix("average.").is_some_and(averaged)) {
+            average.name = average.name.replacen("average.", "", 1);
+            all.push(average);
+        }
+        all
     }
 
     fn restore(&mut self, arrays: &[Array]) -> RunResult<()> {
@@ -273,6 +349,15 @@ impl Machine for CpuMachine {
                 self.store.insert(&array.name, dtype, shape).map_err(memory)?;
             }
             self.store.set(&array.name, &array.values.to_f64()).map_err(memory)?;
+        }
+        // Weights without their averages are averages: those that were kept, or first values from elsewhere.
+        for path in &self.averaged {
+            let average = format!("average.{path}");
+            if let Some(array) = arrays.iter().find(|array| array.name == *path)
+                && !arrays.iter().any(|array| array.name == average)
+            {
+                self.store.set(&average, &array.values.to_f64()).map_err(memory)?;
+            }
         }
         Ok(())
     }
@@ -317,26 +402,43 @@ pub fn evaluate(
         predictions: wanted
             .predictions
             .iter()
-            .map(|name| PredictionValues { name: name.clone(), width: None, offsets: vec![0], values: Vec::new() })
+            .map(|made| PredictionValues { name: made.name.clone(), width: None, offsets: vec![0], values: Vec::new() })
             .collect(),
     };
     let at_once = if wanted.at_once { rows.len().max(1) } else { batch.max(EVALUATED_AT_ONCE) };
     for (at, rows) in rows.chunks(at_once).enumerate() {
         let moment = Moment { seed, first: (at * at_once) as u64, ..Moment::default() };
+        let sizes: Vec<Option<Vec<usize>>> = wanted.predictions.iter().map(|made| fed.sizes(made, rows)).collect();
         let outputs = fed.run(executor, store, data, rows, moment)?;
         for (all, [loss, per]) in evaluation.sums.iter_mut().zip(&wanted.sums) {
             let part = sums(&outputs, loss, per);
             all.loss += part.loss;
             all.per += part.per;
         }
-        for made in &mut evaluation.predictions {
+        for (made, sizes) in evaluation.predictions.iter_mut().zip(sizes) {
             let values = outputs.numbers(&made.name).unwrap_or_default();
-            let width = values.len() / rows.len();
-            let start = made.values.len();
-            made.offsets.extend((1..=rows.len()).map(|row| start + row * width));
-            made.width = Some(width);
-            made.values.extend(values);
+            match sizes {
+                // The same for all examples: each has it.
+                None => {
+                    for _ in rows {
+                        made.values.extend(&values);
+                        made.offsets.push(made.values.len());
+                    }
+                }
+                Some(sizes) => {
+                    for size in sizes {
+                        let start = made.offsets.last().copied().unwrap_or(0);
+                        made.offsets.push(start + size);
+                    }
+                    made.values.extend(values);
+                }
+            }
         }
+    }
+    for made in &mut evaluation.predictions {
+        let mut sizes = made.offsets.windows(2).map(|pair| pair[1] - pair[0]);
+        let first = sizes.next();
+        made.width = first.filter(|first| sizes.all(|size| size == *first));
     }
     Ok(evaluation)
 }

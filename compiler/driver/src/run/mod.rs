@@ -8,6 +8,7 @@ pub mod prepared;
 pub mod record;
 pub mod scores;
 pub mod stored;
+pub mod transfer;
 
 pub use machine::CpuMachine;
 pub use prepared::{Prepared, prepare};

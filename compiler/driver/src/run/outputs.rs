@@ -7,7 +7,7 @@ use crate::error::Failure;
 use crate::pipeline::Checked;
 use crate::predictions;
 use bdl_data::{Parts, Source};
-use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind};
+use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind, TrainEntryKind};
 use bdl_train::metrics::Score;
 use bdl_train::{Evaluation, Machine, RunFolder};
 use serde_json::{Value, json};
@@ -134,11 +134,21 @@ pub fn split_tsv(parts: &Parts) -> String {
     text
 }
 
-/// The program's text with paths of data files made absolute, so that it runs from the run's folder.
+/// The program's text with paths of data and weight files made absolute, so that it runs from the run's folder.
 pub fn runnable(checked: &Checked) -> String {
     let mut text = checked.source.text.clone();
     let mut edits = Vec::new();
     for item in &checked.source.modules.main.items {
+        if let ItemKind::Train(train) = &item.kind {
+            let files = train.entries.iter().filter_map(|entry| {
+                if let TrainEntryKind::Model { from: Some(from), .. } = &entry.kind { Some(&from.file) } else { None }
+            });
+            for file in files {
+                let path = checked.source.folder.join(&file.text);
+                let path = std::path::absolute(&path).unwrap_or(path);
+                edits.push((file.span.range(), format!("{:?}", path.display().to_string())));
+            }
+        }
         let ItemKind::Data(data) = &item.kind else { continue };
         let ExprKind::Call { args, .. } = &data.source.kind else { continue };
         let Some(block) = checked.data.iter().find(|block| block.spec.name == data.name.text) else { continue };

@@ -46,6 +46,13 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
     };
     let data = dataset.encode(&fitted)?;
     let programs = pipeline::elaborate(checked, train)?;
+    if train.parts > 1 && programs.eval_at_once {
+        return Err(Failure::user(
+            "batch-in-parts",
+            "the loss compares the examples of a batch, which parts would cut",
+        )
+        .help("leave out `in .. parts`; a smaller `batch` needs less memory"));
+    }
     let predict_inputs = inputs_read(&programs.predict);
     let names: Vec<&str> = predict_inputs.iter().map(String::as_str).filter(|name| data.field(name).is_ok()).collect();
     let repeats = dataset.repeats(&names)?;

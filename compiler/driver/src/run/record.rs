@@ -10,8 +10,14 @@ use std::path::Path;
 /// Hex digits of the hash in a run folder's name.
 const SHOWN: usize = 8;
 
-/// The hash of effective program, data, seed, precision and version. The text may differ in nothing, not even a comment.
-pub fn hash(program: &str, data: &[DataBlock], seed: u64, real: Real) -> std::io::Result<String> {
+/// The hash of effective program, data, files of first weights, seed, precision and version. The text may differ in nothing, not even a comment.
+pub fn hash(
+    program: &str,
+    data: &[DataBlock],
+    files: &[std::path::PathBuf],
+    seed: u64,
+    real: Real,
+) -> std::io::Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(env!("CARGO_PKG_VERSION"));
     hasher.update(program);
@@ -20,6 +26,9 @@ pub fn hash(program: &str, data: &[DataBlock], seed: u64, real: Real) -> std::io
     for block in data {
         hasher.update(&block.spec.name);
         hasher.update(data_hash(&block.spec.source)?);
+    }
+    for file in files {
+        hasher.update(file_hash(file)?);
     }
     Ok(hex(&hasher.finalize())[..SHOWN].to_string())
 }

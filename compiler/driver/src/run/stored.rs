@@ -58,7 +58,14 @@ pub fn weights(folder: &RunFolder) -> Result<Vec<Array>, Failure> {
         return Err(Failure::user("not-a-run", format!("`{}` holds no weights yet", folder.path().display()))
             .help("let the run finish its first epoch, or train again"));
     }
-    let (arrays, _) = checkpoint::load(&folder.file(name))?;
+    let (mut arrays, _) = checkpoint::load(&folder.file(name))?;
+    // Of a run that was not finished, the averages are the weights.
+    let averages: Vec<Array> = arrays.extract_if(.., |array| array.name.starts_with("average.")).collect();
+    for average in averages {
+        if let Some(array) = arrays.iter_mut().find(|array| average.name["average.".len()..] == array.name) {
+            array.values = average.values;
+        }
+    }
     Ok(arrays)
 }
 
