@@ -1,6 +1,7 @@
 //! Algorithms that are not equations: sorting rows, orthogonal matrices.
 
 use crate::memory::{read_number, write_number};
+use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, contract_f64};
 use bdl_plan::{DType, Routine};
 
 /// `out[r, i]` is the position in row r of its i-th element in order. Stable; NaN comes last either way.
@@ -69,33 +70,60 @@ pub unsafe fn routine(
 /// The Q of the QR decomposition with a positive diagonal of R: orthonormal columns where there are no more columns than rows, else
 /// orthonormal rows (the transpose's Q). From normal draws this is uniform over such matrices.
 ///
-/// Gram-Schmidt in f64, every vector made orthogonal twice ("twice is enough", Giraud, Langou and Rozloznik 2005).
+/// Block Gram-Schmidt in f64: a block of vectors is made orthogonal to all before it by two products, then within itself, and all of that
+/// twice ("twice is enough", Giraud, Langou and Rozloznik 2005).
 pub fn orthogonal(x: &[f64], rows: usize, columns: usize) -> Vec<f64> {
+    const BLOCK: usize = 32;
     let (count, len) = (rows.min(columns), rows.max(columns));
     // Vector v, element e.
     let at = |v: usize, e: usize| if columns <= rows { e * columns + v } else { v * columns + e };
-    let mut vectors: Vec<Vec<f64>> = (0..count).map(|v| (0..len).map(|e| x[at(v, e)]).collect()).collect();
-    for v in 0..count {
-        let (done, rest) = vectors.split_at_mut(v);
-        let own = &mut rest[0];
+    let mut vectors: Vec<f64> = (0..count * len).map(|i| x[at(i / len, i % len)]).collect();
+    let mut shares = vec![0.0; BLOCK * count];
+    for first in (0..count).step_by(BLOCK) {
+        let size = BLOCK.min(count - first);
+        let (done, rest) = vectors.split_at_mut(first * len);
+        let block = &mut rest[..size * len];
         for _ in 0..2 {
-            for other in done.iter() {
-                let dot = dot(own, other);
-                own.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+            if first > 0 {
+                let shares = &mut shares[..size * first];
+                let done = Matrix::rows(done, len);
+                // SAFETY: `done` holds `first` vectors, `block` and `shares` as many rows as their shapes say; the borrows are distinct.
+                unsafe {
+                    let block = Matrix::rows(block, len);
+                    let shares = MatrixMut::rows(shares, first);
+                    contract_f64(size, first, len, block, done.transposed(), shares, Mode::Write);
+                }
+                shares.iter_mut().for_each(|share| *share = -*share);
+                // SAFETY: as above.
+                unsafe {
+                    let shares = Matrix::rows(shares, first);
+                    contract_f64(size, len, first, shares, done, MatrixMut::rows(block, len), Mode::Add);
+                }
             }
+            orthogonal_within(block, len);
         }
-        let norm = own.iter().map(|a| a * a).sum::<f64>().sqrt();
+    }
+    let mut q = vec![0.0; rows * columns];
+    for (i, value) in vectors.into_iter().enumerate() {
+        q[at(i / len, i % len)] = value;
+    }
+    q
+}
+
+/// Each vector of `len` made orthogonal to those before it, and of length 1.
+fn orthogonal_within(vectors: &mut [f64], len: usize) {
+    for v in 0..vectors.len() / len.max(1) {
+        let (done, rest) = vectors.split_at_mut(v * len);
+        let own = &mut rest[..len];
+        for other in done.chunks_exact(len) {
+            let dot = dot(own, other);
+            own.iter_mut().zip(other).for_each(|(a, b)| *a -= dot * b);
+        }
+        let norm = dot(own, own).sqrt();
         if norm > 0.0 {
             own.iter_mut().for_each(|a| *a /= norm);
         }
     }
-    let mut q = vec![0.0; rows * columns];
-    for (v, vector) in vectors.iter().enumerate() {
-        for (e, value) in vector.iter().enumerate() {
-            q[at(v, e)] = *value;
-        }
-    }
-    q
 }
 
 /// Sum of products in eight interleaved chains, added pairwise: an order of its own, which vectors can follow.
@@ -118,7 +146,7 @@ mod tests {
 
     #[test]
     fn columns_or_rows_are_orthonormal() {
-        for (rows, columns) in [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1), (0, 3)] {
+        for (rows, columns) in [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1), (0, 3), (70, 70), (100, 40), (33, 200)] {
             let mut x = vec![0.0; rows * columns];
             bdl_kernels::philox::fill_normal_f64(
                 bdl_kernels::philox::DrawKey { seed: 1, step: 0, site: 0 },

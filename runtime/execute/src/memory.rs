@@ -8,6 +8,10 @@ use std::ptr::NonNull;
 /// Buffers and slots begin at multiples of this many bytes: a cache line, the widest vector.
 pub const ALIGN: usize = 64;
 
+/// Blocks of this many bytes and more ask for huge pages: the first touch of a small page costs a trip into the system, and a step over
+/// hundreds of megabytes would miss the table of small pages all the time.
+const HUGE: usize = 4 << 20;
+
 /// Zeroed bytes, aligned to [`ALIGN`].
 ///
 /// They are asked for at the allocator's own alignment, with room to move up: large zeroed blocks then come from the system as untouched
@@ -32,6 +36,9 @@ impl Memory {
         // SAFETY: the size is not zero.
         let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::Memory { bytes })?;
         let skip = block.as_ptr().align_offset(ALIGN).min(ALIGN);
+        if bytes >= HUGE {
+            ask_for_huge_pages(block.as_ptr(), layout.size());
+        }
         Ok(Memory { block, layout, skip, bytes })
     }
 
@@ -44,6 +51,20 @@ impl Memory {
         self.bytes
     }
 }
+
+/// A hint; without it everything works, slower.
+#[cfg(target_os = "linux")]
+fn ask_for_huge_pages(block: *mut u8, bytes: usize) {
+    const PAGE: usize = 4096;
+    let skip = block.align_offset(PAGE);
+    if skip < bytes {
+        // SAFETY: whole pages of our own block; the advice changes no content.
+        unsafe { libc::madvise(block.add(skip).cast(), (bytes - skip) / PAGE * PAGE, libc::MADV_HUGEPAGE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ask_for_huge_pages(_: *mut u8, _: usize) {}
 
 impl Drop for Memory {
     fn drop(&mut self) {

@@ -37,7 +37,8 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
     let threads = context.threads();
     let compiling = Instant::now();
     let mut machine = CpuMachine::new(&prepared, context.real, threads, context.global.seed.unwrap_or(0), true)?;
-    let compile = compiling.elapsed();
+    let first_values = machine.time_of_first_values();
+    let compile = compiling.elapsed().saturating_sub(first_values);
 
     let batch = (train.batch.max(1) as usize).min(prepared.parts.train.len());
     let batches = prepared.parts.train.len() / batch;
@@ -77,6 +78,7 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
         let line = json!({
             "event": "done", "train": &*train.name, "threads": threads, "batch": batch, "steps": times.len(),
             "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
+            "first_values_ms": ms(first_values),
             "examples_per_second": batch as f64 / median.as_secs_f64(), "gflop": flop / 1e9, "gflops": gflops,
             "machine_gflops": machine_gflops, "peak_mb": peak, "predicted_peak_mb": predicted,
             "launches": plan.launches.len(),
@@ -86,7 +88,7 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
     }
     let mut text = format!(
         "{} · batch {batch} · {threads} threads · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
-         first     {:.0} ms from process start, of which compiling {:.0} ms\n  \
+         first     {:.0} ms from process start, of which compiling {:.0} ms and drawing first values {:.0} ms\n  \
          rate      {gflops:.1} GFLOP/s in contractions, {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
          memory    {:.0} MB at the peak, {:.1} MB predicted for tensors\n",
         train.name,
@@ -96,6 +98,7 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
         number::short(batch as f64 / median.as_secs_f64()),
         ms(first),
         ms(compile),
+        ms(first_values),
         100.0 * gflops / machine_gflops,
         peak.unwrap_or(f64::NAN),
         predicted

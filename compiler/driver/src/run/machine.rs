@@ -8,14 +8,14 @@ use crate::error::Failure;
 use bdl_data::Encoded;
 use bdl_dims::Dim;
 use bdl_elaborate::Programs;
-use bdl_equations::{Node, Program};
+use bdl_equations::{Expr, Node, Program, TensorId};
 use bdl_execute::{Executor, Inputs, Outputs, Store};
-use bdl_plan::{DType, Place, Plan};
+use bdl_plan::{Buffer, DType, Place, Plan};
 use bdl_schedule::Real;
 use bdl_train::{Array, Evaluation, Machine, Moment, PredictionValues, RunError, RunResult, Sums, Values};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rows that are evaluated at once, at least.
 const EVALUATED_AT_ONCE: usize = 64;
@@ -37,6 +37,8 @@ pub struct CpuMachine {
     lengths: crate::data::facts::Lengths,
     outputs: Outcomes,
     real: Real,
+    /// What drawing the first values took.
+    first_values: Duration,
 }
 
 /// The compiled steps of one objective.
@@ -128,7 +130,7 @@ impl CpuMachine {
     ) -> Result<CpuMachine, Failure> {
         let executor = Executor::new(threads);
         let mut store = Store::new();
-        initialise(&prepared.programs.init, real, &executor, &mut store, seed)?;
+        let first_values = initialise(&prepared.programs.init, real, &executor, &mut store, seed)?;
         let mut objectives = Vec::new();
         for (written, made) in prepared.train.objectives.iter().zip(&prepared.programs.objectives) {
             let mut steps = Vec::new();
@@ -166,11 +168,17 @@ impl CpuMachine {
             lengths: prepared.lengths.clone(),
             outputs: Outcomes::of(&prepared.programs),
             real,
+            first_values,
         })
     }
 }
 
 impl CpuMachine {
+    /// The part of making this machine that was not compiling: drawing the first values of parameters and state.
+    pub fn time_of_first_values(&self) -> Duration {
+        self.first_values
+    }
+
     fn first_step(&self) -> Option<&Fed> {
         self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main()).next()
     }
@@ -207,54 +215,83 @@ impl CpuMachine {
     }
 }
 
-/// Runs `init` and copies its outputs into the store.
+/// Runs `init`, whose outputs are the first values of what the store holds. Gives the time of the run itself.
 pub fn initialise(
     init: &Program,
     real: Real,
     executor: &Executor,
     store: &mut Store,
     seed: u64,
-) -> Result<(), Failure> {
-    let compiled = crate::pipeline::compile(init, real)?;
-    let shapes: Vec<(String, Vec<i64>)> = init
-        .outputs
-        .iter()
-        .map(|(name, id)| {
-            let shape = &init.tensors[id.0 as usize].shape;
-            (name.to_string(), shape.iter().map(|size| size.as_const().unwrap_or(1)).collect())
-        })
-        .collect();
+) -> Result<Duration, Failure> {
+    let mut init_not_zero = init.clone();
+    init_not_zero.outputs.retain(|(_, id)| !is_zero(init, *id));
+    let mut compiled = crate::pipeline::compile(&init_not_zero, real)?;
+    let copied = outputs_into_store(&mut compiled.plan);
     let mut program = bdl_execute::Program::new(Arc::new(compiled.plan), compiled.code.kernels())
         .map_err(|error| Failure::bug(error.to_string()))?;
-    let mut scratch = Store::new();
+    let begun = Instant::now();
+    for (name, id) in &init.outputs {
+        let shape = init.tensors[id.0 as usize].shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();
+        let dtype = match real {
+            Real::F32 => DType::F32,
+            Real::F64 => DType::F64,
+        };
+        store.insert(name, dtype, shape).map_err(|error| Failure::bug(error.to_string()))?;
+    }
     let given = Inputs { seed, ..Inputs::default() };
-    let outputs = program.run(executor, &mut scratch, &given).map_err(|error| Failure::from(memory(error)))?;
-    let dtype = match real {
-        Real::F32 => DType::F32,
-        Real::F64 => DType::F64,
-    };
-    for (name, shape) in shapes {
-        let missing = || Failure::bug(format!("`{name}` has no first value"));
-        let entry = store.insert(&name, dtype, shape).map_err(|error| Failure::bug(error.to_string()))?;
-        // Copied as they are: a large layer's values are never held a third time.
-        match real {
-            Real::F32 => {
-                let (from, to) = (
-                    outputs.slice::<f32>(&name).ok_or_else(missing)?,
-                    entry.buffer.slice_mut::<f32>().ok_or_else(missing)?,
-                );
-                to.copy_from_slice(from);
-            }
-            Real::F64 => {
-                let (from, to) = (
-                    outputs.slice::<f64>(&name).ok_or_else(missing)?,
-                    entry.buffer.slice_mut::<f64>().ok_or_else(missing)?,
-                );
-                to.copy_from_slice(from);
-            }
+    // What is copied is collected first: the outputs borrow the store.
+    let outputs = program.run(executor, store, &given).map_err(|error| Failure::from(memory(error)))?;
+    let mut values = Vec::new();
+    for name in copied {
+        let numbers = outputs.numbers(&name).ok_or_else(|| Failure::bug(format!("`{name}` has no first value")))?;
+        values.push((name, numbers));
+    }
+    for (name, numbers) in values {
+        store.set(&name, &numbers).map_err(|error| Failure::bug(error.to_string()))?;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Is the tensor made of zeros, as a fresh store is? The moments of an optimiser are, and may be most of the memory.
+fn is_zero(program: &Program, tensor: TensorId) -> bool {
+    program.nodes.iter().any(|node| {
+        matches!(node, Node::Equation(equation) if equation.out == tensor
+            && equation.pieces.iter().all(|piece| piece.indices.len() == piece.free && piece.body == Expr::Const(0.0)))
+    })
+}
+
+/// Makes the plan write its outputs into the store itself, so that a large layer's values are not held twice. Gives the names of those that
+/// cannot: they share memory with something of another size, or their name is taken.
+fn outputs_into_store(plan: &mut Plan) -> Vec<String> {
+    let mut users: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (at, buffer) in plan.buffers.iter().enumerate() {
+        if let Place::Slot(slot) = buffer.place {
+            users.entry(slot.0).or_default().push(at);
         }
     }
-    Ok(())
+    let mut copied = Vec::new();
+    for (name, id) in plan.outputs.clone() {
+        let output = &plan.buffers[id.0 as usize];
+        // What was in the slot before, as the draw that the output is made of in place, goes along.
+        let sharing = match output.place {
+            Place::Slot(slot) => users.get(&slot.0).cloned().unwrap_or_default(),
+            Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) | Place::Table(_) => Vec::new(),
+        };
+        let is_alike = |at: &usize| {
+            let other = &plan.buffers[*at];
+            other.dtype == output.dtype && other.len == output.len
+        };
+        let is_free = |(at, other): (usize, &Buffer)| sharing.contains(&at) || other.name != name;
+        if !sharing.is_empty() && sharing.iter().all(is_alike) && plan.buffers.iter().enumerate().all(is_free) {
+            for at in sharing {
+                plan.buffers[at].place = Place::State;
+                plan.buffers[at].name = name.clone();
+            }
+        } else {
+            copied.push(name.to_string());
+        }
+    }
+    copied
 }
 
 /// Every array of a store, or those that are wanted, by name.
