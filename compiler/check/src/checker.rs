@@ -35,6 +35,8 @@ pub(crate) struct Checker<'a> {
     pub poisoned: HashSet<(FileAt, String)>,
     /// A definition is checked on its own: sizes are names, and hyper-parameters may be unknown.
     pub generic: bool,
+    /// Sizes that are numbers where an entry's signature names them.
+    pub given_sizes: Vec<(String, i64)>,
 }
 
 /// A function under construction.
@@ -399,6 +401,7 @@ pub(crate) fn check(
         calls: Vec::new(),
         poisoned: HashSet::new(),
         generic: false,
+        given_sizes: Vec::new(),
     };
     checker.definitions();
     checker.trains();

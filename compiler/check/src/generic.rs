@@ -206,7 +206,9 @@ impl<'a> Checker<'a> {
         walk::names(e, &mut |name| names.push(name));
         for name in names {
             if self.is_free(name) {
-                let size = Size { dim: Dim::var(name.text.as_str()), origin: because(name.span, "") };
+                let given = self.given_sizes.iter().find(|(given, _)| *given == name.text);
+                let dim = given.map_or_else(|| Dim::var(name.text.as_str()), |(_, size)| Dim::from(*size));
+                let size = Size { dim, origin: because(name.span, "") };
                 self.body().bind(&name.text, Binding::Value(Value::Size(size)));
             }
         }
@@ -313,7 +315,9 @@ impl<'a> Checker<'a> {
         self.start_program();
         let scratch = Body::new(def.file, BodyKind::Objective, None);
         self.bodies.push(scratch);
+        self.given_sizes.clone_from(&request.sizes);
         let value = self.entry_value(def.item, def.file, request);
+        self.given_sizes.clear();
         self.bodies.clear();
         self.calls.clear();
         let Some(Value::Run(hir::Expr { kind: ExprKind::Apply { function, .. }, .. })) = value else { return };
@@ -324,12 +328,12 @@ impl<'a> Checker<'a> {
     fn entry_value(&mut self, item: &'a ast::Item, file: FileAt, request: &EntryRequest) -> Option<Value<'a>> {
         match &item.kind {
             ItemKind::Fn(def) => {
-                let sources = self.entry_inputs(&def.inputs, &[], request)?;
+                let sources = self.symbolic_inputs(&def.inputs, &[])?;
                 Some(self.apply_fn(def, file, sources, def.name.span, None))
             }
             ItemKind::Layer(def) | ItemKind::Model(def) => {
                 let layer = self.entry_layer(def, file)?;
-                let sources = self.entry_inputs(&def.inputs, &layer.hyper, request)?;
+                let sources = self.symbolic_inputs(&def.inputs, &layer.hyper)?;
                 let layer = Value::callable(Callable::Layer(layer));
                 Some(self.apply(&layer, sources, def.name.span, None))
             }
@@ -366,23 +370,5 @@ impl<'a> Checker<'a> {
         let shown =
             if shown.is_empty() { def.name.text.clone() } else { format!("{}({})", def.name, shown.join(", ")) };
         Some(Layer { def, file, hyper, shown, path: Some("".into()) })
-    }
-
-    fn entry_inputs(
-        &mut self,
-        inputs: &'a [ast::Param],
-        hyper: &[(&'a str, Value<'a>)],
-        request: &EntryRequest,
-    ) -> Option<Vec<Source<'a>>> {
-        if request.inputs.is_empty() {
-            return self.symbolic_inputs(inputs, hyper);
-        }
-        let mut sources = Vec::new();
-        for (input, ty) in inputs.iter().zip(&request.inputs) {
-            let local = self.body().new_local(input.name.text.as_str(), ty.clone(), input.name.span);
-            let value = Value::Run(expr(ExprKind::Local(local), ty.clone(), input.name.span));
-            sources.push(Source { name: Some(&input.name), what: What::Value(value), span: input.span });
-        }
-        Some(sources)
     }
 }

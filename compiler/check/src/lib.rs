@@ -77,11 +77,12 @@ pub struct Options {
     pub train: Option<String>,
 }
 
-/// Apply `name` (with hyper-parameters at their defaults) to inputs of these types; without types, symbolically.
+/// Apply `name`, with hyper-parameters at their defaults, to inputs of the types in its signature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EntryRequest {
     pub name: String,
-    pub inputs: Vec<hir::Type>,
+    /// Sizes of the signature that are numbers. The others keep their names.
+    pub sizes: Vec<(String, i64)>,
 }
 
 /// A file that another one uses.

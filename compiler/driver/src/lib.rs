@@ -18,4 +18,4 @@ pub mod run;
 pub mod show;
 
 pub use error::Failure;
-pub use model::{Model, Tensor};
+pub use model::{Example, Model, Results, Tensor};

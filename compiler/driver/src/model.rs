@@ -1,15 +1,18 @@
 //! The library API: bdl inside a Rust program.
 
+use crate::data::facts::Length;
+use crate::data::laws;
 use crate::error::Failure;
 use crate::load;
 use crate::pipeline::{self, ReadData, Request};
 use bdl_check::EntryRequest;
-use bdl_check::hir::{Axis, Scalar, TensorType, Type};
+use bdl_check::hir::{self, Scalar, SizeLaw, Type};
 use bdl_dims::Dim;
-use bdl_equations::Program;
-use bdl_execute::{Data, Executor, Inputs, Store};
+use bdl_equations::{Program, SizeKind};
+use bdl_execute::{Data, Executor, Inputs, Outputs, Store};
 use bdl_schedule::Real;
 use bdl_train::{Array, checkpoint};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,23 +25,41 @@ use std::sync::Arc;
 ///     /// Distance of two points.
 ///     fn distance(a: f32[n], b: f32[n]) -> f32 { sqrt(sum[i] square(a[i] - b[i])) }
 /// ";
-/// // Shapes are those of one example; the batch comes first in what is given and returned.
-/// let mut model = Model::from_source(source, "distance", &[&[3], &[3]])?;
+/// // `n` is not given, so it belongs to the example. In a batch the examples come first.
+/// let mut model = Model::from_source(source, "distance", &[])?;
 /// let a = Tensor::new(&[2, 3], &[0.0, 0.0, 0.0, 1.0, 2.0, 2.0]);
 /// let b = Tensor::new(&[2, 3], &[1.0, 2.0, 2.0, 1.0, 2.0, 2.0]);
 /// let result = model.run(&[("a", a), ("b", b)])?;
 /// assert_eq!(result[0].1.values, [3.0, 0.0]);
+///
+/// // Examples of different sizes are run together, too.
+/// let short = [("a", Tensor::new(&[1], &[5.0])), ("b", Tensor::new(&[1], &[1.0]))];
+/// let long = [("a", Tensor::new(&[2], &[0.0, 0.0])), ("b", Tensor::new(&[2], &[3.0, 4.0]))];
+/// let results = model.run_each(&[&short, &long])?;
+/// assert_eq!(results[0][0].1.values, [4.0]);
+/// assert_eq!(results[1][0].1.values, [5.0]);
 /// # Ok(())
 /// # }
 /// ```
 pub struct Model {
     program: bdl_execute::Program,
     equations: Program,
+    inputs: Vec<Input>,
+    /// What the sizes of every example must satisfy.
+    laws: Vec<SizeLaw>,
     store: Store,
     executor: Executor,
 }
 
-/// Numbers with a shape, row-major. In [`Model::run`] the first axis is the batch.
+/// An input of the signature.
+struct Input {
+    name: String,
+    shape: Vec<Dim>,
+    /// Values must be natural numbers below this.
+    below: Option<Dim>,
+}
+
+/// Numbers with a shape, row-major. Classes, indices and truth values are numbers too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     pub shape: Vec<usize>,
@@ -51,35 +72,56 @@ impl Tensor {
     }
 }
 
+/// The inputs of one example, by name.
+pub type Example<'e> = &'e [(&'e str, Tensor)];
+/// Results by name: `y`, or the fields of a record.
+pub type Results = Vec<(String, Tensor)>;
+
 impl Model {
-    /// Compiles `name` of a program given as text, for inputs of these shapes (of one example, in the order of its signature).
-    /// Parameters have their initial values, drawn with seed 0.
+    /// Compiles `name` of a program given as text. `sizes` are the sizes of its signature that are the same for all examples, `("L", 60)`: all that
+    /// parameters depend on must be among them; the others may differ from example to example. Parameters have their
+    /// initial values, drawn with seed 0.
     ///
-    /// Errors: every message of the compiler about the program, rendered.
-    pub fn from_source(source: &str, name: &str, shapes: &[&[usize]]) -> Result<Model, Failure> {
+    /// Errors: every message of the compiler about the program, rendered; a size that must be given and is not.
+    pub fn from_source(source: &str, name: &str, sizes: &[(&str, usize)]) -> Result<Model, Failure> {
         let source = load::text_in("<source>", source, Path::new(""))?;
-        let inputs = shapes.iter().map(|shape| tensor_type(shape)).collect();
+        let sizes = sizes.iter().map(|(name, size)| ((*name).to_string(), *size as i64)).collect();
         let request = Request {
             read_data: ReadData::Never,
-            entries: vec![EntryRequest { name: name.to_string(), inputs }],
+            entries: vec![EntryRequest { name: name.to_string(), sizes }],
             ..Request::default()
         };
         let checked = pipeline::check_source(source, &request)?;
         checked.require_sound(false)?;
-        let entry = checked.hir.entries.iter().find(|entry| &*entry.name == name).ok_or_else(|| {
+        let hir = &checked.hir;
+        let entry = hir.entries.iter().find(|entry| &*entry.name == name).ok_or_else(|| {
             Failure::user("unknown-name", format!("the program has no model, layer or function `{name}`"))
         })?;
+        if let Some(param) = entry.store.params.iter().find(|param| !is_fixed(&param.ty)) {
+            let open: Vec<String> =
+                param.ty.shape.iter().flat_map(|axis| axis.size.names()).map(|n| format!("`{n}`")).collect();
+            let message = format!("`{}` depends on {}, which is not given", param.path, open.join(" and "));
+            return Err(Failure::user("size-not-given", message).help("give its size beside the name of the model"));
+        }
+        let function =
+            hir.functions.get(entry.function.0 as usize).ok_or_else(|| Failure::bug("an entry without function"))?;
+        let inputs = inputs_of(function)?;
         let internal = |diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false);
-        let one = bdl_elaborate::entry(&checked.hir, entry, false).map_err(internal)?;
-        let init = bdl_elaborate::entry_init(&checked.hir, entry).map_err(internal)?;
+        let one = bdl_elaborate::entry(hir, entry, false).map_err(internal)?;
+        let init = bdl_elaborate::entry_init(hir, entry).map_err(internal)?;
         let equations = bdl_equations::batch(&one);
-        let executor = Executor::new(bdl_kernels::machine::allowed_processors().len().max(1));
+        let executor = Executor::new(0);
         let mut store = Store::new();
         crate::run::machine::initialise(&init, Real::F32, &executor, &mut store, 0)?;
         let compiled = pipeline::compile(&equations, Real::F32)?;
         let program = bdl_execute::Program::new(Arc::new(compiled.plan), compiled.code.kernels())
             .map_err(|error| Failure::bug(error.to_string()))?;
-        Ok(Model { program, equations, store, executor })
+        Ok(Model { program, equations, inputs, laws: hir.laws.clone(), store, executor })
+    }
+
+    /// Computes on this many threads from now on; 0 counts as the number of processors. The results stay the same to the bit.
+    pub fn use_threads(&mut self, threads: usize) {
+        self.executor = Executor::new(threads);
     }
 
     /// Reads parameters from a safetensors file: names and shapes must fit; all that do not are listed at once.
@@ -93,50 +135,214 @@ impl Model {
         crate::run::machine::arrays(&self.store, |_| true)
     }
 
-    /// The results for a batch of inputs, by name: `y`, or the fields of a record.
+    /// The results for a batch of examples of one size: the first axis of every input and result is the batch.
     ///
-    /// Errors: an input that is not given, or has another shape than the model was compiled for.
-    pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Vec<(String, Tensor)>, Failure> {
+    /// Errors: an input that is not given, whose shape does not fit the signature or the others, or that holds an index out of range.
+    pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Results, Failure> {
         let batch = inputs.first().and_then(|(_, tensor)| tensor.shape.first().copied()).unwrap_or(1);
-        for (name, tensor) in inputs {
-            if tensor.shape.first().copied().unwrap_or(1) != batch
-                || tensor.shape.iter().product::<usize>() != tensor.values.len()
-            {
-                return Err(Failure::user(
-                    "inputs",
-                    format!(
-                        "`{name}` has shape {:?} and {} values in a batch of {batch}",
-                        tensor.shape,
-                        tensor.values.len()
-                    ),
-                ));
-            }
+        if let Some((name, tensor)) = inputs.iter().find(|(_, tensor)| tensor.shape.first() != Some(&batch)) {
+            return Err(wrong(format!("`{name}` has shape {:?} in a batch of {batch}", tensor.shape)));
         }
-        let given = Inputs {
-            batch,
-            buffers: inputs.iter().map(|(name, tensor)| (*name, Data::F32(&tensor.values))).collect(),
-            ..Inputs::default()
-        };
-        let made = self
-            .program
-            .run(&self.executor, &mut self.store, &given)
-            .map_err(|error| Failure::user("inputs", error.to_string()))?;
+        let sizes = self.sizes_of(inputs.iter().map(|(name, tensor)| (*name, &tensor.shape[1..])))?;
+        for (name, tensor) in inputs {
+            self.require_values(name, &tensor.values, tensor.shape.iter().product(), &sizes)?;
+        }
+        let values: Vec<(&str, &[f32])> =
+            inputs.iter().map(|(name, tensor)| (*name, tensor.values.as_slice())).collect();
+        let equations = self.equations.clone();
+        let made = self.run_packed(batch, &values, &vec![sizes.clone(); batch])?;
         let mut results = Vec::new();
-        for (name, id) in &self.equations.outputs {
-            let size = |name: &str| (name == bdl_equations::BATCH).then_some(batch as i64);
-            let shape = self.equations.tensors[id.0 as usize]
-                .shape
-                .iter()
-                .map(|dim| dim.eval(&size).unwrap_or(0) as usize)
-                .collect();
+        for (name, id) in &equations.outputs {
+            let tensor = equations.get(*id);
+            let shape = shape_of(&tensor.shape, batch, &sizes);
             let values = made.numbers(name).unwrap_or_default().into_iter().map(|value| value as f32).collect();
             results.push((name.to_string(), Tensor { shape, values }));
         }
         Ok(results)
     }
+
+    /// The results of each example, which may have sizes of their own; they are run as one batch, without padding.
+    ///
+    /// Errors as for [`Model::run`].
+    pub fn run_each(&mut self, examples: &[Example<'_>]) -> Result<Vec<Results>, Failure> {
+        let mut sizes = Vec::new();
+        let mut packed: BTreeMap<&str, Vec<f32>> = BTreeMap::new();
+        for example in examples {
+            let own = self.sizes_of(example.iter().map(|(name, tensor)| (*name, tensor.shape.as_slice())))?;
+            for (name, tensor) in *example {
+                self.require_values(name, &tensor.values, tensor.shape.iter().product(), &own)?;
+                packed.entry(name).or_default().extend_from_slice(&tensor.values);
+            }
+            sizes.push(own);
+        }
+        let values: Vec<(&str, &[f32])> = packed.iter().map(|(name, values)| (*name, values.as_slice())).collect();
+        let equations = self.equations.clone();
+        let made = self.run_packed(examples.len(), &values, &sizes)?;
+        let mut results: Vec<Results> = vec![Vec::new(); examples.len()];
+        for (name, id) in &equations.outputs {
+            let dims = &equations.get(*id).shape;
+            let all = made.numbers(name).unwrap_or_default();
+            let mut rest = all.as_slice();
+            for (own, results) in sizes.iter().zip(&mut results) {
+                // What is the same for the whole batch is every example's.
+                let of_batch = !dims.first().is_some_and(is_batch);
+                let shape = shape_of(if of_batch { dims } else { &dims[1..] }, examples.len(), own);
+                let (first, others) = rest.split_at(shape.iter().product::<usize>().min(rest.len()));
+                rest = if of_batch { rest } else { others };
+                let values = first.iter().map(|value| *value as f32).collect();
+                results.push((name.to_string(), Tensor { shape, values }));
+            }
+        }
+        Ok(results)
+    }
+
+    /// The sizes that the shapes of one example's inputs give to the names of the signature.
+    fn sizes_of<'s>(&self, given: impl Iterator<Item = (&'s str, &'s [usize])>) -> Result<Sizes, Failure> {
+        let given: Vec<(&str, &[usize])> = given.collect();
+        if let Some((name, _)) = given.iter().find(|(name, _)| self.inputs.iter().all(|input| input.name != *name)) {
+            let known: Vec<String> = self.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
+            return Err(wrong(format!("there is no input `{name}`; there are {}", known.join(", "))));
+        }
+        let mut sizes = Sizes::new();
+        let mut shapes = Vec::new();
+        for input in &self.inputs {
+            let Some((_, shape)) = given.iter().find(|(name, _)| *name == input.name) else {
+                return Err(wrong(format!("the input `{}` is not given", input.name)));
+            };
+            if shape.len() != input.shape.len() {
+                return Err(wrong(format!(
+                    "`{}` is {}, but an example of shape {shape:?} was given",
+                    input.name,
+                    input.shown()
+                )));
+            }
+            for (dim, size) in input.shape.iter().zip(*shape) {
+                if let Some(name) = dim.as_var() {
+                    sizes.entry(name.to_string()).or_insert(*size as i64);
+                }
+            }
+            shapes.push((input, *shape));
+        }
+        for (input, shape) in shapes {
+            let fits = |(dim, size): (&Dim, &usize)| eval(dim, &sizes) == Some(*size as i64);
+            if !input.shape.iter().zip(shape).all(fits) {
+                let known: Vec<String> = sizes.iter().map(|(name, size)| format!("{name} is {size}")).collect();
+                let known = if known.is_empty() { String::new() } else { format!(", where {}", known.join(" and ")) };
+                return Err(wrong(format!(
+                    "`{}` is {}{known}, but an example of shape {shape:?} was given",
+                    input.name,
+                    input.shown()
+                )));
+            }
+        }
+        Ok(sizes)
+    }
+
+    fn require_values(&self, name: &str, values: &[f32], wanted: usize, sizes: &Sizes) -> Result<(), Failure> {
+        if values.len() != wanted {
+            return Err(wrong(format!("`{name}` has {} values where its shape says {wanted}", values.len())));
+        }
+        let below = self.inputs.iter().find(|input| input.name == name).and_then(|input| input.below.as_ref());
+        let Some(below) = below.and_then(|dim| eval(dim, sizes)) else { return Ok(()) };
+        let is_index = |value: &&f32| {
+            value.fract() != 0.0 || **value < 0.0 || f64::from(**value) >= below as f64 || value.is_nan()
+        };
+        match values.iter().find(is_index) {
+            Some(value) => {
+                Err(wrong(format!("`{name}` holds {value}; it must be a whole number from 0 to {}", below - 1)))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Runs examples whose values lie end to end.
+    fn run_packed(&mut self, batch: usize, values: &[(&str, &[f32])], sizes: &[Sizes]) -> Result<Outputs<'_>, Failure> {
+        let names: Vec<String> = self
+            .equations
+            .sizes
+            .iter()
+            .filter(|size| size.kind == SizeKind::PerExample)
+            .map(|size| size.name.to_string())
+            .collect();
+        let of = |name: &str| sizes.iter().map(|own| own.get(name).copied().unwrap_or(0)).collect::<Vec<i64>>();
+        let lengths: Vec<(String, Vec<i64>)> = names.into_iter().map(|name| (name.clone(), of(&name))).collect();
+        let known: Vec<Length> = lengths
+            .iter()
+            .map(|(name, of_row)| Length {
+                name: name.as_str().into(),
+                of_row: Arc::new(of_row.iter().map(|size| *size as u32).collect()),
+                axes: Vec::new(),
+            })
+            .collect();
+        if let Some(broken) = laws::broken(&self.laws, &known).first() {
+            let what = broken.what("example", broken.example + 1);
+            return Err(Failure::user("law-violated", format!("{}: {what}", broken.law.message)));
+        }
+        let given = Inputs {
+            batch,
+            lengths: lengths.iter().map(|(name, lengths)| (name.as_str(), lengths.as_slice())).collect(),
+            buffers: values.iter().map(|(name, values)| (*name, Data::F32(values))).collect(),
+            ..Inputs::default()
+        };
+        self.program.run(&self.executor, &mut self.store, &given).map_err(|error| wrong(error.to_string()))
+    }
 }
 
-fn tensor_type(shape: &[usize]) -> Type {
-    let axis = |size: &usize| Axis { size: Dim::from(*size as i64), names: None, origin: None };
-    Type::Tensor(TensorType { scalar: Scalar::F32, optional: false, shape: shape.iter().map(axis).collect() })
+type Sizes = BTreeMap<String, i64>;
+
+impl Input {
+    /// `[T, 4]`
+    fn shown(&self) -> String {
+        let dims: Vec<String> = self.shape.iter().map(Dim::to_string).collect();
+        if dims.is_empty() { "one number".into() } else { format!("[{}]", dims.join(", ")) }
+    }
+}
+
+fn wrong(message: String) -> Failure {
+    Failure::user("inputs", message)
+}
+
+fn is_fixed(ty: &hir::TensorType) -> bool {
+    ty.shape.iter().all(|axis| axis.size.as_const().is_some())
+}
+
+fn is_batch(dim: &Dim) -> bool {
+    dim.as_var().is_some_and(|name| &**name == bdl_equations::BATCH)
+}
+
+fn eval(dim: &Dim, sizes: &Sizes) -> Option<i64> {
+    dim.eval(&|name| sizes.get(name).copied())
+}
+
+fn shape_of(dims: &[Dim], batch: usize, sizes: &Sizes) -> Vec<usize> {
+    let size = |name: &str| if name == bdl_equations::BATCH { Some(batch as i64) } else { sizes.get(name).copied() };
+    dims.iter().map(|dim| dim.eval(&size).unwrap_or(0).max(0) as usize).collect()
+}
+
+/// The tensors of the signature; records by their fields.
+fn inputs_of(function: &hir::Function) -> Result<Vec<Input>, Failure> {
+    fn add(name: &str, ty: &Type, inputs: &mut Vec<Input>) -> Result<(), Failure> {
+        match ty {
+            Type::Tensor(tensor) => {
+                let below = match &tensor.scalar {
+                    Scalar::Letter(_, letters) => Some(Dim::from(*letters)),
+                    Scalar::Bool => Some(Dim::from(2)),
+                    other => other.below(),
+                };
+                let shape = tensor.shape.iter().map(|axis| axis.size.clone()).collect();
+                inputs.push(Input { name: name.to_string(), shape, below });
+                Ok(())
+            }
+            Type::Record(fields) => {
+                fields.iter().try_for_each(|(field, ty)| add(&format!("{name}.{field}"), ty, inputs))
+            }
+            Type::Error => Err(Failure::bug("an input without a type")),
+        }
+    }
+    let mut inputs = Vec::new();
+    for id in &function.inputs {
+        let local = function.locals.get(id.0 as usize).ok_or_else(|| Failure::bug("an input without a name"))?;
+        add(&local.name, &local.ty, &mut inputs)?;
+    }
+    Ok(inputs)
 }

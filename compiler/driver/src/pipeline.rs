@@ -2,7 +2,7 @@
 //!
 //! Each stage is one function; [`Checked`], [`Elaborated`] and [`Compiled`] are what flows between them.
 
-use crate::data::{block, facts, lengths};
+use crate::data::{block, facts, laws, lengths};
 use crate::error::Failure;
 use crate::load::{self, Source};
 use crate::overrides;
@@ -157,6 +157,9 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     diagnostics.extend(messages);
     if !diagnostics.iter().any(Diagnostic::is_error) {
         diagnostics.extend(lengths::built_sizes_that_differ(&hir, &data, &source));
+    }
+    if !diagnostics.iter().any(Diagnostic::is_error) {
+        diagnostics.extend(laws::rows_that_break_laws(&hir, &data));
     }
     Ok(Checked { source, hir, diagnostics, data })
 }

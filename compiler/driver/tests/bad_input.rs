@@ -49,6 +49,24 @@ message!(missing_column, on(&windows(30, 20).replace("sequence", "seq")), &["tra
 message!(letter_outside, on(&windows(30, 20).replacen("GTAA", "GT!A", 1)), &["train", "splice.bdl"]);
 message!(lonely_class, on(&one_donor()), &["train", "splice.bdl"]);
 message!(lengths_differ, on(&format!("{}N,ACGT\n", windows(30, 20))), &["train", "splice.bdl"]);
+/// Sequences of any length under a kernel, one of them too short for it.
+fn short_sequence(row: &str) -> Folder {
+    let program = "data Reads = csv(\"reads.csv\") {\n  dna = onehot(column(\"dna\"), DNA)\n  y = number(column(\"y\"))\n}\n\
+        model Net()(dna: f32[T, 4]) -> f32 { dna |> Conv1d(2, kernel: 5) |> GlobalMaxPool() |> Neuron() }\n\
+        train net {\n  model net = Net()\n  data Reads\n  loss square(net(dna) - y)\n  optimizer adam(1e-3)\n  \
+        epochs 1\n  batch 2\n  predict p = net(dna)\n}\n";
+    Folder::new(&[("reads.bdl", program), ("reads.csv", &format!("dna,y\nACGTAC,1\n{row}ACGTA,0\nAACGTACCG,2\n"))])
+}
+message!(a_sequence_shorter_than_the_kernel, short_sequence("ACG,1\nA,1\n"), &["train", "reads.bdl"]);
+
+#[test]
+fn a_sequence_to_predict_that_is_too_short_is_named() {
+    let folder = short_sequence("");
+    folder.ok(&["train", "reads.bdl", "--out", "run"]);
+    std::fs::write(folder.file("new.csv"), "dna\nACGTA\nACGT\n").unwrap();
+    insta::assert_snapshot!(folder.fails(&["predict", "run", "new.csv"]));
+}
+
 message!(uneven_rows, table(FIELDS, "a,b,y\n1,2,3\n1,2\n"), &["train", "rows.bdl"]);
 message!(nan_in_data, table(FIELDS, "a,b,y\n1,2,3\n1,nan,3\n"), &["train", "rows.bdl"]);
 message!(not_a_number, table(FIELDS, "a,b,y\n1,2,3\n1,NA,3\n"), &["train", "rows.bdl"]);

@@ -79,7 +79,7 @@ impl Checked {
 
 pub fn check_with(name: &str, text: &str, others: &[(&str, &str)], entries: &[&str]) -> Checked {
     let (sources, modules, mut diagnostics) = load(name, text, others);
-    let entries = entries.iter().map(|name| EntryRequest { name: name.to_string(), inputs: Vec::new() }).collect();
+    let entries = entries.iter().map(|name| EntryRequest { name: name.to_string(), sizes: Vec::new() }).collect();
     let options = Options { entries, ..Options::default() };
     let (hir, messages) = bdl_check::check(&sources, &modules, &facts(text), &options);
     diagnostics.extend(messages);

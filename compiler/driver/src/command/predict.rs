@@ -1,7 +1,7 @@
 //! `bdl predict RUN INPUT`: predictions of a trained model for new rows.
 
 use super::{Context, print};
-use crate::data::facts;
+use crate::data::{facts, laws};
 use crate::error::Failure;
 use crate::pipeline::{self, ReadData};
 use crate::predictions;
@@ -49,6 +49,7 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     fitted.fields.retain(|field| !dataset.absent().contains(&field.name));
     let data = dataset.encode(&fitted)?;
     let lengths = facts::lengths_like(&stored.shared, &dataset.facts());
+    laws::require(&checked.hir.laws, &lengths, dataset.source_rows())?;
 
     let executor = Executor::new(context.threads());
     let mut store = stored::empty_store(&programs.predict, stored.real)?;

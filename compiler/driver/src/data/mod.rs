@@ -2,4 +2,5 @@
 
 pub mod block;
 pub mod facts;
+pub mod laws;
 pub mod lengths;

@@ -32,7 +32,7 @@ pub fn checked(name: &str, program: &str, entries: &[&str], facts: &[DataFacts])
         stdlib.push(StdFile { name: name.into(), file });
     }
     let modules = Modules { main, used: Vec::new(), links: Vec::new(), stdlib };
-    let request = |name: &&str| EntryRequest { name: (*name).to_string(), inputs: Vec::new() };
+    let request = |name: &&str| EntryRequest { name: (*name).to_string(), sizes: Vec::new() };
     let options = Options { entries: entries.iter().map(request).collect(), ..Options::default() };
     let (hir, more) = check(&sources, &modules, facts, &options);
     messages.extend(more);
