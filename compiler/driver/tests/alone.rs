@@ -46,7 +46,7 @@ struct Shortest {
 
 /// A layer over a sequence `[T, C]`, with what it makes of the number of channels and of the length.
 fn sequence_layer(random: &mut Random, channels: &mut usize, shortest: &mut Shortest) -> String {
-    match random.below(11) {
+    match random.below(13) {
         0 => {
             let (kernel, dilation) = (1 + random.below(4), 1 + random.below(2));
             *channels = 1 + random.below(40);
@@ -70,6 +70,14 @@ fn sequence_layer(random: &mut Random, channels: &mut usize, shortest: &mut Shor
         6 => "SelfAttention(1, causal: true)".into(),
         7 => random.one_of(&["relu", "tanh", "gelu", "sigmoid", "softmax", "silu"]).into(),
         8 => format!("Residual1d(kernel: {})", 1 + 2 * random.below(2)),
+        9 => {
+            *channels = 1 + random.below(12);
+            format!("Lstm({channels}, reverse: {})", random.one_of(&["true", "false"]))
+        }
+        10 => {
+            *channels = 1 + random.below(12);
+            format!("Gru({channels}, reverse: {})", random.one_of(&["true", "false"]))
+        }
         _ => {
             *channels = 1 + random.below(70);
             format!("Dense({channels})")
