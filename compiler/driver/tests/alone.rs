@@ -49,12 +49,12 @@ fn sequence_layer(random: &mut Random, channels: &mut usize, shortest: &mut Shor
     match random.below(13) {
         0 => {
             let (kernel, dilation) = (1 + random.below(4), 1 + random.below(2));
-            *channels = 1 + random.below(40);
+            *channels = 2 + random.below(40);
             shortest.plus += shortest.times * (kernel - 1) * dilation;
             format!("Conv1d({channels}, kernel: {kernel}, dilation: {dilation})")
         }
         1 => {
-            *channels = 1 + random.below(40);
+            *channels = 2 + random.below(40);
             format!("Conv1d({channels}, kernel: {}, pad: same)", 1 + 2 * random.below(3))
         }
         2 => {
@@ -71,15 +71,15 @@ fn sequence_layer(random: &mut Random, channels: &mut usize, shortest: &mut Shor
         7 => random.one_of(&["relu", "tanh", "gelu", "sigmoid", "softmax", "silu"]).into(),
         8 => format!("Residual1d(kernel: {})", 1 + 2 * random.below(2)),
         9 => {
-            *channels = 1 + random.below(12);
+            *channels = 2 + random.below(12);
             format!("Lstm({channels}, reverse: {})", random.one_of(&["true", "false"]))
         }
         10 => {
-            *channels = 1 + random.below(12);
+            *channels = 2 + random.below(12);
             format!("Gru({channels}, reverse: {})", random.one_of(&["true", "false"]))
         }
         _ => {
-            *channels = 1 + random.below(70);
+            *channels = 2 + random.below(70);
             format!("Dense({channels})")
         }
     }
