@@ -196,6 +196,12 @@ impl Model {
         Ok(results)
     }
 
+    /// The floating-point operations that the last run spent in contractions (matrix products, convolutions): a product with an addition
+    /// counts as two.
+    pub fn flop(&self) -> u64 {
+        self.program.flop().iter().sum()
+    }
+
     /// The sizes that the shapes of one example's inputs give to the names of the signature.
     fn sizes_of<'s>(&self, given: impl Iterator<Item = (&'s str, &'s [usize])>) -> Result<Sizes, Failure> {
         let given: Vec<(&str, &[usize])> = given.collect();

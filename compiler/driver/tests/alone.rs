@@ -204,6 +204,34 @@ fn a_graph_is_predicted_alike_alone_and_in_any_batch() {
     }
 }
 
+/// No example is padded: a batch costs what its examples cost.
+#[test]
+fn a_batch_takes_the_arithmetic_of_its_examples() {
+    let text = "layer Net()(x: f32[T, 4]) -> f32 {
+      x |> Conv1d(16, kernel: 9) |> relu |> Lstm(8) |> Gru(8, reverse: true) |> SelfAttention(2) |> Dense(32) |> GlobalMaxPool() |> Neuron()
+    }";
+    let mut model = Model::from_source(text, "Net", &[]).unwrap();
+    let mut random = Random::new(7);
+    let examples: Vec<[(&str, Tensor); 1]> = (0..12)
+        .map(|_| {
+            let length = 100 + random.below(901);
+            [("x", Tensor { shape: vec![length, 4], values: random.numbers(4 * length) })]
+        })
+        .collect();
+    let mut alone = 0;
+    for example in &examples {
+        model.run_each(&[example]).unwrap();
+        alone += model.flop();
+    }
+    let batch: Vec<&[(&str, Tensor)]> = examples.iter().map(|example| example.as_slice()).collect();
+    model.run_each(&batch).unwrap();
+    let together = model.flop();
+    // At least the convolution: 2 * 9 * 4 * 16 operations a position.
+    let positions: usize = examples.iter().map(|example| example[0].1.shape[0] - 8).sum();
+    assert!(together > 1152 * positions as u64, "{together} operations");
+    assert!(together.abs_diff(alone) as f64 <= 0.02 * alone as f64, "{together} operations in a batch, {alone} alone");
+}
+
 const TWO: &str = "layer Net()(x: f32[T, 2], y: f32[T]) -> f32 { (x |> Conv1d(3, kernel: 4) |> GlobalMaxPool() |> Neuron()) + sum[t] y[t] }";
 
 /// What a caller gets wrong is said, and the model works on.

@@ -20,6 +20,7 @@ pub struct Compiled {
     pub launch_count: usize,
     /// Where each `iterate` came from.
     pub iterations: Vec<Origin>,
+    pub contraction_count: usize,
 }
 
 pub enum CompiledKind {
@@ -111,6 +112,8 @@ pub struct CompiledContraction {
     pub b: (usize, Size),
     pub form: Form,
     pub epilogue: Option<CompiledUse>,
+    /// Among all contractions of the plan, in the order of the launches.
+    pub number: usize,
 }
 
 struct Compiler<'p> {
@@ -119,11 +122,12 @@ struct Compiler<'p> {
     names: Vec<Name>,
     launch_count: usize,
     iterations: Vec<Origin>,
+    contraction_count: usize,
 }
 
 pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error> {
     let names: Vec<Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
-    let mut c = Compiler { plan, kernels, names, launch_count: 0, iterations: Vec::new() };
+    let mut c = Compiler { plan, kernels, names, launch_count: 0, iterations: Vec::new(), contraction_count: 0 };
     let kinds = plan
         .sizes
         .iter()
@@ -141,8 +145,8 @@ pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error
     let buffers = plan.buffers.iter().map(|b| c.buffer(b)).collect::<Result<_, _>>()?;
     let slots = plan.slots.iter().map(|s| c.size(s)).collect::<Result<_, _>>()?;
     let launches = c.launches(&plan.launches)?;
-    let (names, launch_count, iterations) = (c.names, c.launch_count, c.iterations);
-    Ok(Compiled { names, kinds, buffers, slots, launches, launch_count, iterations })
+    let Compiler { names, launch_count, iterations, contraction_count, .. } = c;
+    Ok(Compiled { names, kinds, buffers, slots, launches, launch_count, iterations, contraction_count })
 }
 
 impl Compiler<'_> {
@@ -355,7 +359,9 @@ impl Compiler<'_> {
                 return Err(Error::Plan(format!("a contraction of {found:?} into {dtype:?}")));
             }
         }
+        self.contraction_count += 1;
         Ok(CompiledContraction {
+            number: self.contraction_count - 1,
             dtype,
             out,
             a,

@@ -7,6 +7,7 @@
 use crate::compiled::{Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse};
 use crate::contract::{self, Operands, Real, share};
 use crate::memory::size_of_dtype;
+use crate::nest::Nest;
 use crate::pool::{Gone, Worker};
 use crate::program::set_example;
 use crate::rows::{Decisions, Longest, Rows};
@@ -14,7 +15,7 @@ use crate::{draw, iterate, library};
 use bdl_plan::DType;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,15 @@ pub struct Run {
     pub decisions: Decisions,
     /// For each iteration, examples that reached its bound.
     pub unfinished: Vec<AtomicUsize>,
+    /// For each contraction, its floating-point operations so far.
+    pub flop: Vec<AtomicU64>,
+}
+
+impl Run {
+    fn count(&self, c: &CompiledContraction, nest: &Nest) {
+        let products: i64 = nest.axes().iter().map(|axis| axis.extent.max(0)).product();
+        self.flop[c.number].fetch_add(2 * products as u64, Ordering::Relaxed);
+    }
 }
 
 // SAFETY: what the pointers lead to is touched inside of chunks only: while the region is open, hence while the program and the store
@@ -296,6 +306,9 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
     };
     let Some((axis, table)) = c.form.ragged() else {
         let nest = c.form.nest(&state.sizes, 0, 0, 0);
+        if worker.index == 0 {
+            run.count(c, &nest);
+        }
         let mut epilogue = |begin, end| {
             if let Some(epilogue) = &c.epilogue {
                 // SAFETY: rows that are complete, each once.
@@ -324,6 +337,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
             let ax = &c.form.axes[axis];
             let mut nest = c.form.nest(sizes, begin * ax.out.at(sizes), begin * ax.a.at(sizes), begin * ax.b.at(sizes));
             nest.axes_mut()[axis].extent = 1;
+            run.count(c, &nest);
             // SAFETY: one example's rows.
             unsafe { contract::whole(&nest, operands, c.form.accumulate) };
         }

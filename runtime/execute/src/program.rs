@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::tables;
 use bdl_plan::{CompiledKernels, DType, Origin, Place, Plan, SizeKind};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -105,6 +105,7 @@ pub struct Program {
     lens: Vec<usize>,
     positions: Vec<i64>,
     profile: Option<Vec<Duration>>,
+    flop: Vec<u64>,
     /// For each `iterate`: how many examples it left at its bound since that was last asked.
     unfinished: Vec<usize>,
     /// The store and inputs of the last run may be gone; only then are outputs reachable.
@@ -141,6 +142,7 @@ impl Program {
             scratch: Memory::new(0)?,
             owned,
             profile: None,
+            flop: Vec::new(),
             unfinished: vec![0; compiled.iterations.len()],
             output_of,
             plan,
@@ -168,6 +170,12 @@ impl Program {
         let counts = std::mem::replace(&mut self.unfinished, vec![0; self.compiled.iterations.len()]);
         let all = self.compiled.iterations.iter().cloned().zip(counts);
         all.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// For each contraction of the plan, in the order of its launches (those of a loop after it): the floating-point operations that the last
+    /// run spent in it. A product with an addition counts as two.
+    pub fn flop(&self) -> &[u64] {
+        &self.flop
     }
 
     /// Bytes that this program holds now: arena, tables, literals, scratch.
@@ -210,6 +218,7 @@ impl Program {
             times: self.profile.is_some().then(Mutex::default),
             decisions: Decisions::default(),
             unfinished: (0..self.compiled.iterations.len()).map(|_| AtomicUsize::new(0)).collect(),
+            flop: (0..self.compiled.contraction_count).map(|_| AtomicU64::new(0)).collect(),
         });
         if launch::all_small(&run) {
             // A team of one is never gone.
@@ -218,6 +227,8 @@ impl Program {
             let of_workers = run.clone();
             executor.region(Arc::new(move |worker| launch::run(&of_workers, worker)));
         }
+        self.flop.clear();
+        self.flop.extend(run.flop.iter().map(|flop| flop.load(Ordering::Acquire)));
         for (total, found) in self.unfinished.iter_mut().zip(&run.unfinished) {
             *total += found.load(Ordering::Acquire);
         }

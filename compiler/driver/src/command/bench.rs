@@ -69,7 +69,8 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
     let median = times[times.len() / 2];
 
     let plan = machine.step_plan().ok_or_else(|| Failure::bug("the step has no plan"))?;
-    let flop = flop(&plan, batch);
+    let flops = machine.flop();
+    let flop = flops.iter().sum::<u64>() as f64;
     let gflops = flop / median.as_secs_f64() / 1e9;
     let machine_gflops = bdl_kernels::machine::measure_gflops(threads);
     let peak = peak_megabytes();
@@ -104,41 +105,13 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
         predicted
     );
     if let Some(launches) = launches {
-        text.push_str(&table(&plan, &launches, times.len(), batch));
+        text.push_str(&table(&plan, &launches, &flops, times.len()));
     }
     print(&text)
 }
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// Floating-point operations of the contractions of one run: two for each point.
-pub fn flop(plan: &Plan, batch: usize) -> f64 {
-    fn of(launches: &[Launch], batch: usize) -> f64 {
-        launches
-            .iter()
-            .map(|launch| match &launch.op {
-                Op::Contract(contraction) => {
-                    let extents = contraction.axes.iter().map(|axis| {
-                        let size = axis.extent.eval(&|name| (name == bdl_equations::BATCH).then_some(batch as i64));
-                        size.unwrap_or(1) as f64
-                    });
-                    2.0 * extents.product::<f64>()
-                }
-                Op::Scan(scan) => of(&scan.body, batch) * scan.extent.as_const().unwrap_or(1) as f64,
-                Op::Iterate(n) => of(&n.condition, batch) + of(&n.body, batch),
-                Op::Kernel(_)
-                | Op::Draw(_)
-                | Op::Copy { .. }
-                | Op::Clear { .. }
-                | Op::Order { .. }
-                | Op::Sort(_)
-                | Op::Library { .. } => 0.0,
-            })
-            .sum()
-    }
-    of(&plan.launches, batch)
 }
 
 /// The largest resident set of this process, in MB, where the system tells.
@@ -174,7 +147,7 @@ fn in_order(launches: &[Launch]) -> Vec<&Launch> {
 }
 
 /// Where the time goes: launches, slowest first.
-fn table(plan: &Plan, times: &[Duration], steps: usize, batch: usize) -> String {
+fn table(plan: &Plan, times: &[Duration], flops: &[u64], steps: usize) -> String {
     let total: f64 = times.iter().map(Duration::as_secs_f64).sum();
     let mut rows: Vec<(usize, f64)> =
         times.iter().enumerate().map(|(at, time)| (at, time.as_secs_f64() / steps as f64)).collect();
@@ -185,7 +158,8 @@ fn table(plan: &Plan, times: &[Duration], steps: usize, batch: usize) -> String 
         let Some(launch) = launches.get(at) else { continue };
         let (rate, kind) = match &launch.op {
             Op::Contract(contraction) => {
-                let one = Plan { launches: vec![Launch::clone(launch)], ..plan.clone() };
+                let before = launches[..at].iter().filter(|other| matches!(other.op, Op::Contract(_))).count();
+                let flop = flops.get(before).copied().unwrap_or(0) as f64;
                 let sizes: Vec<String> = contraction
                     .axes
                     .iter()
@@ -199,7 +173,7 @@ fn table(plan: &Plan, times: &[Duration], steps: usize, batch: usize) -> String 
                         format!("{role}{}", axis.extent)
                     })
                     .collect();
-                (format!("{:8.1}", flop(&one, batch) / seconds / 1e9), format!("contract {}", sizes.join(" ")))
+                (format!("{:8.1}", flop / seconds / 1e9), format!("contract {}", sizes.join(" ")))
             }
             Op::Kernel(kernel) => (" ".repeat(8), plan.kernels[kernel.kernel.0 as usize].name.to_string()),
             Op::Draw(_) => (" ".repeat(8), "draw".into()),

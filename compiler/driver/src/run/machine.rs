@@ -209,6 +209,11 @@ impl CpuMachine {
         }
     }
 
+    /// Floating-point operations of the last step in each of its contractions.
+    pub fn flop(&self) -> Vec<u64> {
+        self.first_step().map(|step| step.program.flop().to_vec()).unwrap_or_default()
+    }
+
     /// Summed time of each launch since.
     pub fn profile(&self) -> Option<Vec<Duration>> {
         self.first_step()?.program.profile().map(<[Duration]>::to_vec)
