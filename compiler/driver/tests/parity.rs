@@ -114,7 +114,7 @@ fn the_recorded_models_are_found() {
     let names = cases();
     for name in [
         "splice", "wdbc", "mlp", "residual", "residues", "image", "ragged", "encoder", "graph", "gan", "gru", "bilstm",
-        "danq",
+        "danq", "dormand",
     ] {
         assert!(names.iter().any(|found| found == name), "tests/parity/{name} is not there");
     }

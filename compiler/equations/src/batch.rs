@@ -9,7 +9,7 @@
 //!
 //! A tensor is *shared* when nothing per-example reaches it except through a reduction over the batch; shared tensors (parameters,
 //! state, statistics and losses of the batch) get no axis. Per-example are: inputs that say so, draws, tensors whose shape names a
-//! per-example size, and what reads any of these at the example at hand.
+//! per-example size, what names the step of a loop over such a size, and what reads any of these at the example at hand.
 //!
 //! A loop whose number of steps belongs to the example carries per-example values. Where such a loop starts from a shared value, the
 //! value is spread over the examples by an equation of its own.
@@ -18,8 +18,8 @@
 
 use crate::builder::fresh_index;
 use crate::data::{
-    Affine, BATCH, Carried, DType, Equation, Expr, Index, IndexId, Iterate, Node, Origin, Piece, Program, Read, Role,
-    Scan, SizeKind, SizeName, TensorId,
+    Affine, BATCH, Carried, DType, Equation, Expr, Index, IndexId, Iterate, Name, Node, Origin, Piece, Program, Read,
+    Role, Scan, SizeKind, SizeName, TensorId,
 };
 use bdl_dims::Dim;
 
@@ -56,19 +56,20 @@ fn owned_tensors(program: &Program) -> Vec<bool> {
         .collect();
     loop {
         let before = owned.clone();
-        mark(program, &program.nodes, &mut owned);
+        mark(program, &program.nodes, &mut owned, &mut Vec::new());
         if owned == before {
             return owned;
         }
     }
 }
 
-fn mark(program: &Program, nodes: &[Node], owned: &mut Vec<bool>) {
+/// `steps` are those of the loops around that an example runs by itself: what names one is the example's.
+fn mark(program: &Program, nodes: &[Node], owned: &mut Vec<bool>, steps: &mut Vec<Name>) {
     let set = |owned: &mut Vec<bool>, id: TensorId, own: bool| owned[id.0 as usize] |= own;
     for node in nodes {
         match node {
             Node::Equation(n) => {
-                let own = n.pieces.iter().any(|p| piece_is_owned(program, p, owned));
+                let own = n.pieces.iter().any(|p| piece_is_owned(program, p, owned, steps));
                 set(owned, n.out, own);
             }
             Node::Draw(n) => set(owned, n.out, true),
@@ -80,8 +81,11 @@ fn mark(program: &Program, nodes: &[Node], owned: &mut Vec<bool>) {
                 set(owned, n.out, own);
             }
             Node::Scan(n) => {
-                mark(program, &n.body, owned);
                 let ragged = program.is_per_example_size(&n.extent);
+                let before = steps.len();
+                steps.extend(ragged.then(|| n.step.clone()));
+                mark(program, &n.body, owned, steps);
+                steps.truncate(before);
                 mark_carried(&n.carried, ragged, owned);
                 for (inside, outside) in &n.stacks {
                     let own = ragged || owned[inside.0 as usize];
@@ -89,8 +93,8 @@ fn mark(program: &Program, nodes: &[Node], owned: &mut Vec<bool>) {
                 }
             }
             Node::Iterate(n) => {
-                mark(program, &n.condition, owned);
-                mark(program, &n.body, owned);
+                mark(program, &n.condition, owned, steps);
+                mark(program, &n.body, owned, steps);
                 let ragged = program.is_per_example_size(&n.at_most) || owned[n.until.0 as usize];
                 mark_carried(&n.carried, ragged, owned);
             }
@@ -106,7 +110,7 @@ fn mark_carried(carried: &[Carried], ragged: bool, owned: &mut [bool]) {
     }
 }
 
-fn piece_is_owned(program: &Program, piece: &Piece, owned: &[bool]) -> bool {
+fn piece_is_owned(program: &Program, piece: &Piece, owned: &[bool], steps: &[Name]) -> bool {
     let reads_own = piece.reads().iter().any(|r| r.example.is_none() && owned[r.tensor.0 as usize]);
     let ranges_own = piece.indices.iter().any(|i| i.example.is_none() && program.is_per_example_size(&i.range));
     if reads_own || ranges_own {
@@ -117,8 +121,10 @@ fn piece_is_owned(program: &Program, piece: &Piece, owned: &[bool]) -> bool {
         return false;
     }
     let mut names_own = false;
-    piece.visit_affine(&mut |form| names_own |= program.is_per_example_size(&form.offset));
-    names_own
+    piece.visit_affine(&mut |form| {
+        names_own |= program.is_per_example_size(&form.offset) || steps.iter().any(|s| form.mentions_size(s));
+    });
+    names_own || piece.indices.iter().any(|i| steps.iter().any(|s| i.range.mentions(s)))
 }
 
 struct Batching {

@@ -13,6 +13,8 @@
 //! data reads, all monoids, filters, pieces. Everything stays finite: functions are applied where they are defined and results are kept
 //! small. The same seed gives the same case. The output `loss` is one number.
 
+mod loops;
+
 use crate::builder::PieceBuilder;
 use crate::data::{
     Affine, BinaryOp, CompareOp, Condition, DType, Equation, Expr, IndexId, Monoid, Node, Origin, Piece, Program, Role,
@@ -30,11 +32,13 @@ pub struct Options {
     pub smooth: bool,
     /// The number of equations before the loss.
     pub equations: usize,
+    /// How many in a hundred of them are loops.
+    pub loops: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { batched: true, smooth: false, equations: 4 }
+        Options { batched: true, smooth: false, equations: 4, loops: 0 }
     }
 }
 
@@ -67,9 +71,13 @@ impl Case {
             case.program.size("T", SizeKind::PerExample);
             case.examples = (0..examples).map(|_| vec![("T".into(), 1 + numbers.below(4) as i64)]).collect();
         }
-        let mut maker = Maker { case, numbers, options, pool: Vec::new() };
+        let mut maker = Maker { case, numbers, options, pool: Vec::new(), open: Vec::new() };
         for number in 0..options.equations.max(1) {
-            maker.equation(number);
+            if options.loops > 0 && maker.numbers.chance(options.loops) {
+                maker.a_loop(number);
+            } else {
+                maker.equation(number);
+            }
         }
         maker.loss();
         maker.case
@@ -129,6 +137,8 @@ struct Maker {
     options: Options,
     /// Computed tensors that later equations may read.
     pool: Vec<TensorId>,
+    /// Loops around what is being made.
+    open: Vec<loops::Open>,
 }
 
 /// The indices of the piece being made.
@@ -155,7 +165,9 @@ impl Maker {
     }
 
     fn equation(&mut self, number: usize) {
-        let own = self.options.batched && self.numbers.chance(75);
+        // What all examples share has no derivative in a loop that each runs by itself.
+        let alone = self.options.smooth && self.open.iter().any(|o| o.by_example);
+        let own = self.options.batched && (self.numbers.chance(75) || alone);
         let mut scope = Scope { piece: PieceBuilder::new(), indices: Vec::new(), batch: None };
         if own {
             scope.batch = Some(scope.piece.free("b", Dim::var("B")));
@@ -418,6 +430,10 @@ impl Maker {
             shape.push(last + Dim::one());
             subs.push(form);
         }
+        if let Some((step, extent)) = self.step(own) {
+            shape.push(extent);
+            subs.push(step);
+        }
         if let Some(batch) = scope.batch.filter(|_| own) {
             shape.insert(0, Dim::var("B"));
             subs.insert(0, batch.into());
@@ -438,7 +454,20 @@ impl Maker {
             let c = [1, 1, 1, 2, 3][self.numbers.below(5)];
             form = form + Affine::from(index) * if any && self.numbers.chance(30) { -c } else { c };
         }
+        if any && let Some((step, _)) = self.step(true) {
+            form = form + step;
+        }
         if any { form - (self.numbers.below(3) as i64).into() } else { form }
+    }
+
+    /// Now and then the step of a loop around, and how far it goes. One that only an example knows where `own`.
+    fn step(&mut self, own: bool) -> Option<(Affine, Dim)> {
+        if self.open.is_empty() || !self.numbers.chance(40) {
+            return None;
+        }
+        let open = &self.open[self.numbers.below(self.open.len())];
+        let fits = own || !self.case.program.is_per_example_size(&open.extent);
+        fits.then(|| (Affine::from(Dim::var(open.step.clone())), open.extent.clone()))
     }
 
     /// A read of integer data in `0..below`.

@@ -12,12 +12,18 @@ fn cases(count: u64, options: impl Fn(u64) -> Options) -> impl Iterator<Item = C
 }
 
 fn mixed(seed: u64) -> Options {
-    Options { batched: !seed.is_multiple_of(3), smooth: seed.is_multiple_of(2), equations: 2 + (seed % 4) as usize }
+    let (batched, smooth) = (!seed.is_multiple_of(3), seed.is_multiple_of(2));
+    Options { batched, smooth, equations: 2 + (seed % 4) as usize, loops: 0 }
+}
+
+/// Programs with loops.
+fn looped(seed: u64) -> Options {
+    Options { loops: 50, ..mixed(seed) }
 }
 
 #[test]
 fn valid_printed_and_finite() {
-    for case in cases(2000, mixed) {
+    for case in cases(2000, mixed).chain(cases(300, looped)) {
         verify(&case.program).unwrap_or_else(|e| panic!("{e}\n{}", text::print(&case.program)));
         check_prints(&case.program);
         let values =
@@ -54,7 +60,7 @@ fn gradients_equal_central_differences() {
 
 #[test]
 fn simplification_keeps_the_value() {
-    for case in cases(800, mixed) {
+    for case in cases(800, mixed).chain(cases(120, looped)) {
         let mut program = case.program.clone();
         let names: Vec<String> = case
             .program

@@ -160,9 +160,51 @@ fn compiled_is_interpreted_for_random_equations() {
     assert!(count < 1_250 || equations >= 10_000, "only {equations} equations");
 }
 
+/// Loops over lengths of the example's own and of the model's, nested, and iterations; every tensor outside of loops is shown.
+fn with_loops(seed: u64) -> Case {
+    let mut case = Case::new(seed, Options { batched: seed % 8 != 7, equations: 3, loops: 60, ..Options::default() });
+    for tensor in case.program.nodes.iter().flat_map(eq::Node::writes).collect::<Vec<_>>() {
+        let name = case.program.get(tensor).name.clone();
+        if case.program.outputs.iter().all(|(n, t)| *n != name && *t != tensor) {
+            case.program.outputs.push((name, tensor));
+        }
+    }
+    case
+}
+
+#[test]
+fn loops_are_what_the_interpreter_says() {
+    let from = |name: &str, usual: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
+    let (first, count) = (from("BDL_RANDOM_FIRST", 0), from("BDL_RANDOM_CASES", 250));
+    run_all(first..first + count, &with_loops);
+}
+
+/// As above, with derivatives and simplified as for training; a loop that shares values has none.
+#[test]
+fn gradients_of_loops_are_what_the_interpreter_says() {
+    run_all(0..60, &|seed| {
+        let mut case = Case::new(seed, Options { batched: seed % 8 != 7, smooth: true, equations: 2, loops: 70 });
+        let program = &mut case.program;
+        if seed.is_multiple_of(2) {
+            eq::simplify::rounds(program);
+        }
+        let loss = program.find("loss").unwrap();
+        let params: Vec<eq::TensorId> = program.ids().filter(|t| program.get(*t).role == eq::Role::Param).collect();
+        let gradients = eq::differentiate(program, loss, &params).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+        for gradient in gradients {
+            let name = program.get(gradient).name.clone();
+            if program.outputs.iter().all(|(n, t)| *n != name && *t != gradient) {
+                program.outputs.push((name, gradient));
+            }
+        }
+        eq::simplify(program);
+        case
+    });
+}
+
 /// The loss of a random program with its derivative by every parameter, every second time simplified as for training.
 fn with_gradients(seed: u64) -> Case {
-    let mut case = Case::new(seed, Options { batched: seed % 4 != 3, smooth: true, equations: 3 });
+    let mut case = Case::new(seed, Options { batched: seed % 4 != 3, smooth: true, equations: 3, loops: 0 });
     let program = &mut case.program;
     let loss = program.find("loss").unwrap();
     let params: Vec<eq::TensorId> = program.ids().filter(|t| program.get(*t).role == eq::Role::Param).collect();

@@ -5,7 +5,7 @@ use super::{Context, print};
 use crate::error::Failure;
 use crate::pipeline;
 use crate::run::{CpuMachine, outputs, prepare, stored};
-use crate::show::result;
+use crate::show::{result, unfinished};
 use bdl_train::Machine;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -28,6 +28,7 @@ pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
     stored::put_wanted(&mut machine.store, &weights, &wanted)?;
     machine.restore(&weights)?;
     let measured = outputs::measure(&prepared, &mut machine)?;
+    context.warn(&unfinished::warnings(machine.take_unfinished()), &checked.source.sources);
 
     if context.global.json {
         let mut line = json!({"event": "done", "run": run.display().to_string()});

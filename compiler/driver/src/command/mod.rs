@@ -29,6 +29,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// Shows messages beside the results, where people look at them.
+    pub fn warn(&self, messages: &[bdl_grammar::Diagnostic], sources: &bdl_grammar::SourceMap) {
+        if !messages.is_empty() && !self.global.quiet && !self.global.json {
+            eprintln!("{}", bdl_grammar::render_all(messages, sources, self.coloured).trim_end());
+        }
+    }
+
     fn new(global: Global, coloured: bool) -> Result<Context, Failure> {
         if global.device == Device::Cuda {
             return Err(Failure::user("not-built-yet", "`--device cuda` is not built yet")

@@ -8,6 +8,7 @@ use crate::predictions;
 use crate::run::fed::Fed;
 use crate::run::prepared::inputs_read;
 use crate::run::{machine, stored};
+use crate::show::unfinished;
 use bdl_data::{Dataset, Precision, Source, TableSource};
 use bdl_execute::Executor;
 use bdl_schedule::Real;
@@ -62,6 +63,7 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
         machine::Outcomes { predictions: machine::predicted(&programs.predict), ..machine::Outcomes::default() };
     let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
     let made = machine::evaluate(&mut fed, &executor, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
+    context.warn(&unfinished::warnings(fed.program.take_unfinished()), &checked.source.sources);
 
     let text = if context.global.json {
         let lines = rows.iter().map(|row| {

@@ -7,7 +7,7 @@ use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{freezes, shown, watch};
 use crate::run::{CpuMachine, Prepared, outputs, prepare, record, scores, transfer};
-use crate::show::{banner, number, progress::Progress, result};
+use crate::show::{banner, number, progress::Progress, result, unfinished};
 use bdl_check::hir::{BinaryOp, Expectation, Part, Train};
 use bdl_train::metrics::Score;
 use bdl_train::{Control, Event, Machine, Position, RunFolder, Settings, checkpoint, train};
@@ -76,7 +76,9 @@ pub fn run_file(context: &Context, file: &Path, name: Option<String>, manner: &M
     }
     let position =
         if train.trains() { fit(&say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
-    finish(&say, &prepared, &mut machine, &folder, &position, started)
+    let report = finish(&say, &prepared, &mut machine, &folder, &position, started);
+    context.warn(&unfinished::warnings(machine.take_unfinished()), &checked.source.sources);
+    report
 }
 
 /// Where the run begins: at the start, or where its last checkpoint stands.
@@ -413,12 +415,6 @@ impl Say<'_> {
     }
 
     fn warnings(&self, checked: &Checked) {
-        if !checked.diagnostics.is_empty() && !self.context.global.quiet && !self.context.global.json {
-            eprintln!(
-                "{}",
-                bdl_grammar::render_all(&checked.diagnostics, &checked.source.sources, self.context.coloured)
-                    .trim_end()
-            );
-        }
+        self.context.warn(&checked.diagnostics, &checked.source.sources);
     }
 }

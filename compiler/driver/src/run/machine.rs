@@ -190,6 +190,13 @@ impl CpuMachine {
         }
     }
 
+    /// Iterations of all programs that stopped at their bound, since this was last asked.
+    pub fn take_unfinished(&mut self) -> Vec<(bdl_plan::Origin, usize)> {
+        let steps = self.objectives.iter_mut().flat_map(|objective| &mut objective.steps);
+        let feds = steps.flat_map(|(_, step)| step.accumulate.iter_mut().chain([&mut step.step]));
+        feds.chain([&mut self.eval]).flat_map(|fed| fed.program.take_unfinished()).collect()
+    }
+
     /// The plan of the first training step.
     pub fn step_plan(&self) -> Option<Arc<Plan>> {
         self.first_step().map(|step| step.program.plan().clone())

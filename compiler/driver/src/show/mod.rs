@@ -5,3 +5,4 @@ pub mod number;
 pub mod progress;
 pub mod result;
 pub mod shapes;
+pub mod unfinished;

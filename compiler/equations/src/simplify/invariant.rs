@@ -14,7 +14,7 @@
 use super::Pass;
 use crate::bounds::{Domain, main_batch_index};
 use crate::data::{
-    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Node, Origin, Piece, Program, Sub, UnaryOp,
+    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece, Program, Sub, UnaryOp,
 };
 use crate::types::{self, Kind};
 
@@ -22,12 +22,13 @@ use crate::types::{self, Kind};
 pub fn share_invariants(program: &mut Program) -> Pass {
     let nodes = std::mem::take(&mut program.nodes);
     let mut changes = 0;
-    let nodes = share_in(program, nodes, &mut changes);
+    let nodes = share_in(program, nodes, &mut Vec::new(), &mut changes);
     program.nodes = nodes;
     changes
 }
 
-fn share_in(program: &mut Program, nodes: Vec<Node>, changes: &mut Pass) -> Vec<Node> {
+/// `steps` are those of the loops around that an example runs by itself.
+fn share_in(program: &mut Program, nodes: Vec<Node>, steps: &mut Vec<Name>, changes: &mut Pass) -> Vec<Node> {
     let mut done = Vec::with_capacity(nodes.len());
     for node in nodes {
         match node {
@@ -35,7 +36,8 @@ fn share_in(program: &mut Program, nodes: Vec<Node>, changes: &mut Pass) -> Vec<
                 let origin = equation.origin.clone();
                 for piece in &mut equation.pieces {
                     let body = std::mem::replace(&mut piece.body, Expr::Const(0.0));
-                    let mut sharing = Sharing { program: &mut *program, piece, origin: &origin, made: Vec::new() };
+                    let mut sharing =
+                        Sharing { program: &mut *program, piece, origin: &origin, steps, made: Vec::new() };
                     let body = sharing.visit(body);
                     *changes += sharing.made.len();
                     done.append(&mut sharing.made);
@@ -44,12 +46,15 @@ fn share_in(program: &mut Program, nodes: Vec<Node>, changes: &mut Pass) -> Vec<
                 done.push(Node::Equation(equation));
             }
             Node::Scan(mut scan) => {
-                scan.body = share_in(program, std::mem::take(&mut scan.body), changes);
+                let before = steps.len();
+                steps.extend(program.is_per_example_size(&scan.extent).then(|| scan.step.clone()));
+                scan.body = share_in(program, std::mem::take(&mut scan.body), steps, changes);
+                steps.truncate(before);
                 done.push(Node::Scan(scan));
             }
             Node::Iterate(mut iterate) => {
-                iterate.condition = share_in(program, std::mem::take(&mut iterate.condition), changes);
-                iterate.body = share_in(program, std::mem::take(&mut iterate.body), changes);
+                iterate.condition = share_in(program, std::mem::take(&mut iterate.condition), steps, changes);
+                iterate.body = share_in(program, std::mem::take(&mut iterate.body), steps, changes);
                 done.push(Node::Iterate(iterate));
             }
             other @ (Node::Draw(_) | Node::View(_) | Node::Sort(_) | Node::Literal(_) | Node::Library(_)) => {
@@ -64,6 +69,7 @@ struct Sharing<'s> {
     program: &'s mut Program,
     piece: &'s Piece,
     origin: &'s Origin,
+    steps: &'s [Name],
     made: Vec<Node>,
 }
 
@@ -93,10 +99,16 @@ impl Sharing<'_> {
         }
         let piece = self.piece;
         let mut used: Vec<IndexId> = piece.ids().filter(|i| e.mentions(*i)).collect();
-        // Sizes of an example need the example.
+        // Sizes of an example need the example, and so do steps that not every example takes.
         let main = main_batch_index(self.program, piece);
         let mut sized = used.iter().any(|i| self.program.is_per_example_size(piece.range(*i)));
-        e.visit_affine(&mut |form| sized |= self.program.is_per_example_size(&form.offset));
+        e.visit_affine(&mut |form| {
+            let own_step = self.steps.iter().any(|step| form.mentions_size(step));
+            sized |= self.program.is_per_example_size(&form.offset) || own_step;
+        });
+        if sized && main.is_none() {
+            return None;
+        }
         if sized {
             used.extend(main.filter(|m| !used.contains(m)));
             let other = |i: &IndexId| piece.indices[i.0 as usize].example.is_some_and(|e| Some(e) != main);
