@@ -106,7 +106,7 @@ fn an_iteration_at_its_bound_is_a_warning_with_the_count() {
     folder.ok(&["train", "roots.bdl", "--out", "run"]);
     let shown = text(&folder.run(&["predict", "run", "numbers.csv"]).stderr);
     assert!(shown.contains("warning[iterate-bound]: an `iterate` stopped at its bound 39 times"), "{shown}");
-    assert!(shown.contains("roots.bdl:8:11"), "{shown}");
+    assert!(shown.contains("program.bdl:8:11"), "{shown}");
     std::fs::write(folder.file("few.csv"), "a,b\n1,1\n").unwrap();
     assert_eq!(text(&folder.run(&["predict", "run", "few.csv"]).stderr), "");
 }
