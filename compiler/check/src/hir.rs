@@ -485,6 +485,8 @@ pub struct Train {
     /// What is made small: one a `step`, in the order written; a block without `step` has one, with an empty name.
     pub objectives: Vec<Objective>,
     pub predictions: Vec<Prediction>,
+    /// Numbers found after training, in the order in which they may read each other.
+    pub fits: Vec<Fit>,
     /// Parts of models that do not move.
     pub frozen: Vec<Frozen>,
     /// Where models take their first values from.
@@ -530,6 +532,33 @@ pub struct Frozen {
     pub epochs: Option<i64>,
 }
 
+/// `fit cut = threshold(p, y, recall: 0.9) on valid`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    pub name: Name,
+    /// The state that holds it: `fit.cut`.
+    pub state: Name,
+    pub kind: FitKind,
+    /// Of one example: probabilities, logits or a number.
+    pub of: FunctionId,
+    /// The field that it is compared with.
+    pub truth: Name,
+    pub part: Part,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FitKind {
+    /// A threshold that reaches this recall.
+    Recall(f64),
+    Precision(f64),
+    Specificity(f64),
+    /// What the logits are divided by.
+    Temperature,
+    /// The quantile of misfits that covers this share.
+    Conformal(f64),
+}
+
 /// `from "trunk.safetensors" { .. }`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Transfer {
@@ -556,7 +585,13 @@ impl Train {
     /// The functions of the block's losses and predictions, in the order written.
     pub fn roots(&self) -> impl Iterator<Item = FunctionId> + '_ {
         let of = |objective: &Objective| [objective.loss, objective.per].into_iter().chain(objective.penalties.clone());
-        self.objectives.iter().flat_map(of).chain(self.predictions.iter().map(|prediction| prediction.function))
+        let predictions = self.predictions.iter().map(|prediction| prediction.function);
+        self.objectives
+            .iter()
+            .flat_map(of)
+            .chain(predictions)
+            .chain(self.fits.iter().map(|fit| fit.of))
+            .chain(self.reports.iter().filter_map(|report| report.own))
     }
 
     /// The block has an optimiser.
@@ -609,6 +644,8 @@ pub struct Prediction {
     pub name: Name,
     pub function: FunctionId,
     pub ty: Type,
+    /// `as expr`: it is written and measured in the units of this field's columns.
+    pub units_of: Option<Name>,
     /// Class names along the last axis, or of the category.
     pub classes: Option<Arc<Vec<String>>>,
 }
@@ -688,6 +725,8 @@ pub enum Split {
 pub struct Report {
     pub metric: Name,
     pub args: Vec<ReportArg>,
+    /// A metric of one's own: a scalar of one example, averaged over the part; `args` is then empty.
+    pub own: Option<FunctionId>,
     /// Named numbers (`threshold: 0.5`).
     pub options: Vec<(Name, f64)>,
     pub by: Option<Name>,

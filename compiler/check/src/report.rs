@@ -30,8 +30,8 @@ const CHOICES: [&str; 11] = [
 /// Metrics about quantities.
 const QUANTITIES: [&str; 6] = ["mse", "rmse", "mae", "r2", "pearson", "spearman"];
 
-fn metrics() -> impl Iterator<Item = &'static str> {
-    CHOICES.into_iter().chain(QUANTITIES)
+pub(crate) fn metrics() -> impl Iterator<Item = &'static str> {
+    CHOICES.into_iter().chain(QUANTITIES).chain(["concordance"])
 }
 
 impl<'a> Checker<'a> {
@@ -57,7 +57,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn plain_number(&mut self, e: &'a ast::Expr) -> Option<f64> {
+    pub(crate) fn plain_number(&mut self, e: &'a ast::Expr) -> Option<f64> {
         let value = self.eval(e, None);
         match value.as_number() {
             Some(number) => Some(number),
@@ -202,7 +202,7 @@ impl<'a> Checker<'a> {
     }
 
     /// A field of the data by its name.
-    fn field_name(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Name> {
+    pub(crate) fn field_name(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Name> {
         let names: Vec<Name> =
             facts.fields.iter().map(|field| field.name.clone()).chain(facts.texts.iter().cloned()).collect();
         if let ast::ExprKind::Name(name) = &e.kind {
@@ -361,6 +361,7 @@ impl<'a> Checker<'a> {
     pub(crate) fn reports(
         &mut self,
         entries: &Entries<'a>,
+        stage: &mut Stage<'a>,
         predictions: &[Prediction],
         facts: &DataFacts,
     ) -> Vec<Report> {
@@ -373,7 +374,12 @@ impl<'a> Checker<'a> {
                 },
                 None => None,
             };
-            if let Some(report) = self.report(value, by, predictions, facts, entries) {
+            let report = if self.is_own_metric(value) {
+                self.own_metric(value, by, stage)
+            } else {
+                self.report(value, by, predictions, facts, entries)
+            };
+            if let Some(report) = report {
                 reports.push(report);
             }
         }
@@ -397,16 +403,7 @@ impl<'a> Checker<'a> {
             );
             return None;
         };
-        let file = self.here().file;
         if !metrics().any(|known| known == name.text) {
-            if self.items.find(file, &name.text).is_some() {
-                self.not_built(name.span, "a metric of one's own", "use one of the built-in metrics");
-                return None;
-            }
-            if name.text == "concordance" {
-                self.not_built(name.span, "the metric `concordance`", "leave it out");
-                return None;
-            }
             let mut diagnostic = Diagnostic::error("unknown-metric", format!("there is no metric `{name}`"))
                 .primary(name.span, "not known")
                 .note(format!("there are {}", metrics().collect::<Vec<_>>().join(", ")));
@@ -439,6 +436,9 @@ impl<'a> Checker<'a> {
                 }
             }
         }
+        if name.text == "concordance" {
+            return self.concordance(name, &positional, by, predictions, facts, entries, e.span);
+        }
         let [guess, truth] = positional.as_slice() else {
             self.say(
                 Diagnostic::error("wrong-arguments", format!("`{name}` takes a prediction and a field of the data"))
@@ -452,7 +452,86 @@ impl<'a> Checker<'a> {
         let field = facts.fields.iter().find(|field| field.name == truth_name)?;
         self.metric_kinds(name, prediction, guess.span, field, truth.span)?;
         let args = vec![ReportArg::Prediction(prediction.name.clone()), ReportArg::Field(truth_name)];
-        Some(Report { metric: name.text.as_str().into(), args, options, by, span: e.span })
+        Some(Report { metric: name.text.as_str().into(), args, own: None, options, by, span: e.span })
+    }
+
+    /// `predict y = net(x) as open`: a field of numbers of the same shape.
+    pub(crate) fn units_of(&mut self, e: &'a ast::Expr, ty: &Type, facts: &DataFacts) -> Option<Name> {
+        let name = self.field_name(e, facts)?;
+        let field = facts.fields.iter().find(|field| field.name == name)?;
+        let sizes = |ty: &Type| match ty {
+            Type::Tensor(t) if t.scalar.is_real() => {
+                Some(t.shape.iter().map(|axis| axis.size.clone()).collect::<Vec<_>>())
+            }
+            Type::Tensor(_) | Type::Record(_) | Type::Error => None,
+        };
+        match (sizes(ty), sizes(&field.ty)) {
+            (Some(made), Some(known)) if made == known => Some(name),
+            (_, _) => {
+                let (made, known) = (show_type(ty), show_type(&field.ty));
+                self.say(
+                    Diagnostic::error(
+                        "type-mismatch",
+                        format!("{made} cannot be in the units of `{name}`, which is {known}"),
+                    )
+                    .primary(e.span, format!("`{name}` is {known}"))
+                    .help("`as` takes a field of numbers of the prediction's own shape"),
+                );
+                None
+            }
+        }
+    }
+
+    /// `concordance(risk, time, event)`.
+    #[allow(clippy::too_many_arguments)]
+    fn concordance(
+        &mut self,
+        name: &ast::Name,
+        args: &[&'a ast::Expr],
+        by: Option<Name>,
+        predictions: &[Prediction],
+        facts: &DataFacts,
+        entries: &Entries<'a>,
+        span: Span,
+    ) -> Option<Report> {
+        let [risk, time, event] = args else {
+            self.say(
+                Diagnostic::error("wrong-arguments", "`concordance` takes a risk, a time and whether it is an event's")
+                    .primary(span, format!("{} given", args.len()))
+                    .help("write `report concordance(risk, time, event)`"),
+            );
+            return None;
+        };
+        let prediction = self.prediction(risk, predictions, entries)?;
+        let number = |ty: &Type| matches!(ty, Type::Tensor(t) if t.shape.is_empty() && t.scalar.is_real());
+        if !number(&prediction.ty) {
+            let shown = show_type(&prediction.ty);
+            self.say(
+                Diagnostic::error("metric-argument", format!("`concordance` takes one number, but this is {shown}"))
+                    .primary(risk.span, "the higher, the sooner the event"),
+            );
+            return None;
+        }
+        let mut args = vec![ReportArg::Prediction(prediction.name.clone())];
+        for (written, wanted) in [(time, "a number"), (event, "a truth value")] {
+            let field = self.field_name(written, facts)?;
+            let ty = &facts.fields.iter().find(|known| known.name == field)?.ty;
+            let truth = matches!(ty, Type::Tensor(t) if t.shape.is_empty() && t.scalar == Scalar::Bool);
+            if !(if wanted == "a number" { number(ty) } else { truth }) {
+                let shown = show_type(ty);
+                self.say(
+                    Diagnostic::error(
+                        "metric-argument",
+                        format!("`{name}` wants {wanted} here, but `{field}` is {shown}"),
+                    )
+                    .primary(written.span, format!("this is {shown}"))
+                    .help("write `concordance(risk, time, event)`"),
+                );
+                return None;
+            }
+            args.push(ReportArg::Field(field));
+        }
+        Some(Report { metric: name.text.as_str().into(), args, own: None, options: Vec::new(), by, span })
     }
 
     fn prediction<'p>(

@@ -15,8 +15,10 @@ use bdl_grammar::{Diagnostic, Span};
 use std::collections::HashMap;
 
 mod entries;
+mod fits;
 mod groups;
 mod objective;
+mod own_metric;
 mod transfer;
 
 pub(crate) use entries::Entries;
@@ -29,6 +31,10 @@ pub(crate) struct Stage<'a> {
     pub models: Vec<(&'a str, Value<'a>)>,
     pub fields: Vec<hir::Field>,
     pub lets: Vec<&'a ast::Let>,
+    /// Predictions by name, where a metric may speak of them.
+    pub predicted: Vec<(&'a ast::Name, &'a ast::Expr)>,
+    /// Numbers fitted after training, by name.
+    pub fitted: Vec<(&'a str, Value<'a>)>,
     /// Which objective is at hand, from 0.
     pub step: usize,
     /// Sizes of the models' signatures, once the loss has applied them: `per T`.
@@ -103,6 +109,8 @@ impl<'a> Checker<'a> {
             models: Vec::new(),
             fields: Vec::new(),
             lets: entries.own.lets.clone(),
+            predicted: Vec::new(),
+            fitted: Vec::new(),
             step: 0,
             sizes: Vec::new(),
         };
@@ -206,7 +214,9 @@ impl<'a> Checker<'a> {
         stage.lets = entries.own.lets.clone();
         stage.step = 0;
         let mut predictions: Vec<hir::Prediction> = Vec::new();
-        for (name, value) in &entries.predictions {
+        let mut fits = Vec::new();
+        for (at, (name, value)) in entries.predictions.iter().enumerate() {
+            self.fits(&entries, at, &mut stage, &facts, &mut fits);
             if predictions.iter().any(|known| *known.name == *name.text) {
                 self.say(
                     Diagnostic::error("duplicate-name", format!("`{name}` is predicted twice"))
@@ -214,16 +224,34 @@ impl<'a> Checker<'a> {
                 );
                 continue;
             }
-            let Some(function) = self.objective(&mut stage, &name.text, value, Wanted::Any) else { continue };
+            let made = self.objective(&mut stage, &name.text, value, Wanted::Any);
+            // Later predictions and metrics may speak of it, unless the data has a field of that name.
+            if facts.fields.iter().all(|field| *field.name != *name.text) {
+                stage.predicted.push((name, value));
+            }
+            let Some(function) = made else { continue };
             let ty = self.hir.functions[function.0 as usize].body.ty.clone();
-            predictions.push(hir::Prediction { name: name.text.as_str().into(), function, ty, classes: None });
+            let units_of = match entries.units_of.get(at).copied().flatten() {
+                Some(units) => self.units_of(units, &ty, &facts),
+                None => None,
+            };
+            predictions.push(hir::Prediction {
+                name: name.text.as_str().into(),
+                function,
+                ty,
+                units_of,
+                classes: None,
+            });
         }
+        self.fits(&entries, entries.predictions.len(), &mut stage, &facts, &mut fits);
         self.untrained(trained, &entries);
-        let reports = self.reports(&entries, &predictions, &facts);
+        let reports = self.reports(&entries, &mut stage, &predictions, &facts);
         self.name_classes(&mut predictions, &reports, &facts);
         let frozen = self.frozen(&entries);
         for (step, objective) in &mut objectives {
             let written = written[*step];
+            stage.predicted.clear();
+            stage.fitted.clear();
             self.in_step(&mut stage, &entries, *step, written);
             objective.every = written.every.map_or(Some(1), |every| self.count(every, "every")).unwrap_or(1);
             objective.over = written.over.iter().filter_map(|path| self.path_of_parameters(path)).collect();
@@ -250,6 +278,10 @@ impl<'a> Checker<'a> {
             Some((when, stall)) if parts_known => self.stop(when, stall, &metrics, split.as_ref()),
             Some(_) | None => None,
         };
+        for fit in fits.iter().filter(|_| parts_known) {
+            let score = hir::Score { part: fit.part, metric: "loss".into(), span: fit.span };
+            self.has_part(&score, split.as_ref());
+        }
         let keep = match entries.keep {
             Some(e) if parts_known => {
                 self.score(e, &metrics, false).inspect(|score| self.has_part(score, split.as_ref()))
@@ -270,6 +302,7 @@ impl<'a> Checker<'a> {
             inputs: stage.fields.iter().filter(|field| !texts.contains(&field.name)).cloned().collect(),
             objectives,
             predictions,
+            fits,
             frozen,
             transfers,
             average,
@@ -389,6 +422,8 @@ impl<'a> Checker<'a> {
     fn read_fields(&self, fields: &[hir::Field], entries: &Entries<'a>) -> Vec<hir::Field> {
         let mut read: Vec<&str> = Vec::new();
         let mut exprs: Vec<&'a ast::Expr> = entries.predictions.iter().map(|(_, value)| *value).collect();
+        exprs.extend(entries.fits.iter().map(|fit| fit.value));
+        exprs.extend(entries.reports.iter().map(|(value, _)| *value).filter(|value| self.is_own_metric(value)));
         for objective in std::iter::once(&entries.own).chain(&entries.steps) {
             exprs.extend(objective.loss.iter().flat_map(|(loss, per)| std::iter::once(*loss).chain(*per)));
             exprs.extend(objective.lets.iter().map(|binding| &binding.value));

@@ -100,6 +100,7 @@ mod tests {
             name: "kind".into(),
             function: FunctionId(0),
             ty: Type::Error,
+            units_of: None,
             classes: Some(Arc::new(vec!["EI".into(), "N".into()])),
         }];
         let kind = PredictionValues {

@@ -29,4 +29,6 @@ mod subscript;
 mod training;
 mod value;
 
-pub use program::{Objective, Programs, Step, differentiable_entry, entry, entry_init, programs};
+pub use program::{
+    Objective, Programs, Step, differentiable_entry, entry, entry_init, fit_output, metric_output, programs,
+};

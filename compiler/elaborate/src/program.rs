@@ -273,6 +273,18 @@ fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool)> {
         losses.push((objective.name.clone(), loss, per));
     }
     forward.predictions(train)?;
+    for fit in &train.fits {
+        let function = forward.elaborator.function(fit.of, fit.span)?;
+        let value = forward.elaborator.call(function, forward.inputs.clone(), &"".into(), fit.span)?;
+        forward.elaborator.give(&fit_output(&fit.name), value, fit.span)?;
+    }
+    for (at, report) in train.reports.iter().enumerate() {
+        if let Some(own) = report.own {
+            let name = metric_output(at);
+            let value = forward.scalar(own, &name, true, train.span)?;
+            forward.elaborator.program.outputs.push((name.into(), value));
+        }
+    }
     let mut program = bdl_equations::batch(&forward.elaborator.take());
     let at_once = looks_across(&program, losses.iter().flat_map(|(_, loss, per)| [*loss, *per]));
     for (name, loss, per) in losses {
@@ -300,6 +312,16 @@ fn looks_across(program: &Program, wanted: impl Iterator<Item = TensorId>) -> bo
         | bdl_equations::Node::Sort(_)
         | bdl_equations::Node::Literal(_) => false,
     })
+}
+
+/// The output of `eval` that a `fit` looks at.
+pub fn fit_output(name: &str) -> String {
+    format!("fit.of.{name}")
+}
+
+/// The output of `eval` that is the value of the n-th report, where that is a metric of one's own.
+pub fn metric_output(report: usize) -> String {
+    format!("metric.{report}")
 }
 
 /// `critic.loss_sum`, or the name alone where the block has no steps.

@@ -52,6 +52,7 @@ pub mod summary;
 mod suspicious;
 mod synthetic;
 pub mod table;
+pub mod units;
 
 pub use alphabet::Alphabet;
 pub use batch::{Encoded, EncodedField};
@@ -66,3 +67,4 @@ pub use spec::{
 };
 pub use split::{KfoldSplit, Parts, RandomSplit, SplitSpec};
 pub use summary::{Summary, Warning};
+pub use units::Units;

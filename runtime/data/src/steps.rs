@@ -71,7 +71,7 @@ pub(crate) fn plan_all(fields: &[FieldSpec], synthetic: bool) -> DataResult<Vec<
 }
 
 /// Follows references to earlier fields: their steps come first.
-fn flatten(fields: &[FieldSpec], position: usize) -> DataResult<(From, Vec<Step>, Missing)> {
+pub(crate) fn flatten(fields: &[FieldSpec], position: usize) -> DataResult<(From, Vec<Step>, Missing)> {
     let field = &fields[position];
     match &field.origin {
         Origin::Column(column) => Ok((From::Column(column.clone()), field.steps.clone(), field.missing.clone())),

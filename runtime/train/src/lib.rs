@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: the compiler. Programs arrive compiled; this crate feeds them batches and keeps the books.
 
+pub mod calibrate;
 pub mod checkpoint;
 pub mod error;
 pub mod folder;

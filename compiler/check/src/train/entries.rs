@@ -25,6 +25,9 @@ pub(crate) struct Entries<'a> {
     pub keep: Option<&'a ast::Expr>,
     pub frozen: Vec<(&'a ast::Expr, Option<&'a ast::Until>)>,
     pub predictions: Vec<(&'a ast::Name, &'a ast::Expr)>,
+    /// What each is predicted `as`.
+    pub units_of: Vec<Option<&'a ast::Expr>>,
+    pub fits: Vec<super::fits::Written<'a>>,
     pub reports: Vec<(&'a ast::Expr, Option<&'a ast::Expr>)>,
 }
 
@@ -275,21 +278,18 @@ impl<'a> Checker<'a> {
                 }
             }
             TrainEntryKind::Predict { name, value, units_of } => {
-                if let Some(units) = units_of {
-                    self.not_built(
-                        units.span,
-                        "`as` (predictions in the units of a column)",
-                        "leave it out and scale the result by hand",
-                    );
-                }
+                entries.units_of.push(units_of.as_ref());
                 entries.predictions.push((name, value));
             }
             TrainEntryKind::Report { values, by } => {
                 entries.reports.extend(values.iter().map(|value| (value, by.as_ref())))
             }
-            TrainEntryKind::Fit { name, .. } => {
-                self.not_built(name.span, "`fit`", "choose the number by hand and write it down")
-            }
+            TrainEntryKind::Fit { name, value, on } => entries.fits.push(super::fits::Written {
+                name,
+                value,
+                on: on.as_ref(),
+                after: entries.predictions.len(),
+            }),
             TrainEntryKind::Frozen { values, until } => {
                 entries.frozen.extend(values.iter().map(|value| (value, until.as_ref())))
             }

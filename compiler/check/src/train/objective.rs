@@ -16,6 +16,8 @@ use bdl_grammar::{Diagnostic, Span};
 pub(crate) enum Wanted {
     Number,
     Count,
+    /// A number or a truth value, to be averaged.
+    Metric,
     Any,
 }
 
@@ -38,6 +40,9 @@ impl<'a> Checker<'a> {
         }
         for (name, size) in &stage.sizes {
             body.bind(name, Binding::Value(Value::Size(size.clone())));
+        }
+        for (name, value) in &stage.fitted {
+            body.bind(name, Binding::Value(value.clone()));
         }
         self.bodies.push(body);
         let mut inputs = Vec::new();
@@ -86,6 +91,12 @@ impl<'a> Checker<'a> {
     fn objective_term(&mut self, stage: &Stage<'a>, e: &'a ast::Expr, wanted: Wanted) -> Option<hir::Expr> {
         let mut needed: Vec<&str> = Vec::new();
         walk::names(e, &mut |name| needed.push(&name.text));
+        // What a metric speaks of has the names of predictions, which speak of the `let`s.
+        for (name, value) in stage.predicted.iter().rev() {
+            if needed.contains(&name.text.as_str()) {
+                walk::names(value, &mut |name| needed.push(&name.text));
+            }
+        }
         for binding in stage.lets.iter().rev() {
             if needed.contains(&binding.name.text.as_str()) {
                 walk::names(&binding.value, &mut |name| needed.push(&name.text));
@@ -97,14 +108,13 @@ impl<'a> Checker<'a> {
                     Some(binders) => self.for_each(binders, &binding.value, binding.value.span),
                     None => self.eval(&binding.value, None),
                 };
-                let value = match statement {
-                    Value::Run(term) => {
-                        let local = self.let_local(&binding.name.text, term, binding.name.span);
-                        Value::Run(self.here().local(local, binding.name.span))
-                    }
-                    value => value,
-                };
-                self.body().bind(&binding.name.text, Binding::Value(value));
+                self.bind_named(&binding.name, statement);
+            }
+        }
+        for (name, value) in &stage.predicted {
+            if needed.contains(&name.text.as_str()) {
+                let value = self.eval(value, None);
+                self.bind_named(name, value);
             }
         }
         // A loss in braces may take the sizes that its lines found.
@@ -126,12 +136,27 @@ impl<'a> Checker<'a> {
         match wanted {
             Wanted::Any if term.is_error() => None,
             Wanted::Any => Some(term),
-            Wanted::Number | Wanted::Count => self.single_number(term, e, wanted),
+            Wanted::Number | Wanted::Count | Wanted::Metric => self.single_number(term, e, wanted),
         }
     }
 
+    fn bind_named(&mut self, name: &'a ast::Name, value: Value<'a>) {
+        let value = match value {
+            Value::Run(term) => {
+                let local = self.let_local(&name.text, term, name.span);
+                Value::Run(self.here().local(local, name.span))
+            }
+            value => value,
+        };
+        self.body().bind(&name.text, Binding::Value(value));
+    }
+
     fn single_number(&mut self, term: hir::Expr, e: &'a ast::Expr, wanted: Wanted) -> Option<hir::Expr> {
-        let what = if wanted == Wanted::Count { "what the loss is divided by" } else { "a loss" };
+        let what = match wanted {
+            Wanted::Count => "what the loss is divided by",
+            Wanted::Metric => "a metric",
+            Wanted::Number | Wanted::Any => "a loss",
+        };
         match &term.ty {
             Type::Tensor(TensorType { scalar, optional: false, shape }) if shape.is_empty() => {
                 if scalar.is_real() {
@@ -140,7 +165,7 @@ impl<'a> Checker<'a> {
                 if scalar.is_whole() {
                     return Some(crate::operators::to_real(term));
                 }
-                if *scalar == Scalar::Bool && wanted == Wanted::Count {
+                if *scalar == Scalar::Bool && wanted != Wanted::Number {
                     // `per event`: yes counts as 1.
                     let span = term.span;
                     let ty = crate::value::scalar_type(Scalar::F32);

@@ -6,8 +6,8 @@ use crate::error::Failure;
 use crate::pipeline::{self, ReadData};
 use crate::predictions;
 use crate::run::fed::Fed;
-use crate::run::prepared::inputs_read;
-use crate::run::{machine, stored};
+use crate::run::prepared::{inputs_read, units};
+use crate::run::{machine, outputs, stored};
 use crate::show::unfinished;
 use bdl_data::{Dataset, Precision, Source, TableSource};
 use bdl_execute::Executor;
@@ -64,6 +64,7 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
     let made = machine::evaluate(&mut fed, &executor, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
     context.warn(&unfinished::warnings(fed.program.take_unfinished()), &checked.source.sources);
+    let made = outputs::predicted(&made, &units(train, &spec, &stored.fitted)?);
 
     let text = if context.global.json {
         let lines = rows.iter().map(|row| {

@@ -6,7 +6,7 @@ use crate::error::{Failure, What};
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{freezes, shown, watch};
-use crate::run::{CpuMachine, Prepared, outputs, prepare, record, scores, transfer};
+use crate::run::{CpuMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result, unfinished};
 use bdl_check::hir::{BinaryOp, Expectation, Part, Train};
 use bdl_train::metrics::Score;
@@ -182,13 +182,14 @@ fn fit(
     // A second handler is refused; the first one then stays, with the same effect.
     let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst));
     let train_block = &prepared.train;
+    let losses: Vec<String> = train_block.objectives.iter().map(bdl_check::hir::Objective::loss_name).collect();
     let settings = Settings {
         seed,
-        losses: train_block.objectives.iter().map(bdl_check::hir::Objective::loss_name).collect(),
+        losses: losses.clone(),
         epochs: train_block.epochs.max(0) as u64,
         batch: train_block.batch.max(1) as u64,
-        stop: train_block.stop.as_ref().map(|stop| (watch(&stop.score), stop.epochs.max(1) as u64)),
-        keep: train_block.keep.as_ref().map(watch),
+        stop: train_block.stop.as_ref().map(|stop| (watch(&stop.score, &losses), stop.epochs.max(1) as u64)),
+        keep: train_block.keep.as_ref().map(|score| watch(score, &losses)),
         save_every: manner.save_every.unwrap_or(Settings::SAVE_EVERY),
     };
     let mut bar =
@@ -278,6 +279,13 @@ fn finish(
     position: &Position,
     started: Instant,
 ) -> Result<Report, Failure> {
+    let fitted = fits::fit_all(prepared, machine)?;
+    if !fitted.is_empty() {
+        for line in &fitted {
+            say.text(&format!("  fit     {line}\n"));
+        }
+        checkpoint::save(&folder.file("best.safetensors"), &machine.weights(), position)?;
+    }
     let measured = outputs::measure(prepared, machine)?;
     outputs::write(folder, prepared, &measured)?;
     let part = measured.final_part();

@@ -1,6 +1,7 @@
 //! A `train` block as something that runs: data opened, program compiled, batches fed, scores taken.
 
 pub mod fed;
+pub mod fits;
 pub mod gradient_check;
 pub mod machine;
 pub mod outputs;

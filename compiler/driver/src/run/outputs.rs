@@ -6,10 +6,10 @@ use super::scores;
 use crate::error::Failure;
 use crate::pipeline::Checked;
 use crate::predictions;
-use bdl_data::{Parts, Source};
+use bdl_data::{Parts, Source, Units};
 use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind, TrainEntryKind};
 use bdl_train::metrics::Score;
-use bdl_train::{Evaluation, Machine, RunFolder};
+use bdl_train::{Evaluation, Machine, PredictionValues, RunFolder};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -51,7 +51,8 @@ pub fn measure(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Measured
             continue;
         }
         let evaluation = machine.evaluate(rows)?;
-        let scores = scores::scores(&prepared.asked, &evaluation, &prepared.data, rows)?;
+        let mut scores = scores::scores(&prepared.asked, &evaluation, &prepared.data, rows)?;
+        scores.extend(scores::grouped(&prepared.asked, &evaluation, &prepared.data, rows)?);
         parts.push(MeasuredPart {
             name,
             rows: rows.to_vec(),
@@ -61,6 +62,19 @@ pub fn measure(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Measured
         });
     }
     Ok(Measured { parts })
+}
+
+/// What is predicted, each in its units, without what only scores need.
+pub fn predicted(evaluation: &Evaluation, units: &[(String, Units)]) -> Evaluation {
+    let of_scores = |name: &str| name.starts_with("metric.") || name.starts_with("fit.");
+    let mut predictions: Vec<PredictionValues> =
+        evaluation.predictions.iter().filter(|made| !of_scores(&made.name)).cloned().collect();
+    for made in &mut predictions {
+        if let Some((_, units)) = units.iter().find(|(name, _)| *name == made.name) {
+            units.apply(&mut made.values);
+        }
+    }
+    Evaluation { sums: Vec::new(), predictions }
 }
 
 /// The loss of each objective by its name.
@@ -76,7 +90,7 @@ pub fn write(folder: &RunFolder, prepared: &Prepared, measured: &Measured) -> Re
         predictions::tsv(
             &mut text,
             &prepared.train.predictions,
-            &part.evaluation,
+            &predicted(&part.evaluation, &prepared.units),
             &part.rows,
             Some(part.name),
             at == 0,

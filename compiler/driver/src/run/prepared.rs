@@ -5,7 +5,7 @@ use crate::data::facts::Lengths;
 use crate::error::Failure;
 use crate::pipeline::{self, Checked};
 use bdl_check::hir::{self, Score, Train};
-use bdl_data::{Encoded, Fitted, KfoldSplit, Parts, RandomSplit, Repeats, SplitSpec, Straddling};
+use bdl_data::{Encoded, Fitted, KfoldSplit, Parts, RandomSplit, Repeats, SplitSpec, Straddling, Units};
 use bdl_elaborate::Programs;
 use bdl_train::Watch;
 use bdl_train::metrics;
@@ -21,6 +21,8 @@ pub struct Prepared {
     pub parts: Parts,
     pub lengths: Lengths,
     pub asked: Vec<Asked>,
+    /// Predictions that are written in the units of a field.
+    pub units: Vec<(String, Units)>,
     /// Rows whose inputs repeat an earlier row's.
     pub repeats: Repeats,
     pub straddling: Straddling,
@@ -57,7 +59,15 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
     let names: Vec<&str> = predict_inputs.iter().map(String::as_str).filter(|name| data.field(name).is_ok()).collect();
     let repeats = dataset.repeats(&names)?;
     let straddling = repeats.straddling(&parts);
-    let asked = scores::asked(&train.reports)?;
+    let units = units(train, &block.spec, &fitted)?;
+    let mut asked = scores::asked(&train.reports)?;
+    for asked in &mut asked {
+        // Both sides in the units of the column, where that is what the prediction is in.
+        let own = train.predictions.iter().find(|made| *made.name == *asked.prediction);
+        if asked.truth.len() == 1 && own.is_some_and(|own| own.units_of.as_deref() == Some(asked.truth[0].as_str())) {
+            asked.units = units.iter().find(|(name, _)| *name == asked.prediction).map(|(_, units)| units.clone());
+        }
+    }
     require_parts(train, &parts)?;
     Ok(Prepared {
         train: train.clone(),
@@ -68,11 +78,18 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
         parts,
         lengths: block.lengths.clone(),
         asked,
+        units,
         repeats,
         straddling,
         predict_inputs,
         hir: Arc::new(checked.hir.clone()),
     })
+}
+
+/// The units of the predictions that are written `as` a field.
+pub fn units(train: &Train, spec: &bdl_data::DataSpec, fitted: &Fitted) -> Result<Vec<(String, Units)>, Failure> {
+    let written = train.predictions.iter().filter_map(|made| Some((made.name.to_string(), made.units_of.as_ref()?)));
+    written.map(|(name, field)| Ok((name, Units::of(spec, fitted, field)?))).collect()
 }
 
 /// Does anything that the loss applies contain `freeze`, so that its slope and its gradient differ on purpose?
@@ -164,7 +181,11 @@ pub fn shown(score: &Score) -> String {
 }
 
 /// A score as the training loop watches it.
-pub fn watch(score: &Score) -> Watch {
-    let higher_is_better = metrics::by_name(&score.metric).is_some_and(|metric| metric.higher_is_better);
+pub fn watch(score: &Score, losses: &[String]) -> Watch {
+    // A loss is better when lower, a metric of one's own when higher.
+    let higher_is_better = match metrics::by_name(&score.metric) {
+        Some(metric) => metric.higher_is_better,
+        None => !losses.contains(&score.metric.to_string()),
+    };
     Watch { name: shown(score), higher_is_better }
 }

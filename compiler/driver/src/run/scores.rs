@@ -1,7 +1,7 @@
 //! `report accuracy(kind, site)` on a part of the data: predictions meet the fields they are about.
 
 use bdl_check::hir::{Report, ReportArg};
-use bdl_data::{Encoded, EncodedField, Kind};
+use bdl_data::{Encoded, EncodedField, Kind, Units};
 use bdl_train::metrics::{self, Guess, Score, Truth};
 use bdl_train::{Evaluation, PredictionValues, RunError, RunResult};
 
@@ -10,34 +10,47 @@ use bdl_train::{Evaluation, PredictionValues, RunError, RunResult};
 pub struct Asked {
     pub name: String,
     pub metric: String,
+    /// An output of the evaluation: a prediction, or the values of a metric of one's own.
     pub prediction: String,
-    pub truth: String,
+    /// Fields of the data; none for a metric of one's own.
+    pub truth: Vec<String>,
     pub options: Vec<(String, f64)>,
+    /// A field whose every value is measured alone too.
+    pub by: Option<String>,
+    /// Prediction and truth are measured in these units.
+    pub units: Option<Units>,
 }
 
 /// The reports of a block, each with a name of its own.
 pub fn asked(reports: &[Report]) -> RunResult<Vec<Asked>> {
     let mut asked = Vec::new();
-    for report in reports {
-        let (Some(ReportArg::Prediction(prediction)), Some(ReportArg::Field(truth))) =
-            (report.args.first(), report.args.get(1))
-        else {
-            return Err(RunError::new(
-                "metric",
-                format!("`{}` takes a prediction and a field of the data", report.metric),
-            )
-            .help("predict kind = softmax(net(dna)), then report accuracy(kind, site)"));
+    for (at, report) in reports.iter().enumerate() {
+        let mut truth = Vec::new();
+        for arg in report.args.iter().skip(1) {
+            if let ReportArg::Field(field) = arg {
+                truth.push(field.to_string());
+            }
+        }
+        let prediction = match (report.args.first(), report.own) {
+            (_, Some(_)) => bdl_elaborate::metric_output(at),
+            (Some(ReportArg::Prediction(prediction)), None) if !truth.is_empty() => prediction.to_string(),
+            (Some(_) | None, None) => {
+                return Err(RunError::new(
+                    "metric",
+                    format!("`{}` takes a prediction and a field of the data", report.metric),
+                )
+                .help("predict kind = softmax(net(dna)), then report accuracy(kind, site)"));
+            }
         };
         let twice = reports.iter().filter(|other| other.metric == report.metric).count() > 1;
-        let name = if twice { format!("{}({prediction}, {truth})", report.metric) } else { report.metric.to_string() };
+        let name = match (twice, report.own) {
+            (true, None) => format!("{}({prediction}, {})", report.metric, truth.join(", ")),
+            (true, Some(_)) => format!("{}({})", report.metric, at + 1),
+            (false, _) => report.metric.to_string(),
+        };
         let options = report.options.iter().map(|(name, value)| (name.to_string(), *value)).collect();
-        asked.push(Asked {
-            name,
-            metric: report.metric.to_string(),
-            prediction: prediction.to_string(),
-            truth: truth.to_string(),
-            options,
-        });
+        let by = report.by.as_ref().map(|by| by.to_string());
+        asked.push(Asked { name, metric: report.metric.to_string(), prediction, truth, options, by, units: None });
     }
     Ok(asked)
 }
@@ -49,20 +62,98 @@ pub fn scores(
     data: &Encoded,
     rows: &[u32],
 ) -> RunResult<Vec<(String, Score)>> {
-    asked
-        .iter()
-        .map(|asked| {
-            let prediction =
-                evaluation.predictions.iter().find(|made| made.name == asked.prediction).ok_or_else(|| {
-                    RunError::new(
-                        "metric",
-                        format!("`{}`: nothing is predicted under the name `{}`", asked.metric, asked.prediction),
-                    )
-                })?;
-            let field = data.field(&asked.truth).map_err(|e| RunError::new("metric", e.message))?;
-            Ok((asked.name.clone(), one(asked, prediction, field, rows)?))
-        })
-        .collect()
+    let all: Vec<usize> = (0..rows.len()).collect();
+    asked.iter().map(|asked| Ok((asked.name.clone(), of_rows(asked, evaluation, data, rows, &all)?))).collect()
+}
+
+/// The metrics that are asked for by group: `auroc(hospital = Berlin)`, in the order of the groups' names.
+pub fn grouped(
+    asked: &[Asked],
+    evaluation: &Evaluation,
+    data: &Encoded,
+    rows: &[u32],
+) -> RunResult<Vec<(String, Score)>> {
+    let mut found = Vec::new();
+    for asked in asked {
+        let Some(by) = &asked.by else { continue };
+        let field = data.field(by).map_err(|e| RunError::new("metric", e.message))?;
+        if field.size(rows) != rows.len() || matches!(field.facts().kind, Kind::Number) {
+            return Err(RunError::new("metric", format!("`{}` cannot be reported by `{by}`", asked.name))
+                .help("`by` takes a field with one category, text or truth value a row"));
+        }
+        let mut ids = vec![0i32; rows.len()];
+        field.fill_i32(rows, &mut ids);
+        let mut known = vec![1u8; rows.len()];
+        field.fill_known(rows, &mut known);
+        let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+        for (id, class) in field.facts().classes.iter().enumerate() {
+            let of_group: Vec<usize> =
+                (0..rows.len()).filter(|at| known[*at] == 1 && ids[*at] as usize == id).collect();
+            if !of_group.is_empty() {
+                groups.push((class.name.clone(), of_group));
+            }
+        }
+        groups.sort();
+        for (group, places) in groups {
+            let mut score = of_rows(asked, evaluation, data, rows, &places)?;
+            let count = format!("{} rows", places.len());
+            score.constant = if score.constant.is_empty() { count } else { format!("{count}; {}", score.constant) };
+            found.push((format!("{}({by} = {group})", asked.name), score));
+        }
+    }
+    Ok(found)
+}
+
+/// A metric on some of the evaluated rows, by their places.
+fn of_rows(asked: &Asked, evaluation: &Evaluation, data: &Encoded, rows: &[u32], places: &[usize]) -> RunResult<Score> {
+    let made = evaluation.predictions.iter().find(|made| made.name == asked.prediction).ok_or_else(|| {
+        RunError::new(
+            "metric",
+            format!("`{}`: nothing is predicted under the name `{}`", asked.metric, asked.prediction),
+        )
+    })?;
+    let mut chosen =
+        PredictionValues { name: made.name.clone(), width: made.width, offsets: vec![0], values: Vec::new() };
+    for at in places {
+        chosen.values.extend(made.values.get(made.offsets[*at]..made.offsets[*at + 1]).unwrap_or_default());
+        chosen.offsets.push(chosen.values.len());
+    }
+    let rows: Vec<u32> = places.iter().map(|at| rows[*at]).collect();
+    let field = |name: &String| data.field(name).map_err(|e| RunError::new("metric", e.message));
+    match asked.truth.as_slice() {
+        [] => Ok(averaged(&chosen.values)),
+        [truth] => one(asked, &chosen, field(truth)?, &rows),
+        [time, event, ..] => {
+            let (time, event) = (field(time)?, field(event)?);
+            let mut known = vec![1u8; rows.len()];
+            for field in [time, event].into_iter().filter(|field| field.facts().optional) {
+                let mut own = vec![1u8; rows.len()];
+                field.fill_known(&rows, &mut own);
+                known.iter_mut().zip(own).for_each(|(known, own)| *known &= own);
+            }
+            let (mut times, mut events) = (vec![0.0; rows.len()], vec![0u8; rows.len()]);
+            time.fill_f64(&rows, &mut times);
+            event.fill_bool(&rows, &mut events);
+            let seen: Vec<(f64, bool)> = times.into_iter().zip(events.into_iter().map(|event| event == 1)).collect();
+            let (risks, seen) = keep_known(&chosen.values, &seen, &known);
+            let (times, events): (Vec<f64>, Vec<bool>) = seen.into_iter().unzip();
+            let guess = Guess { values: &risks, width: 1 };
+            metrics::score(&asked.metric, guess, Truth::Times { times: &times, events: &events }, &[])
+        }
+    }
+}
+
+/// The mean of a metric of one's own.
+fn averaged(values: &[f64]) -> Score {
+    Score {
+        value: metrics::mean(values),
+        baseline: f64::NAN,
+        constant: String::new(),
+        interval: None,
+        higher_is_better: true,
+        note: None,
+        confusion: None,
+    }
 }
 
 fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows: &[u32]) -> RunResult<Score> {
@@ -108,7 +199,12 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
         Kind::Number => {
             let mut numbers = vec![0.0; size];
             field.fill_f64(rows, &mut numbers);
-            let (values, numbers) = keep_known(&prediction.values, &numbers, &known);
+            let mut guessed = prediction.values.clone();
+            if let Some(units) = &asked.units {
+                units.apply(&mut guessed);
+                units.apply(&mut numbers);
+            }
+            let (values, numbers) = keep_known(&guessed, &numbers, &known);
             metrics::score(
                 &asked.metric,
                 Guess { values: &values, width: width(&known, size, rows) },
@@ -116,9 +212,7 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
                 &options,
             )
         }
-        Kind::Text => {
-            Err(RunError::new("metric", format!("`{}` cannot look at the text field `{}`", asked.metric, asked.truth)))
-        }
+        Kind::Text => Err(RunError::new("metric", format!("`{}` cannot look at a text field", asked.metric))),
     }
 }
 

@@ -24,12 +24,14 @@ mod interval;
 mod probabilities;
 mod quantities;
 mod ranking;
+mod times;
 
 pub use classes::{Confusion, argmax};
 pub use interval::{bootstrap, wilson};
 pub use probabilities::{brier, brier_classes, log_loss, log_loss_classes};
 pub use quantities::{mae, mean, mse, pearson, r2, spearman};
 pub use ranking::{auprc, auroc, ranks};
+pub use times::concordance;
 
 use crate::error::{RunError, RunResult};
 
@@ -51,6 +53,8 @@ pub enum Truth<'a> {
     Yes(&'a [bool]),
     /// `width` numbers an example.
     Numbers(&'a [f64]),
+    /// A time an example, and whether it is that of an event; otherwise nothing had happened by then.
+    Times { times: &'a [f64], events: &'a [bool] },
 }
 
 /// A metric's value and what it is to be compared with.
@@ -77,6 +81,8 @@ pub enum About {
     /// Classes or yes/no questions.
     Choices,
     Quantities,
+    /// Times to an event that not everybody reached.
+    Times,
 }
 
 /// A metric by its name in a program.
@@ -116,6 +122,12 @@ pub const METRICS: &[Metric] = &[
     quantity("r2", true, "share of the variance that is explained"),
     quantity("pearson", true, "linear correlation"),
     quantity("spearman", true, "correlation of ranks"),
+    Metric {
+        name: "concordance",
+        about: About::Times,
+        higher_is_better: true,
+        meaning: "share of pairs, one of which had its event first, in which that one has the higher risk",
+    },
 ];
 
 const fn choice(name: &'static str, higher_is_better: bool, meaning: &'static str) -> Metric {
@@ -161,6 +173,15 @@ pub fn score(name: &str, guess: Guess, truth: Truth, options: &[(&str, f64)]) ->
         (About::Choices, Truth::Classes { ids, names }) => classes_score(name, guess, ids, names),
         (About::Choices, Truth::Yes(yes)) => yes_score(name, guess, yes, threshold),
         (About::Quantities, Truth::Numbers(numbers)) => quantities::by_name(name, guess, numbers),
+        (About::Times, Truth::Times { times, events }) => times::outcome(guess.values, times, events),
+        (About::Times, Truth::Classes { .. } | Truth::Yes(_) | Truth::Numbers(_)) => {
+            return Err(RunError::new("metric", format!("`{name}` compares with times and events"))
+                .help("write `concordance(risk, time, event)`"));
+        }
+        (About::Choices | About::Quantities, Truth::Times { .. }) => {
+            return Err(RunError::new("metric", format!("`{name}` does not compare with times to an event"))
+                .help("there is `concordance(risk, time, event)`"));
+        }
         (About::Choices, Truth::Numbers(_)) => {
             return Err(RunError::new(
                 "metric",
@@ -208,6 +229,7 @@ fn check_sizes(name: &str, guess: Guess, truth: Truth) -> RunResult<()> {
         Truth::Classes { ids, names } => (ids.len(), ids.len() * names.len(), "one probability a class"),
         Truth::Yes(yes) => (yes.len(), yes.len(), "one probability a question"),
         Truth::Numbers(numbers) => (numbers.len(), numbers.len(), "one number for each that is true"),
+        Truth::Times { times, .. } => (times.len(), times.len(), "one risk an example"),
     };
     if entries == 0 {
         return Err(RunError::new("metric", format!("`{name}` has no examples to look at")));

@@ -1,0 +1,142 @@
+//! What is measured and fitted: metrics of one's own, by group, of times to an event; units; thresholds and temperatures.
+
+mod common;
+
+use common::Folder;
+use serde_json::Value;
+
+/// 100 rows: x from 0 to 99, time 100 - x, everybody's event seen but for every fifth; three sites in turn.
+fn table() -> String {
+    let rows = (0..100).map(|at| {
+        let site = ["Bern", "Graz", "Ulm"][at % 3];
+        format!("{at},{},{},{site}\n", 100 - at, i32::from(at % 5 > 0))
+    });
+    format!("x,time,event,site\n{}", rows.collect::<String>())
+}
+
+const DATA: &str = r#"
+data D = csv("d.csv") {
+  x     = number(column("x"))
+  time  = number(column("time"))
+  event = truth(column("event"))
+  site  = text(column("site"))
+  big   = number(column("x")) |> log1p |> standardize
+}
+layer Nothing(x: f32) -> f32 {
+  param w: f32 = zeros
+  x + w
+}
+"#;
+
+fn metrics(block: &str) -> Value {
+    let folder = Folder::new(&[("p.bdl", &format!("{DATA}\n{block}")), ("d.csv", &table())]);
+    folder.ok(&["train", "p.bdl", "--quiet", "--out", "run", "--precision", "f64"]);
+    serde_json::from_str(&std::fs::read_to_string(folder.file("run/metrics.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn metrics_of_ones_own_are_averaged_and_see_the_whole_part() {
+    let found = metrics(
+        "fn near(guess: f32, truth: f32) -> bool { abs(guess - truth) < 25 }
+         fn spread(x: f32) -> f32 { let m = mean[batch] x; square(x - m) }
+         train t {
+           model net = Nothing()
+           data  D
+           loss  square(net(x))
+           batch 8
+           predict p = net(x)
+           predict half = p / 2
+           report near(half, x), spread(p)
+         }",
+    );
+    // |x / 2 - x| < 25 for x below 50; the variance of 0 .. 99 is (100² - 1) / 12, in batches of 8 or 64 it would be less.
+    assert_eq!(found["train"]["near"]["value"], 0.5);
+    let spread = found["train"]["spread"]["value"].as_f64().unwrap();
+    assert!((spread - 9999.0 / 12.0).abs() < 1e-9, "{spread}");
+}
+
+#[test]
+fn scores_by_group_and_of_times_to_an_event() {
+    let found = metrics(
+        "train t {
+           model net = Nothing()
+           data  D
+           loss  square(net(x))
+           predict risk = net(x)
+           predict back = -risk
+           predict p = if x < 60 then 0.2 else 0.8
+           report concordance(risk, time, event), concordance(back, time, event)
+           report mae(risk, time) by site
+         }",
+    );
+    let found = &found["train"];
+    assert_eq!(found["concordance(risk, time, event)"]["value"], 1.0);
+    assert_eq!(found["concordance(back, time, event)"]["value"], 0.0);
+    let of = |site: usize| -> f64 {
+        let own = (0..100).filter(|at| at % 3 == site).map(|at| (2.0 * f64::from(at as u32) - 100.0).abs());
+        let all: Vec<f64> = own.collect();
+        all.iter().sum::<f64>() / all.len() as f64
+    };
+    for (at, site) in ["Bern", "Graz", "Ulm"].iter().enumerate() {
+        let value = found[format!("mae(site = {site})")]["value"].as_f64().unwrap();
+        assert!((value - of(at)).abs() < 1e-9, "{site}: {value}");
+    }
+    assert!(found["mae"]["value"].is_f64());
+}
+
+#[test]
+fn predictions_and_their_scores_are_in_the_units_of_a_column() {
+    let folder = Folder::new(&[("d.csv", &table())]);
+    let block = "train t {
+        model net = Nothing()
+        data  D
+        loss  square(net(big))
+        predict y = net(big) as big
+        report  mae(y, big)
+      }";
+    std::fs::write(folder.file("p.bdl"), format!("{DATA}\n{block}")).unwrap();
+    folder.ok(&["train", "p.bdl", "--quiet", "--out", "run", "--precision", "f64"]);
+    let found: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.file("run/metrics.json")).unwrap()).unwrap();
+    let mae = &found["train"]["mae"];
+    assert!(mae["value"].as_f64().unwrap() < 1e-12 && (mae["baseline"].as_f64().unwrap() - 25.0).abs() < 1e-9, "{mae}");
+    let predictions = std::fs::read_to_string(folder.file("run/predictions.tsv")).unwrap();
+    let last = predictions.lines().last().unwrap();
+    assert_eq!(last.split('\t').nth(2), Some("99"), "{last}");
+}
+
+#[test]
+fn what_is_fitted_after_training_is_kept_with_the_weights() {
+    let folder = Folder::new(&[("d.csv", &table())]);
+    let block = "data E = csv(\"d.csv\") {
+        x     = number(column(\"x\"))
+        event = truth(column(\"event\"))
+        site  = category(column(\"site\"))
+      }
+      fn logits(x: f32) -> logit[3] { for k < 3: x * k / 100 }
+      train t {
+        model net = Nothing()
+        data  E
+        split random(train: 0.5, valid: 0.5)
+        loss  square(net(x))
+        optimizer sgd(0)
+        epochs 1
+        predict p = sigmoid(net(x) / 1000)
+        fit cut = threshold(p, event, recall: 1.0) on train
+        predict call = p >= cut
+        fit q = conformal(net(x), x, 0.9)
+        predict width = q
+        fit heat = temperature(logits(net(x)), site)
+        predict heated = heat
+      }";
+    std::fs::write(folder.file("p.bdl"), format!("{DATA}\n{block}")).unwrap();
+    let output = folder.run(&["train", "p.bdl", "--out", "run", "--precision", "f64"]);
+    let said = common::text(&output.stdout);
+    assert!(said.contains("fit     cut = 0.5") && said.contains("(recall 1 on train)"), "{said}");
+    assert!(said.contains("q = 0") && said.contains("(covers 0.9 on valid)"), "{said}");
+    let first = folder.ok(&["predict", "run", "d.csv"]);
+    let line = |row: usize| first.lines().nth(row).unwrap().split('\t').map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(line(0)[1..], ["p", "call", "width", "heated"]);
+    assert_eq!((line(100)[2].as_str(), line(100)[3].as_str()), ("1", "0"), "{first}");
+    assert_ne!(line(100)[4], "1", "the temperature is not the one before it was fitted");
+}
