@@ -94,6 +94,30 @@ fn gradients_run_backwards_over_the_same_steps() {
     }
 }
 
+/// The gradient penalty of a recurrent net: the derivative of `|d loss / d x|^2`, through the adjoint loop.
+#[test]
+fn second_derivatives_go_through_loops() {
+    for direction in ["t < T {", "t < T reversed {"] {
+        let text = loss_last(&with_loss(&RECURRENT.replace("t < T {", direction)));
+        let mut program = with_gradients(&text, "loss", &["x"]);
+        let d_x = program.outputs.last().unwrap().1;
+        let mut piece = eq::PieceBuilder::new();
+        let shape = program.get(d_x).shape.clone();
+        let at: Vec<eq::IndexId> = shape.into_iter().map(|dim| piece.bound("z", dim)).collect();
+        let piece = piece.sum(eq::Expr::read(d_x, at).squared());
+        let penalty = program.define("penalty", eq::DType::Real, piece, eq::Origin::default());
+        let by: Vec<eq::TensorId> = ["w", "u", "x"].iter().map(|name| program.find(name).unwrap()).collect();
+        let second = eq::differentiate(&mut program, penalty, &by).unwrap_or_else(|e| panic!("{e}"));
+        program.outputs.extend(second.iter().enumerate().map(|(at, id)| (format!("second_{at}").as_str().into(), *id)));
+        let mut simple = program.clone();
+        eq::simplify(&mut simple);
+        for lengths_of in LENGTHS {
+            same_program(&program, &lengths("T", lengths_of));
+            same_program(&simple, &lengths("T", lengths_of));
+        }
+    }
+}
+
 #[test]
 fn loops_over_examples_nest() {
     // Words of different length in sentences of different length; a loop of fixed length in between.
