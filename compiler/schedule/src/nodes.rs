@@ -18,8 +18,14 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
     };
     let program = program.clone();
     let storage = Storage::new(&program, real);
-    let mut scheduler =
-        Scheduler { program, storage, kernels: Kernels::default(), launches: Vec::new(), settled: HashSet::new() };
+    let mut scheduler = Scheduler {
+        program,
+        storage,
+        kernels: Kernels::default(),
+        launches: Vec::new(),
+        settled: HashSet::new(),
+        steps: Vec::new(),
+    };
     let nodes = scheduler.program.nodes.clone();
     let updates = scheduler.program.updates.clone();
     let mut kept: HashSet<eq::TensorId> = scheduler.program.outputs.iter().map(|(_, t)| *t).collect();
@@ -49,6 +55,8 @@ pub(crate) struct Scheduler {
     pub launches: Vec<plan::Launch>,
     /// Values computed in the place of what they replace.
     settled: HashSet<eq::TensorId>,
+    /// Steps of the loops around, outermost first.
+    pub steps: Vec<plan::Name>,
 }
 
 /// `(parameter or state, its new value)`.

@@ -22,7 +22,8 @@ impl Scheduler {
             eq::Distribution::Normal => plan::Distribution::Normal,
             eq::Distribution::Uniform => plan::Distribution::Uniform,
         };
-        let op = plan::Op::Draw(plan::Draw { out, distribution, site: draw.site, per_example });
+        let op =
+            plan::Op::Draw(plan::Draw { out, distribution, site: draw.site, steps: self.steps.clone(), per_example });
         self.launch(op, "draw", &draw.origin);
         Ok(())
     }

@@ -57,7 +57,9 @@ impl Scheduler {
         let outside = std::mem::take(&mut self.launches);
         let mut kept: HashSet<eq::TensorId> = scan.stacks.iter().map(|(inside, _)| *inside).collect();
         kept.extend(scan.carried.iter().map(|c| c.next));
+        self.steps.push(scan.step.clone());
         self.nodes(&scan.body, &kept, &[])?;
+        self.steps.pop();
         for (inside, place) in copied {
             self.copy(inside, place, &scan.origin)?;
         }
@@ -106,7 +108,9 @@ impl Scheduler {
         }
         let outside = std::mem::take(&mut self.launches);
         let updates: Vec<_> = scan.carried.iter().map(|c| (c.inside, c.next)).collect();
+        self.steps.push(scan.step.clone());
         let done = self.nodes(&body, &kept, &updates)?;
+        self.steps.pop();
         self.advance(&scan.carried, &done, &scan.origin)?;
         let body = std::mem::replace(&mut self.launches, outside);
         self.storage.frames.pop();
@@ -140,7 +144,9 @@ impl Scheduler {
             self.storage.frames.push(Frame { order: running.order, count: Dim::var(running.count.clone()) });
         }
         let outside = std::mem::take(&mut self.launches);
+        self.steps.push(iterate.step.clone());
         let inner = self.steps_of(iterate);
+        self.steps.pop();
         let body = std::mem::replace(&mut self.launches, outside);
         if running.is_some() {
             self.storage.frames.pop();

@@ -119,6 +119,38 @@ fn second_derivatives_go_through_loops() {
 }
 
 #[test]
+fn draws_differ_from_step_to_step_and_belong_to_the_example() {
+    let text = "program walk
+        size B batch
+        size T example
+        size t step
+        input x: real[B, T] per example
+        value h0: real[B, 2]
+        value h: real[B, 2]
+        value n: real[B, 2]
+        value h1: real[B, 2]
+        value h2: real[B, 2]
+        value all: real[B, T, 2]
+        h0[b < B, i < 2] = 0
+        scan t < T {
+          carry h from h0 next h1 last h2
+          draw n = normal(7)
+          h1[b < B, i < 2] = h[b, i] + n[b, i] * x[b, @t]
+          stack n as all
+        }
+        output all = all
+        output h2 = h2";
+    let program = parse(text);
+    let numbers = lengths("T", &[3, 5, 1]);
+    alone_as_together(&program, &numbers, &["all", "h2"]);
+    let found = support::run(&program, &support::plan_of(&program), &numbers, 1, &["all"]);
+    let mut values: Vec<u64> = found[0].1.iter().map(|x| x.to_bits()).collect();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(values.len(), 18, "{found:?}");
+}
+
+#[test]
 fn loops_over_examples_nest() {
     // Words of different length in sentences of different length; a loop of fixed length in between.
     let text = "program nested

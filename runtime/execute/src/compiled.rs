@@ -68,7 +68,7 @@ pub struct CompiledLaunch {
 pub enum CompiledOp {
     Kernel(CompiledUse),
     Contract(Box<CompiledContraction>),
-    Draw { out: usize, distribution: Distribution, site: u32, per_example: Option<Size> },
+    Draw { out: usize, distribution: Distribution, site: u32, steps: Vec<usize>, per_example: Option<Size> },
     Copy { from: usize, to: usize },
     Clear { buffer: usize },
     Order { out: usize, by: Size },
@@ -248,6 +248,7 @@ impl Compiler<'_> {
                 out: self.id(draw.out)?,
                 distribution: draw.distribution,
                 site: draw.site,
+                steps: draw.steps.iter().map(|step| self.position(step)).collect::<Result<_, _>>()?,
                 per_example: draw.per_example.as_ref().map(|d| self.size(d)).transpose()?,
             },
             Op::Copy { from, to } => CompiledOp::Copy { from: self.id(*from)?, to: self.id(*to)? },

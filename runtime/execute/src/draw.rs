@@ -3,6 +3,16 @@
 use bdl_kernels::philox::{DrawKey, fill_normal_f32, fill_normal_f64, fill_uniform_f32, fill_uniform_f64};
 use bdl_plan::{DType, Distribution};
 
+/// The site of a draw at these steps of the loops around it. Mixed like the end of MurmurHash3 (Appleby 2011).
+pub fn site_at(site: u32, steps: impl Iterator<Item = i64>) -> u32 {
+    steps.fold(site, |site, step| {
+        let mut x = site ^ (step as u32).wrapping_add(1).wrapping_mul(0x9e37_79b9);
+        x = (x ^ (x >> 16)).wrapping_mul(0x85eb_ca6b);
+        x = (x ^ (x >> 13)).wrapping_mul(0xc2b2_ae35);
+        x ^ (x >> 16)
+    })
+}
+
 /// Fills elements `begin..end` of a buffer. `per_example` elements belong to each example, whose number in the draw is its position in
 /// the epoch; without, all belong to example 0.
 ///

@@ -182,9 +182,10 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 contract::<f32>(run, worker, state, contraction)
             }
         },
-        CompiledOp::Draw { out, distribution, site, per_example } => {
+        CompiledOp::Draw { out, distribution, site, steps, per_example } => {
             let rows = per_example.as_ref().map(|d| d.at(&state.sizes));
-            let key = bdl_kernels::philox::DrawKey { seed: run.seed, step: run.step, site: *site };
+            let site = draw::site_at(*site, steps.iter().map(|at| state.sizes[*at]));
+            let key = bdl_kernels::philox::DrawKey { seed: run.seed, step: run.step, site };
             let (dtype, len) = (run.compiled.buffers[*out].dtype, run.lens[*out]);
             worker.phase(chunks, |chunk| {
                 let (begin, end) = share(len as i64, chunk, chunks, 64);

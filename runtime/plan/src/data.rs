@@ -221,12 +221,15 @@ pub struct Iterate {
     pub body: Vec<Launch>,
 }
 
-/// Random numbers of site `site`: element i of example b is a function of seed, step, site, the example's position in the epoch and i.
+/// Random numbers of site `site`: element i of example b is a function of seed, training step, site, the loops' steps, the example's position in
+/// the epoch and i.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draw {
     pub out: BufferId,
     pub distribution: Distribution,
     pub site: u32,
+    /// Steps of the loops around, outermost first: other steps, other numbers.
+    pub steps: Vec<Name>,
     /// Elements an example (rows of `out`); `None`: the draw is shared and counts as example 0.
     pub per_example: Option<Dim>,
 }

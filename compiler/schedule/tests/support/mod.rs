@@ -316,7 +316,9 @@ pub fn run(
             store.set(&buffer.name, values).unwrap();
         }
     }
+    let positions: Vec<i64> = numbers.ids.iter().map(|id| *id as i64).collect();
     let inputs = bdl_execute::Inputs {
+        positions: (!positions.is_empty()).then_some(&positions),
         batch: numbers.examples.len(),
         lengths: lengths.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect(),
         sizes: numbers.built.clone(),

@@ -169,10 +169,12 @@ impl Machine<'_> {
             Op::Contract(c) => self.contract(c),
             Op::Draw(draw) => {
                 let rows = draw.per_example.as_ref().map(|d| self.dim(d)).transpose()?;
+                let steps: Vec<i64> = draw.steps.iter().filter_map(|step| self.size(step)).collect();
+                let site = crate::draw::site_at(draw.site, steps.into_iter());
                 let out = &mut self.arrays[draw.out.0 as usize];
                 let positions: Vec<i64> =
                     self.inputs.positions.clone().unwrap_or_else(|| (0..self.inputs.batch).collect());
-                let key = DrawKey { seed: self.inputs.seed, step: self.inputs.step, site: draw.site };
+                let key = DrawKey { seed: self.inputs.seed, step: self.inputs.step, site };
                 let (dtype, len) = (out.dtype(), out.len());
                 // SAFETY: the array holds `len` elements of its type.
                 unsafe { crate::draw::fill(out.pointer(), dtype, draw.distribution, key, rows, &positions, 0, len) };

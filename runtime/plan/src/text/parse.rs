@@ -485,6 +485,13 @@ impl<'t> Parser<'t> {
         };
         self.expect("site")?;
         let site = self.small()?;
+        let mut steps = Vec::new();
+        if self.eat("steps") {
+            steps.push(self.name()?);
+            while self.eat(",") {
+                steps.push(self.name()?);
+            }
+        }
         let per_example = if self.eat("per_example") {
             let dim = self.dim()?;
             self.expect(";")?;
@@ -493,7 +500,7 @@ impl<'t> Parser<'t> {
             self.expect("shared")?;
             None
         };
-        Ok(Op::Draw(Draw { out, distribution, site, per_example }))
+        Ok(Op::Draw(Draw { out, distribution, site, steps, per_example }))
     }
 
     fn slice(&mut self, plan: &Plan) -> Parse<Slice> {

@@ -89,6 +89,10 @@ impl Printer<'_> {
                     Distribution::Uniform => "uniform",
                 };
                 write!(f, "{pad}draw {} = {distribution} site {}", name(&draw.out), draw.site)?;
+                if !draw.steps.is_empty() {
+                    let steps: Vec<String> = draw.steps.iter().map(|s| quoted(s)).collect();
+                    write!(f, " steps {}", steps.join(", "))?;
+                }
                 match &draw.per_example {
                     Some(dim) => write!(f, " per_example {dim};")?,
                     None => write!(f, " shared")?,

@@ -103,6 +103,9 @@ iterate i in (K + 1) until mask {
 }
 draw y = normal site 7 per_example 3 * T; at "plain" 0 1 2
 draw y = uniform site 4000000000 shared
+scan s in 2 {
+  draw y = normal site 1 steps s shared
+}
 sort order = descending y rows B; columns K;
 sort order = ascending y rows B; columns 4 * K;
 library y = orthogonal(y, lr) rows K; columns 2;

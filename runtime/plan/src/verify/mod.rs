@@ -268,6 +268,7 @@ impl Launches<'_> {
             Op::Draw(draw) => {
                 self.written(draw.out)?;
                 self.is_real(draw.out)?;
+                draw.steps.iter().try_for_each(|step| self.sizes.plain(&Dim::var(step.clone())))?;
                 draw.per_example.iter().try_for_each(|dim| self.sizes.plain(dim))
             }
             Op::Copy { from, to } => {
