@@ -8,12 +8,16 @@ use bdl_plan::{DType, Launch, Op, Place, parse_plan, verify};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Launches in the order of the profile: those of a scan after it.
+/// Launches in the order of the profile: those of a loop after it.
 fn flat<'p>(launches: &'p [Launch], into: &mut Vec<&'p Launch>) {
     for launch in launches {
         into.push(launch);
         if let Op::Scan(scan) = &launch.op {
             flat(&scan.body, into);
+        }
+        if let Op::Iterate(iterate) = &launch.op {
+            flat(&iterate.condition, into);
+            flat(&iterate.body, into);
         }
     }
 }
@@ -88,6 +92,8 @@ fn main() {
             Op::Copy { .. } => "copy".to_string(),
             Op::Clear { .. } => "clear".to_string(),
             Op::Scan(scan) => format!("scan {}", scan.step),
+            Op::Order { .. } => "order".to_string(),
+            Op::Iterate(_) => "iterate".to_string(),
             Op::Sort(_) => "sort".to_string(),
             Op::Library { .. } => "library".to_string(),
         };

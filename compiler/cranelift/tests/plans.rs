@@ -40,7 +40,10 @@ fn sizes(plan: &Plan, batch: &Batch) -> HashMap<String, i64> {
                 };
                 sizes.insert(size.name.to_string(), (0..batch.size).map(of).sum());
             }
-            bdl_plan::SizeKind::Built | bdl_plan::SizeKind::PerExample | bdl_plan::SizeKind::Step => {}
+            bdl_plan::SizeKind::Built
+            | bdl_plan::SizeKind::PerExample
+            | bdl_plan::SizeKind::Step
+            | bdl_plan::SizeKind::Running => {}
         }
     }
     sizes

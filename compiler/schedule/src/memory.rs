@@ -77,7 +77,9 @@ fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
             rename(&mut n.until);
             n.condition.iter_mut().chain(&mut n.body).for_each(|l| rename_op(&mut l.op, rename));
         }
-        Op::Sort(sort) => [&mut sort.out, &mut sort.input].into_iter().for_each(rename),
+        Op::Sort(sort) => {
+            [&mut sort.out, &mut sort.input].into_iter().chain(&mut sort.offsets).for_each(rename);
+        }
         Op::Library { out, inputs, .. } => {
             rename(out);
             inputs.iter_mut().for_each(rename);
@@ -155,7 +157,10 @@ fn touches(op: &Op, touched: &mut Vec<BufferId>, now: &mut usize) {
                 *now += 1;
             }
         }
-        Op::Sort(sort) => touched.extend([sort.out, sort.input]),
+        Op::Sort(sort) => {
+            touched.extend([sort.out, sort.input]);
+            touched.extend(sort.offsets);
+        }
         Op::Library { out, inputs, .. } => {
             touched.push(*out);
             touched.extend(inputs);

@@ -50,14 +50,31 @@ impl Scheduler {
             return Err(Error::Malformed { problem: "a sort of a scalar".to_string(), origin: sort.origin.clone() });
         };
         if self.storage.names_example(columns) {
-            let construct = "a sort along an axis of per-example length".to_string();
-            return Err(Error::NotBuilt { construct, origin: sort.origin.clone() });
+            // Of one example after the other, all of them: positions belong to the example also in a loop.
+            if rest.iter().any(|d| self.storage.names_example(d)) {
+                let construct =
+                    "a sort of lists whose number and length both differ from example to example".to_string();
+                return Err(Error::NotBuilt { construct, origin: sort.origin.clone() });
+            }
+            let rows = rest.iter().skip(1).cloned().product();
+            let offsets = Some(self.storage.table(plan::Table::Offsets(columns.clone())));
+            let (columns, descending) = (columns.clone(), sort.descending);
+            let op = plan::Op::Sort(plan::Sort { out, input, offsets, rows, columns, descending });
+            self.launch(op, "sort", &sort.origin);
+            return Ok(());
         }
         // Rows of the loop at hand, or all that there are.
         let here = |storage: &crate::layout::Storage| -> Dim { rest.iter().map(|d| storage.range_here(d)).product() };
         let is_here = from.depth > 0 && from.depth == self.storage.depth();
         let rows = if is_here { here(&self.storage) } else { self.storage.elements(rest) };
-        let op = plan::Op::Sort(plan::Sort { out, input, rows, columns: columns.clone(), descending: sort.descending });
+        let op = plan::Op::Sort(plan::Sort {
+            out,
+            input,
+            offsets: None,
+            rows,
+            columns: columns.clone(),
+            descending: sort.descending,
+        });
         self.launch(op, "sort", &sort.origin);
         Ok(())
     }

@@ -308,6 +308,30 @@ fn statistics_of_the_running_examples_and_scalars_are_carried() {
     );
 }
 
+#[test]
+fn lists_of_different_length_are_sorted() {
+    let text = "program sorted
+        size B batch
+        size T example
+        input x: real[B, T] per example
+        input y: real[B, 3, T] per example
+        value p: i32[B, T]
+        value q: i32[B, 3, T]
+        value v: real[B, T]
+        value w: real[B, 3, T]
+        sort p = x descending
+        sort q = y
+        v[b < B, i < T] = x[b, p[b, i]]
+        w[b < B, c < 3, i < T] = y[b, c, q[b, c, i]]
+        output v = v
+        output w = w
+        output p = p";
+    for lengths_of in LENGTHS {
+        same(text, &lengths("T", lengths_of));
+    }
+    alone_as_together(&parse(text), &lengths("T", &[3, 1, 4, 0]), &["v", "w"]);
+}
+
 /// Newton's iteration for a root, an example at a time.
 const NEWTON: &str = "program newton
     size B batch

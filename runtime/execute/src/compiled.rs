@@ -74,7 +74,7 @@ pub enum CompiledOp {
     Order { out: usize, by: Size },
     Scan { step: usize, extent: Size, reversed: bool, running: Option<CompiledRunning>, body: Vec<CompiledLaunch> },
     Iterate(Box<CompiledIterate>),
-    Sort { out: usize, input: usize, rows: Size, columns: Size, descending: bool },
+    Sort { out: usize, input: usize, offsets: Option<usize>, rows: Size, columns: Size, descending: bool },
     Library { routine: Routine, out: usize, input: usize, rows: Size, columns: Size },
 }
 
@@ -276,6 +276,7 @@ impl Compiler<'_> {
             Op::Sort(sort) => CompiledOp::Sort {
                 out: self.id(sort.out)?,
                 input: self.id(sort.input)?,
+                offsets: sort.offsets.map(|table| self.id(table)).transpose()?,
                 rows: self.size(&sort.rows)?,
                 columns: self.size(&sort.columns)?,
                 descending: sort.descending,

@@ -143,7 +143,7 @@ fn is_small(run: &Run, state: &mut State, op: &CompiledOp) -> bool {
         CompiledOp::Contract(c) => c.form.ragged().is_none() && contract::is_small(&c.form.nest(sizes, 0, 0, 0)),
         CompiledOp::Draw { out, .. } => (run.lens[*out] as i64) < SMALL_COUNT,
         CompiledOp::Copy { to: buffer, .. } | CompiledOp::Clear { buffer } => bytes(buffer) < SMALL_BYTES,
-        CompiledOp::Sort { rows, columns, .. } => rows.at(sizes).saturating_mul(columns.at(sizes)) < SMALL_COUNT,
+        CompiledOp::Sort { out, .. } => (run.lens[*out] as i64) < SMALL_COUNT,
         CompiledOp::Library { .. } => true,
         // Judged by its first step; one whose sizes change with the step is not small. A profile looks inside.
         CompiledOp::Scan { step, running, body, .. } => {
@@ -211,7 +211,25 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 unsafe { run.pointers[*buffer].offset(begin as isize).write_bytes(0, (end - begin) as usize) }
             })
         }
-        CompiledOp::Sort { out, input, rows, columns, descending } => {
+        CompiledOp::Sort { out, input, offsets: Some(table), rows, columns, descending } => {
+            let rows = rows.at(&state.sizes).max(0) as usize;
+            let dtype = run.compiled.buffers[*input].dtype;
+            worker.phase(chunks, |chunk| {
+                let (begin, end) = share(run.positions.len() as i64, chunk, chunks, 1);
+                for example in begin..end {
+                    set_example(&mut state.sizes, &run.lengths, example as usize);
+                    let columns = columns.at(&state.sizes).max(0) as usize;
+                    // SAFETY: an offsets table holds one entry for each example and the end.
+                    let first = unsafe { *run.pointers[*table].cast::<i64>().offset(example as isize) } as usize * rows;
+                    let from = run.pointers[*input].wrapping_add(first * size_of_dtype(dtype));
+                    let to = run.pointers[*out].cast::<i32>().wrapping_add(first);
+                    // SAFETY: the example's own elements.
+                    unsafe { library::sort_side_by_side(from, dtype, to, rows, columns, *descending) }
+                }
+                crate::program::clear_example(&mut state.sizes, &run.lengths);
+            })
+        }
+        CompiledOp::Sort { out, input, offsets: None, rows, columns, descending } => {
             let (rows, columns) = (rows.at(&state.sizes).max(0), columns.at(&state.sizes).max(0) as usize);
             let dtype = run.compiled.buffers[*input].dtype;
             worker.phase(chunks, |chunk| {

@@ -22,17 +22,46 @@ pub unsafe fn sort_rows(
         let out = unsafe { std::slice::from_raw_parts_mut(out.add(row * columns), columns) };
         // SAFETY: as above.
         let key = |i: i32| unsafe { read_number(input, dtype, row * columns + i as usize) };
-        out.iter_mut().enumerate().for_each(|(i, o)| *o = i as i32);
-        // `sort_by` may allocate; rows are short and this is not on the path of a training step.
-        out.sort_by(|x, y| {
-            let (x, y) = (key(*x), key(*y));
-            match (x.is_nan(), y.is_nan()) {
-                (false, false) if descending => y.total_cmp_numbers(x),
-                (false, false) => x.total_cmp_numbers(y),
-                (x, y) => x.cmp(&y),
-            }
-        });
+        order(out, &key, descending);
     }
+}
+
+/// The same for rows that lie side by side: element c of row r at `c * rows + r`, in both.
+///
+/// # Safety
+/// `rows * columns` elements are readable in `input` and writable in `out`.
+pub unsafe fn sort_side_by_side(
+    input: *const u8,
+    dtype: DType,
+    out: *mut i32,
+    rows: usize,
+    columns: usize,
+    descending: bool,
+) {
+    let mut positions = vec![0i32; columns];
+    for row in 0..rows {
+        // SAFETY: the caller's promise.
+        let key = |i: i32| unsafe { read_number(input, dtype, i as usize * rows + row) };
+        order(&mut positions, &key, descending);
+        for (i, position) in positions.iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { out.add(i * rows + row).write(*position) }
+        }
+    }
+}
+
+/// Positions by key.
+fn order(positions: &mut [i32], key: &dyn Fn(i32) -> f64, descending: bool) {
+    positions.iter_mut().enumerate().for_each(|(i, o)| *o = i as i32);
+    // `sort_by` may allocate; rows are short and this is not on the path of a training step.
+    positions.sort_by(|x, y| {
+        let (x, y) = (key(*x), key(*y));
+        match (x.is_nan(), y.is_nan()) {
+            (false, false) if descending => y.total_cmp_numbers(x),
+            (false, false) => x.total_cmp_numbers(y),
+            (x, y) => x.cmp(&y),
+        }
+    });
 }
 
 trait CompareNumbers {

@@ -241,10 +241,14 @@ pub enum Distribution {
 }
 
 /// Each row of `columns` elements of `input` sorted, stably: `out` holds the positions.
+///
+/// With `offsets`, examples of different length: example b begins at `offsets[b] * rows`, `columns` is a size of its own, and its rows lie
+/// side by side (element c of row r at `c * rows + r`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sort {
     pub out: BufferId,
     pub input: BufferId,
+    pub offsets: Option<BufferId>,
     pub rows: Dim,
     pub columns: Dim,
     pub descending: bool,

@@ -203,17 +203,32 @@ impl Machine<'_> {
             Op::Scan(scan) => self.scan(scan),
             Op::Iterate(iterate) => self.iterate(iterate),
             Op::Sort(sort) => {
-                let (rows, columns) = (self.dim(&sort.rows)? as usize, self.dim(&sort.columns)? as usize);
+                let rows = self.dim(&sort.rows)? as usize;
+                // Where a row begins, its length, and from one of its elements to the next.
+                let mut lists: Vec<(usize, usize, usize)> = Vec::new();
+                match sort.offsets {
+                    None => {
+                        let columns = self.dim(&sort.columns)? as usize;
+                        lists.extend((0..rows).map(|row| (row * columns, columns, 1)));
+                    }
+                    Some(table) => {
+                        for example in 0..self.inputs.batch as usize {
+                            let columns = self.of_example(&sort.columns, example)? as usize;
+                            let first = self.arrays[table.0 as usize].at(example) as usize * rows;
+                            lists.extend((0..rows).map(|row| (first + row, columns, rows)));
+                        }
+                    }
+                }
                 let input = self.arrays[sort.input.0 as usize].clone();
                 let out = &mut self.arrays[sort.out.0 as usize];
-                for row in 0..rows {
+                for (first, columns, step) in lists {
                     let mut order: Vec<usize> = (0..columns).collect();
                     order.sort_by(|a, b| {
-                        let (a, b) = (input.at(row * columns + a), input.at(row * columns + b));
+                        let (a, b) = (input.at(first + a * step), input.at(first + b * step));
                         let (a, b) = if sort.descending && !a.is_nan() && !b.is_nan() { (b, a) } else { (a, b) };
                         a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
                     });
-                    order.into_iter().enumerate().for_each(|(i, at)| out.put(row * columns + i, at as f64));
+                    order.into_iter().enumerate().for_each(|(i, at)| out.put(first + i * step, at as f64));
                 }
                 Ok(())
             }

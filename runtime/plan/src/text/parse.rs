@@ -427,7 +427,8 @@ impl<'t> Parser<'t> {
             }
             let input = self.buffer_id(plan)?;
             let (rows, columns) = self.rows_and_columns()?;
-            Op::Sort(Sort { out, input, rows, columns, descending })
+            let offsets = if self.eat("offsets") { Some(self.buffer_id(plan)?) } else { None };
+            Op::Sort(Sort { out, input, offsets, rows, columns, descending })
         } else if self.eat("library") {
             let out = self.buffer_id(plan)?;
             self.expect("=")?;

@@ -122,6 +122,9 @@ impl Printer<'_> {
                 let order = if sort.descending { "descending" } else { "ascending" };
                 let (out, input) = (name(&sort.out), name(&sort.input));
                 write!(f, "{pad}sort {out} = {order} {input} rows {}; columns {};", sort.rows, sort.columns)?;
+                if let Some(offsets) = &sort.offsets {
+                    write!(f, " offsets {}", name(offsets))?;
+                }
             }
             Op::Library { routine, out, inputs, rows, columns } => {
                 let routine = match routine {

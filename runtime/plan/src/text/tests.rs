@@ -108,6 +108,7 @@ scan s in 2 {
 }
 sort order = descending y rows B; columns K;
 sort order = ascending y rows B; columns 4 * K;
+sort order = ascending y rows 4; columns T; offsets off
 library y = orthogonal(y, lr) rows K; columns 2;
 contract y + (4 * s) += x * lr + K {
   batch b: B (out T, a -4 * T, b 0) offsets off

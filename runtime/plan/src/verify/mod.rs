@@ -294,7 +294,13 @@ impl Launches<'_> {
                 ensure(self.dtype(sort.out)? == DType::I32, || "positions are of I32".to_string())?;
                 exists(self.plan, sort.input)?;
                 self.sizes.plain(&sort.rows)?;
-                self.sizes.plain(&sort.columns)
+                self.sizes.check(&sort.columns, sort.offsets.is_some())?;
+                sort.offsets.iter().try_for_each(|table| {
+                    exists(self.plan, *table)?;
+                    let table = &self.plan.buffers[table.0 as usize];
+                    let offsets = matches!(table.place, Place::Table(Table::Offsets(_)));
+                    ensure(offsets, || format!("`{}` is no table of offsets", table.name))
+                })
             }
             Op::Library { routine: _, out, inputs, rows, columns } => {
                 self.written(*out)?;
