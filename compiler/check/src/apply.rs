@@ -4,7 +4,7 @@
 //! applies its layers one after the other. [`instance`](crate::instance) builds what an application comes to.
 
 use crate::builtin::Given;
-use crate::checker::Checker;
+use crate::checker::{Binding, Checker};
 use crate::hir::{self, ExprKind, Type};
 use crate::types::Meeting;
 use crate::value::{Callable, Value, expr, show_type};
@@ -367,6 +367,16 @@ impl<'a> Checker<'a> {
             self.bind_type(ty, &term.ty);
             if self.fit(ty, &term.ty, &Meeting { span: at, what: "this takes" }).is_none() {
                 return Value::Error;
+            }
+        }
+        // What only the result names is any size.
+        let mut free = Vec::new();
+        walk::type_names(result, &mut |name| free.push(name));
+        for name in free {
+            if self.is_free(name) {
+                let dim = bdl_dims::Dim::var(name.text.as_str());
+                let size = crate::value::Size { dim, origin: crate::checker::because(name.span, "") };
+                self.body().bind_outermost(&name.text, Binding::Value(Value::Size(size)));
             }
         }
         match self.read_type(result) {

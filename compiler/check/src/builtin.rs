@@ -181,8 +181,7 @@ impl<'a> Checker<'a> {
             }
             "i32" => {
                 let Some([x]) = exactly::<1>(args) else { return self.fail(arity(name, span, "one argument")) };
-                let value = self.term_of(x.value, x.span, None);
-                let Some(ty) = value.tensor().cloned() else { return Value::Error };
+                let Some((value, ty)) = self.tensor_arg(x) else { return Value::Error };
                 let result = Type::Tensor(TensorType { scalar: Scalar::I32, ..ty });
                 Value::Run(expr(ExprKind::Unary(UnaryOp::ToInt, Box::new(value)), result, span))
             }
@@ -190,11 +189,7 @@ impl<'a> Checker<'a> {
                 let value = self.orthogonal(span, want);
                 if value.is_error() { Value::Error } else { Value::Run(value) }
             }
-            "align" => self.fail(
-                Diagnostic::error("not-built-yet", "`align` is part of the language but not built yet")
-                    .primary(span, "not built yet")
-                    .help("bring the columns into one order in the data for now"),
-            ),
+            "align" => self.align(args, span),
             name if draw::is_draw(name) => self.fail(arity(name, span, "its arguments where it stands")),
             name => self.fail(
                 Diagnostic::error("wrong-arguments", format!("`{name}` cannot be applied here"))
@@ -203,7 +198,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn tensor_arg(&mut self, arg: Given<'a>) -> Option<(Expr, TensorType)> {
+    pub fn tensor_arg(&mut self, arg: Given<'a>) -> Option<(Expr, TensorType)> {
         let value = self.term_of(arg.value, arg.span, None);
         match &value.ty {
             Type::Tensor(ty) if ty.optional => {

@@ -31,6 +31,8 @@ pub(crate) struct Checker<'a> {
     pub bodies: Vec<Body<'a>>,
     /// Applications that are open, outermost first: `(call, what)`.
     pub calls: Vec<(Span, String)>,
+    /// Names that the objective at hand mentions, of fields too: `net.size` makes a parameter that only the loss reads.
+    pub mentioned: HashSet<&'a str>,
     /// Definitions with mistakes of their own: their applications give no further messages.
     pub poisoned: HashSet<(FileAt, String)>,
     /// A definition is checked on its own: sizes are names, and hyper-parameters may be unknown.
@@ -162,6 +164,13 @@ impl<'a> Body<'a> {
 
     pub fn bind(&mut self, name: &'a str, binding: Binding<'a>) {
         if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name, binding);
+        }
+    }
+
+    /// Binds for the whole of the function.
+    pub fn bind_outermost(&mut self, name: &'a str, binding: Binding<'a>) {
+        if let Some(scope) = self.scopes.first_mut() {
             scope.insert(name, binding);
         }
     }
@@ -399,6 +408,7 @@ pub(crate) fn check(
         first_application: 0,
         bodies: Vec::new(),
         calls: Vec::new(),
+        mentioned: HashSet::new(),
         poisoned: HashSet::new(),
         generic: false,
         given_sizes: Vec::new(),

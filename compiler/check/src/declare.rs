@@ -54,10 +54,14 @@ impl<'a> Checker<'a> {
     }
 
     pub fn declare_const(&mut self, constant: &'a ast::Const) {
+        if let Some(value) = self.const_of_file(constant) {
+            self.body().bind(&constant.name.text, Binding::Value(value));
+            return;
+        }
         let ty = constant.ty.as_ref().and_then(|ty| self.read_type(ty));
         if let ast::ExprKind::Call { callee, .. } = &constant.value.kind
             && let ast::ExprKind::Name(name) = &callee.kind
-            && ["gmt", "npy", "csv", "tsv", "mtx", "safetensors"].contains(&name.text.as_str())
+            && ["mtx", "safetensors", "parquet"].contains(&name.text.as_str())
         {
             self.say(
                 Diagnostic::error(

@@ -164,6 +164,14 @@ impl<'a> Checker<'a> {
             "epochs" => ambient(Ambient::Epochs, Scalar::F32),
             "pi" => Some(Value::Number(std::f64::consts::PI)),
             "inf" => Some(Value::Number(f64::INFINITY)),
+            "missing" => {
+                let scalar = match want {
+                    Some(Type::Tensor(wanted)) => wanted.scalar.clone(),
+                    Some(Type::Record(_) | Type::Error) | None => Scalar::F32,
+                };
+                let ty = Type::Tensor(TensorType { scalar, optional: true, shape: Vec::new() });
+                Some(Value::Run(expr(ExprKind::Builtin(Builtin::Missing, Vec::new()), ty, span)))
+            }
             "zeros" | "ones" => Some(match want {
                 Some(Type::Tensor(wanted)) => {
                     let value = if word == "zeros" { 0.0 } else { 1.0 };
@@ -193,6 +201,9 @@ impl<'a> Checker<'a> {
                 self.in_file(file, |checker| checker.eval(&binding.value, None))
             }
             ItemKind::Const(constant) => self.in_file(file, |checker| {
+                if let Some(value) = checker.const_of_file(constant) {
+                    return value;
+                }
                 let ty = constant.ty.as_ref().and_then(|ty| checker.read_type(ty));
                 checker.eval(&constant.value, ty.as_ref())
             }),
@@ -363,7 +374,12 @@ impl<'a> Checker<'a> {
                     if then.is_error() || other.is_error() {
                         return Value::Error;
                     }
-                    return Value::Run(then);
+                    // Where the condition makes the shapes equal, the other branch has the one that holds without it.
+                    let holds = self.condition_fact(condition, true);
+                    self.body().laws.extend(holds);
+                    let same = self.same_shape(&then, &other);
+                    self.body().laws.forget(known);
+                    return Value::Run(if same { other } else { then });
                 }
                 let result = self.if_run(test, then, other, span);
                 if result.is_error() { Value::Error } else { Value::Run(result) }
@@ -371,9 +387,22 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What a comparison of sizes says where it holds, or where it fails.
+    fn same_shape(&self, a: &Expr, b: &Expr) -> bool {
+        let (Some(a), Some(b)) = (a.tensor(), b.tensor()) else { return false };
+        a.shape.len() == b.shape.len() && a.shape.iter().zip(&b.shape).all(|(a, b)| self.proves_equal(&a.size, &b.size))
+    }
+
+    /// What a comparison of sizes says where it holds, or where it fails; of several joined by `and`, what each says where all hold.
     fn condition_fact(&mut self, condition: &'a ast::Expr, holds: bool) -> Vec<Dim> {
+        if let ast::ExprKind::Unary { op: ast::UnaryOp::Not, value } = &condition.kind {
+            return self.condition_fact(value, !holds);
+        }
         let ast::ExprKind::Binary { op, left, right } = &condition.kind else { return Vec::new() };
+        if matches!((op, holds), (ast::BinaryOp::And, true) | (ast::BinaryOp::Or, false)) {
+            let mut facts = self.condition_fact(left, holds);
+            facts.extend(self.condition_fact(right, holds));
+            return facts;
+        }
         let (Some(left), Some(right)) = (self.try_size(left), self.try_size(right)) else { return Vec::new() };
         let op = op_of(*op);
         if op == hir::BinaryOp::Eq && holds || op == hir::BinaryOp::Ne && !holds {
@@ -395,7 +424,11 @@ impl<'a> Checker<'a> {
             return Value::Error;
         };
         let inner = Type::Tensor(TensorType { optional: false, ..ty.clone() });
-        let default = self.run(default, Some(&inner));
+        let given = self.eval(default, Some(&inner));
+        let default = match self.as_class(&given, &ty.scalar, default.span) {
+            Some(class) => class,
+            None => self.term_of(given, default.span, Some(&inner)),
+        };
         if !ty.optional {
             return Value::Run(value);
         }
@@ -412,6 +445,24 @@ impl<'a> Checker<'a> {
             return Value::Error;
         }
         Value::Run(expr(ExprKind::Builtin(Builtin::OrElse, vec![value, default]), inner, span))
+    }
+
+    /// A written number or name as a class, letter or index, where one is asked for.
+    fn as_class(&self, value: &Value<'a>, scalar: &Scalar, span: Span) -> Option<Expr> {
+        let count = scalar.below()?;
+        let id = match value {
+            // How many there are may be known to the data only.
+            Value::Size(size) => {
+                let id = size.dim.as_const().filter(|id| *id >= 0)?;
+                (!self.facts().proves(&(Dim::from(id) - count))).then_some(id)?
+            }
+            Value::Text(_) if self.generic && matches!(scalar, Scalar::Category(_, None)) => 0,
+            Value::Text(text) => self.class_names(scalar)?.iter().position(|name| **name == **text)? as i64,
+            Value::Run(_) | Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Callable(_) | Value::Error => {
+                return None;
+            }
+        };
+        Some(expr(ExprKind::Number(id as f64), scalar_type(scalar.clone()), span))
     }
 
     // -------------------------------------------------------------------------------------------- composites

@@ -368,6 +368,8 @@ pub enum Builtin {
     Known,
     /// First where it is known, else second.
     OrElse,
+    /// A value that is not there.
+    Missing,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -718,6 +720,20 @@ pub enum Split {
         seed: u64,
     },
     LeaveOneOut,
+    /// Rows whose field is one of these classes or texts validate or test; all others train.
+    By {
+        field: Name,
+        valid: Vec<String>,
+        test: Vec<String>,
+    },
+    /// In the order of a number: the last share tests, the share before validates; `gap` units before each are left out.
+    Time {
+        field: Name,
+        valid: f64,
+        test: f64,
+        gap: f64,
+        folds: i64,
+    },
 }
 
 /// `accuracy(kind, site)`.

@@ -304,6 +304,12 @@ impl<'a> Checker<'a> {
         let wanted = if self.is_bound_type(signature.result) { self.read_type(signature.result) } else { None };
         let value = self.statements(signature.body, wanted.as_ref());
         self.finish_statement();
+        for at in 0..self.here().declared.len() {
+            let declared = &self.here().declared[at];
+            if declared.made.is_none() && self.mentioned.contains(declared.name.text.as_str()) {
+                self.read_declared(at, declared.name.span);
+            }
+        }
         let result_span = signature.body.stmts.last().map_or(signature.body.span, |stmt| stmt.span);
         let value = match value {
             Some(Value::Error) => return None,

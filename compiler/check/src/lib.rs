@@ -11,6 +11,7 @@ mod declare;
 mod draw;
 mod explain;
 mod expr;
+pub mod fixed;
 mod generic;
 pub mod hir;
 mod hyper;
@@ -75,6 +76,8 @@ pub struct Options {
     pub entries: Vec<EntryRequest>,
     /// Only this `train` block; all without.
     pub train: Option<String>,
+    /// Contents of the files that constants name.
+    pub files: Vec<fixed::FileTable>,
 }
 
 /// Apply `name`, with hyper-parameters at their defaults, to inputs of the types in its signature.

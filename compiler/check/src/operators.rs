@@ -5,7 +5,7 @@
 //! `+ - * %` and become real where they meet a real number or are divided.
 
 use crate::checker::Checker;
-use crate::hir::{self, Axis, BinaryOp, Expr, ExprKind, Scalar, TensorType, Type, UnaryOp};
+use crate::hir::{self, Axis, BinaryOp, Builtin, Expr, ExprKind, Scalar, TensorType, Type, UnaryOp};
 use crate::range::{Affine, Ix, Read, with_origin};
 use crate::suggest::nearest;
 use crate::value::{Size, Value, axis, error_expr, expr, scalar_type, show_tensor, show_type};
@@ -208,6 +208,23 @@ impl<'a> Checker<'a> {
         let constant = expr(ExprKind::Number(id as f64), scalar_type(tensor.scalar.clone()), at);
         let ty = Type::Tensor(TensorType { scalar: Scalar::Bool, optional: false, shape: tensor.shape });
         Some(Value::Run(expr(ExprKind::Binary(op, Box::new(value.clone()), Box::new(constant)), ty, span)))
+    }
+
+    /// The names of the classes or letters, where they have any.
+    pub fn class_names(&self, scalar: &Scalar) -> Option<Vec<String>> {
+        match scalar {
+            Scalar::Category(_, names) => names.as_ref().map(|names| names.to_vec()),
+            Scalar::Letter(alphabet, _) => Some(self.letters_of(alphabet)),
+            Scalar::F32
+            | Scalar::F64
+            | Scalar::BF16
+            | Scalar::I32
+            | Scalar::Bool
+            | Scalar::Index(_)
+            | Scalar::Logit
+            | Scalar::Prob
+            | Scalar::Count => None,
+        }
     }
 
     fn letters_of(&self, alphabet: &str) -> Vec<String> {
@@ -531,6 +548,13 @@ impl<'a> Checker<'a> {
         if x == y {
             return Some((then, other, x.clone()));
         }
+        // `missing` is of any kind.
+        if let ExprKind::Builtin(Builtin::Missing, _) = other.kind {
+            return Some((then, retyped(other, x), x.clone()));
+        }
+        if let ExprKind::Builtin(Builtin::Missing, _) = then.kind {
+            return Some((retyped(then, y), other, y.clone()));
+        }
         if number(x) && number(y) {
             if x.is_whole() && y.is_whole() {
                 return Some((then, other, Scalar::I32));
@@ -550,6 +574,15 @@ impl<'a> Checker<'a> {
             (_, _) => None,
         }
     }
+}
+
+/// The term as one of another kind of scalar.
+fn retyped(term: Expr, scalar: &Scalar) -> Expr {
+    let ty = match term.ty {
+        Type::Tensor(tensor) => Type::Tensor(TensorType { scalar: scalar.clone(), ..tensor }),
+        other @ (Type::Record(_) | Type::Error) => other,
+    };
+    Expr { ty, ..term }
 }
 
 /// The precision of a result; anything but `f64` and `bf16` is the working precision.

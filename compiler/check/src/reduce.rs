@@ -1,9 +1,9 @@
 //! `for`, `let y[i, j] =` and reductions: what binds indices.
 
 use crate::checker::{Binding, Checker};
-use crate::hir::{self, ExprKind, IndexId, IndexKind, Reduction, Scalar, TensorType, Type};
+use crate::hir::{self, Builtin, ExprKind, IndexId, IndexKind, Reduction, Scalar, TensorType, Type};
 use crate::operators::to_real;
-use crate::value::{Value, axis, expr, show_tensor, show_type};
+use crate::value::{Value, axis, expr, scalar_type, show_tensor, show_type};
 use bdl_dims::Dim;
 use bdl_grammar::ast::{self, Binder, BinderKind};
 use bdl_grammar::{Diagnostic, Span};
@@ -32,6 +32,11 @@ fn op_of(op: ast::Reduction) -> Reduction {
         ast::Reduction::Argmin => Reduction::Argmin,
         ast::Reduction::Logsumexp => Reduction::Logsumexp,
     }
+}
+
+/// The word `missing`.
+fn is_missing(term: &hir::Expr) -> bool {
+    matches!(term.kind, ExprKind::Builtin(Builtin::Missing, _))
 }
 
 /// Has it a value when there is nothing to reduce?
@@ -93,7 +98,7 @@ impl<'a> Checker<'a> {
         let op = op_of(parts.op);
         let first = self.here().indices.len();
         let depth = self.here().pack_indices.len();
-        let default = parts.default.map(|default| self.run(default, None));
+        let mut default = parts.default.map(|default| self.run(default, None));
         let term = self.scoped(|checker| {
             let indices = checker.open(parts.binders, true)?;
             let filter = parts.filter.map(|filter| checker.in_block(|checker| checker.run(filter, None)));
@@ -101,7 +106,12 @@ impl<'a> Checker<'a> {
             Some((indices, filter, body))
         });
         self.body().pack_indices.truncate(depth);
-        let Some((indices, filter, body)) = term else { return Value::Error };
+        let Some((indices, mut filter, body)) = term else { return Value::Error };
+        if matches!(&filter, Some(hir::Expr { kind: ExprKind::Bool(true), .. })) {
+            // `if known(y[k])` of a y that is always there.
+            filter = None;
+            default = default.filter(|default| !is_missing(default));
+        }
         self.excuse(first, body.is_error());
         let at_top = self.here().blocks.len() == 1 && self.here().pack_indices.is_empty();
         let argument = matches!(op, Reduction::Argmax | Reduction::Argmin);
@@ -263,8 +273,29 @@ impl<'a> Checker<'a> {
             }
             None => None,
         };
-        let ty = Type::Tensor(TensorType { scalar, optional: false, shape: inner.shape });
-        let kind = ExprKind::Reduce { op, indices, filter: filter.map(Box::new), default, body: Box::new(body) };
+        let ty = TensorType { scalar, optional: false, shape: inner.shape };
+        let gaps = default.as_ref().is_some_and(|default| is_missing(default));
+        if !gaps {
+            let kind = ExprKind::Reduce { op, indices, filter: filter.map(Box::new), default, body: Box::new(body) };
+            return Value::Run(expr(kind, Type::Tensor(ty), parts.span));
+        }
+        // `mean[k if known(y[k]) else missing] ..`: there where anything takes part.
+        let filter = filter.map(Box::new);
+        let some = ExprKind::Reduce {
+            op: Reduction::Any,
+            indices: indices.clone(),
+            filter: filter.clone(),
+            default: None,
+            body: Box::new(expr(ExprKind::Bool(true), scalar_type(Scalar::Bool), parts.span)),
+        };
+        let some = expr(some, scalar_type(Scalar::Bool), parts.span);
+        let zero = expr(ExprKind::Number(0.0), scalar_type(Scalar::F32), parts.span);
+        let kind = ExprKind::Reduce { op, indices, filter, default: Some(Box::new(zero)), body: Box::new(body) };
+        let value = expr(kind, Type::Tensor(ty.clone()), parts.span);
+        let absent = TensorType { scalar: ty.scalar.clone(), optional: true, shape: Vec::new() };
+        let absent = expr(ExprKind::Builtin(Builtin::Missing, Vec::new()), Type::Tensor(absent), parts.span);
+        let ty = Type::Tensor(TensorType { optional: true, ..ty });
+        let kind = ExprKind::If(Box::new(some), Box::new(value), Box::new(absent));
         Value::Run(expr(kind, ty, parts.span))
     }
 

@@ -83,7 +83,9 @@ impl<'a> Checker<'a> {
             "kfold" => self.kfold(args, facts, e.span),
             "leave_one_out" => Some(Split::LeaveOneOut),
             "given" => self.given_split(args, facts, e.span),
-            "by" | "time" | "scaffold" | "identity" | "entries" => {
+            "by" => self.by_split(args, facts, e.span),
+            "time" => self.time_split(args, facts, e.span),
+            "scaffold" | "identity" | "entries" => {
                 self.not_built(
                     e.span,
                     &format!("the split `{name}`"),
@@ -201,6 +203,82 @@ impl<'a> Checker<'a> {
         Some(Split::Given { field: self.field_name(e, facts)? })
     }
 
+    /// `by(chrom, valid: ["chr8"], test: ["chr9"])`.
+    fn by_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let (mut field, mut valid, mut test) = (None, Vec::new(), Vec::new());
+        for arg in args {
+            match &arg.kind {
+                ArgKind::Positional(e) if field.is_none() => field = Some(self.field_name(e, facts)?),
+                ArgKind::Named { name, value } if name.text == "valid" => valid = self.names_of(value)?,
+                ArgKind::Named { name, value } if name.text == "test" => test = self.names_of(value)?,
+                ArgKind::Positional(_) | ArgKind::Named { .. } | ArgKind::Each { .. } | ArgKind::Hole => {
+                    return self.no_split(arg.span, "`by` takes a field, `valid:` and `test:`");
+                }
+            }
+        }
+        if let Some(both) = valid.iter().find(|name| test.contains(name)) {
+            return self.no_split(span, &format!("`{both}` cannot validate and test at once"));
+        }
+        match field {
+            Some(field) if !(valid.is_empty() && test.is_empty()) => Some(Split::By { field, valid, test }),
+            Some(_) | None => self.no_split(span, "write `by(chrom, valid: [\"chr8\"], test: [\"chr9\"])`"),
+        }
+    }
+
+    fn names_of(&mut self, e: &'a ast::Expr) -> Option<Vec<String>> {
+        let items: Vec<&'a ast::Expr> = match &e.kind {
+            ast::ExprKind::List(items) => items.iter().collect(),
+            _ => vec![e],
+        };
+        let mut names = Vec::new();
+        for item in items {
+            match &item.kind {
+                ast::ExprKind::Str(text) => names.push(text.clone()),
+                ast::ExprKind::Int(number) => names.push(number.to_string()),
+                ast::ExprKind::Bool(truth) => names.push(truth.to_string()),
+                _ => {
+                    self.no_split(item.span, "a value of the field is expected, such as \"chr8\"");
+                    return None;
+                }
+            }
+        }
+        Some(names)
+    }
+
+    /// `time(day, valid: 0.1, test: 0.1, gap: 7)`, or `time(day, folds: 5)`.
+    fn time_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let (mut field, mut valid, mut test, mut gap, mut folds) = (None, 0.0, 0.0, 0.0, 1);
+        for arg in args {
+            match &arg.kind {
+                ArgKind::Positional(e) if field.is_none() => field = Some(self.field_name(e, facts)?),
+                ArgKind::Named { name, value } => match name.text.as_str() {
+                    "valid" => valid = self.plain_number(value)?,
+                    "test" => test = self.plain_number(value)?,
+                    "gap" => gap = self.plain_number(value)?,
+                    "folds" => folds = self.count(value, "folds")?,
+                    other => {
+                        return self.no_split(arg.span, &format!("`{other}` is none of valid, test, gap, folds"));
+                    }
+                },
+                ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => {
+                    return self.no_split(arg.span, "`time` takes a field, `valid:`, `test:`, `gap:` and `folds:`");
+                }
+            }
+        }
+        if valid < 0.0 || test < 0.0 || valid + test >= 1.0 || gap < 0.0 {
+            return self
+                .no_split(span, "shares are between 0 and 1 and leave some rows to train on; a gap is not negative");
+        }
+        if folds > 1 && valid + test > 0.0 {
+            return self
+                .no_split(span, "`folds:` makes parts of equal size; `valid:` and `test:` are for a single cut");
+        }
+        match field {
+            Some(field) if folds > 1 || valid + test > 0.0 => Some(Split::Time { field, valid, test, gap, folds }),
+            Some(_) | None => self.no_split(span, "write `time(day, valid: 0.1, test: 0.1)`"),
+        }
+    }
+
     /// A field of the data by its name.
     pub(crate) fn field_name(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Name> {
         let names: Vec<Name> =
@@ -297,6 +375,10 @@ impl<'a> Checker<'a> {
             (Part::Valid, Some(Split::Random { valid, .. })) => *valid > 0.0,
             (Part::Test, Some(Split::Random { test, .. })) => *test > 0.0,
             (_, Some(Split::Given { .. })) => true,
+            (Part::Valid, Some(Split::By { valid, .. })) => !valid.is_empty(),
+            (Part::Test, Some(Split::By { test, .. })) => !test.is_empty(),
+            (Part::Valid, Some(Split::Time { valid, .. })) => *valid > 0.0,
+            (Part::Test, Some(Split::Time { test, folds, .. })) => *test > 0.0 || *folds > 1,
             (part, Some(Split::KFold { .. } | Split::LeaveOneOut)) => part == Part::Test,
         };
         if !there {
@@ -655,7 +737,9 @@ impl<'a> Checker<'a> {
     pub(crate) fn name_classes(&self, predictions: &mut [Prediction], reports: &[Report], facts: &DataFacts) {
         for prediction in predictions {
             let Type::Tensor(ty) = &prediction.ty else { continue };
-            let own = ty.shape.last().and_then(|axis| axis.names.clone());
+            // Names of genes along a profile are no classes to choose from.
+            let choice = matches!(ty.scalar, Scalar::Prob | Scalar::Logit);
+            let own = ty.shape.last().filter(|_| choice).and_then(|axis| axis.names.clone());
             let compared = reports.iter().find_map(|report| match report.args.as_slice() {
                 [ReportArg::Prediction(name), ReportArg::Field(field)] if *name == prediction.name => {
                     facts.fields.iter().find(|known| known.name == *field).and_then(class_names)
@@ -669,7 +753,7 @@ impl<'a> Checker<'a> {
                 .filter(|names| ty.shape.last().is_some_and(|axis| axis.size.as_const() == Some(names.len() as i64)))
                 .collect();
             let only = match fitting.as_slice() {
-                [names] if ty.scalar == Scalar::Prob || ty.scalar == Scalar::Logit => Some(names.clone()),
+                [names] if choice => Some(names.clone()),
                 [] | [_, ..] => None,
             };
             let category = if let Scalar::Category(_, names) = &ty.scalar { names.clone() } else { None };

@@ -208,7 +208,13 @@ impl<'a> Checker<'a> {
                     made.push(sub);
                 }
                 SubKind::Else { index, default } => {
-                    let Some(term) = self.term(index) else { return Value::Error };
+                    let last =
+                        walk::as_name(index).is_some_and(|n| n.text == "last" && self.here().find("last").is_none());
+                    let term = match last {
+                        true => Some(Term::Affine(Affine::of_size(axis.size.clone() - Dim::one()))),
+                        false => self.term(index),
+                    };
+                    let Some(term) = term else { return Value::Error };
                     let element = TensorType { shape: Vec::new(), ..tensor.clone() };
                     let default = self.run(default, Some(&Type::Tensor(element.clone())));
                     if !self.default_fits(&default, &element) {

@@ -454,6 +454,8 @@ impl<'a> Checker<'a> {
         asked: Option<Span>,
         meeting: &Meeting,
     ) -> Option<TensorType> {
+        // What may be missing takes what is there; messages need not speak of it.
+        let wanted = &TensorType { optional: wanted.optional && given.optional, ..wanted.clone() };
         let kinds = (&wanted.scalar, &given.scalar);
         if let (Scalar::Bool, Scalar::Category(_, _)) | (Scalar::Category(_, _), Scalar::Bool) = kinds {
             // One choice or separate questions: their shapes differ for that reason, so the kinds are what to speak of.

@@ -66,10 +66,11 @@ pub fn text_in(name: &str, text: &str, folder: &Path) -> Result<Source, Failure>
     let mut waiting = vec![(id, folder.to_path_buf(), bdl_check::uses(&main))];
     while let Some((from, folder, uses)) = waiting.pop() {
         for wanted in uses {
-            let path = folder.join(&wanted.path);
+            let path = folder.join(wanted.path.trim_start_matches("./"));
             // Two spellings of one path are one file.
             let place = path.canonicalize().unwrap_or_else(|_| path.clone());
-            let known = used.iter().find(|(known, _, _)| *known == place).map(|(_, id, _)| *id);
+            let own = Path::new(name).canonicalize().is_ok_and(|own| own == place);
+            let known = used.iter().find(|(known, _, _)| *known == place).map(|(_, id, _)| *id).or(own.then_some(id));
             let to = match known {
                 Some(to) => to,
                 None => {

@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> Result<Vec<Array>, String> {
     Ok(arrays)
 }
 
-fn parse(name: &str, bytes: &[u8]) -> Result<Array, String> {
+pub fn parse(name: &str, bytes: &[u8]) -> Result<Array, String> {
     let damaged = || "it is cut short".to_string();
     if bytes.get(..6) != Some(b"\x93NUMPY") {
         return Err("it is not an npy array".into());

@@ -2,7 +2,7 @@
 //!
 //! Each stage is one function; [`Checked`], [`Elaborated`] and [`Compiled`] are what flows between them.
 
-use crate::data::{block, facts, laws, lengths};
+use crate::data::{block, constants, facts, laws, lengths};
 use crate::error::Failure;
 use crate::load::{self, Source};
 use crate::overrides;
@@ -134,7 +134,8 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     for item in &source.modules.main.items {
         let ItemKind::Data(written) = &item.kind else { continue };
         let replaced = request.data.iter().find(|(name, _)| *name == written.name.text).map(|(_, path)| path.as_path());
-        let (spec, messages) = block::lower(written, &source.sources, &source.folder, replaced);
+        let (spec, messages) =
+            block::lower(written, &source.sources, &source.folder, replaced, &source.modules.main.items);
         diagnostics.extend(messages);
         let Some(spec) = spec else { continue };
         let dataset = if wanted(&source.modules.main, written, request) { open(&spec, request)? } else { None };
@@ -152,7 +153,12 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
         };
         data.push(DataBlock { spec, dataset, lengths });
     }
-    let options = Options { entries: request.entries.clone(), train: request.train.clone() };
+    let (files, wrong) = constants::tables(&source);
+    if !wrong.is_empty() {
+        diagnostics.extend(wrong);
+        return Ok(Checked { source, hir: Hir::default(), diagnostics, data });
+    }
+    let options = Options { entries: request.entries.clone(), train: request.train.clone(), files };
     let (hir, messages) = bdl_check::check(&source.sources, &source.modules, &types, &options);
     diagnostics.extend(messages);
     if !diagnostics.iter().any(Diagnostic::is_error) {

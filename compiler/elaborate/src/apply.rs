@@ -112,7 +112,10 @@ fn relevant(outer: &[IndexId], scope: &Scope) -> Vec<IndexId> {
 
 fn collect(value: &Value, found: &mut BTreeSet<IndexId>) {
     match value {
-        Value::Tensor(tensor) => found.extend(mentioned(&tensor.body)),
+        Value::Tensor(tensor) => {
+            found.extend(mentioned(&tensor.body));
+            tensor.known.iter().for_each(|known| found.extend(mentioned(known)));
+        }
         Value::Record(fields) => fields.iter().for_each(|(_, v)| collect(v, found)),
     }
 }

@@ -125,8 +125,38 @@ impl<'h> Elaborator<'h> {
                 self.cumsum(&value, &hint, dtype, expr.span)?
             }
             Builtin::Grad => self.grad(scope, args, expr)?,
-            Builtin::Known | Builtin::OrElse => {
-                return Err(not_built(expr.span, "an optional value in a model"));
+            Builtin::Known => {
+                let value = self.one(scope, args, expr.span)?;
+                value.whether_known().unwrap_or_else(|| value.map(DType::Bool, |_| Expr::Const(1.0)))
+            }
+            Builtin::OrElse => {
+                let value = self.one(scope, args, expr.span)?;
+                let default = self.tensor(scope, the(args, 1, expr.span)?)?;
+                match value.whether_known() {
+                    None => value,
+                    Some(known) => {
+                        let value = Pointwise { known: None, ..value };
+                        self.broadcast(vec![known, value, default], dtype, expr.span, |mut sides| {
+                            let (Some(d), Some(x), Some(known)) = (sides.pop(), sides.pop(), sides.pop()) else {
+                                return Expr::Const(0.0);
+                            };
+                            // Of truth values, whose constants are numbers: known and x, or not known and d.
+                            let truth = |op, a, b| crate::expr::binary(op, a, b);
+                            match dtype {
+                                DType::Bool => {
+                                    let absent = crate::expr::unary(hir::UnaryOp::Not, known.clone());
+                                    let there = truth(hir::BinaryOp::And, known, x);
+                                    truth(hir::BinaryOp::Or, there, truth(hir::BinaryOp::And, absent, d))
+                                }
+                                DType::Real | DType::F32 | DType::F64 | DType::BF16 | DType::I32 => known.select(x, d),
+                            }
+                        })?
+                    }
+                }
+            }
+            Builtin::Missing => {
+                let value = self.filled(0.0, expr, dtype);
+                Pointwise { known: Some(Expr::Const(0.0)), ..value }
             }
             Builtin::Freeze | Builtin::TopK(_) => {
                 return Err(broken(expr.span, "a builtin with the wrong number of arguments"));
@@ -350,7 +380,7 @@ impl<'h> Elaborator<'h> {
         let mut axes = leading.to_vec();
         axes.push(self.var("k", Dim::from(count)));
         let body = order.at_indices(&axes);
-        let indices = Pointwise { axes, body, dtype: DType::I32, hint: None };
+        let indices = Pointwise { axes, body, dtype: DType::I32, known: None, hint: None };
         let values = at_order(&value, &indices);
         let names = match &expr.ty {
             hir::Type::Record(fields) => fields.iter().map(|(name, _)| name.clone()).collect(),
@@ -448,5 +478,5 @@ fn at_order(value: &Pointwise, order: &Pointwise) -> Pointwise {
     let mut subs: Vec<Sub> = order.axes.iter().map(|a| Sub::from(*a)).collect();
     subs.pop();
     subs.push(as_subscript(order.body.clone()));
-    Pointwise { axes: order.axes.clone(), body: value.at(&subs), dtype: value.dtype, hint: None }
+    Pointwise { axes: order.axes.clone(), body: value.at(&subs), dtype: value.dtype, known: None, hint: None }
 }

@@ -241,7 +241,7 @@ impl<'h> Elaborator<'h> {
         let (shape, dtype) = (self.program.get(tensor).shape.clone(), self.program.get(tensor).dtype);
         let axes = self.axes(&shape);
         let body = Expr::read(tensor, axes.iter().copied());
-        Pointwise { axes, body, dtype, hint: None }
+        Pointwise { axes, body, dtype, known: None, hint: None }
     }
 
     pub fn input(&mut self, name: &str, dtype: DType, shape: Vec<Dim>, per_example: bool) -> TensorId {
@@ -381,12 +381,6 @@ impl<'h> Elaborator<'h> {
         body: &Expr,
         origin: Origin,
     ) -> Result<TensorId> {
-        if let Some(batch) = free.iter().find(|v| self.is_batch_var(**v)) {
-            let what = format!("a reduction or a tensor of its own inside a reduction over the batch (`{}`)", {
-                self.var_name(*batch)
-            });
-            return Err(not_built(span_of(&origin), &what));
-        }
         let piece = self.piece(free, how, &typed(body, dtype), None);
         let shape: Vec<Dim> = free.iter().map(|v| self.range(*v).clone()).collect();
         let name = self.unique(hint);
@@ -465,11 +459,19 @@ impl<'h> Elaborator<'h> {
         Ok(self.read_back(tensor, &context, &value.axes, value.dtype))
     }
 
+    /// As [`Elaborator::materialise`]; of an optional value two tensors, the second saying where it is known.
+    pub fn kept(&mut self, value: &Pointwise, hint: &str, origin: Origin) -> Result<Pointwise> {
+        let made = self.materialise(value, hint, origin.clone())?;
+        let Some(known) = value.whether_known() else { return Ok(made) };
+        let known = self.materialise(&known, &crate::names::known(hint), origin)?;
+        Ok(Pointwise { known: Some(known.at_indices(&made.axes)), ..made })
+    }
+
     /// A tensor over context variables and axes as a value with those axes (and fresh placeholders).
     pub fn read_back(&mut self, tensor: TensorId, context: &[IndexId], axes: &[IndexId], dtype: DType) -> Pointwise {
         let fresh: Vec<IndexId> = axes.iter().map(|a| self.var(&self.var_name(*a), self.range(*a).clone())).collect();
         let subs: Vec<Sub> = context.iter().chain(&fresh).map(|v| Sub::from(*v)).collect();
-        Pointwise { axes: fresh, body: Expr::Read(Read::new(tensor, subs)), dtype, hint: None }
+        Pointwise { axes: fresh, body: Expr::Read(Read::new(tensor, subs)), dtype, known: None, hint: None }
     }
 
     /// A tensor that holds exactly this value, for nodes that take whole tensors: its leading axes are the given context variables.

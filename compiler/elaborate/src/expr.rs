@@ -136,7 +136,7 @@ impl<'h> Elaborator<'h> {
             hir::Type::Tensor(ty) => self.axes(&crate::context::shape_of(ty)),
             hir::Type::Record(_) | hir::Type::Error => Vec::new(),
         };
-        Pointwise { axes, body: Expr::Const(value), dtype, hint: None }
+        Pointwise { axes, body: Expr::Const(value), dtype, known: None, hint: None }
     }
 
     pub fn index(&self, scope: &Scope, index: hir::IndexId, span: Span) -> Result<Affine> {
@@ -190,6 +190,16 @@ impl<'h> Elaborator<'h> {
                 Ok(Value::Record(bound))
             }
             Value::Tensor(tensor) => {
+                if let Some(known) = tensor.whether_known() {
+                    let plain = Pointwise { known: None, ..tensor };
+                    let value = self.bind(Value::Tensor(plain), hint, own, span, what.clone())?;
+                    let known = self.bind(Value::Tensor(known), &crate::names::known(hint), false, span, what)?;
+                    let (Value::Tensor(value), Value::Tensor(known)) = (value, known) else {
+                        return Err(broken(span, "a record stands where a tensor should"));
+                    };
+                    let known = known.at_indices(&value.axes);
+                    return Ok(Value::Tensor(Pointwise { known: Some(known), ..value }));
+                }
                 let inlined = tensor.is_plain() || (tensor.axes.is_empty() && tensor.is_cheap());
                 if own {
                     let (whole, context) = self.whole_tensor(&tensor, hint, origin(span, what))?;
@@ -281,13 +291,19 @@ impl<'h> Elaborator<'h> {
         match (yes, no) {
             (Value::Tensor(yes), Value::Tensor(no)) => {
                 let dtype = yes.dtype;
-                let chosen = self.broadcast(vec![condition, yes, no], dtype, span, |mut args| {
-                    let (Some(b), Some(a), Some(c)) = (args.pop(), args.pop(), args.pop()) else {
-                        return Expr::Const(0.0);
-                    };
-                    c.select(a, b)
-                })?;
-                Ok(Value::Tensor(chosen))
+                let known = if yes.known.is_some() || no.known.is_some() {
+                    // A branch that cannot be missing is there.
+                    let there = || Pointwise::scalar(Expr::Const(1.0), DType::Bool);
+                    let sides = [yes.whether_known().unwrap_or_else(there), no.whether_known().unwrap_or_else(there)];
+                    let [a, b] = sides;
+                    let c = condition.clone();
+                    Some(self.broadcast(vec![c, a, b], DType::Bool, span, |args| chosen(args, true))?)
+                } else {
+                    None
+                };
+                let value = self.broadcast(vec![condition, yes, no], dtype, span, |args| chosen(args, false))?;
+                let known = known.map(|known| self.aligned(known, &value));
+                Ok(Value::Tensor(Pointwise { known, ..value }))
             }
             (Value::Record(yes), Value::Record(no)) => {
                 let mut fields = Vec::new();
@@ -300,6 +316,12 @@ impl<'h> Elaborator<'h> {
                 Err(broken(span, "the branches of an `if` are a record and a tensor"))
             }
         }
+    }
+
+    /// The scalar of `value`, which may have fewer leading axes, over the axes of `of`.
+    pub fn aligned(&self, value: Pointwise, of: &Pointwise) -> Expr {
+        let missing = of.axes.len().saturating_sub(value.axes.len());
+        value.at_indices(&of.axes[missing..])
     }
 
     /// Element by element over operands of equal shape, scalars, or shapes of which one is the end of the other.
@@ -317,7 +339,7 @@ impl<'h> Elaborator<'h> {
         let named: Vec<_> = widest.axes.iter().map(|a| (self.var_name(*a), self.range(*a).clone())).collect();
         let axes: Vec<IndexId> = named.iter().map(|(name, size)| self.var(name, size.clone())).collect();
         let bodies = operands.iter().map(|o| o.at_indices(&axes[longest - o.axes.len()..])).collect();
-        Ok(Pointwise { axes, body: combine(bodies), dtype, hint: None })
+        Ok(Pointwise { axes, body: combine(bodies), dtype, known: None, hint: None })
     }
 
     fn list(
@@ -352,6 +374,17 @@ impl<'h> Elaborator<'h> {
         }
         let parts = bodies.into_iter().zip(places).map(|(body, at)| Part { axes: Vec::new(), body, at }).collect();
         self.pieces(&hint, dtype, &axes, parts, made)
+    }
+}
+
+/// `if .0 then .1 else .2`; of truth values, where constants decide.
+fn chosen(mut args: Vec<Expr>, truth: bool) -> Expr {
+    let (Some(b), Some(a), Some(c)) = (args.pop(), args.pop(), args.pop()) else { return Expr::Const(0.0) };
+    match (a.as_const(), b.as_const()) {
+        (Some(yes), Some(no)) if truth && yes == no => Expr::Const(yes),
+        (Some(yes), Some(no)) if truth && yes > no => c,
+        (Some(_), Some(_)) if truth => unary(hir::UnaryOp::Not, c),
+        (_, _) => c.select(a, b),
     }
 }
 

@@ -10,6 +10,11 @@ pub(crate) fn inside(outer: &str, name: &str) -> Name {
     if outer.is_empty() { name.into() } else { format!("{outer}.{name}").into() }
 }
 
+/// Where an optional value is there.
+pub(crate) fn known(name: &str) -> Name {
+    inside(name, "known")
+}
+
 /// What a layer instance gives.
 pub(crate) fn result(path: &str) -> Name {
     inside(path, "y")

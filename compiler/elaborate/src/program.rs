@@ -15,7 +15,7 @@
 //! names, scalars that the trainer supplies; they exist in a program only where something reads them. A parameter that no program
 //! reads is not created.
 
-use crate::context::{Elaborator, Result, broken, dtype_of, not_built, origin, shape_of};
+use crate::context::{Elaborator, Result, broken, dtype_of, origin, shape_of};
 use crate::names;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Entry, Hir, Store, Train, Type};
@@ -155,8 +155,40 @@ impl<'h> Forward<'h> {
         Ok(Forward { elaborator, inputs })
     }
 
+    /// The loss of an example and what it counts, as tensors called so after `prefix`. One whose loss is missing has the loss 0 and
+    /// counts nothing.
+    pub fn loss(
+        &mut self,
+        loss: hir::FunctionId,
+        per: hir::FunctionId,
+        prefix: &dyn Fn(&str) -> Name,
+        span: Span,
+    ) -> Result<(TensorId, TensorId)> {
+        let (each, count) = (self.value(loss, true, span)?, self.value(per, true, span)?);
+        let [each, count] = match each.whether_known() {
+            None => [each, count],
+            Some(known) => [each, count].map(|value| {
+                let body = known.body.clone().select(value.body, Expr::Const(0.0));
+                Pointwise { body, known: None, ..value }
+            }),
+        };
+        let each = self.named(each, &prefix("loss_each"), loss, span)?;
+        Ok((each, self.named(count, &prefix("per_each"), per, span)?))
+    }
+
+    fn named(&mut self, value: Pointwise, name: &str, function: hir::FunctionId, span: Span) -> Result<TensorId> {
+        let made = origin(self.elaborator.function(function, span)?.span, format!("`{name}`"));
+        let value = Pointwise { hint: None, ..value };
+        self.elaborator.whole_tensor(&value, name, made).map(|(tensor, _)| tensor)
+    }
+
     /// The scalar that a function of the data gives, as a tensor called `name`.
     pub fn scalar(&mut self, function: hir::FunctionId, name: &str, inputs: bool, span: Span) -> Result<TensorId> {
+        let value = self.value(function, inputs, span)?;
+        self.named(value, name, function, span)
+    }
+
+    fn value(&mut self, function: hir::FunctionId, inputs: bool, span: Span) -> Result<Pointwise> {
         let function = self.elaborator.function(function, span)?;
         let inputs = if inputs { self.inputs.clone() } else { Vec::new() };
         let value = self.elaborator.call(function, inputs, &"".into(), span)?;
@@ -164,9 +196,7 @@ impl<'h> Forward<'h> {
         if !value.axes.is_empty() {
             return Err(broken(span, "a loss that is not a single number"));
         }
-        let value = Pointwise { hint: None, ..value };
-        let (tensor, _) = self.elaborator.whole_tensor(&value, name, origin(function.span, format!("`{name}`")))?;
-        Ok(tensor)
+        Ok(value)
     }
 
     fn predictions(&mut self, train: &'h Train) -> Result<()> {
@@ -183,10 +213,15 @@ impl<'h> Elaborator<'h> {
     /// A field of the data as a value: an input for each tensor in it.
     fn field(&mut self, name: &str, ty: &Type, span: Span) -> Result<Value> {
         match ty {
-            Type::Tensor(tensor) if tensor.optional => Err(not_built(span, "an optional value in a model")),
             Type::Tensor(tensor) => {
                 let input = self.input(name, dtype_of(&tensor.scalar), shape_of(tensor), true);
-                Ok(Value::Tensor(self.whole(input)))
+                let value = self.whole(input);
+                if !tensor.optional {
+                    return Ok(Value::Tensor(value));
+                }
+                let known = self.input(&names::known(name), DType::Bool, shape_of(tensor), true);
+                let known = self.whole(known).at_indices(&value.axes);
+                Ok(Value::Tensor(Pointwise { known: Some(known), ..value }))
             }
             Type::Record(fields) => {
                 let mut values = Vec::new();
@@ -203,10 +238,11 @@ impl<'h> Elaborator<'h> {
     fn give(&mut self, name: &str, value: Value, span: Span) -> Result<()> {
         match value {
             Value::Tensor(value) => {
+                let known = value.whether_known();
                 let value = Pointwise { hint: None, ..value };
                 let (tensor, _) = self.whole_tensor(&value, name, origin(span, format!("`{name}`")))?;
                 self.program.outputs.push((name.into(), tensor));
-                Ok(())
+                known.map_or(Ok(()), |known| self.give(&names::known(name), Value::Tensor(known), span))
             }
             Value::Record(fields) => {
                 fields.into_iter().try_for_each(|(field, value)| self.give(&names::inside(name, &field), value, span))
@@ -268,8 +304,8 @@ fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool)> {
     let mut forward = Forward::new("eval", hir, train, false)?;
     let mut losses = Vec::new();
     for objective in &train.objectives {
-        let loss = forward.scalar(objective.loss, &within(&objective.name, "loss_each"), true, train.span)?;
-        let per = forward.scalar(objective.per, &within(&objective.name, "per_each"), true, train.span)?;
+        let named = |name: &str| within(&objective.name, name).into();
+        let (loss, per) = forward.loss(objective.loss, objective.per, &named, train.span)?;
         losses.push((objective.name.clone(), loss, per));
     }
     forward.predictions(train)?;

@@ -114,10 +114,11 @@ impl<'h> Elaborator<'h> {
                 let tensor = if simple {
                     tensor
                 } else {
-                    self.materialise(&tensor, hint, origin(inner.span, "a value of another example".into()))?
+                    self.kept(&tensor, hint, origin(inner.span, "a value of another example".into()))?
                 };
                 let body = self.of(tensor.body.clone(), batch);
-                Ok(Value::Tensor(Pointwise { body, ..tensor }))
+                let known = tensor.known.clone().map(|known| self.of(known, batch));
+                Ok(Value::Tensor(Pointwise { body, known, ..tensor }))
             }
         }
     }
@@ -333,7 +334,7 @@ impl<'h> Elaborator<'h> {
 
     fn filled_like(&mut self, value: &Pointwise, constant: f64, dtype: DType) -> Pointwise {
         let shape = self.shape(value);
-        Pointwise { axes: self.axes(&shape), body: Expr::Const(constant), dtype, hint: None }
+        Pointwise { axes: self.axes(&shape), body: Expr::Const(constant), dtype, known: None, hint: None }
     }
 }
 

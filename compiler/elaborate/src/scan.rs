@@ -64,7 +64,7 @@ impl<'h> Elaborator<'h> {
                 let subs = std::iter::once(at).chain(context.iter().copied()).chain(fresh.iter().copied());
                 let body = Expr::Read(Read::new(outside, subs.map(Sub::from)));
                 let axes = std::iter::once(at).chain(fresh.iter().copied()).collect();
-                values.push((path.clone(), Pointwise { axes, body, dtype: value.dtype, hint: None }));
+                values.push((path.clone(), Pointwise { axes, body, dtype: value.dtype, known: None, hint: None }));
             }
             let node = Scan {
                 step,
@@ -112,6 +112,9 @@ impl<'h> Elaborator<'h> {
             let value = self.expr(scope, emit)?;
             let mut flat = Vec::new();
             flatten(value, &mut Vec::new(), &mut flat);
+            if flat.iter().any(|(_, value)| value.known.is_some()) {
+                return Err(crate::context::not_built(emit.span, "an optional value that a scan emits"));
+            }
             for (path, value) in flat {
                 let hint = names::inside(&scope.prefix, "emit");
                 let tensor = self.over(&value, context, &hint, origin(emit.span, "what the scan emits".into()))?;
@@ -193,7 +196,13 @@ impl<'h> Elaborator<'h> {
     // ------------------------------------------------------------------------------------------------ parts of a loop
 
     fn starts(&mut self, scope: &mut Scope<'h>, carried: &'h [(hir::LocalId, hir::Expr)]) -> Result<Vec<Pointwise>> {
-        carried.iter().map(|(_, start)| self.tensor(scope, start)).collect()
+        let starts: Result<Vec<Pointwise>> = carried.iter().map(|(_, start)| self.tensor(scope, start)).collect();
+        match carried.iter().zip(starts.as_deref().unwrap_or(&[])).find(|(_, value)| value.known.is_some()) {
+            Some(((_, start), _)) => {
+                Err(crate::context::not_built(start.span, "an optional value that a loop carries"))
+            }
+            None => starts,
+        }
     }
 
     fn loop_context(&self, values: &[Pointwise]) -> Vec<IndexId> {

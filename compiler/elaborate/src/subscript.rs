@@ -78,13 +78,18 @@ impl<'h> Elaborator<'h> {
             kept.push(var);
             places.push(var.into());
         }
-        if !guards.is_empty() && !self.takes_guards(&value, &guards) {
+        let takes = self.takes_guards(&value, &guards)
+            && value.whether_known().is_none_or(|known| self.takes_guards(&known, &guards));
+        if !guards.is_empty() && !takes {
             let hint = format!("{}.guarded", scope.prefix);
-            value = self.materialise(&value, &hint, origin(base.span, "tensor that is read with a guard".into()))?;
+            value = self.kept(&value, &hint, origin(base.span, "tensor that is read with a guard".into()))?;
         }
         let dtype = value.dtype;
         let body = guarded(value.at(&places), &guards);
-        Ok(Value::Tensor(Pointwise { axes: kept, body, dtype, hint: None }))
+        // What stands outside the axis is there.
+        let there: Vec<Guard> = guards.into_iter().map(|g| Guard { otherwise: Expr::Const(1.0), ..g }).collect();
+        let known = value.known_at(&places).map(|known| guarded(known, &there));
+        Ok(Value::Tensor(Pointwise { axes: kept, body, dtype, known, hint: None }))
     }
 
     /// Is the value one read in which each guarded axis is exactly an axis of the tensor?

@@ -93,8 +93,7 @@ fn training(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name
     };
     let mut forward = Forward::new(&within(&objective.name, name), hir, train, true)?;
     forward.elaborator.frozen = frozen.to_vec();
-    let loss = forward.scalar(objective.loss, "loss_each", true, span)?;
-    let per = forward.scalar(objective.per, "per_each", true, span)?;
+    let (loss, per) = forward.loss(objective.loss, objective.per, &|name| name.into(), span)?;
     let mut penalties = Vec::new();
     for penalty in objective.penalties.iter().filter(|_| kind != Kind::Accumulate) {
         penalties.push(forward.scalar(*penalty, "penalty", false, span)?);
@@ -108,7 +107,7 @@ fn training(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name
     let goal = if kind == Kind::Accumulate {
         loss_sum
     } else {
-        let mean = scalar(loss_sum) / scalar(per_sum);
+        let mean = scalar(loss_sum) / divisor(&program, per, per_sum);
         let loss = sum_of(&mut program, mean, &penalties, span);
         program.outputs.push(("loss".into(), loss));
         loss
@@ -191,6 +190,15 @@ fn applied(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name]
 fn sum_of(program: &mut Program, value: Expr, penalties: &[TensorId], span: bdl_grammar::Span) -> TensorId {
     let value = penalties.iter().fold(value, |sum, penalty| sum + scalar(*penalty));
     program.define("loss", DType::Real, PieceBuilder::new().sum(value), origin(span, "loss".into()))
+}
+
+/// What the summed loss is divided by: where nothing in the batch counts (no label, no event) the loss is 0.
+fn divisor(program: &Program, per: TensorId, per_sum: TensorId) -> Expr {
+    let counts = scalar(per_sum);
+    match program.is_per_example(per) {
+        true => counts.clone().compare(CompareOp::Ne, Expr::Const(0.0)).select(counts, Expr::Const(1.0)),
+        false => counts,
+    }
 }
 
 impl<'h> Elaborator<'h> {

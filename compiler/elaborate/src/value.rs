@@ -26,13 +26,15 @@ pub(crate) struct Pointwise {
     pub axes: Vec<IndexId>,
     pub body: Expr,
     pub dtype: DType,
+    /// Of an optional value: is it there? A truth value over the same axes; where it is not, `body` is 0.
+    pub known: Option<Expr>,
     /// What to call it when it becomes a tensor (the layer or function that made it).
     pub hint: Option<Name>,
 }
 
 impl Pointwise {
     pub fn scalar(body: Expr, dtype: DType) -> Pointwise {
-        Pointwise { axes: Vec::new(), body, dtype, hint: None }
+        Pointwise { axes: Vec::new(), body, dtype, known: None, hint: None }
     }
 
     /// The scalar at these subscripts, one for each axis.
@@ -40,6 +42,18 @@ impl Pointwise {
         debug_assert_eq!(self.axes.len(), subs.len());
         let map: Vec<(IndexId, &Sub)> = self.axes.iter().copied().zip(subs).collect();
         substitute(&self.body, &map)
+    }
+
+    /// Whether the value is there, at these subscripts.
+    pub fn known_at(&self, subs: &[Sub]) -> Option<Expr> {
+        let map: Vec<(IndexId, &Sub)> = self.axes.iter().copied().zip(subs).collect();
+        self.known.as_ref().map(|known| substitute(known, &map))
+    }
+
+    /// Whether the value is there, as a tensor of truth values.
+    pub fn whether_known(&self) -> Option<Pointwise> {
+        let known = self.known.clone()?;
+        Some(Pointwise { axes: self.axes.clone(), body: known, dtype: DType::Bool, known: None, hint: None })
     }
 
     /// The scalar with the placeholders replaced by other index variables.
@@ -103,7 +117,7 @@ impl Pointwise {
     }
 
     pub fn map(self, dtype: DType, f: impl FnOnce(Expr) -> Expr) -> Pointwise {
-        Pointwise { axes: self.axes, body: f(self.body), dtype, hint: None }
+        Pointwise { axes: self.axes, body: f(self.body), dtype, known: self.known, hint: None }
     }
 }
 

@@ -26,7 +26,7 @@ use bdl_dims::Dim;
 /// The batched form of a program of one example. A program that already has a batched tensor is returned as it is.
 pub fn batch(program: &Program) -> Program {
     let mut program = program.clone();
-    if program.ids().any(|id| program.is_per_example(id)) {
+    if is_batched(&program) {
         return program;
     }
     let owned = owned_tensors(&program);
@@ -43,6 +43,16 @@ pub fn batch(program: &Program) -> Program {
     let nodes = batching.nodes(nodes);
     batching.program.nodes = nodes;
     batching.program
+}
+
+/// Do the inputs, or without any the draws, have their axis `B` already? (Another tensor may have one before: one number for each `other in batch`.)
+fn is_batched(program: &Program) -> bool {
+    let own = |id: &TensorId| program.get(*id).role == (Role::Input { per_example: true });
+    let mut inputs = program.ids().filter(own).peekable();
+    if inputs.peek().is_some() {
+        return inputs.any(|id| program.is_per_example(id));
+    }
+    program.ids().any(|id| program.is_per_example(id))
 }
 
 /// Which tensors have a value for every example.

@@ -7,10 +7,11 @@
 //! that computes one has a leading free index over it. Sizes are [`Dim`]s; a name in a `Dim` is declared in [`Program::sizes`].
 //!
 //! # Whose size
-//! An index whose range is exactly the size [`BATCH`] is a *batch index*. Before batching such an index is always bound (a reduction
-//! over the batch). The *main* batch index of a piece is its free one, or else its first bound one. A per-example size name such as
-//! `T` in an affine form, a number or an index range without `example` is that of the main batch index; before batching, in a piece
-//! without a batch index, it is that of the example at hand.
+//! An index whose range is exactly the size [`BATCH`] is a *batch index*. Before batching such an index runs over the other examples
+//! (`other in batch`): bound by a reduction over the batch, or free in a tensor that has one value for each of them. The *main* batch
+//! index of a piece is its first free one, or else its first bound one. A per-example size name such as `T` in an affine form, a number
+//! or an index range without `example` is that of the main batch index; before batching, in a piece without a batch index, it is that
+//! of the example at hand.
 //!
 //! # Stopping gradients
 //! `freeze(x)` is [`UnaryOp::Freeze`]: the identity for values, without derivative. It stays until every differentiation is done;
@@ -210,7 +211,7 @@ pub struct Read {
     pub subs: Vec<Sub>,
     /// The value when a subscript leaves the tensor. `None` promises that none does; the verifier and interpreter hold it to that.
     pub otherwise: Option<f64>,
-    /// Before batching: which batch index (bound over `batch`) names the example that is read; `None` is the example at hand.
+    /// Before batching: which batch index (over the other examples) names the example that is read; `None` is the example at hand.
     /// After batching it is always `None`: the first subscript says it.
     pub example: Option<IndexId>,
 }

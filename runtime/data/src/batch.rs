@@ -213,7 +213,7 @@ impl EncodedField {
             Kind::Truth => "truth values",
             Kind::Category => "categories",
             Kind::Letters { .. } => "letters",
-            Kind::Index(_) => "indices",
+            Kind::Index(_) | Kind::IndexOf(_) => "indices",
             Kind::Text => "text",
         };
         panic!("a bug in bdl: field `{}` holds {kind}, and a {what} was asked for", self.facts.name)

@@ -158,8 +158,15 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
     let plans = plan_all(&spec.fields, false)?;
     let reader = table::open(source)?;
     let (mut chosen, mut absent) = (vec![], vec![]);
+    let pointed: Vec<String> = match like.as_ref().and_then(|like| like.needed) {
+        None => vec![],
+        Some(needed) => {
+            let pointing = plans.iter().filter(|plan| needed.contains(&plan.name.as_str()));
+            pointing.filter_map(|plan| plan.refers_to().map(String::from)).collect()
+        }
+    };
     for plan in plans {
-        match columns_of(&plan, &reader.columns, source, like.as_ref()) {
+        match columns_of(&plan, &reader.columns, source, like.as_ref(), &pointed) {
             Ok(Some(columns)) => chosen.push((plan, columns)),
             Ok(None) => absent.push(plan.name),
             Err(fault) => return Err(fault.asked_by(&plan.name, &plan.pos)),
@@ -182,12 +189,19 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
     let mut places = Places { source: Some(source.clone()), columns: table.columns.clone(), rows };
     let schema = |plan: &FieldPlan| -> Schema { like.as_ref().and_then(|like| like.fitted.field(&plan.name)) };
     let encode_all = |places: &Places, only: Option<&[String]>| {
-        let fields = chosen.iter().filter(|(plan, _)| only.is_none_or(|names| names.contains(&plan.name)));
-        let fields = fields.map(|(plan, columns)| {
+        let wanted = |name: &str| {
+            only.is_none_or(|names| {
+                let points = |plan: &FieldPlan| names.contains(&plan.name) && plan.refers_to() == Some(name);
+                names.iter().any(|known| known == name) || chosen.iter().any(|(plan, _)| points(plan))
+            })
+        };
+        let mut fields: Vec<Field> = vec![];
+        for (plan, columns) in chosen.iter().filter(|(plan, _)| wanted(&plan.name)) {
             let rows = Rows { table: &table, places };
-            for_field(encode(plan, &rows, columns.clone(), schema(plan), precision), &plan.name, &plan.pos)
-        });
-        fields.collect::<DataResult<Vec<Field>>>()
+            let field = encode(plan, &rows, columns.clone(), schema(plan), precision, &fields);
+            fields.push(for_field(field, &plan.name, &plan.pos)?);
+        }
+        Ok::<_, Box<DataError>>(fields)
     };
     if !spec.distinct.is_empty() && like.is_none() {
         for name in &spec.distinct {
@@ -196,7 +210,8 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
             }
         }
         let fields = encode_all(&places, Some(&spec.distinct))?;
-        let first = repeats::first_of_equals(&fields.iter().collect::<Vec<_>>(), places.rows.len());
+        let named = |field: &&Field| spec.distinct.contains(&field.name);
+        let first = repeats::first_of_equals(&fields.iter().filter(named).collect::<Vec<_>>(), places.rows.len());
         let keep: Vec<u32> =
             places.rows.iter().enumerate().filter(|(row, _)| first[*row] == *row as u32).map(|(_, row)| *row).collect();
         places.rows = keep;
@@ -211,6 +226,7 @@ fn columns_of(
     columns: &Columns,
     source: &TableSource,
     like: Option<&Like>,
+    pointed: &[String],
 ) -> DataResult<Option<Vec<usize>>> {
     let Some(like) = like else {
         return Ok(Some(match &plan.from {
@@ -219,7 +235,7 @@ fn columns_of(
             From::Draw { .. } => vec![],
         }));
     };
-    if like.needed.is_some_and(|needed| !needed.contains(&plan.name.as_str())) {
+    if like.needed.is_some_and(|needed| !needed.contains(&plan.name.as_str()) && !pointed.contains(&plan.name)) {
         return Ok(None);
     }
     let Some(fitted) = like.fitted.field(&plan.name) else { return Ok(None) };

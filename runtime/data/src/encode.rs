@@ -25,6 +25,7 @@ pub(crate) fn encode(
     columns: Vec<usize>,
     schema: Schema,
     precision: Precision,
+    earlier: &[Field],
 ) -> DataResult<Field> {
     let reading = Reading { plan, rows, columns: &columns, schema };
     let mut parts = match &plan.encoder {
@@ -34,6 +35,8 @@ pub(crate) fn encode(
         Encoder::Text => reading.text(),
         Encoder::Letters(alphabet) => reading.letters(alphabet)?,
         Encoder::Tokens { classes } => reading.tokens(classes.as_deref())?,
+        Encoder::Numbers { width } => reading.lists(*width, precision)?,
+        Encoder::Indices { of, first } => reading.indices(of, *first, earlier)?,
         Encoder::Drawn => return Err(DataError::new("bad-draw", "a draw needs the source `synthetic(...)`")),
     };
     let names: Vec<String> = columns.iter().map(|at| rows.table.columns.names[*at].clone()).collect();
@@ -357,7 +360,7 @@ impl Reading<'_> {
             ends.push(codes.len() as u64);
         }
         let kind = Kind::Letters { alphabet: alphabet.name().into(), letters: alphabet.len() };
-        let mut parts = self.of_sequences(Values::Letters(codes), ends, kind, missing, "letters")?;
+        let mut parts = self.of_sequences(Values::Letters(codes), ends, kind, missing, ("letters", 1))?;
         parts.letters = alphabet.letters().to_vec();
         parts.table = if self.plan.one_hot { alphabet.one_hot_table() } else { vec![] };
         Ok(parts)
@@ -386,11 +389,106 @@ impl Reading<'_> {
             ends.push(ids.len() as u64);
         }
         let classes = classes.finish(&mut ids);
-        let mut parts = self.of_sequences(Values::Ids(ids), ends, Kind::Category, missing, "words")?;
+        let mut parts = self.of_sequences(Values::Ids(ids), ends, Kind::Category, missing, ("words", 1))?;
         parts.letters = classes.iter().map(|class| class.name.clone()).collect();
         parts.table = if self.plan.one_hot { identity(classes.len()) } else { vec![] };
         parts.classes = classes;
         Ok(parts)
+    }
+
+    /// Lists of numbers, one axis; with a width two.
+    fn lists(&self, width: Option<usize>, precision: Precision) -> DataResult<Parts> {
+        let decimal = self.rows.table.source.decimal;
+        let (mut values, mut ends, mut missing) = (vec![], vec![], 0);
+        let column = self.columns[0];
+        for row in 0..self.rows.len() {
+            let mut text = self.rows.cell(row, column);
+            if self.rows.table.is_missing(text) {
+                missing += 1;
+                text = self.list_for_missing(row, column)?;
+            }
+            let start = values.len();
+            for (part, word) in items(text, decimal) {
+                let fault = |fault: Box<DataError>| self.fault(fault, row, column, Some(part));
+                let mut x = numbers::parse(word, decimal).map_err(|kind| fault(numbers::fault(word, decimal, kind)))?;
+                for step in &self.plan.before {
+                    x = numbers::apply(step, x).ok_or_else(|| fault(numbers::domain_fault(step, x)))?;
+                }
+                if precision == Precision::F32 && (x as f32).is_infinite() {
+                    return Err(fault(too_large(x)));
+                }
+                values.push(x);
+            }
+            let count = values.len() - start;
+            if let Some(width) = width
+                && count % width != 0
+            {
+                let text = format!("{count} numbers cannot stand in rows of {width}");
+                let fault = DataError::new("length-differs", text).help("`width:` is how many numbers belong together");
+                return Err(self.fault(fault, row, column, None));
+            }
+            ends.push(values.len() as u64);
+        }
+        let values = narrow(values, precision).map_err(|_| too_large(f64::INFINITY))?;
+        let unit = if width.is_some() { "rows of numbers" } else { "numbers" };
+        let mut parts = self.of_sequences(values, ends, Kind::Number, missing, (unit, width.unwrap_or(1)))?;
+        parts.dims.extend(width.map(FieldDim::Fixed));
+        Ok(parts)
+    }
+
+    /// Lists of positions in another field, each checked against that field's length in the same row.
+    fn indices(&self, of: &str, first: i64, earlier: &[Field]) -> DataResult<Parts> {
+        let Some(target) = earlier.iter().find(|field| field.name == of) else {
+            let fault = DataError::new("unknown-field", format!("`of: {of}` names no field before this one"));
+            return Err(fault.help("the field that the numbers point into stands first"));
+        };
+        let Some(dim) = target.facts.dims.first() else {
+            let fault = DataError::new("wrong-step", format!("`{of}` has no axis that numbers could point into"));
+            return Err(fault.help("it is one value a row; `tokens`, `letters` and `numbers` give several"));
+        };
+        let (mut ids, mut ends, mut missing) = (vec![], vec![], 0);
+        let column = self.columns[0];
+        for row in 0..self.rows.len() {
+            let mut text = self.rows.cell(row, column);
+            if self.rows.table.is_missing(text) {
+                missing += 1;
+                text = self.list_for_missing(row, column)?;
+            }
+            let count = dim.size(row) as i64;
+            for (part, word) in items(text, '.') {
+                let Some(at) = word.parse::<i64>().ok().map(|at| at - first) else {
+                    let fault = DataError::new("text-in-number", format!("`{word}` is no whole number"))
+                        .help(format!("a list of positions in `{of}`, such as `{first} {}`", first + 1));
+                    return Err(self.fault(fault, row, column, Some(part)));
+                };
+                if !(0..count).contains(&at) {
+                    let range = match count {
+                        0 => format!("`{of}` is empty in this row"),
+                        _ => format!("`{of}` has {count} here, {first} to {}", first + count - 1),
+                    };
+                    let fault = DataError::new("index-outside", format!("`{word}` points to nothing: {range}"));
+                    let fault = match first {
+                        0 if at == count => fault.help("if the file counts from 1, say so: `first: 1`"),
+                        _ => fault.help("correct the row, or leave it out with `keep`"),
+                    };
+                    return Err(self.fault(fault, row, column, Some(part)));
+                }
+                ids.push(at as u32);
+            }
+            ends.push(ids.len() as u64);
+        }
+        self.of_sequences(Values::Ids(ids), ends, Kind::IndexOf(of.into()), missing, ("positions", 1))
+    }
+
+    /// An empty cell is the empty list where the field says so: `missing: ""`.
+    fn list_for_missing(&self, row: usize, column: usize) -> DataResult<&str> {
+        match &self.plan.missing {
+            Missing::Text(text) => Ok(text),
+            Missing::Error | Missing::Keep | Missing::Number(_) => {
+                let way = "an empty list is `missing: \"\"`; or leave the row out with `keep known(...)`";
+                Err(self.missing_fault(row, column, way))
+            }
+        }
     }
 
     fn sequence_for_missing(&self, row: usize, column: usize) -> DataResult<&str> {
@@ -410,9 +508,9 @@ impl Reading<'_> {
         ends: Vec<u64>,
         kind: Kind,
         missing: usize,
-        unit: &str,
+        (unit, width): (&str, usize),
     ) -> DataResult<Parts> {
-        let length = |row: usize| (ends[row] - if row == 0 { 0 } else { ends[row - 1] }) as usize;
+        let length = |row: usize| (ends[row] - if row == 0 { 0 } else { ends[row - 1] }) as usize / width;
         let all_equal = (1..ends.len()).all(|row| length(row) == length(0));
         let prescribed = self.schema.and_then(|schema| schema.dims.first().copied());
         if let Some(Some(wanted)) = prescribed
@@ -425,7 +523,7 @@ impl Reading<'_> {
         }
         let fixed = all_equal && prescribed != Some(None) && !ends.is_empty();
         let (layout, dim) = if fixed {
-            (Layout::Fixed(length(0)), FieldDim::Fixed(length(0)))
+            (Layout::Fixed(length(0) * width), FieldDim::Fixed(length(0)))
         } else {
             let lengths: Vec<u32> = (0..ends.len()).map(|row| length(row) as u32).collect();
             let starts = Arc::new([0].into_iter().chain(ends.iter().copied()).collect::<Vec<u64>>());
@@ -434,6 +532,15 @@ impl Reading<'_> {
         let (classes, letters, table) = (vec![], vec![], vec![]);
         Ok(Parts { values, layout, kind, dims: vec![dim], missing, classes, letters, table })
     }
+}
+
+/// The items of a list in one cell, with their places (first character, number of characters): between blanks, commas (unless they are
+/// the decimal mark), semicolons and bars, in brackets or not.
+fn items(text: &str, decimal: char) -> Vec<((usize, usize), &str)> {
+    let apart = |c: char| c.is_whitespace() || (c == ',' && decimal != ',') || ";|[](){}".contains(c);
+    let words = text.split(apart).filter(|word| !word.is_empty());
+    let place = |word: &str| text[..word.as_ptr() as usize - text.as_ptr() as usize].chars().count();
+    words.map(|word| ((place(word), word.chars().count()), word)).collect()
 }
 
 fn identity(n: usize) -> Vec<f64> {

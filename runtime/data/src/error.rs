@@ -173,6 +173,10 @@ pub const CODES: &[(&str, &str)] = &[
         "unknown-category",
         "A cell names a class that is not among the known ones: those listed in the program, or those found when the run was trained.",
     ),
+    (
+        "index-outside",
+        "A position in a list (`index(column(\"src\"), of: atoms)`) points to an element that the row does not have. Positions begin with 0; `first: 1` says that the file counts from 1.",
+    ),
     ("length-differs", "A sequence has another length than the model was built for."),
     ("shape-differs", "The values of a field do not have the shape that another use asks for."),
     ("nothing-known", "A value is to be fitted (mean, range, median) and no training row knows the column."),

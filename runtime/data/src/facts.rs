@@ -66,6 +66,8 @@ pub enum Kind {
     Letters { alphabet: String, letters: usize },
     /// `index(V)`.
     Index(usize),
+    /// `index(V)`, V being the size of the named field's first axis in the same row.
+    IndexOf(String),
     /// Text, which no model can take.
     Text,
 }

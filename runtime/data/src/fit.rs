@@ -35,6 +35,9 @@ pub struct FittedField {
     pub columns: Vec<String>,
     /// One entry an axis; None where each row has its own length.
     pub dims: Vec<Option<usize>>,
+    /// Values may be missing (`f32?`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
     /// In the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -104,6 +107,7 @@ fn fit_field(field: &Field, places: &Places, rows: &[u32]) -> DataResult<FittedF
         kind: facts.kind.clone(),
         columns: facts.columns.clone(),
         dims: facts.dims.iter().map(fixed).collect(),
+        optional: facts.optional,
         classes: classes(facts),
         steps,
     })
@@ -120,7 +124,7 @@ fn classes(facts: &FieldFacts) -> Vec<String> {
     match facts.kind {
         // Text is not an input, and its list may be as long as the table; truth has its two texts in the program.
         Kind::Text | Kind::Truth => vec![],
-        Kind::Number | Kind::Category | Kind::Letters { .. } | Kind::Index(_) => {
+        Kind::Number | Kind::Category | Kind::Letters { .. } | Kind::Index(_) | Kind::IndexOf(_) => {
             facts.classes.iter().map(|class| class.name.clone()).collect()
         }
     }
@@ -248,6 +252,8 @@ fn fit_step(step: &Step, work: &Work, field: &Field) -> DataResult<Option<Fitted
         | Step::OneHotText(_)
         | Step::OneHot
         | Step::Tokens { .. }
+        | Step::Numbers { .. }
+        | Step::Indices { .. }
         | Step::Log1p
         | Step::Log
         | Step::Sqrt

@@ -65,6 +65,6 @@ pub use spec::{
     Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand, Origin,
     Precision, Separator, Source, Step, TableSource,
 };
-pub use split::{KfoldSplit, Parts, RandomSplit, SplitSpec};
+pub use split::{KfoldSplit, Parts, RandomSplit, SplitSpec, TimeSplit};
 pub use summary::{Summary, Warning};
 pub use units::Units;

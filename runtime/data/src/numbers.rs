@@ -95,7 +95,9 @@ pub(crate) fn apply(step: &Step, x: f64) -> Option<f64> {
         | Step::Letters(_)
         | Step::OneHotText(_)
         | Step::OneHot
-        | Step::Tokens { .. } => x,
+        | Step::Tokens { .. }
+        | Step::Numbers { .. }
+        | Step::Indices { .. } => x,
     };
     (y.is_finite() || x.is_nan()).then_some(y)
 }
@@ -110,6 +112,8 @@ pub(crate) fn step_name(step: &Step) -> String {
         Step::Letters(alphabet) => format!("letters({})", alphabet.name()),
         Step::OneHotText(_) | Step::OneHot => "onehot".into(),
         Step::Tokens { .. } => "tokens".into(),
+        Step::Numbers { .. } => "numbers".into(),
+        Step::Indices { .. } => "index".into(),
         Step::Log1p => "log1p".into(),
         Step::Log => "log".into(),
         Step::Sqrt => "sqrt".into(),

@@ -208,6 +208,16 @@ pub enum Step {
     Tokens {
         classes: Option<Vec<String>>,
     },
+    /// A list of numbers in one cell (`0.1 0.2`, `[0.1, 0.2]`), one axis; with a width, rows of so many numbers, two axes.
+    Numbers {
+        width: Option<usize>,
+    },
+    /// A list of positions along the first axis of another field, one axis: `src = index(column("src"), of: atoms)`.
+    Indices {
+        of: String,
+        /// How the first position is written: 0 or 1.
+        first: i64,
+    },
     /// ln(1 + x).
     Log1p,
     /// ln x.
@@ -237,6 +247,8 @@ impl Step {
             | Step::OneHotText(_)
             | Step::OneHot
             | Step::Tokens { .. }
+            | Step::Numbers { .. }
+            | Step::Indices { .. }
             | Step::Log1p
             | Step::Log
             | Step::Sqrt

@@ -5,6 +5,10 @@
 //! random(.., groups: patient)                                    a group is never cut
 //! kfold(5, repeats: 3)                                           15 pairs of train and test
 //! given(part)                                                    a column says train, valid or test
+//! by(chrom, valid: ["chr8"], test: ["chr9"])                     the named values of a column; all others train
+//! time(day, valid: 0.1, test: 0.1, gap: 7)                       the last rows in time; nothing of the 7 days before them
+//! time(day, folds: 4)                                            each fold trains on what came before it
+//! leave_one_out                                                  as many pairs as rows
 //! ```
 //!
 //! Rows of a part are in the order of the file; shuffling within an epoch is the trainer's. Sizes are exact: fractions are
@@ -50,6 +54,29 @@ pub enum SplitSpec {
     Given {
         field: String,
     },
+    /// The field's text in each row: one of these validates or tests, any other trains.
+    By {
+        field: String,
+        valid: Vec<String>,
+        test: Vec<String>,
+    },
+    Time(TimeSplit),
+    /// One fold a row, which is tested.
+    LeaveOneOut,
+}
+
+/// `time(field, valid:, test:, gap:)`, or `time(field, folds:, gap:)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeSplit {
+    /// A number a row.
+    pub field: String,
+    /// Shares of the rows.
+    pub valid: f64,
+    pub test: f64,
+    /// Rows closer than this before the first of a later part are left out, in units of the field.
+    pub gap: f64,
+    /// Above 1: that many test parts of equal size after a first part of that size, each tested by what came before it.
+    pub folds: usize,
 }
 
 /// `random(train:, valid:, test:, balance:, groups:, seed:)`.
@@ -89,6 +116,16 @@ impl Dataset {
             SplitSpec::Random(random) => Ok(vec![self.split_random(random)?]),
             SplitSpec::Kfold(kfold) => self.split_kfold(kfold),
             SplitSpec::Given { field } => Ok(vec![self.split_given(field)?]),
+            SplitSpec::By { field, valid, test } => Ok(vec![self.split_by(field, valid, test)?]),
+            SplitSpec::Time(time) => self.split_time(time),
+            SplitSpec::LeaveOneOut => {
+                let rows = self.rows() as u32;
+                let others = |row: u32| (0..rows).filter(|other| *other != row).collect();
+                if rows < 2 {
+                    return Err(DataError::new("too-few-rows", "`leave_one_out` needs at least two rows"));
+                }
+                Ok((0..rows).map(|row| Parts { train: others(row), valid: vec![], test: vec![row] }).collect())
+            }
         }
     }
 
@@ -206,6 +243,112 @@ impl Dataset {
             return Err(DataError::new("too-few-rows", format!("no row of `{name}` says `train`")));
         }
         Ok(parts)
+    }
+
+    fn split_by(&self, name: &str, valid: &[String], test: &[String]) -> DataResult<Parts> {
+        let field = self.field(name)?;
+        let known: Vec<&str> = field.facts.classes.iter().map(|class| class.name.as_str()).collect();
+        if known.is_empty() || !field.facts.dims.is_empty() {
+            let text = format!("`by({name}, ..)` needs a text, a category or a truth value in each row");
+            return Err(DataError::new("wrong-step", text).help("read the column with `text(..)` or `category(..)`"));
+        }
+        for wanted in valid.iter().chain(test) {
+            if !known.contains(&wanted.as_str()) {
+                let shown = known.iter().take(12).copied().collect::<Vec<_>>().join(", ");
+                let fault = DataError::new("unknown-category", format!("no row has `{wanted}` as its `{name}`"));
+                return Err(fault.help(format!("there are {shown}{}", if known.len() > 12 { ", .." } else { "" })));
+            }
+        }
+        let text = |row: usize| match (&*field.values, field.facts.dims.as_slice()) {
+            (Values::Ids(ids), []) => known.get(ids[row] as usize).copied(),
+            (Values::Truth(truths), []) => known.get(truths[row] as usize).copied(),
+            (Values::Ids(_) | Values::Truth(_) | Values::F32(_) | Values::F64(_) | Values::Letters(_), _) => None,
+        };
+        let mut parts = Parts::default();
+        for row in 0..self.rows() {
+            let Some(text) = text(row) else {
+                let fault =
+                    DataError::new("wrong-step", format!("`by({name}, ..)` needs a text or category in each row"));
+                return Err(self.places.fault(fault, row, field.column_of(0), None));
+            };
+            let is = |names: &[String]| names.iter().any(|name| name == text);
+            let part = if is(test) {
+                &mut parts.test
+            } else if is(valid) {
+                &mut parts.valid
+            } else {
+                &mut parts.train
+            };
+            part.push(row as u32);
+        }
+        if parts.train.is_empty() {
+            return Err(DataError::new("too-few-rows", format!("`by({name}, ..)` leaves no row to train on")));
+        }
+        Ok(parts)
+    }
+
+    fn split_time(&self, split: &TimeSplit) -> DataResult<Vec<Parts>> {
+        let field = self.field(&split.field)?;
+        let times: Vec<f64> = match (&*field.values, field.facts.dims.as_slice()) {
+            (Values::F32(values), []) => values.iter().map(|x| f64::from(*x)).collect(),
+            (Values::F64(values), []) => values.clone(),
+            (Values::Ids(_) | Values::Truth(_) | Values::F32(_) | Values::F64(_) | Values::Letters(_), _) => {
+                let fault = DataError::new("wrong-step", format!("`time({}, ..)` needs one number a row", split.field));
+                return Err(fault.help("read the column with `number(column(..))`: days, hours or years since a start"));
+            }
+        };
+        if let Some(row) = times.iter().position(|time| time.is_nan()) {
+            let fault =
+                DataError::new("missing-value", format!("a row without `{}` has no place in time", split.field));
+            return Err(self.places.fault(fault, row, field.column_of(0), None));
+        }
+        let mut order: Vec<u32> = (0..self.rows() as u32).collect();
+        order.sort_by(|a, b| times[*a as usize].total_cmp(&times[*b as usize]).then(a.cmp(b)));
+        let rows = order.len();
+        // Rows of one time are never cut: a cut moves to where its time begins.
+        let cut =
+            |at: usize| order.partition_point(|row| at < rows && times[*row as usize] < times[order[at] as usize]);
+        let cut = |at: usize| if at >= rows { rows } else { cut(at) };
+        let before = |from: usize, to: usize, next: usize| -> Vec<u32> {
+            let limit = order.get(next).map_or(f64::INFINITY, |row| times[*row as usize] - split.gap);
+            let far = |row: &&u32| split.gap == 0.0 || times[**row as usize] <= limit;
+            let mut part: Vec<u32> = order[from..to].iter().filter(far).copied().collect();
+            part.sort_unstable();
+            part
+        };
+        let whole = |from: usize, to: usize| before(from, to, rows);
+        let share = |part: f64| (part * rows as f64).round() as usize;
+        let folds: Vec<Parts> = if split.folds > 1 {
+            let bounds: Vec<usize> = (0..=split.folds + 1).map(|at| cut(at * rows / (split.folds + 1))).collect();
+            let fold = |at: usize| Parts {
+                train: before(0, bounds[at], bounds[at]),
+                valid: vec![],
+                test: whole(bounds[at], bounds[at + 1]),
+            };
+            (1..=split.folds).map(fold).collect()
+        } else {
+            let test = cut(rows - share(split.test).min(rows));
+            let valid = cut(test - share(split.valid).min(test));
+            let (train, valid_rows) = match (valid < test, test < rows) {
+                (true, _) => (before(0, valid, valid), before(valid, test, test)),
+                (false, _) => (before(0, test, test), vec![]),
+            };
+            vec![Parts { train, valid: valid_rows, test: whole(test, rows) }]
+        };
+        let wanted = |parts: &Parts| {
+            let lacks = |share: f64, part: &[u32]| share > 0.0 && part.is_empty();
+            parts.train.is_empty()
+                || lacks(split.valid, &parts.valid)
+                || lacks(split.test, &parts.test)
+                || (split.folds > 1 && parts.test.is_empty())
+        };
+        if folds.iter().any(wanted) {
+            let text = format!("`time({}, ..)` leaves a part without rows", split.field);
+            return Err(
+                DataError::new("too-few-rows", text).help("take a smaller `gap:`, larger shares or fewer folds")
+            );
+        }
+        Ok(folds)
     }
 
     /// The class of each row and the classes' names; one class for all without `balance`.

@@ -25,6 +25,8 @@ pub(crate) enum Encoder {
     Text,
     Letters(Alphabet),
     Tokens { classes: Option<Vec<String>> },
+    Numbers { width: Option<usize> },
+    Indices { of: String, first: i64 },
     Drawn,
 }
 
@@ -42,6 +44,11 @@ pub(crate) struct FieldPlan {
 }
 
 impl FieldPlan {
+    /// The field that this one points into.
+    pub fn refers_to(&self) -> Option<&str> {
+        if let Encoder::Indices { of, .. } = &self.encoder { Some(of) } else { None }
+    }
+
     /// Does an `impute` take the missing values?
     pub fn imputes(&self) -> bool {
         self.before.iter().chain(&self.after).any(|step| matches!(step, Step::Impute(_)))
@@ -105,7 +112,9 @@ fn is_encoder(step: &Step) -> bool {
         | Step::Text
         | Step::Letters(_)
         | Step::OneHotText(_)
-        | Step::Tokens { .. } => true,
+        | Step::Tokens { .. }
+        | Step::Numbers { .. }
+        | Step::Indices { .. } => true,
         Step::OneHot
         | Step::Log1p
         | Step::Log
@@ -120,7 +129,9 @@ fn is_encoder(step: &Step) -> bool {
 fn plan(field: &FieldSpec, from: From, steps: &[Step], missing: Missing) -> DataResult<FieldPlan> {
     let (encoder, mut one_hot, rest) = encoder(&from, steps)?;
     let numeric = match (&from, &encoder) {
-        (From::Draw { draw: Draw::Normal | Draw::Uniform, .. }, _) | (_, Encoder::Number) => true,
+        (From::Draw { draw: Draw::Normal | Draw::Uniform, .. }, _) | (_, Encoder::Number | Encoder::Numbers { .. }) => {
+            true
+        }
         (
             _,
             Encoder::Truth { .. }
@@ -128,13 +139,22 @@ fn plan(field: &FieldSpec, from: From, steps: &[Step], missing: Missing) -> Data
             | Encoder::Text
             | Encoder::Letters(_)
             | Encoder::Tokens { .. }
+            | Encoder::Indices { .. }
             | Encoder::Drawn,
         ) => false,
     };
     let codes = match (&from, &encoder) {
         (From::Draw { draw: Draw::Letters(_) | Draw::Category(_) | Draw::Index(_), .. }, _) => true,
         (_, Encoder::Letters(_) | Encoder::Category { .. } | Encoder::Tokens { .. }) => true,
-        (_, Encoder::Number | Encoder::Truth { .. } | Encoder::Text | Encoder::Drawn) => false,
+        (
+            _,
+            Encoder::Number
+            | Encoder::Truth { .. }
+            | Encoder::Text
+            | Encoder::Numbers { .. }
+            | Encoder::Indices { .. }
+            | Encoder::Drawn,
+        ) => false,
     };
     let mut changes = vec![];
     for step in rest {
@@ -160,6 +180,10 @@ fn plan(field: &FieldSpec, from: From, steps: &[Step], missing: Missing) -> Data
     }
     let cut = changes.iter().position(Step::is_fitted).unwrap_or(changes.len());
     let after = changes.split_off(cut);
+    if let (Encoder::Numbers { .. }, Some(step)) = (&encoder, after.first()) {
+        let fault = DataError::new("wrong-step", format!("`{}` of lists of numbers is not built yet", step_name(step)));
+        return Err(fault.help("steps that learn nothing from the rows are possible: `log1p`, `_ / 10`"));
+    }
     Ok(FieldPlan {
         name: field.name.clone(),
         pos: field.pos.clone(),
@@ -189,6 +213,8 @@ fn encoder<'a>(from: &From, steps: &'a [Step]) -> DataResult<(Encoder, bool, &'a
         Step::Letters(alphabet) => (Encoder::Letters(alphabet.clone()), false, rest),
         Step::OneHotText(alphabet) => (Encoder::Letters(alphabet.clone()), true, rest),
         Step::Tokens { classes } => (Encoder::Tokens { classes: classes.clone() }, false, rest),
+        Step::Numbers { width } => (Encoder::Numbers { width: *width }, false, rest),
+        Step::Indices { of, first } => (Encoder::Indices { of: of.clone(), first: *first }, false, rest),
         Step::OneHot => (Encoder::Category { classes: None }, true, rest),
         Step::Log1p | Step::Log | Step::Sqrt | Step::Arith(_) | Step::Standardize | Step::MinMax | Step::Impute(_) => {
             (Encoder::Number, false, steps)

@@ -207,6 +207,7 @@ pub fn type_name(facts: &FieldFacts) -> String {
         Kind::Category => format!("category({})", facts.classes.len()),
         Kind::Letters { alphabet, .. } => alphabet.clone(),
         Kind::Index(n) => format!("index({n})"),
+        Kind::IndexOf(field) => format!("index({field}.len)"),
         Kind::Text => "text".to_string(),
     };
     let optional = if facts.optional { "?" } else { "" };

@@ -56,7 +56,7 @@ pub(crate) fn warnings(fields: &[Field], rows: usize) -> DataResult<Vec<Warning>
             (Values::Ids(ids), Kind::Category | Kind::Number) => classes(field, ids, rows, &mut found),
             (Values::Letters(codes), _) => letters(field, codes, &mut found),
             (Values::Truth(_), _) => constant_truth(field, &mut found),
-            (Values::Ids(_), Kind::Truth | Kind::Letters { .. } | Kind::Index(_) | Kind::Text) => {}
+            (Values::Ids(_), Kind::Truth | Kind::Letters { .. } | Kind::Index(_) | Kind::IndexOf(_) | Kind::Text) => {}
         }
         dates(field, &mut found);
     }
@@ -171,7 +171,7 @@ fn letters(field: &Field, codes: &[u8], found: &mut Vec<Warning>) {
     let is_protein = match &field.facts.kind {
         Kind::Letters { alphabet, .. } => alphabet == "Protein",
         Kind::Number => names.is_some_and(|names| names.len() == 20 && names[19] == "Y"),
-        Kind::Truth | Kind::Category | Kind::Index(_) | Kind::Text => false,
+        Kind::Truth | Kind::Category | Kind::Index(_) | Kind::IndexOf(_) | Kind::Text => false,
     };
     if is_protein
         && !field.columns.is_empty()

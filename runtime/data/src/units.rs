@@ -58,6 +58,8 @@ impl Units {
                 | Step::OneHotText(_)
                 | Step::OneHot
                 | Step::Tokens { .. }
+                | Step::Numbers { .. }
+                | Step::Indices { .. }
                 | Step::Impute(_) => {}
             }
         }

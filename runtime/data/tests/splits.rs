@@ -2,7 +2,7 @@
 
 mod common;
 
-use bdl_data::{Dataset, KfoldSplit, Parts, RandomSplit, SplitSpec, Step};
+use bdl_data::{Dataset, KfoldSplit, Parts, RandomSplit, SplitSpec, Step, TimeSplit};
 use common::{CATEGORY, csv};
 
 fn random(train: f64, valid: f64, test: f64) -> RandomSplit {
@@ -149,4 +149,47 @@ fn classes_without_a_training_row_are_reported() {
     let found: Vec<(&str, &str)> = warnings.iter().map(|warning| (warning.code, warning.message.as_str())).collect();
     assert_eq!(found, [("class-not-in-training", "no training row has `k` c")]);
     assert_eq!(data.split_warnings(&Parts::all(4)), []);
+}
+
+#[test]
+fn named_values_validate_and_test() {
+    let data = table(40, |row| row % 4, |row| row / 10);
+    let by = |valid: &[&str], test: &[&str]| SplitSpec::By {
+        field: "p".into(),
+        valid: valid.iter().map(|name| name.to_string()).collect(),
+        test: test.iter().map(|name| name.to_string()).collect(),
+    };
+    let parts = data.split(&by(&["p1"], &["p3"])).expect("a split").remove(0);
+    assert_eq!((sizes(&parts), &parts.valid[..2], &parts.test[..2]), ([20, 10, 10], &[10, 11][..], &[30, 31][..]));
+    assert_partition(&parts, 40);
+    let fault = data.split(&by(&[], &["p7"])).expect_err("no such patient");
+    assert_eq!((fault.code, fault.message.as_str()), ("unknown-category", "no row has `p7` as its `p`"));
+    assert_eq!(data.split(&by(&["p0", "p1"], &["p2", "p3"])).expect_err("nothing left").code, "too-few-rows");
+}
+
+#[test]
+fn time_goes_forward_and_days_are_not_cut() {
+    // Days 9, 8, .. 0, two rows each.
+    let text: String = (0..20).map(|row| format!("{}\n", 9 - row / 2)).collect();
+    let data = csv(format!("day\n{text}")).field("day", "day", Step::Number).data();
+    let time = |valid, test, gap, folds| SplitSpec::Time(TimeSplit { field: "day".into(), valid, test, gap, folds });
+    let parts = data.split(&time(0.2, 0.2, 0.0, 1)).expect("a split").remove(0);
+    assert_eq!((parts.test.clone(), parts.valid.clone()), (vec![0, 1, 2, 3], vec![4, 5, 6, 7]));
+    assert_partition(&parts, 20);
+    // A fifth of 20 rows and one day more would cut a day: the cut moves to its beginning.
+    let parts = data.split(&time(0.0, 0.25, 0.0, 1)).expect("a split").remove(0);
+    assert_eq!(sizes(&parts), [14, 0, 6]);
+    // Two days lie between the parts.
+    let parts = data.split(&time(0.2, 0.2, 2.0, 1)).expect("a split").remove(0);
+    assert_eq!((sizes(&parts), parts.train.first()), ([10, 2, 4], Some(&10)));
+    let folds = data.split(&time(0.0, 0.0, 0.0, 4)).expect("folds");
+    assert_eq!(folds.iter().map(sizes).collect::<Vec<_>>(), [[4, 0, 4], [8, 0, 4], [12, 0, 4], [16, 0, 4]]);
+    assert_eq!(data.split(&time(0.2, 0.2, 30.0, 1)).expect_err("nothing left").code, "too-few-rows");
+}
+
+#[test]
+fn one_row_at_a_time_is_left_out() {
+    let folds = table(3, |_| 0, |row| row).split(&SplitSpec::LeaveOneOut).expect("folds");
+    assert_eq!(folds.len(), 3);
+    assert_eq!((folds[1].train.clone(), folds[1].test.clone()), (vec![0, 2], vec![1]));
 }

@@ -469,5 +469,6 @@ fn builtin_text(builtin: &Builtin) -> String {
         Builtin::Grad => "grad".to_string(),
         Builtin::Known => "known".to_string(),
         Builtin::OrElse => "or_else".to_string(),
+        Builtin::Missing => "missing".to_string(),
     }
 }

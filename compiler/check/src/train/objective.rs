@@ -31,6 +31,11 @@ impl<'a> Checker<'a> {
         wanted: Wanted,
     ) -> Option<FunctionId> {
         self.applied.clear();
+        self.mentioned.clear();
+        walk::names(e, &mut |name| _ = self.mentioned.insert(&name.text));
+        for binding in &stage.lets {
+            walk::names(&binding.value, &mut |name| _ = self.mentioned.insert(&name.text));
+        }
         self.first_application = stage.step;
         let mut body = Body::new(stage.file, BodyKind::Objective, None);
         // Each step draws numbers of its own.
@@ -158,7 +163,10 @@ impl<'a> Checker<'a> {
             Wanted::Number | Wanted::Any => "a loss",
         };
         match &term.ty {
-            Type::Tensor(TensorType { scalar, optional: false, shape }) if shape.is_empty() => {
+            // A loss that may be missing skips the example; what it is divided by must be there.
+            Type::Tensor(TensorType { scalar, optional, shape })
+                if shape.is_empty() && (!optional || wanted == Wanted::Number && scalar.is_real()) =>
+            {
                 if scalar.is_real() {
                     return Some(term);
                 }

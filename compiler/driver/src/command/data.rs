@@ -17,7 +17,8 @@ pub fn run(context: &Context, file: &Path) -> Result<u8, Failure> {
     for item in &source.modules.main.items {
         let ItemKind::Data(written) = &item.kind else { continue };
         let replaced = request.data.iter().find(|(name, _)| *name == written.name.text).map(|(_, path)| path.as_path());
-        let (spec, messages) = block::lower(written, &source.sources, &source.folder, replaced);
+        let (spec, messages) =
+            block::lower(written, &source.sources, &source.folder, replaced, &source.modules.main.items);
         diagnostics.extend(messages);
         specs.extend(spec);
     }

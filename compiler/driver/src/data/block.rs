@@ -7,7 +7,7 @@ use bdl_data::{
     Alphabet, Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand,
     Origin, Separator, Source, Step, TableSource,
 };
-use bdl_grammar::ast::{Arg, ArgKind, BinaryOp, Data, DataEntryKind, Expr, ExprKind, SubKind, UnaryOp};
+use bdl_grammar::ast::{Arg, ArgKind, BinaryOp, Data, DataEntryKind, Expr, ExprKind, Item, ItemKind, SubKind, UnaryOp};
 use bdl_grammar::{Diagnostic, SourceMap, Span};
 use std::path::Path;
 
@@ -18,8 +18,9 @@ pub fn lower(
     sources: &SourceMap,
     folder: &Path,
     path: Option<&Path>,
+    items: &[Item],
 ) -> (Option<DataSpec>, Vec<Diagnostic>) {
-    let mut lower = Lower { sources, folder, diagnostics: Vec::new(), fields: Vec::new() };
+    let mut lower = Lower { sources, folder, items, diagnostics: Vec::new(), fields: Vec::new() };
     let source = lower.source(&data.source, path);
     if let Some(group) = &data.group {
         lower.not_built(group.span, "`rows per`");
@@ -78,6 +79,8 @@ pub fn lower(
 struct Lower<'s> {
     sources: &'s SourceMap,
     folder: &'s Path,
+    /// The program's items: alphabets of its own.
+    items: &'s [Item],
     diagnostics: Vec<Diagnostic>,
     fields: Vec<String>,
 }
@@ -253,8 +256,8 @@ impl Lower<'_> {
                 }
             },
             "columns" => self.columns(name, args),
-            "normal" | "uniform" | "bernoulli" | "index" => self.draw(name, value, &[]),
-            "category" | "letters" if matches!(args, [Arg { kind: ArgKind::Positional(first), .. }] if !is_cells(first)) => {
+            "normal" | "uniform" | "bernoulli" => self.draw(name, value, &[]),
+            "category" | "letters" | "index" if matches!(args, [Arg { kind: ArgKind::Positional(first), .. }] if !is_cells(first)) => {
                 self.draw(name, value, &[])
             }
             _ => {
@@ -331,6 +334,39 @@ impl Lower<'_> {
                 }
                 if word == "category" { Step::Category { classes } } else { Step::Tokens { classes } }
             }
+            "numbers" => {
+                let mut width = None;
+                for (name, value) in std::mem::take(&mut named) {
+                    match name.text.as_str() {
+                        "width" => width = Some(self.natural(value)?.max(1) as usize),
+                        _ => named.push((name, value)),
+                    }
+                }
+                Step::Numbers { width }
+            }
+            "index" => {
+                let (mut of, mut first) = (None, 0);
+                for (name, value) in std::mem::take(&mut named) {
+                    match (name.text.as_str(), &value.kind) {
+                        ("of", ExprKind::Name(field)) if self.fields.contains(&field.text) => of = Some(&field.text),
+                        ("of", _) => {
+                            self.unknown_field(value.span);
+                            return None;
+                        }
+                        ("first", _) => first = self.natural(value)? as i64,
+                        (_, _) => named.push((name, value)),
+                    }
+                }
+                let Some(of) = of else {
+                    self.say(
+                        span,
+                        "data-expression",
+                        "into which field do they point: `index(column(\"src\"), of: atoms)`",
+                    );
+                    return None;
+                };
+                Step::Indices { of: of.clone(), first }
+            }
             "onehot" => match positional.pop() {
                 Some(alphabet) => Step::OneHotText(self.alphabet(alphabet)?),
                 None => Step::OneHot,
@@ -365,7 +401,7 @@ impl Lower<'_> {
             other => {
                 self.diagnostics.push(
                     Diagnostic::error("unknown-name", format!("there is no encoder `{other}`")).primary(span, "not an encoder").help(
-                        "encoders are number, text, truth, category, tokens, onehot, letters, counts, log1p, log, sqrt, \
+                        "encoders are number, numbers, text, truth, category, tokens, index, onehot, letters, counts, log1p, log, sqrt, \
                          standardize, minmax and impute",
                     ),
                 );
@@ -542,15 +578,25 @@ impl Lower<'_> {
     }
 
     fn alphabet(&mut self, name: &Expr) -> Option<Alphabet> {
-        if let ExprKind::Name(name) = &name.kind
-            && let Some(alphabet) = Alphabet::by_name(&name.text)
-        {
-            return Some(alphabet);
+        if let ExprKind::Name(word) = &name.kind {
+            let own = self.items.iter().find_map(|item| match &item.kind {
+                ItemKind::Alphabet(own) if own.name.text == word.text => Some(own),
+                _ => None,
+            });
+            if let Some(own) = own {
+                let letters: Vec<String> = own.letters.iter().map(|letter| letter.text.clone()).collect();
+                return Alphabet::custom(&own.name.text, &letters)
+                    .map_err(|what| self.say(name.span, "data-expression", what))
+                    .ok();
+            }
+            if let Some(alphabet) = Alphabet::by_name(&word.text) {
+                return Some(alphabet);
+            }
         }
         self.diagnostics.push(
             Diagnostic::error("unknown-name", format!("there is no alphabet `{}`", self.sources.slice(name.span)))
                 .primary(name.span, "not an alphabet")
-                .help("alphabets are DNA, RNA and Protein"),
+                .help("alphabets are DNA, RNA, Protein and those that the file defines: `alphabet Codon = \"AAA\" \"AAC\" ..`"),
         );
         None
     }

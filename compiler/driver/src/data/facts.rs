@@ -38,6 +38,11 @@ pub fn of_data(facts: &bdl_data::DataFacts) -> (DataFacts, Lengths) {
             Kind::Category => classes(),
             Kind::Letters { alphabet, letters } => Scalar::Letter(alphabet.as_str().into(), *letters as i64),
             Kind::Index(below) => Scalar::Index(Dim::from(*below as i64)),
+            Kind::IndexOf(target) => match facts.field(target).and_then(|target| target.dims.first()) {
+                Some(FieldDim::Fixed(size)) => Scalar::Index(Dim::from(*size as i64)),
+                Some(FieldDim::PerRow(rows)) => Scalar::Index(Dim::var(name_of(&mut lengths, target, 0, rows))),
+                None => Scalar::I32,
+            },
             Kind::Text => {
                 texts.push(field.name.as_str().into());
                 continue;
@@ -59,7 +64,9 @@ pub fn of_data(facts: &bdl_data::DataFacts) -> (DataFacts, Lengths) {
 
 fn name_of(lengths: &mut Lengths, field: &str, axis: usize, rows: &Arc<Vec<u32>>) -> Name {
     if let Some(known) = lengths.iter_mut().find(|known| known.of_row == *rows) {
-        known.axes.push((field.to_string(), axis));
+        if !known.axes.iter().any(|(name, at)| name == field && *at == axis) {
+            known.axes.push((field.to_string(), axis));
+        }
         return known.name.clone();
     }
     let name: Name = if axis == 0 { format!("{field}.len") } else { format!("{field}.len{}", axis + 1) }.into();
@@ -82,27 +89,37 @@ pub fn of_fitted(fitted: &Fitted, shared: &Shared) -> DataFacts {
             }
             Kind::Letters { alphabet, letters } => Scalar::Letter(alphabet.as_str().into(), *letters as i64),
             Kind::Index(below) => Scalar::Index(Dim::from(*below as i64)),
+            Kind::IndexOf(target) => {
+                let target = fitted.field(target).and_then(|known| Some((&known.name, known.dims.first()?)));
+                target.map_or(Scalar::I32, |(name, size)| Scalar::Index(stored_size(name, 0, size, shared)))
+            }
             Kind::Text => {
                 facts.texts.push(field.name.as_str().into());
                 continue;
             }
         };
         let size = |(axis, size): (usize, &Option<usize>)| {
-            let of_this = |axes: &[(String, usize)]| axes.iter().any(|(name, at)| *name == field.name && *at == axis);
-            let size = match size {
-                Some(size) => Dim::from(*size as i64),
-                None => {
-                    let known = shared.iter().find(|(_, axes)| of_this(axes)).map(|(name, _)| name.clone());
-                    Dim::var(known.unwrap_or_else(|| format!("{}.len", field.name)))
-                }
-            };
-            Axis { size, names: None, origin: None }
+            // The columns of `columns(..)` name the axis that they make.
+            let named = axis == 0 && *size == Some(field.columns.len()) && !matches!(field.kind, Kind::Letters { .. });
+            let names = named.then(|| Arc::new(field.columns.clone()));
+            Axis { size: stored_size(&field.name, axis, size, shared), names, origin: None }
         };
         let shape = field.dims.iter().enumerate().map(size).collect();
-        let ty = Type::Tensor(TensorType { scalar, optional: false, shape });
+        let ty = Type::Tensor(TensorType { scalar, optional: field.optional, shape });
         facts.fields.push(Field { name: field.name.as_str().into(), ty });
     }
     facts
+}
+
+fn stored_size(field: &str, axis: usize, size: &Option<usize>, shared: &Shared) -> Dim {
+    let of_this = |axes: &[(String, usize)]| axes.iter().any(|(name, at)| *name == *field && *at == axis);
+    match size {
+        Some(size) => Dim::from(*size as i64),
+        None => {
+            let known = shared.iter().find(|(_, axes)| of_this(axes)).map(|(name, _)| name.clone());
+            Dim::var(known.unwrap_or_else(|| format!("{field}.len")))
+        }
+    }
 }
 
 /// The same sizes in new rows: each from a field that is there.
@@ -168,6 +185,20 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
             Step::Category { classes } => ty.scalar = category(classes, found("classes")),
             Step::Tokens { classes } => {
                 ty.scalar = category(classes, found("words"));
+                ty.shape.push(axis(found("len")));
+            }
+            Step::Numbers { width } => {
+                ty.scalar = Scalar::F32;
+                ty.shape.push(axis(found("len")));
+                ty.shape.extend(width.map(|width| axis(Dim::from(width as i64))));
+            }
+            Step::Indices { of, .. } => {
+                let target = facts.fields.iter().find(|field| *field.name == **of);
+                let size = target.and_then(|field| match &field.ty {
+                    Type::Tensor(target) => target.shape.first().map(|axis| axis.size.clone()),
+                    Type::Record(_) | Type::Error => None,
+                });
+                ty.scalar = Scalar::Index(size.unwrap_or_else(|| Dim::var(format!("{of}.len?"))));
                 ty.shape.push(axis(found("len")));
             }
             Step::Letters(alphabet) => {

@@ -32,6 +32,8 @@ struct FedInput {
 
 enum FedSource {
     Field(usize),
+    /// Where an optional field is known.
+    Known(usize),
     /// A number of the run, the same for all examples.
     Number(RunNumber),
 }
@@ -68,11 +70,13 @@ impl Fed {
                 "epochs" => Some(RunNumber::Epochs),
                 _ => None,
             };
-            let field = data.fields().iter().position(|field| field.facts().name == *buffer.name);
-            let source = match (field, number) {
-                (Some(field), _) => FedSource::Field(field),
-                (None, Some(number)) => FedSource::Number(number),
-                (None, None) => {
+            let field = |name: &str| data.fields().iter().position(|field| field.facts().name == *name);
+            let known = buffer.name.strip_suffix(".known").and_then(field);
+            let source = match (field(&buffer.name), known, number) {
+                (Some(field), _, _) => FedSource::Field(field),
+                (None, Some(field), _) => FedSource::Known(field),
+                (None, None, Some(number)) => FedSource::Number(number),
+                (None, None, None) => {
                     return Err(Failure::bug(format!("nothing gives the input `{}` its values", buffer.name)));
                 }
             };
@@ -148,6 +152,11 @@ impl FedInput {
     fn fill(&mut self, data: &Encoded, rows: &[u32], moment: Moment) {
         let field = match self.source {
             FedSource::Field(at) => &data.fields()[at],
+            FedSource::Known(at) => {
+                let field = &data.fields()[at];
+                self.bytes.resize(field.size(rows), 0);
+                return field.fill_known(rows, &mut self.bytes);
+            }
             FedSource::Number(number) => {
                 let value = match number {
                     RunNumber::Step => moment.step,

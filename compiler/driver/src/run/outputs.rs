@@ -3,11 +3,13 @@
 use super::machine::CpuMachine;
 use super::prepared::Prepared;
 use super::scores;
+use crate::data::constants;
 use crate::error::Failure;
 use crate::pipeline::Checked;
 use crate::predictions;
+use bdl_check::fixed::file_of;
 use bdl_data::{Parts, Source, Units};
-use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind, TrainEntryKind};
+use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind, TrainEntryKind, Use};
 use bdl_train::metrics::Score;
 use bdl_train::{Evaluation, Machine, PredictionValues, RunFolder};
 use serde_json::{Value, json};
@@ -152,15 +154,25 @@ pub fn split_tsv(parts: &Parts) -> String {
 pub fn runnable(checked: &Checked) -> String {
     let mut text = checked.source.text.clone();
     let mut edits = Vec::new();
+    let absolute = |written: &str| {
+        let path = checked.source.folder.join(written);
+        format!("{:?}", std::path::absolute(&path).unwrap_or(path).display().to_string())
+    };
+    for constant in constants::of(&checked.source.modules.main) {
+        if let Some((_, file)) = file_of(constant) {
+            edits.push((file.span.range(), absolute(file.text)));
+        }
+    }
     for item in &checked.source.modules.main.items {
+        if let ItemKind::Use(Use::File(file)) = &item.kind {
+            edits.push((file.span.range(), absolute(&file.text)));
+        }
         if let ItemKind::Train(train) = &item.kind {
             let files = train.entries.iter().filter_map(|entry| {
                 if let TrainEntryKind::Model { from: Some(from), .. } = &entry.kind { Some(&from.file) } else { None }
             });
             for file in files {
-                let path = checked.source.folder.join(&file.text);
-                let path = std::path::absolute(&path).unwrap_or(path);
-                edits.push((file.span.range(), format!("{:?}", path.display().to_string())));
+                edits.push((file.span.range(), absolute(&file.text)));
             }
         }
         let ItemKind::Data(data) = &item.kind else { continue };

@@ -5,7 +5,7 @@ use crate::data::facts::Lengths;
 use crate::error::Failure;
 use crate::pipeline::{self, Checked};
 use bdl_check::hir::{self, Score, Train};
-use bdl_data::{Encoded, Fitted, KfoldSplit, Parts, RandomSplit, Repeats, SplitSpec, Straddling, Units};
+use bdl_data::{Encoded, Fitted, KfoldSplit, Parts, RandomSplit, Repeats, SplitSpec, Straddling, TimeSplit, Units};
 use bdl_elaborate::Programs;
 use bdl_train::Watch;
 use bdl_train::metrics;
@@ -117,7 +117,15 @@ pub fn inputs_read(program: &bdl_equations::Program) -> Vec<String> {
         |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true });
     let tensors = program.tensors.iter().enumerate();
     let inputs = tensors.filter(|(at, tensor)| of_data(tensor) && read.contains(&bdl_equations::TensorId(*at as u32)));
-    inputs.map(|(_, tensor)| tensor.name.to_string()).collect()
+    let mut names: Vec<String> = Vec::new();
+    for (_, tensor) in inputs {
+        // Of an optional field two tensors are read.
+        let name = tensor.name.strip_suffix(".known").unwrap_or(&tensor.name);
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_string());
+        }
+    }
+    names
 }
 
 fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {
@@ -140,12 +148,17 @@ fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {
             groups: text(groups),
             seed: *seed,
         }),
-        Some(hir::Split::LeaveOneOut) => {
-            return Err(Failure::user(
-                "not-built-yet",
-                "`split leave_one_out` is part of the language but not built yet",
-            ));
+        Some(hir::Split::LeaveOneOut) => SplitSpec::LeaveOneOut,
+        Some(hir::Split::By { field, valid, test }) => {
+            SplitSpec::By { field: field.to_string(), valid: valid.clone(), test: test.clone() }
         }
+        Some(hir::Split::Time { field, valid, test, gap, folds }) => SplitSpec::Time(TimeSplit {
+            field: field.to_string(),
+            valid: *valid,
+            test: *test,
+            gap: *gap,
+            folds: *folds as usize,
+        }),
     })
 }
 

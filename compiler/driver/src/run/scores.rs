@@ -164,12 +164,12 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
         field.fill_known(rows, &mut known);
     }
     match &field.facts().kind {
-        Kind::Category | Kind::Letters { .. } | Kind::Index(_) => {
+        Kind::Category | Kind::Letters { .. } | Kind::Index(_) | Kind::IndexOf(_) => {
             let names: Vec<String> = match &field.facts().kind {
                 Kind::Letters { letters, .. } | Kind::Index(letters) => {
                     (0..*letters).map(|at| at.to_string()).collect()
                 }
-                Kind::Category | Kind::Number | Kind::Truth | Kind::Text => {
+                Kind::Category | Kind::IndexOf(_) | Kind::Number | Kind::Truth | Kind::Text => {
                     field.facts().classes.iter().map(|class| class.name.clone()).collect()
                 }
             };

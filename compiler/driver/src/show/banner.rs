@@ -64,7 +64,12 @@ fn split(prepared: &Prepared) -> String {
         }
         Split::Given { field } => text.push_str(&format!(", given by {field}")),
         Split::KFold { folds, .. } => text.push_str(&format!(", the first of {folds} folds")),
-        Split::LeaveOneOut => text.push_str(", leaving one out"),
+        Split::LeaveOneOut => text.push_str(", leaving the first row out"),
+        Split::By { field, .. } => text.push_str(&format!(", by {field}")),
+        Split::Time { field, folds, .. } if *folds > 1 => {
+            text.push_str(&format!(", in the order of {field}, the first of {folds} folds"))
+        }
+        Split::Time { field, .. } => text.push_str(&format!(", in the order of {field}")),
     }
     let twins = prepared.straddling.test_in_train;
     if twins > 0 {

@@ -1,0 +1,188 @@
+//! Data blocks from the file to the prediction: lists in cells, graphs, values that are missing.
+
+mod common;
+
+use common::Folder;
+
+const GRAPHS: &str = r#"
+data Molecules = csv("rows.csv") {
+  atoms = tokens(column("atoms"))
+  src   = index(column("src"), of: atoms, missing: "")
+  dst   = index(column("dst"), of: atoms, missing: "")
+  order = numbers(column("order"), missing: "")
+  place = numbers(column("place"), width: 2)
+  y     = number(column("y"))
+}
+
+model Net(atoms: category(K)[V], src: index(V)[E], dst: index(V)[E], order: f32[E], place: f32[V, 2]) -> (y: f32, bonds: f32[V]) {
+  let h = concat(onehot(atoms), place, axis: 1) |> Dense(6)
+  let m[v, c] = h[v, c] + sum[e if dst[e] == v] order[e] * h[src[e], c]
+  (y: (for c: mean[v else 0] relu(m[v, c])) |> Neuron, bonds: for v < V: sum[e if dst[e] == v] order[e])
+}
+
+train net {
+  model     net = Net()
+  data      Molecules
+  loss      mse(net(atoms, src, dst, order, place).y, y)
+  optimizer adam(1e-2)
+  epochs    2
+  batch     2
+  predict   guess = net(atoms, src, dst, order, place).y
+  predict   bonds = net(atoms, src, dst, order, place).bonds
+}
+"#;
+
+const MOLECULES: &str = "atoms,src,dst,order,place,y\n\
+    C C O,0 1 1 2,1 0 2 1,1 1 2 2,\"[[0, 1], [1, 1], [2, 0]]\",1.0\n\
+    N,,,,0 1,0.5\n\
+    C N,0;1,[1;0],3|3,0 0; 1 1,0.7\n";
+
+fn graphs(rows: &str) -> Folder {
+    Folder::new(&[("graphs.bdl", GRAPHS), ("rows.csv", rows)])
+}
+
+/// Predictions of `bdl predict`, by row.
+fn predicted(folder: &Folder, file: &str) -> Vec<String> {
+    let told = folder.ok(&["predict", "run", file]);
+    // A tensor is columns where all rows have the same number of elements, and a list in one column where not.
+    told.lines().skip(1).map(|line| line.split_once('\t').unwrap().1.replace(',', "\t")).collect()
+}
+
+#[test]
+fn graphs_of_different_sizes_come_from_lists_in_cells() {
+    let folder = graphs(MOLECULES);
+    folder.ok(&["train", "graphs.bdl", "--out", "run"]);
+    let all = predicted(&folder, "rows.csv");
+    let bonds: Vec<&str> = all.iter().map(|row| row.split_once('\t').unwrap().1).collect();
+    assert_eq!(bonds, ["1\t3\t2", "0", "3\t3"]);
+    // Alone, a molecule has the same prediction to the last digit, also the one without bonds.
+    let lines: Vec<&str> = MOLECULES.lines().collect();
+    for (row, expected) in all.iter().enumerate() {
+        std::fs::write(folder.file("one.csv"), format!("{}\n{}\n", lines[0], lines[row + 1])).unwrap();
+        assert_eq!(&predicted(&folder, "one.csv")[0], expected, "row {row}");
+    }
+}
+
+#[test]
+fn an_edge_to_a_node_that_is_not_there_is_named_by_its_row() {
+    let said = graphs(&MOLECULES.replace("0;1", "0;2")).fails(&["train", "graphs.bdl"]);
+    insta::assert_snapshot!("edge_outside", said);
+    let said = graphs(&MOLECULES.replace("N,,,,", "N,0,0,1,").replace("0;1", "0;x")).fails(&["check", "graphs.bdl"]);
+    insta::assert_snapshot!("edge_no_number", said);
+    let said = graphs(&MOLECULES.replace("0 0; 1 1", "0 0; 1")).fails(&["check", "graphs.bdl"]);
+    insta::assert_snapshot!("rows_of_numbers", said);
+}
+
+#[test]
+fn lists_that_do_not_fit_each_other_are_refused() {
+    // Two edges from, one edge to.
+    let said = graphs(&MOLECULES.replace("[1;0]", "[1]")).fails(&["train", "graphs.bdl"]);
+    insta::assert_snapshot!("edges_unequal", said);
+}
+
+const PATIENTS: &str = r#"
+data Patients = csv("rows.csv") {
+  age = number(column("age"), missing: keep)
+  y   = number(column("y"), missing: keep)
+}
+
+model Net(age: f32?) -> f32 { [if known(age) then 0 else 1, age else 0] |> Neuron() }
+
+train net {
+  model     net = Net()
+  data      Patients
+  loss      mse(net(age), y)
+  optimizer sgd(0.1)
+  epochs    200
+  batch     8
+  predict   guess = net(age)
+}
+"#;
+
+#[test]
+fn what_is_missing_is_missing_at_prediction_too_and_missing_labels_teach_nothing() {
+    // y is age, and -1 without an age; a third of the labels is not there, one whole batch has none.
+    let mut rows = String::from("age,y\n");
+    for at in 0..24 {
+        let age = if at % 4 == 0 { String::new() } else { format!("{}", f64::from(at % 4) / 2.0) };
+        let y = if at % 4 == 0 { -1.0 } else { f64::from(at % 4) / 2.0 };
+        rows += &if at % 3 == 0 { format!("{age},\n") } else { format!("{age},{y}\n") };
+    }
+    let folder = Folder::new(&[("patients.bdl", PATIENTS), ("rows.csv", &rows), ("new.csv", "age\n1.5\n\n0.5\n")]);
+    folder.ok(&["train", "patients.bdl", "--out", "run"]);
+    std::fs::write(folder.file("new.csv"), "age,other\n1.5,a\n,b\n0.5,c\n").unwrap();
+    let guesses: Vec<f64> = predicted(&folder, "new.csv").iter().map(|row| row.parse().unwrap()).collect();
+    for (guess, wanted) in guesses.iter().zip([1.5, -1.0, 0.5]) {
+        assert!((guess - wanted).abs() < 0.01, "{guesses:?}");
+    }
+}
+
+const CELLS: &str = r#"
+//! Fixed knowledge beside the data: gene sets in another order than the columns, a matrix, letters of one's own.
+alphabet Codon = "AAA" "AAC" "AAG"
+const table = csv("table.csv")
+
+data Cells = csv("rows.csv") {
+  expr   = number(columns("*" except "y", "codons", "donor"))
+  codons = letters(column("codons"), Codon)
+  donor  = text(column("donor"))
+  y      = number(column("y"))
+}
+
+model Sets(expr: f32[G], codons: Codon[L]) -> (y: f32, sets: f32[P], table: f32, last: f32[3]) {
+  const mask: bool[H, P] = gmt("sets.gmt")
+  let m = align(mask, to: expr)
+  param w: f32[G, P] = ones
+  let sets[p] = sum[g if m[g, p]] w[g, p] * expr[g]
+  (y: sets |> Neuron, sets: sets, table: (sum[i, j] table[i, j]), last: for a < 3: onehot(codons)[last else 0, a])
+}
+
+train net {
+  model     net = Sets()
+  data      Cells
+  split     by(donor, test: ["d2"])
+  loss      mse(net(expr, codons).y, y)
+  optimizer sgd(0)
+  epochs    1
+  predict   sets  = net(expr, codons).sets
+  predict   table = net(expr, codons).table
+  predict   last  = net(expr, codons).last
+}
+"#;
+
+fn cells(sets: &str) -> Folder {
+    let rows = "TP53,MYC,KRAS,y,codons,donor\n1,20,300,1,AAAAAC,d1\n2,30,400,0,AACAAG,d2\n5,10,200,0,AAGAAG,d1\n";
+    let table = "name,a,b\nr1,1,2\nr2,3,4\n";
+    Folder::new(&[("cells.bdl", CELLS), ("rows.csv", rows), ("sets.gmt", sets), ("table.csv", table)])
+}
+
+#[test]
+fn constants_come_from_files_and_are_aligned_by_name() {
+    let folder = cells("GROWTH\tx\tMYC\tKRAS\nGUARD\tx\tTP53\n");
+    folder.ok(&["train", "cells.bdl", "--out", "run"]);
+    let made = predicted(&folder, "rows.csv");
+    assert_eq!(made[0], "320\t1\t10\t0\t1\t0");
+    assert_eq!(made[2], "210\t5\t10\t0\t0\t1");
+    let split = std::fs::read_to_string(folder.file("run/split.tsv")).unwrap();
+    assert_eq!(split, "row\tpart\n1\ttrain\n2\ttest\n3\ttrain\n");
+}
+
+#[test]
+fn constants_that_do_not_fit_say_so() {
+    let said = cells("GROWTH\tx\tMYC\tKRS\nGUARD\tx\tTP53\n").fails(&["check", "cells.bdl"]);
+    insta::assert_snapshot!("align_lacks_a_gene", said);
+    let folder = cells("GROWTH\tx\tMYC\n");
+    std::fs::remove_file(folder.file("sets.gmt")).unwrap();
+    insta::assert_snapshot!("constant_without_file", folder.fails(&["check", "cells.bdl"]));
+    let folder = cells("GROWTH\tx\tMYC\n");
+    std::fs::write(folder.file("table.csv"), "a,b\n1,2\n3\n").unwrap();
+    insta::assert_snapshot!("constant_uneven", folder.fails(&["check", "cells.bdl"]));
+}
+
+#[test]
+fn files_that_use_each_other_are_one_mistake() {
+    let main = "use \"./blocks.bdl\"\nmodel M(x: f32[4]) -> f32 { x |> Block(3) |> Neuron }\n";
+    let blocks = "use \"./main.bdl\"\nlayer Block(n: dim)(x: f32[C]) -> f32[n] { x |> Dense(n) }\n";
+    let said = Folder::new(&[("main.bdl", main), ("blocks.bdl", blocks)]).fails(&["check", "main.bdl"]);
+    insta::assert_snapshot!("files_in_a_circle", said);
+}
