@@ -94,6 +94,56 @@ fn gradients_run_backwards_over_the_same_steps() {
     }
 }
 
+/// Memory for time: less is kept, and every bit stays.
+#[test]
+fn a_loop_with_checkpoints_keeps_less() {
+    let lstm = "program lstm
+        size B batch
+        size T example
+        size t step
+        input x: real[B, T, 8] per example
+        param w: real[8, 4, 8]
+        param u: real[8, 4, 8]
+        value h0: real[B, 8]
+        value c0: real[B, 8]
+        value h: real[B, 8]
+        value c: real[B, 8]
+        value xw: real[B, 4, 8]
+        value hu: real[B, 4, 8]
+        value z: real[B, 4, 8]
+        value c1: real[B, 8]
+        value h1: real[B, 8]
+        value h2: real[B, 8]
+        value c2: real[B, 8]
+        value loss: real
+        h0[b < B, i < 8] = 0
+        c0[b < B, i < 8] = 0
+        scan t < T {
+          carry h from h0 next h1 last h2
+          carry c from c0 next c1 last c2
+          xw[b < B, g < 4, i < 8] = sum[j < 8] x[b, @t, j] * w[j, g, i]
+          hu[b < B, g < 4, i < 8] = sum[j < 8] h[b, j] * u[j, g, i]
+          z[b < B, g < 4, i < 8] = xw[b, g, i] + hu[b, g, i]
+          c1[b < B, i < 8] = sigmoid(z[b, 0, i]) * c[b, i] + sigmoid(z[b, 1, i]) * tanh(z[b, 2, i])
+          h1[b < B, i < 8] = sigmoid(z[b, 3, i]) * tanh(c1[b, i])
+        }
+        loss = sum[b < B, i < 8] h2[b, i] * h2[b, i]
+        output loss = loss";
+    let numbers = lengths("T", &[3, 1, 4, 0, 4, 2]);
+    let mut found = Vec::new();
+    for text in [lstm.to_string(), lstm.replace("t < T {", "t < T checkpoint 4 {")] {
+        let mut program = with_gradients(&text, "loss", &["w", "u", "x"]);
+        eq::simplify(&mut program);
+        let plan = same_program(&program, &numbers);
+        let bytes = bdl_schedule::peak(&plan).eval(&|name| Some(if name == "B" { 16 } else { 1600 })).unwrap();
+        let values = support::run(&program, &plan, &numbers, 1, &["loss", "d_w", "d_u", "d_x"]);
+        let bits: Vec<u64> = values.iter().flat_map(|(_, v)| v).map(|x| x.to_bits()).collect();
+        found.push((bytes, bits));
+    }
+    assert!(found[1].0 * 3 < found[0].0 * 2, "{} and {} bytes", found[0].0, found[1].0);
+    assert_eq!(found[0].1, found[1].1);
+}
+
 /// The gradient penalty of a recurrent net: the derivative of `|d loss / d x|^2`, through the adjoint loop.
 #[test]
 fn second_derivatives_go_through_loops() {

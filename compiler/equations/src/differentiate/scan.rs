@@ -114,6 +114,9 @@ impl Tape<'_> {
             deferred.push(self.lift_job(scan, &forward, &mut adjoint_stacks, job)?);
         }
         let mut body = std::mem::take(&mut child.nodes);
+        if scan.checkpoint.is_some() {
+            body = self.recompute(scan, &forward, body);
+        }
         self.save(scan, &forward, &mut body);
         let mut stacks: Vec<(TensorId, TensorId)> = adjoint_stacks.into_iter().collect();
         stacks.sort();
@@ -125,7 +128,7 @@ impl Tape<'_> {
             carried: back.into_iter().map(|(c, _)| c).collect(),
             body,
             stacks,
-            checkpoint: None,
+            checkpoint: scan.checkpoint.clone(),
             origin: origin.clone(),
         }));
 
@@ -226,6 +229,49 @@ impl Tape<'_> {
     }
 
     // ------------------------------------------------------------------------------------------------ saved values
+
+    /// Under `checkpoint` what the adjoint body needs of the forward body is computed again, from the carried values: only these are saved
+    /// (and what is emitted anyway, and draws and loops of the body).
+    fn recompute(&mut self, scan: &Scan, forward: &HashSet<TensorId>, body: Vec<Node>) -> Vec<Node> {
+        let kept = |id: &TensorId| {
+            scan.carried.iter().any(|c| c.inside == *id) || scan.stacks.iter().any(|(inside, _)| inside == id)
+        };
+        let mut needed: HashSet<TensorId> = HashSet::new();
+        let need = |ids: Vec<TensorId>, needed: &mut HashSet<TensorId>| {
+            needed.extend(ids.into_iter().filter(|id| forward.contains(id) && !kept(id)));
+        };
+        need(body.iter().flat_map(Node::reads_deep).collect(), &mut needed);
+        let mut again: Vec<Node> = Vec::new();
+        for node in scan.body.iter().rev() {
+            let simple = matches!(node, Node::Equation(_) | Node::View(_));
+            if simple && node.writes().iter().any(|out| needed.contains(out)) {
+                need(node.reads_deep(), &mut needed);
+                again.push(node.clone());
+            }
+        }
+        again.reverse();
+        let mut names = HashMap::new();
+        for out in again.iter().flat_map(Node::writes).collect::<Vec<_>>() {
+            let tensor = self.program.get(out).clone();
+            names.insert(out, self.program.computed(&format!("{}_again", tensor.name), tensor.dtype, tensor.shape));
+        }
+        let renamed = |id: TensorId| names.get(&id).copied().unwrap_or(id);
+        for node in &mut again {
+            match node {
+                Node::Equation(n) => n.out = renamed(n.out),
+                Node::View(n) => n.out = renamed(n.out),
+                Node::Scan(_)
+                | Node::Iterate(_)
+                | Node::Draw(_)
+                | Node::Sort(_)
+                | Node::Literal(_)
+                | Node::Library(_) => {}
+            }
+        }
+        again.extend(body);
+        again.iter_mut().for_each(|node| crate::simplify::rename(node, &names));
+        again
+    }
 
     /// The stack of a value of the forward body, made where there is none.
     fn saved(&mut self, scan: &mut Scan, inside: TensorId) -> TensorId {

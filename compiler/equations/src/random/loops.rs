@@ -89,7 +89,8 @@ impl Maker {
             }
             None => {
                 let reversed = self.numbers.chance(40);
-                Node::Scan(Scan { step: name, extent, reversed, carried: all, body, stacks, checkpoint: None, origin })
+                let checkpoint = self.numbers.chance(25).then(|| Dim::from(2));
+                Node::Scan(Scan { step: name, extent, reversed, carried: all, body, stacks, checkpoint, origin })
             }
         };
         self.program().nodes.push(node);

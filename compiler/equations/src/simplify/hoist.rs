@@ -8,7 +8,8 @@
 //! ```
 //!
 //! What depends on the step is computed for all steps at once, one contraction instead of T small ones; what does not is computed once.
-//! Cheap point-wise equations that depend on the step are left where they are: storing them for all steps would only cost memory.
+//! Cheap point-wise equations that depend on the step are left where they are: storing them for all steps would only cost memory. In a
+//! loop with `checkpoint` nothing is stored for all steps.
 //!
 //! Deliberately absent: moving loops out of loops, and draws.
 
@@ -132,8 +133,9 @@ fn move_out(
     let own = program.is_per_example(equation.out);
     let ragged = program.is_per_example_size(&scan.extent);
     let reduces = equation.pieces.iter().any(|p| p.bound() > 0 && p.monoid == Monoid::Sum);
-    // A stack for all steps pays where the steps together are one contraction.
-    if !reduces || (ragged && !own) || tensor.shape.iter().any(|d| d.mentions(&scan.step)) {
+    // A stack for all steps pays where the steps together are one contraction, and memory is not what matters most.
+    if !reduces || scan.checkpoint.is_some() || (ragged && !own) || tensor.shape.iter().any(|d| d.mentions(&scan.step))
+    {
         return None;
     }
     let steps = Steps { step: &scan.step, extent: &scan.extent };

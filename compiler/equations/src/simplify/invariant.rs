@@ -27,8 +27,8 @@ pub fn share_invariants(program: &mut Program) -> Pass {
     changes
 }
 
-/// `steps` are those of the loops around that an example runs by itself.
-fn share_in(program: &mut Program, nodes: Vec<Node>, steps: &mut Vec<Name>, changes: &mut Pass) -> Vec<Node> {
+/// `steps` are those of the loops around that an example runs by itself; `None` is a loop out of which nothing is hoisted.
+fn share_in(program: &mut Program, nodes: Vec<Node>, steps: &mut Vec<Option<Name>>, changes: &mut Pass) -> Vec<Node> {
     let mut done = Vec::with_capacity(nodes.len());
     for node in nodes {
         match node {
@@ -47,14 +47,17 @@ fn share_in(program: &mut Program, nodes: Vec<Node>, steps: &mut Vec<Name>, chan
             }
             Node::Scan(mut scan) => {
                 let before = steps.len();
-                steps.extend(program.is_per_example_size(&scan.extent).then(|| scan.step.clone()));
+                steps.extend(program.is_per_example_size(&scan.extent).then(|| Some(scan.step.clone())));
                 scan.body = share_in(program, std::mem::take(&mut scan.body), steps, changes);
                 steps.truncate(before);
                 done.push(Node::Scan(scan));
             }
             Node::Iterate(mut iterate) => {
+                let before = steps.len();
+                steps.extend(program.is_per_example_size(&iterate.at_most).then_some(None));
                 iterate.condition = share_in(program, std::mem::take(&mut iterate.condition), steps, changes);
                 iterate.body = share_in(program, std::mem::take(&mut iterate.body), steps, changes);
+                steps.truncate(before);
                 done.push(Node::Iterate(iterate));
             }
             other @ (Node::Draw(_) | Node::View(_) | Node::Sort(_) | Node::Literal(_) | Node::Library(_)) => {
@@ -69,7 +72,7 @@ struct Sharing<'s> {
     program: &'s mut Program,
     piece: &'s Piece,
     origin: &'s Origin,
-    steps: &'s [Name],
+    steps: &'s [Option<Name>],
     made: Vec<Node>,
 }
 
@@ -101,9 +104,10 @@ impl Sharing<'_> {
         let mut used: Vec<IndexId> = piece.ids().filter(|i| e.mentions(*i)).collect();
         // Sizes of an example need the example, and so do steps that not every example takes.
         let main = main_batch_index(self.program, piece);
-        let mut sized = used.iter().any(|i| self.program.is_per_example_size(piece.range(*i)));
+        let mut sized =
+            self.steps.contains(&None) || used.iter().any(|i| self.program.is_per_example_size(piece.range(*i)));
         e.visit_affine(&mut |form| {
-            let own_step = self.steps.iter().any(|step| form.mentions_size(step));
+            let own_step = self.steps.iter().flatten().any(|step| form.mentions_size(step));
             sized |= self.program.is_per_example_size(&form.offset) || own_step;
         });
         if sized && main.is_none() {

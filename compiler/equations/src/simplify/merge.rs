@@ -122,7 +122,7 @@ fn nameless(mut piece: Piece) -> Piece {
 }
 
 /// Makes a node read `to` wherever it read `from`.
-pub(super) fn rename(node: &mut Node, same: &HashMap<TensorId, TensorId>) {
+pub(crate) fn rename(node: &mut Node, same: &HashMap<TensorId, TensorId>) {
     if same.is_empty() {
         return;
     }

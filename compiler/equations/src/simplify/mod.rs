@@ -28,6 +28,7 @@ pub use hoist::hoist;
 pub use inline::inline_copies;
 pub use invariant::share_invariants;
 pub use merge::merge_equal;
+pub(crate) use merge::rename;
 pub use tidy::{Known, apart, replace_index, tidy, vanishes};
 pub use unused::{compact, drop_unused};
 
