@@ -106,3 +106,69 @@ fn each_fault_is_named() {
         }
     }
 }
+
+const LOOPS: &str = r"
+plan p
+size B batch
+size T per_example
+size rows_T total T
+size t step
+size n running
+slot 4 * B
+slot 4 * B
+slot B
+buffer off: i64[B + 1] len B + 1; offsets T
+buffer o: i32[B] len B; slot 0
+buffer h: f32[B] len B; slot 1
+buffer done: bool[B] len B; slot 2
+kernel k(h: f32 write) sizes(n) indices(g) {
+  for g in n {
+    %0: f32 = const 0.0
+    store h[g] = %0
+  }
+}
+order o by T;
+scan t in T rows n of o {
+  run k(h)
+}
+iterate t in 9 rows n of o until done {
+  clear done
+} else {
+  run k(h)
+}
+";
+
+#[test]
+fn faults_of_loops_are_named() {
+    verify(&parse_plan(LOOPS).unwrap()).unwrap();
+    for (from, to, wanted) in [
+        ("rows n of o {\n  run", "{\n  run", "launch 1 (): `T` differs from example to example and has no value here"),
+        ("order o by T", "order h by T", "launch 0 (): an order is of I32"),
+        ("rows n of o until", "rows n of h until", "launch 3 (): an order is of I32"),
+        ("rows n of o until", "rows t of o until", "launch 3 (): `t` is not declared as running"),
+        ("scan t in T", "scan n in T", "launch 1 (): `n` is not declared as a step"),
+        ("until done", "until o", "launch 3 (): a stop condition is of Bool"),
+        (
+            "} else {\n  run k(h)\n}",
+            "} else {\n}\nrun k(h)",
+            "launch 5 (): the rows `n` are named outside of their loop",
+        ),
+        (
+            "  clear done",
+            "  sort o = ascending h rows 1; columns T;",
+            "launch 4 (): `T` differs from example to example and has no value here",
+        ),
+        (
+            "  clear done",
+            "  sort o = ascending h rows 1; columns T; offsets o",
+            "launch 4 (): `o` is no table of offsets",
+        ),
+    ] {
+        assert!(LOOPS.contains(from), "{from}");
+        let plan = parse_plan(&LOOPS.replacen(from, to, 1)).unwrap_or_else(|e| panic!("{e}\n{from}"));
+        match verify(&plan) {
+            Err(error) => assert_eq!(error.to_string(), wanted),
+            Ok(()) => panic!("passes, and should say: {wanted}"),
+        }
+    }
+}
