@@ -24,6 +24,7 @@
 use crate::error::Error;
 use crate::layout::{Frame, Layout, UNPLACED};
 use crate::nodes::{Scheduler, identity_piece};
+use crate::rewrite;
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -43,7 +44,8 @@ impl Scheduler {
             let slice = self.slice_of_stack(scan, *inside, *outside)?;
             let carried_inside = scan.carried.iter().any(|c| c.inside == *inside);
             let taken = self.storage.layouts[inside.0 as usize].is_some();
-            let whole_only = scan.body.iter().any(|n| needs_whole(n, *inside));
+            let shape = &self.program.tensors[inside.0 as usize].shape;
+            let whole_only = scan.body.iter().any(|n| needs_whole(n, *inside, shape));
             // A row of the loop around lies elsewhere than the example's place in a packed stack.
             let elsewhere = self.storage.depth() > 0 && slice.packed.is_some();
             if carried_inside || taken || whole_only || elsewhere {
@@ -258,10 +260,10 @@ impl Scheduler {
     }
 }
 
-/// Nodes that work on whole buffers.
-fn needs_whole(node: &eq::Node, out: eq::TensorId) -> bool {
+/// Nodes that work on whole buffers; so do equations whose pieces leave elements out, which are cleared first.
+fn needs_whole(node: &eq::Node, out: eq::TensorId, shape: &[Dim]) -> bool {
     match node {
-        eq::Node::Equation(_) => false,
+        eq::Node::Equation(equation) => equation.out == out && !rewrite::covered(shape, &equation.pieces),
         eq::Node::Draw(draw) => draw.out == out,
         eq::Node::View(view) => view.out == out || view.input == out,
         eq::Node::Sort(sort) => sort.out == out || sort.input == out,

@@ -182,7 +182,7 @@ fn loops_are_what_the_interpreter_says() {
 /// As above, with derivatives and simplified as for training; a loop that shares values has none.
 #[test]
 fn gradients_of_loops_are_what_the_interpreter_says() {
-    run_all(0..60, &|seed| {
+    run_all(0..120, &|seed| {
         let mut case = Case::new(seed, Options { batched: seed % 8 != 7, smooth: true, equations: 2, loops: 70 });
         let program = &mut case.program;
         if seed.is_multiple_of(2) {
