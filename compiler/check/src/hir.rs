@@ -675,11 +675,19 @@ pub enum Clip {
     Value(FunctionId),
 }
 
-/// `stop when valid.loss stalls for 5 epochs`.
+/// `stop when valid.loss stalls for 5 epochs`, `stop when valid.loss < 0.1`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stop {
     pub score: Score,
-    pub epochs: i64,
+    pub when: StopWhen,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum StopWhen {
+    /// So many epochs without an improvement.
+    Stalls(i64),
+    /// A comparison with a number holds after an epoch.
+    Is(BinaryOp, f64),
 }
 
 /// `valid.loss`, `valid.auroc`.

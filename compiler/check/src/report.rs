@@ -412,7 +412,30 @@ impl<'a> Checker<'a> {
             self.not_built(stall.unit.span, "a stop counted in steps", "count in epochs: `stalls for 5 epochs`");
             return None;
         }
-        Some(hir::Stop { score, epochs })
+        Some(hir::Stop { score, when: hir::StopWhen::Stalls(epochs) })
+    }
+
+    /// `stop when valid.loss < 0.1`.
+    pub(crate) fn stop_at(
+        &mut self,
+        when: &'a ast::Expr,
+        known: &[String],
+        split: Option<&Split>,
+    ) -> Option<hir::Stop> {
+        if let ast::ExprKind::Binary { op, left, right } = &when.kind
+            && let op @ (BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge) = op_of(*op)
+        {
+            let score = self.score(left, known, false)?;
+            self.has_part(&score, split);
+            let value = self.plain_number(right)?;
+            return Some(hir::Stop { score, when: hir::StopWhen::Is(op, value) });
+        }
+        self.say(
+            Diagnostic::error("wrong-arguments", "`stop when` compares a score with a number")
+                .primary(when.span, "not such a comparison")
+                .help("write `stop when valid.loss < 0.1`, or `stop when valid.loss stalls for 5 epochs`"),
+        );
+        None
     }
 
     pub(crate) fn clip(

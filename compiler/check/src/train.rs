@@ -275,7 +275,8 @@ impl<'a> Checker<'a> {
         // A split with a mistake makes no parts to speak of.
         let parts_known = split.is_some() || entries.split.is_none();
         let stop = match entries.stop {
-            Some((when, stall)) if parts_known => self.stop(when, stall, &metrics, split.as_ref()),
+            Some((when, Some(stall))) if parts_known => self.stop(when, stall, &metrics, split.as_ref()),
+            Some((when, None)) if parts_known => self.stop_at(when, &metrics, split.as_ref()),
             Some(_) | None => None,
         };
         for fit in fits.iter().filter(|_| parts_known) {

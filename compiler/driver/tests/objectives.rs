@@ -291,6 +291,26 @@ fn everything_that_does_not_fit_is_listed_at_once() {
     assert!(!folder.file("run").exists());
 }
 
+#[test]
+fn a_run_stops_where_a_score_is_reached_and_says_what_never_moves() {
+    let block = "train t {
+        model a = Number()
+        model b = Number()
+        data  D
+        loss  square(a(x) - 1) + freeze(b(x))
+        optimizer sgd(0.25)
+        batch 8
+        epochs 30
+        stop when train.loss <= 0.0625
+      }";
+    let folder = Folder::new(&[("p.bdl", &format!("{NUMBER}\n{block}")), ("d.csv", &rows())]);
+    let output = folder.run(&["train", "p.bdl", "--out", "run"]);
+    let (said, warned) = (common::text(&output.stdout), common::text(&output.stderr));
+    // The losses are 1, 1/4, 1/16.
+    assert!(said.contains("stopped at epoch 3: train.loss has reached 0.0625"), "{said}{warned}");
+    assert!(warned.contains("warning[no-gradient]: the gradient of `b.w` is 0"), "{warned}");
+}
+
 const GAN: &str = r#"
 data Cells = synthetic(rows: 48, seed: 3) { expr = normal[4] }
 

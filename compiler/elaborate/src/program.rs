@@ -67,6 +67,34 @@ impl Programs {
         self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main()).next()
     }
 
+    /// What a batch may run: of each objective, its steps' programs over examples.
+    pub fn steps(&self) -> impl Iterator<Item = &Program> {
+        self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main())
+    }
+
+    /// Parameters whose gradient is 0 whatever the data: a loss reads them, but no way that can be differentiated leads to them.
+    pub fn warnings(&self, train: &Train) -> Vec<Diagnostic> {
+        let mut warnings = Vec::new();
+        let moved = |name: &str| {
+            self.objectives.iter().any(|objective| {
+                let output = objective.gradient.outputs.iter().find(|(output, _)| **output == *names::gradient(name));
+                output.is_some_and(|(_, id)| !is_zero(&objective.gradient, *id))
+            })
+        };
+        let read = |name: &str| {
+            let outputs = self.objectives.iter().flat_map(|objective| &objective.gradient.outputs);
+            outputs.into_iter().any(|(output, _)| **output == *names::gradient(name))
+        };
+        for param in train.store.params.iter().filter(|param| read(&param.path) && !moved(&param.path)) {
+            warnings.push(
+                Diagnostic::warning("no-gradient", format!("the gradient of `{}` is 0, whatever the data", param.path))
+                    .primary(param.span, "training does not move it")
+                    .help("is it read behind `freeze`, a comparison, or rounding only?"),
+            );
+        }
+        warnings
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Program> {
         let steps = self.objectives.iter().flat_map(|objective| &objective.steps);
         let steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
@@ -358,6 +386,17 @@ pub fn fit_output(name: &str) -> String {
 /// The output of `eval` that is the value of the n-th report, where that is a metric of one's own.
 pub fn metric_output(report: usize) -> String {
     format!("metric.{report}")
+}
+
+/// Is a tensor zero by its equation?
+fn is_zero(program: &Program, id: TensorId) -> bool {
+    program.nodes.iter().any(|node| {
+        if let bdl_equations::Node::Equation(equation) = node {
+            equation.out == id && equation.pieces.iter().all(|piece| piece.body.as_const() == Some(0.0))
+        } else {
+            false
+        }
+    })
 }
 
 /// `critic.loss_sum`, or the name alone where the block has no steps.

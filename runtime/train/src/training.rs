@@ -84,6 +84,8 @@ pub struct Settings {
     pub batch: u64,
     /// Score (by name: `valid.loss`, `valid.auroc`) and number of epochs without improvement after which the run stops.
     pub stop: Option<(Watch, u64)>,
+    /// The run stops after an epoch in which a score is on this side of a number.
+    pub goal: Option<Goal>,
     /// The score whose best epoch is kept. Without it the last epoch is the best.
     pub keep: Option<Watch>,
     /// Epochs that end sooner after the last save than this, or than ten times what that save took, are not saved: a killed run then
@@ -94,6 +96,34 @@ pub struct Settings {
 impl Settings {
     /// What [`Settings::save_every`] is unless somebody says otherwise.
     pub const SAVE_EVERY: Duration = Duration::from_millis(500);
+}
+
+/// `valid.loss < 0.1`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Goal {
+    pub name: String,
+    pub side: Side,
+    pub value: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Below,
+    AtMost,
+    Above,
+    AtLeast,
+}
+
+impl Goal {
+    /// NaN reaches nothing.
+    fn is_reached(&self, score: f64) -> bool {
+        match self.side {
+            Side::Below => score < self.value,
+            Side::AtMost => score <= self.value,
+            Side::Above => score > self.value,
+            Side::AtLeast => score >= self.value,
+        }
+    }
 }
 
 /// A score that the loop compares from epoch to epoch.
@@ -322,9 +352,9 @@ fn epochs(
 
 /// Brings the best score and the patience of `stop` up to date. True when this epoch is the best one so far.
 fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, f64)]) -> RunResult<bool> {
-    let find = |watch: &Watch| {
-        scores.iter().find(|(name, _)| *name == watch.name).map(|(_, value)| *value).ok_or_else(|| {
-            RunError::new("metric", format!("`{}` is not measured in this run", watch.name)).help(
+    let find = |watched: &str| {
+        scores.iter().find(|(name, _)| *name == watched).map(|(_, value)| *value).ok_or_else(|| {
+            RunError::new("metric", format!("`{watched}` is not measured in this run")).help(
                 "`stop` and `keep` may name `train.loss`, `valid.loss` or a metric of `report` on the validation part",
             )
         })
@@ -332,7 +362,7 @@ fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, 
     let improved = match &settings.keep {
         None => true,
         Some(watch) => {
-            let value = find(watch)?;
+            let value = find(&watch.name)?;
             let improved = watch.improves(value, position.best);
             if improved {
                 position.best = Some(value);
@@ -344,7 +374,7 @@ fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, 
         position.best_epoch = position.epoch;
     }
     if let Some((watch, patience)) = &settings.stop {
-        let value = find(watch)?;
+        let value = find(&watch.name)?;
         if watch.improves(value, position.watched) {
             position.watched = Some(value);
             position.stalled = 0;
@@ -352,6 +382,9 @@ fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, 
             position.stalled += 1;
             position.stopped_early = position.stalled >= *patience;
         }
+    }
+    if let Some(goal) = &settings.goal {
+        position.stopped_early |= goal.is_reached(find(&goal.name)?);
     }
     Ok(improved)
 }
@@ -483,6 +516,7 @@ mod tests {
             epochs: 9,
             batch: 4,
             stop: Some((watch.clone(), 6)),
+            goal: None,
             keep: Some(watch),
             save_every: Settings::SAVE_EVERY,
         }
@@ -549,6 +583,7 @@ mod tests {
             epochs: 100,
             batch: 1,
             stop: Some((watch.clone(), 2)),
+            goal: None,
             keep: Some(watch),
             save_every: Settings::SAVE_EVERY,
         };

@@ -21,7 +21,7 @@ pub(crate) struct Entries<'a> {
     pub epochs: Option<&'a ast::Expr>,
     pub batch: Option<(&'a ast::Expr, Option<&'a ast::Expr>)>,
     pub average: Option<&'a ast::Expr>,
-    pub stop: Option<(&'a ast::Expr, &'a ast::Stall)>,
+    pub stop: Option<(&'a ast::Expr, Option<&'a ast::Stall>)>,
     pub keep: Option<&'a ast::Expr>,
     pub frozen: Vec<(&'a ast::Expr, Option<&'a ast::Until>)>,
     pub predictions: Vec<(&'a ast::Name, &'a ast::Expr)>,
@@ -254,16 +254,9 @@ impl<'a> Checker<'a> {
                 self.once(seen, "average", entry.span);
                 entries.average = Some(value);
             }
-            TrainEntryKind::Stop { when, stalls: Some(stall) } => {
+            TrainEntryKind::Stop { when, stalls } => {
                 self.once(seen, "stop", entry.span);
-                entries.stop = Some((when, stall));
-            }
-            TrainEntryKind::Stop { when, stalls: None } => {
-                self.not_built(
-                    when.span,
-                    "`stop when` with a condition",
-                    "write `stop when valid.loss stalls for 5 epochs`",
-                );
+                entries.stop = Some((when, stalls.as_ref()));
             }
             TrainEntryKind::Keep { word, value } => {
                 self.once(seen, "keep", entry.span);

@@ -26,6 +26,7 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
     let mut text = String::new();
     for train in &checked.hir.trains {
         let programs = pipeline::elaborate(&checked, train)?;
+        context.warn(&programs.warnings(train), &checked.source.sources);
         if context.global.json {
             text.push_str(&format!("{}\n", shapes::json(&checked.hir, train, &programs, context.real)?));
         } else {

@@ -8,8 +8,9 @@ use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{freezes, shown, watch};
 use crate::run::{CpuMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result, unfinished};
-use bdl_check::hir::{BinaryOp, Expectation, Part, Train};
+use bdl_check::hir::{BinaryOp, Expectation, Part, StopWhen, Train};
 use bdl_train::metrics::Score;
+use bdl_train::training::{Goal, Side};
 use bdl_train::{Control, Event, Machine, Position, RunFolder, Settings, checkpoint, train};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,11 @@ pub fn run_file(context: &Context, file: &Path, name: Option<String>, manner: &M
     let threads = context.threads();
     say.text(&banner::opening(file, threads, &prepared));
 
+    context.warn(&prepared.programs.warnings(train), &checked.source.sources);
+    if prepared.programs.eval_at_once && (train.batch as usize) < prepared.parts.train.len() && train.trains() {
+        let rows = number::grouped(prepared.parts.train.len() as u64);
+        say.text(&format!("  loss    compares the examples of a batch, {} of the {rows} that train\n", train.batch));
+    }
     let transferred = transfer::read(train, &checked.source.folder)?;
     for (at, line) in transferred.said.iter().enumerate() {
         say.text(&format!("  {}    {line}\n", if at == 0 { "from" } else { "    " }));
@@ -188,7 +194,14 @@ fn fit(
         losses: losses.clone(),
         epochs: train_block.epochs.max(0) as u64,
         batch: train_block.batch.max(1) as u64,
-        stop: train_block.stop.as_ref().map(|stop| (watch(&stop.score, &losses), stop.epochs.max(1) as u64)),
+        stop: train_block.stop.as_ref().and_then(|stop| match stop.when {
+            StopWhen::Stalls(epochs) => Some((watch(&stop.score, &losses), epochs.max(1) as u64)),
+            StopWhen::Is(_, _) => None,
+        }),
+        goal: train_block.stop.as_ref().and_then(|stop| match stop.when {
+            StopWhen::Stalls(_) => None,
+            StopWhen::Is(op, value) => Some(Goal { name: shown(&stop.score), side: side(op)?, value }),
+        }),
         keep: train_block.keep.as_ref().map(|score| watch(score, &losses)),
         save_every: manner.save_every.unwrap_or(Settings::SAVE_EVERY),
     };
@@ -237,12 +250,11 @@ fn fit(
         } else {
             String::new()
         };
-        say.text(&format!(
-            "  stopped at epoch {}: {} has not improved for {} epochs{kept}\n",
-            position.epoch,
-            shown(&stop.score),
-            stop.epochs
-        ));
+        let why = match stop.when {
+            StopWhen::Stalls(epochs) => format!("{} has not improved for {epochs} epochs", shown(&stop.score)),
+            StopWhen::Is(_, value) => format!("{} has reached {value}", shown(&stop.score)),
+        };
+        say.text(&format!("  stopped at epoch {}: {why}{kept}\n", position.epoch));
     } else if train_block.keep.is_some() && position.best_epoch != position.epoch {
         say.text(&format!("  kept    the weights of epoch {}\n", position.best_epoch));
     }
@@ -251,6 +263,12 @@ fn fit(
         machine.restore(&arrays)?;
     }
     Ok(position)
+}
+
+/// The side of a number on which a comparison holds.
+fn side(op: BinaryOp) -> Option<Side> {
+    let sides = [(BinaryOp::Lt, Side::Below), (BinaryOp::Le, Side::AtMost), (BinaryOp::Gt, Side::Above)];
+    sides.into_iter().chain([(BinaryOp::Ge, Side::AtLeast)]).find(|(known, _)| *known == op).map(|(_, side)| side)
 }
 
 /// `valid.loss` and every reported metric on the validation part.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// The tables of a `train` block: one a model.
 pub fn table(hir: &Hir, train: &Train, programs: &Programs, real: Real) -> Result<String, Failure> {
-    let plan = pipeline::plan(programs.step().unwrap_or(&programs.eval), real)?;
+    let plan = largest(programs, real)?;
     let width = match real {
         Real::F32 => 4,
         Real::F64 => 8,
@@ -38,6 +38,24 @@ pub fn table(hir: &Hir, train: &Train, programs: &Programs, real: Real) -> Resul
     Ok(out)
 }
 
+/// The plan of the step that needs most memory.
+fn largest(programs: &Programs, real: Real) -> Result<Plan, Failure> {
+    // Any size would do to compare steps of the same block.
+    let size = |_: &str| Some(64);
+    let mut best: Option<(usize, Plan)> = None;
+    for program in programs.steps() {
+        let plan = pipeline::plan(program, real)?;
+        let bytes = bdl_execute::peak_bytes(&plan, &size).unwrap_or(0);
+        if best.as_ref().is_none_or(|(most, _)| bytes > *most) {
+            best = Some((bytes, plan));
+        }
+    }
+    match best {
+        Some((_, plan)) => Ok(plan),
+        None => pipeline::plan(&programs.eval, real),
+    }
+}
+
 /// A model where the loss applies it, or a prediction.
 fn of_model(hir: &Hir, train: &Train, name: &str) -> Option<(FunctionId, Table)> {
     let id = train.roots().find_map(|root| bdl_check::model_of(hir, root, name))?;
@@ -46,7 +64,7 @@ fn of_model(hir: &Hir, train: &Train, name: &str) -> Option<(FunctionId, Table)>
 
 /// Parameters, arithmetic and memory of a `train` block as one JSON object; sizes that are not numbers are formulas.
 pub fn json(hir: &Hir, train: &Train, programs: &Programs, real: Real) -> Result<Value, Failure> {
-    let plan = pipeline::plan(programs.step().unwrap_or(&programs.eval), real)?;
+    let plan = largest(programs, real)?;
     let size = |size: &Dim| size.as_const().map_or_else(|| json!(size.to_string()), |n| json!(n));
     let tables = train.models.iter().filter_map(|(name, _)| of_model(hir, train, name)).map(|(_, table)| table);
     let nothing = (Dim::zero(), Dim::zero());
