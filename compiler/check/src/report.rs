@@ -6,7 +6,7 @@ use crate::hir::{
 };
 use crate::operators::op_of;
 use crate::suggest::nearest;
-use crate::train::{Entries, Stage, Wanted};
+use crate::train::{Entries, Stage};
 use crate::value::{Value, show_type};
 use crate::walk;
 use bdl_grammar::ast::{self, ArgKind, ItemKind};
@@ -395,69 +395,6 @@ impl<'a> Checker<'a> {
                     ),
                 ),
             );
-        }
-    }
-
-    pub(crate) fn stop(
-        &mut self,
-        when: &'a ast::Expr,
-        stall: &'a ast::Stall,
-        known: &[String],
-        split: Option<&Split>,
-    ) -> Option<hir::Stop> {
-        let score = self.score(when, known, false)?;
-        self.has_part(&score, split);
-        let epochs = self.count(&stall.count, "stalls for")?;
-        if !matches!(stall.unit.text.as_str(), "epoch" | "epochs") {
-            self.not_built(stall.unit.span, "a stop counted in steps", "count in epochs: `stalls for 5 epochs`");
-            return None;
-        }
-        Some(hir::Stop { score, when: hir::StopWhen::Stalls(epochs) })
-    }
-
-    /// `stop when valid.loss < 0.1`.
-    pub(crate) fn stop_at(
-        &mut self,
-        when: &'a ast::Expr,
-        known: &[String],
-        split: Option<&Split>,
-    ) -> Option<hir::Stop> {
-        if let ast::ExprKind::Binary { op, left, right } = &when.kind
-            && let op @ (BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge) = op_of(*op)
-        {
-            let score = self.score(left, known, false)?;
-            self.has_part(&score, split);
-            let value = self.plain_number(right)?;
-            return Some(hir::Stop { score, when: hir::StopWhen::Is(op, value) });
-        }
-        self.say(
-            Diagnostic::error("wrong-arguments", "`stop when` compares a score with a number")
-                .primary(when.span, "not such a comparison")
-                .help("write `stop when valid.loss < 0.1`, or `stop when valid.loss stalls for 5 epochs`"),
-        );
-        None
-    }
-
-    pub(crate) fn clip(
-        &mut self,
-        word: &'a ast::Name,
-        value: &'a ast::Expr,
-        stage: &mut Stage<'a>,
-    ) -> Option<hir::Clip> {
-        let fields = std::mem::take(&mut stage.fields);
-        let function = self.objective(stage, "clip", value, Wanted::Number);
-        stage.fields = fields;
-        match word.text.as_str() {
-            "norm" => Some(hir::Clip::Norm(function?)),
-            "value" => Some(hir::Clip::Value(function?)),
-            _ => {
-                self.say(
-                    Diagnostic::error("unknown-entry", format!("`clip {word}` means nothing"))
-                        .primary(word.span, "`norm` or `value` is expected")
-                        .help("write `clip norm 1.0`"),
-                );
-                None
-            }
         }
     }
 

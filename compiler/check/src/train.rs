@@ -19,6 +19,7 @@ mod fits;
 mod groups;
 mod objective;
 mod own_metric;
+mod stop;
 mod transfer;
 
 pub(crate) use entries::Entries;

@@ -17,7 +17,7 @@ about new data any more. `report` and `expect` may read `test`; everything that 
         "unknown-entry",
         r#"
 A `train` block has no entry of this name. Its entries are model, data, let, split, loss, penalty, optimizer, epochs, batch, stop,
-keep, clip, predict, report, fit, frozen and step.
+average, keep, clip, predict, report, fit, frozen and step.
 "#,
     ),
     (
