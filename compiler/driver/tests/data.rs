@@ -186,3 +186,75 @@ fn files_that_use_each_other_are_one_mistake() {
     let said = Folder::new(&[("main.bdl", main), ("blocks.bdl", blocks)]).fails(&["check", "main.bdl"]);
     insta::assert_snapshot!("files_in_a_circle", said);
 }
+
+const VISITS: &str = r#"
+data Visits = csv("visits.csv", separator: ";", decimal: ",") rows per patient sorted by day {
+  dose   = number(column("dose")) |> standardize
+  sex    = truth(column("sex"), yes: "F")
+  clinic = text(column("clinic"))
+  y      = number(column("y"))
+}
+
+model Sum(dose: f32[T], sex: bool[T]) -> (y: f32, doses: f32[T], first: f32) {
+  param w: f32 = 1
+  (y: sum[t] w * dose[t], doses: dose, first: if (sex[0 else false]) then 1 else 0)
+}
+
+train net {
+  model     net = Sum()
+  data      Visits
+  split     by(clinic, test: ["south"])
+  loss      mse(net(dose, sex).y, y[last else 0])
+  optimizer sgd(0)
+  epochs    1
+  predict   y     = net(dose, sex).y
+  predict   doses = net(dose, sex).doses
+  predict   first = net(dose, sex).first
+}
+"#;
+
+#[test]
+fn rows_of_one_patient_are_one_example_in_the_order_of_days() {
+    // The north's doses have mean 2 and standard deviation 1; the south's are not looked at.
+    let rows = "patient;day;dose;sex;clinic;y\nanna;10;3,0;F;north;5\nben;1;1,0;M;north;2\nanna;9;1,0;F;north;4\n\
+                cora;3;40,5;F;south;0\nben;2;3,0;M;north;1\n";
+    let folder = Folder::new(&[("visits.bdl", VISITS), ("visits.csv", rows)]);
+    folder.ok(&["train", "visits.bdl", "--out", "run"]);
+    assert_eq!(predicted(&folder, "visits.csv"), ["0\t-1\t1\t1", "0\t-1\t1\t0", "38.5\t38.5\t1"]);
+    let split = std::fs::read_to_string(folder.file("run/split.tsv")).unwrap();
+    assert_eq!(split, "row\tpart\n1\ttrain\n2\ttrain\n3\ttest\n");
+    std::fs::write(folder.file("visits.csv"), rows.replace("ben;2;", "ben;;")).unwrap();
+    insta::assert_snapshot!("visit_without_day", folder.fails(&["check", "visits.bdl"]));
+}
+
+const RARE: &str = r#"
+data Cases = csv("rows.csv") {
+  x = number(column("x"))
+  y = truth(column("y"))
+  rows WAY
+}
+model Mean(x: f32) -> logit { param b: f32 = 0
+  b + 0 * x }
+train net {
+  model     net = Mean()
+  data      Cases
+  split     by(y, test: [])
+  loss      binary_cross_entropy(net(x), y)
+  optimizer sgd(1)
+  epochs    60
+  batch     100
+  predict   p = sigmoid(net(x))
+}
+"#;
+
+#[test]
+fn classes_come_equally_often_where_that_is_asked_for() {
+    let rows: String = (0..40).map(|at| format!("{at},{}\n", u8::from(at % 10 == 0))).collect();
+    for way in ["oversample(y)", "undersample(y)"] {
+        let program = RARE.replace("WAY", way).replace("  split     by(y, test: [])\n", "");
+        let folder = Folder::new(&[("rare.bdl", &program), ("rows.csv", &format!("x,y\n{rows}"))]);
+        folder.ok(&["train", "rare.bdl", "--out", "run"]);
+        let p: f64 = predicted(&folder, "rows.csv")[0].parse().unwrap();
+        assert!((p - 0.5).abs() < 1e-3, "{way}: {p}");
+    }
+}

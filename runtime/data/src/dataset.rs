@@ -10,6 +10,7 @@ use crate::error::{DataError, DataResult};
 use crate::facts::DataFacts;
 use crate::field::{Field, Places, Rows, Values, for_field};
 use crate::fit::{Fitted, encoded_values};
+use crate::group;
 use crate::keep::{self, Test};
 use crate::repeats;
 use crate::spec::{Column, DataSpec, Precision, Source, TableSource};
@@ -182,6 +183,14 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
     };
     let mut wanted: Vec<usize> = chosen.iter().flat_map(|(_, columns)| columns.clone()).collect();
     tests.iter().for_each(|test| test.columns(&mut wanted));
+    let group = match &spec.group {
+        None => None,
+        Some(group) => {
+            let by = reader.columns.find(&group.by, source)?;
+            Some((by, group.sorted.as_ref().map(|column| reader.columns.find(column, source)).transpose()?))
+        }
+    };
+    wanted.extend(group.iter().flat_map(|(by, sorted)| std::iter::once(*by).chain(*sorted)));
     wanted.sort_unstable();
     wanted.dedup();
     let table = reader.read(&wanted)?;
@@ -216,7 +225,12 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
             places.rows.iter().enumerate().filter(|(row, _)| first[*row] == *row as u32).map(|(_, row)| *row).collect();
         places.rows = keep;
     }
-    let fields = encode_all(&places, None)?;
+    let mut fields = encode_all(&places, None)?;
+    if let Some((by, sorted)) = group {
+        let groups = group::groups(&Rows { table: &table, places: &places }, by, sorted)?;
+        fields = fields.into_iter().map(|field| group::grouped(field, &groups)).collect::<DataResult<_>>()?;
+        places.rows = groups.iter().filter_map(|group| Some(places.rows[*group.first()? as usize])).collect();
+    }
     Ok(Dataset { name: spec.name.clone(), precision, rows_read: table.rows(), places, fields, absent })
 }
 

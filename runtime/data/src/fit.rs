@@ -134,19 +134,24 @@ fn classes(facts: &FieldFacts) -> Vec<String> {
 const COLUMNS_AT_ONCE: usize = 8;
 
 /// Numbers of some rows on their way through the fitted steps.
-struct Work<'a> {
+struct Work {
     numbers: Vec<f64>,
     /// Numbers a row.
     width: usize,
-    /// For each row here its row in the data set.
-    rows: &'a [u32],
+    /// For each `width` numbers here their row in the data set.
+    rows: Vec<u32>,
 }
 
-impl<'a> Work<'a> {
-    fn of_rows(field: &Field, rows: &'a [u32]) -> DataResult<Self> {
+impl Work {
+    fn of_rows(field: &Field, rows: &[u32]) -> DataResult<Self> {
         let (all, width) = numbers_of(field)?;
-        let numbers = rows.iter().flat_map(|row| &all[*row as usize * width..][..width]).copied().collect();
-        Ok(Work { numbers, width, rows })
+        let (mut numbers, mut of) = (vec![], vec![]);
+        for row in rows {
+            let own = &all[field.layout.range(*row as usize)];
+            numbers.extend_from_slice(own);
+            of.resize(of.len() + own.len() / width.max(1), *row);
+        }
+        Ok(Work { numbers, width, rows: of })
     }
 
     /// The known numbers of up to [`COLUMNS_AT_ONCE`] columns from the given one on.
@@ -191,10 +196,15 @@ fn apply_to_row(
     Ok(())
 }
 
+/// The numbers and how many of them are fitted apart: those of a row, or, where an example has several rows, those of one of them.
 fn numbers_of(field: &Field) -> DataResult<(&[f64], usize)> {
     match (&*field.values, &field.layout) {
         (Values::F64(numbers), Layout::Fixed(width)) => Ok((numbers, *width)),
-        (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_), _) => {
+        (Values::F64(numbers), Layout::PerRow(_)) => {
+            let fixed = field.facts.dims.iter().filter_map(fixed);
+            Ok((numbers, fixed.product()))
+        }
+        (Values::F32(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_), _) => {
             Err(DataError::new("wrong-step", "only numbers can be fitted").asked_by(&field.name, &field.pos))
         }
     }
@@ -341,7 +351,12 @@ pub(crate) fn encoded_values(
         Precision::F64 => double.reserve_exact(all.len()),
     }
     let mut work = vec![0.0; width];
-    for (row, numbers) in all.chunks(width.max(1)).enumerate() {
+    let row_of = |at: usize| match &field.layout {
+        Layout::Fixed(_) => at,
+        Layout::PerRow(starts) => starts.partition_point(|start| *start <= (at * width) as u64) - 1,
+    };
+    for (at, numbers) in all.chunks(width.max(1)).enumerate() {
+        let row = row_of(at);
         work.copy_from_slice(numbers);
         for (step, fitted) in &steps {
             apply_to_row(step, *fitted, &mut work, row, field, places)?;

@@ -41,6 +41,7 @@ pub mod error;
 pub mod facts;
 mod field;
 pub mod fit;
+mod group;
 mod keep;
 mod locate;
 mod numbers;
@@ -60,10 +61,11 @@ pub use dataset::Dataset;
 pub use error::{DataError, DataResult};
 pub use facts::{Class, DataFacts, FieldDim, FieldFacts, Kind};
 pub use fit::{Fitted, FittedField, FittedStep};
+pub use group::RowGroup;
 pub use repeats::{Repeats, Straddling};
 pub use spec::{
     Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand, Origin,
-    Precision, Separator, Source, Step, TableSource,
+    Precision, Resample, Separator, Source, Step, TableSource,
 };
 pub use split::{KfoldSplit, Parts, RandomSplit, SplitSpec, TimeSplit};
 pub use summary::{Summary, Warning};

@@ -22,12 +22,25 @@ pub struct DataSpec {
     pub keep: Vec<Condition>,
     /// Of rows that agree in all of these fields only the first is kept. Empty: keep repeats.
     pub distinct: Vec<String>,
+    /// How training rows are repeated or left out, so that the classes of a field come equally often.
+    pub resample: Option<Resample>,
+    /// One example of several rows.
+    pub group: Option<crate::group::RowGroup>,
 }
 
 impl DataSpec {
     /// A block without fields, filters or position.
     pub fn new(name: &str, source: Source) -> Self {
-        DataSpec { name: name.into(), pos: String::new(), source, fields: vec![], keep: vec![], distinct: vec![] }
+        DataSpec {
+            name: name.into(),
+            pos: String::new(),
+            source,
+            fields: vec![],
+            keep: vec![],
+            distinct: vec![],
+            resample: None,
+            group: None,
+        }
     }
 
     /// The same block with one more field.
@@ -35,6 +48,15 @@ impl DataSpec {
         self.fields.push(field);
         self
     }
+}
+
+/// `rows oversample(y)` and `rows undersample(y)`: of training rows only, every epoch the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resample {
+    /// A category or truth field.
+    pub field: String,
+    /// Rows of small classes are repeated up to the largest, or rows of large classes left out down to the smallest.
+    pub over: bool,
 }
 
 /// Where rows come from.
@@ -85,6 +107,8 @@ impl TableSource {
 pub enum Separator {
     Comma,
     Tab,
+    /// Another character of one byte, such as `;`.
+    Other(u8),
 }
 
 impl Separator {
@@ -93,6 +117,7 @@ impl Separator {
         match self {
             Separator::Comma => b',',
             Separator::Tab => b'\t',
+            Separator::Other(byte) => byte,
         }
     }
 }

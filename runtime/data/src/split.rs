@@ -160,6 +160,25 @@ impl Dataset {
         found
     }
 
+    /// Training rows in which the classes of a field come equally often: of a smaller class whole rounds of its rows and then some of
+    /// them (`over`), or of a larger class some of its rows, drawn with the seed. Ascending. Errors: as for `balance:`.
+    pub fn resampled(&self, rows: &[u32], resample: &crate::spec::Resample, seed: u64) -> DataResult<Vec<u32>> {
+        let labels = self.labels(Some(&resample.field))?;
+        let mut classes: Vec<Vec<u32>> = vec![vec![]; labels.classes];
+        rows.iter().for_each(|row| classes[labels.of_row[*row as usize] as usize].push(*row));
+        classes.retain(|rows| !rows.is_empty());
+        let sizes = classes.iter().map(Vec::len);
+        let wanted = if resample.over { sizes.max() } else { sizes.min() }.unwrap_or(0);
+        let mut chosen = vec![];
+        for (class, rows) in classes.iter().enumerate() {
+            (0..wanted / rows.len()).for_each(|_| chosen.extend_from_slice(rows));
+            let order = permutation(rows.len(), seed, SPLIT_STREAM / 2 + class as u64);
+            chosen.extend(order[..wanted % rows.len()].iter().map(|at| rows[*at]));
+        }
+        chosen.sort_unstable();
+        Ok(chosen)
+    }
+
     fn split_random(&self, split: &RandomSplit) -> DataResult<Parts> {
         let fractions = [split.train, split.valid, split.test];
         let sum: f64 = fractions.iter().sum();

@@ -110,7 +110,7 @@ impl Columns {
                 if source.separator == read_as && only.contains(mark) {
                     let what = if mark == '\t' { "tabs".into() } else { format!("`{mark}`") };
                     let way = if function.is_empty() {
-                        "save it with commas, or with tabs and read it with `tsv(...)`".into()
+                        format!("say so: `separator: \"{mark}\"`")
                     } else {
                         format!("read it with `{function}(...)`")
                     };

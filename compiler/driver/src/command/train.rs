@@ -229,7 +229,7 @@ fn fit(
             }
             if INTERRUPTED.load(Ordering::SeqCst) { Control::Interrupt } else { Control::Continue }
         };
-        train(machine, &settings, &prepared.parts, folder, position, &mut score, &mut observe)
+        train(machine, &settings, &prepared.trained, folder, position, &mut score, &mut observe)
     };
     bar.finish();
     let outcome = outcome?;

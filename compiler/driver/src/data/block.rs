@@ -5,7 +5,7 @@
 
 use bdl_data::{
     Alphabet, Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand,
-    Origin, Separator, Source, Step, TableSource,
+    Origin, Resample, RowGroup, Separator, Source, Step, TableSource,
 };
 use bdl_grammar::ast::{Arg, ArgKind, BinaryOp, Data, DataEntryKind, Expr, ExprKind, Item, ItemKind, SubKind, UnaryOp};
 use bdl_grammar::{Diagnostic, SourceMap, Span};
@@ -22,12 +22,21 @@ pub fn lower(
 ) -> (Option<DataSpec>, Vec<Diagnostic>) {
     let mut lower = Lower { sources, folder, items, diagnostics: Vec::new(), fields: Vec::new() };
     let source = lower.source(&data.source, path);
-    if let Some(group) = &data.group {
-        lower.not_built(group.span, "`rows per`");
-    }
+    let group = data.group.as_ref().and_then(|group| {
+        let by = lower.column_named(&group.per)?;
+        let sorted = match &group.sorted_by {
+            Some(sorted) => Some(lower.column_named(sorted)?),
+            None => None,
+        };
+        if !matches!(source, Some(Source::Table(_))) {
+            lower.say(group.span, "data-source", "`rows per` needs a table");
+        }
+        Some(RowGroup { by, sorted })
+    });
     let Some(source) = source else { return (None, lower.diagnostics) };
     let mut spec = DataSpec::new(&data.name.text, source);
     spec.pos = lower.position(data.name.span);
+    spec.group = group;
     for entry in &data.entries {
         match &entry.kind {
             DataEntryKind::Field(field) => {
@@ -58,7 +67,17 @@ pub fn lower(
                 }
             }
             DataEntryKind::Let(_) => lower.not_built(entry.span, "`let` in a data block"),
-            DataEntryKind::Rows(_) => lower.not_built(entry.span, "`rows`"),
+            DataEntryKind::Rows(how) => match call(how) {
+                Some((word @ ("oversample" | "undersample"), [Arg { kind: ArgKind::Positional(field), .. }])) => {
+                    match &field.kind {
+                        ExprKind::Name(name) if lower.fields.contains(&name.text) => {
+                            spec.resample = Some(Resample { field: name.text.clone(), over: word == "oversample" });
+                        }
+                        _ => lower.unknown_field(field.span),
+                    }
+                }
+                _ => lower.not_built(entry.span, "`rows` of another kind than `oversample(y)` and `undersample(y)`"),
+            },
             DataEntryKind::Weights(_) => lower.not_built(entry.span, "`weights`"),
             DataEntryKind::Augment(_) => lower.not_built(entry.span, "`augment`"),
             DataEntryKind::Word { word, .. } => {
@@ -164,11 +183,18 @@ impl Lower<'_> {
                     "comment" => table.comment = Some(self.letter(value)?),
                     "decimal" => table.decimal = self.letter(value)?,
                     "separator" => {
-                        table.separator = match self.text(value)?.as_str() {
-                            "," => Separator::Comma,
-                            "\t" => Separator::Tab,
+                        table.separator = match self.text(value)?.as_bytes() {
+                            b"," => Separator::Comma,
+                            b"\t" => Separator::Tab,
+                            [byte] if byte.is_ascii() && !byte.is_ascii_alphanumeric() && !b"\"\n\r".contains(byte) => {
+                                Separator::Other(*byte)
+                            }
                             _ => {
-                                self.say(value.span, "data-source", "a separator is \",\" or \"\\t\"");
+                                self.say(
+                                    value.span,
+                                    "data-source",
+                                    "a separator is one character, such as \";\" or \"\\t\"",
+                                );
                                 return None;
                             }
                         }
@@ -574,6 +600,15 @@ impl Lower<'_> {
                 self.say(column.span, "data-expression", "a column is named by a text, or numbered from 1");
                 None
             }
+        }
+    }
+
+    /// `patient`, `"patient id"` or `column("patient")`.
+    fn column_named(&mut self, value: &Expr) -> Option<Column> {
+        match (&value.kind, call(value)) {
+            (ExprKind::Name(name), _) => Some(Column::name(&name.text)),
+            (_, Some(("column", [Arg { kind: ArgKind::Positional(column), .. }]))) => self.column(column),
+            (_, _) => self.column(value),
         }
     }
 

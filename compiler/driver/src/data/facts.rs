@@ -144,7 +144,15 @@ pub fn symbolic(spec: &DataSpec) -> DataFacts {
         facts.rows = Some(rows);
     }
     for field in &spec.fields {
-        match symbolic_field(field, &facts) {
+        let ty = symbolic_field(field, &facts).map(|mut ty| {
+            let steps = matches!(field.origin, Origin::Field(_));
+            if spec.group.is_some() && !steps {
+                let rows = Axis { size: Dim::var("rows?"), names: None, origin: None };
+                ty.shape.insert(0, rows);
+            }
+            ty
+        });
+        match ty {
             Some(ty) => facts.fields.push(Field { name: field.name.as_str().into(), ty: Type::Tensor(ty) }),
             None => facts.texts.push(field.name.as_str().into()),
         }

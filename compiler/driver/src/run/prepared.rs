@@ -26,6 +26,8 @@ pub struct Prepared {
     /// Rows whose inputs repeat an earlier row's.
     pub repeats: Repeats,
     pub straddling: Straddling,
+    /// The parts with training rows repeated or left out, as `rows oversample(y)` says: what an epoch goes through.
+    pub trained: Parts,
     /// Fields that the predictions read.
     pub predict_inputs: Vec<String>,
     pub hir: Arc<hir::Hir>,
@@ -46,6 +48,10 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
         Some(fitted) => fitted,
         None => dataset.fit(&parts.train)?,
     };
+    let mut trained = parts.clone();
+    if let Some(resample) = &block.spec.resample {
+        trained.train = dataset.resampled(&parts.train, resample, split_seed(train))?;
+    }
     let data = dataset.encode(&fitted)?;
     let programs = pipeline::elaborate(checked, train)?;
     if train.parts > 1 && programs.eval_at_once {
@@ -81,6 +87,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Resu
         units,
         repeats,
         straddling,
+        trained,
         predict_inputs,
         hir: Arc::new(checked.hir.clone()),
     })
@@ -126,6 +133,15 @@ pub fn inputs_read(program: &bdl_equations::Program) -> Vec<String> {
         }
     }
     names
+}
+
+/// The seed of the split; that of the run leaves it alone.
+fn split_seed(train: &Train) -> u64 {
+    match &train.split {
+        Some(hir::Split::Random { seed, .. } | hir::Split::KFold { seed, .. }) => *seed,
+        Some(hir::Split::Given { .. } | hir::Split::LeaveOneOut | hir::Split::By { .. } | hir::Split::Time { .. })
+        | None => 0,
+    }
 }
 
 fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {

@@ -11,12 +11,13 @@ use bdl_equations::{Distribution, Program, Role, text};
 use bdl_grammar::{SourceMap, parse, render_all};
 use std::collections::BTreeMap;
 
-const STDLIB: [(&str, &str); 5] = [
+const STDLIB: [(&str, &str); 6] = [
     ("init", include_str!("../../../../stdlib/init.bdl")),
     ("nn", include_str!("../../../../stdlib/nn.bdl")),
     ("loss", include_str!("../../../../stdlib/loss.bdl")),
     ("optim", include_str!("../../../../stdlib/optim.bdl")),
     ("recurrent", include_str!("../../../../stdlib/recurrent.bdl")),
+    ("graph", include_str!("../../../../stdlib/graph.bdl")),
 ];
 
 /// The checked program, or every message as one text.
