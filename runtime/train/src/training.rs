@@ -159,6 +159,7 @@ pub enum Event<'e> {
         epoch: u64,
         losses: &'e [f64],
         scores: &'e [(String, f64)],
+        /// The best epoch so far, where one is kept.
         improved: bool,
         seconds: f64,
         examples_per_second: f64,
@@ -339,7 +340,7 @@ fn epochs(
             epoch: position.epoch,
             losses: &losses,
             scores: &scores,
-            improved,
+            improved: improved && settings.keep.is_some(),
             seconds: position.seconds,
             examples_per_second: rate,
         };
