@@ -94,6 +94,17 @@ pub enum Command {
         #[arg(long, value_name = "SECONDS", value_parser = seconds)]
         save_every: Option<Duration>,
     },
+    /// Train and test every fold of a split; mean and deviation of each score
+    Cv {
+        /// FILE or FILE:NAME, with `split kfold(5)` or `split leave_one_out`
+        target: String,
+        /// The folder of the folds [default: runs/NAME/HASH]
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+        /// Go on where the folds stopped
+        #[arg(long)]
+        resume: bool,
+    },
     /// Metrics of a run on its held-out data
     Eval { run: PathBuf },
     /// Predictions of a run for new data, as TSV

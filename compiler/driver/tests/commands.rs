@@ -3,7 +3,7 @@
 mod common;
 
 use bdl::command::fmt::format;
-use common::{Folder, small_splice};
+use common::{Folder, SPLICE, small_splice, windows};
 use std::path::{Path, PathBuf};
 
 fn programs(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -153,4 +153,65 @@ fn every_stage_is_shown_and_names_where_it_came_from() {
         let said = folder.ok(&["emit", "splice.bdl", "--stage", stage]);
         assert!(said.contains(wanted), "{stage}:\n{said}");
     }
+}
+
+/// The small splice program with folds in place of parts.
+fn in_folds() -> Folder {
+    let program = SPLICE
+        .replace("EPOCHS", "3")
+        .replace("random(train: 0.7, valid: 0.15, test: 0.15, balance: site)", "kfold(4, balance: site)")
+        .replace("  keep      best valid.loss\n", "");
+    let expect = "expect splice { test.accuracy >= 0.0 }\n";
+    Folder::new(&[("splice.bdl", &format!("{program}{expect}")), ("splice.csv", &windows(120, 20))])
+}
+
+#[test]
+fn cv_trains_every_fold_on_rows_of_its_own() {
+    let folder = in_folds();
+    let said = folder.ok(&["cv", "splice.bdl", "--out", "run"]);
+    assert!(said.contains("  split   4 folds, balanced by site, split seed 0\n"), "{said}");
+    let summary: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.file("run/cv.json")).unwrap()).unwrap();
+    let accuracy = &summary["test"]["accuracy"];
+    let values: Vec<f64> = accuracy["folds"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    assert_eq!(values.len(), 4);
+    let mean = values.iter().sum::<f64>() / 4.0;
+    let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 3.0).sqrt();
+    assert!((accuracy["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
+    assert!((accuracy["deviation"].as_f64().unwrap() - deviation).abs() < 1e-12);
+    assert!(said.contains("  test    over 4 folds: loss "), "{said}");
+    assert!(said.contains("  expect  mean of test.accuracy >= 0"), "{said}");
+
+    // Every row is tested once.
+    let mut tested = Vec::new();
+    for fold in 1..=4 {
+        assert!(said.contains(&format!("  fold {fold}/4   ")), "{said}");
+        let split = std::fs::read_to_string(folder.file(&format!("run/fold-{fold}/split.tsv"))).unwrap();
+        tested.extend(split.lines().filter(|line| line.ends_with("test")).map(str::to_string));
+    }
+    tested.sort();
+    tested.dedup();
+    assert_eq!(tested.len(), 120);
+
+    // A fold that is looked at again is judged on the rows that it did not see.
+    for fold in [1, 3] {
+        let again = folder.ok(&["eval", &format!("run/fold-{fold}"), "--json"]);
+        let again: serde_json::Value = serde_json::from_str(again.trim()).unwrap();
+        let loss = summary["test"]["loss"]["folds"][fold - 1].as_f64().unwrap();
+        assert_eq!(again["test"]["loss"].as_f64().unwrap(), loss);
+    }
+    assert_ne!(summary["test"]["loss"]["folds"][0], summary["test"]["loss"]["folds"][2]);
+
+    // Resumed, finished folds are only measured again, and the missing one is trained.
+    std::fs::remove_dir_all(folder.file("run/fold-4")).unwrap();
+    let resumed = folder.ok(&["cv", "splice.bdl", "--out", "run", "--resume"]);
+    let folds =
+        |text: &str| text.lines().filter(|line| line.starts_with("  fold")).map(str::to_string).collect::<Vec<_>>();
+    assert_eq!(folds(&resumed), folds(&said));
+}
+
+#[test]
+fn cv_without_folds_says_what_to_write() {
+    let said = small_splice(1).fails(&["cv", "splice.bdl"]);
+    assert!(said.contains("no-folds") && said.contains("split kfold(5)"), "{said}");
 }

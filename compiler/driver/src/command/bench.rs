@@ -30,7 +30,7 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
     let checked = pipeline::check(&file, &context.request(name.clone()))?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(name.as_deref())?;
-    let prepared = prepare(&checked, train, None)?;
+    let prepared = prepare(&checked, train, None, 0)?;
     if prepared.programs.step().is_none() {
         return Err(Failure::user("no-train", "the block has no optimizer, so there is no training step to measure"));
     }

@@ -17,7 +17,7 @@ pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
     let checked = pipeline::check(&stored.program, &request)?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(Some(&stored.train))?;
-    let prepared = prepare(&checked, train, Some(stored.fitted.clone()))?;
+    let prepared = prepare(&checked, train, Some(stored.fitted.clone()), stored.fold)?;
     let mut machine = CpuMachine::new(&prepared, stored.real, context.threads(), stored.seed, false)?;
     let wanted: Vec<(String, Vec<usize>)> =
         machine.weights().into_iter().map(|array| (array.name, array.shape)).collect();

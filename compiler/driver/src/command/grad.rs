@@ -28,7 +28,7 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
     let checked = pipeline::check(&file, &context.request(name.clone()))?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(name.as_deref())?;
-    let prepared = prepare(&checked, train, None)?;
+    let prepared = prepare(&checked, train, None, 0)?;
     let (weights, _) = checkpoint::load(weights)?;
     let given = npz::read(inputs)
         .map_err(|what| Failure::user("inputs", what).help("numpy.savez(FILE, field=array, ...), the batch first"))?;

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod cv;
 pub mod data;
 pub mod emit;
 pub mod eval;
@@ -80,6 +81,9 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::Emit { target, stage, only } => emit::run(&context, &target, &stage, only.as_deref()),
         Command::Train { target, out, resume, save_every } => {
             train::run(&context, &target, &train::Manner { out, resume, save_every })
+        }
+        Command::Cv { target, out, resume } => {
+            cv::run(&context, &target, &train::Manner { out, resume, save_every: None })
         }
         Command::Eval { run } => eval::run(&context, &run),
         Command::Predict { run, input, out } => predict::run(&context, &run, &input, out.as_deref()),

@@ -5,7 +5,7 @@ use crate::cli::target;
 use crate::error::{Failure, What};
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
-use crate::run::prepared::{freezes, shown, watch};
+use crate::run::prepared::{folds, freezes, shown, watch};
 use crate::run::{CpuMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result, unfinished};
 use bdl_check::hir::{BinaryOp, Expectation, Part, StopWhen, Train};
@@ -13,6 +13,7 @@ use bdl_train::metrics::Score;
 use bdl_train::training::{Goal, Side};
 use bdl_train::{Control, Event, Machine, Position, RunFolder, Settings, checkpoint, train};
 use serde_json::{Value, json};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,52 +40,102 @@ pub fn run(context: &Context, written: &str, manner: &Manner) -> Result<u8, Fail
 pub struct Report {
     pub expectations_missed: bool,
     pub folder: PathBuf,
+    pub prepared: Prepared,
+    pub measured: outputs::Measured,
 }
 
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 pub fn run_file(context: &Context, file: &Path, name: Option<String>, manner: &Manner) -> Result<Report, Failure> {
-    let started = Instant::now();
-    let checked = pipeline::check(file, &context.request(name.clone()))?;
-    checked.require_sound(context.coloured)?;
-    let say = Say { context };
-    say.warnings(&checked);
-    let train = checked.train(name.as_deref())?;
-    let prepared = prepare(&checked, train, None)?;
-    let seed = context.global.seed.unwrap_or(0);
-    let threads = context.threads();
-    say.text(&banner::opening(file, threads, &prepared));
+    Run::open(context, file, name)?.train(manner)
+}
 
-    context.warn(&prepared.programs.warnings(train), &checked.source.sources);
-    if prepared.programs.eval_at_once && (train.batch as usize) < prepared.parts.train.len() && train.trains() {
-        let rows = number::grouped(prepared.parts.train.len() as u64);
-        say.text(&format!("  loss    compares the examples of a batch, {} of the {rows} that train\n", train.batch));
-    }
-    let transferred = transfer::read(train, &checked.source.folder)?;
-    for (at, line) in transferred.said.iter().enumerate() {
-        say.text(&format!("  {}    {line}\n", if at == 0 { "from" } else { "    " }));
-    }
-    let files: Vec<PathBuf> =
-        train.transfers.iter().map(|transfer| transfer::file(transfer, &checked.source.folder)).collect();
-    let hash = record::hash(&checked.source.text, &checked.data, &files, seed, context.real)
-        .map_err(|error| Failure::user("missing-file", format!("could not read the data again: {error}")))?;
-    let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, manner.out.as_deref())?;
-    let mut machine = CpuMachine::new(&prepared, context.real, threads, seed, true)?;
-    machine.restore(&transferred.arrays)?;
-    let position = start(&folder, &mut machine, manner.resume, &hash)?;
-    write_folder(&folder, &checked, &prepared, &train.name, &hash, seed, threads, context)?;
-    say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),
-        "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
+/// A checked program, about to be trained once or once a fold.
+pub struct Run<'c> {
+    context: &'c Context,
+    file: PathBuf,
+    checked: Checked,
+    pub train: Train,
+}
 
-    if train.trains() && position.step == 0 {
-        check_gradient(&say, &prepared, &machine, seed)?;
+impl<'c> Run<'c> {
+    /// Checks the program and says what there is to warn of.
+    pub fn open(context: &'c Context, file: &Path, name: Option<String>) -> Result<Run<'c>, Failure> {
+        let checked = pipeline::check(file, &context.request(name.clone()))?;
+        checked.require_sound(context.coloured)?;
+        context.warn(&checked.diagnostics, &checked.source.sources);
+        let train = checked.train(name.as_deref())?.clone();
+        Ok(Run { context, file: file.to_path_buf(), checked, train })
     }
-    let position =
-        if train.trains() { fit(&say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
-    let report = finish(&say, &prepared, &mut machine, &folder, &position, started);
-    context.warn(&unfinished::warnings(machine.take_unfinished()), &checked.source.sources);
-    report
+
+    /// How many folds the split has.
+    pub fn folds(&self) -> Result<usize, Failure> {
+        folds(&self.checked, &self.train)
+    }
+
+    /// Trains on the split, or on its first fold.
+    pub fn train(&self, manner: &Manner) -> Result<Report, Failure> {
+        self.part(manner, 0, None)
+    }
+
+    /// Trains on a fold, in a folder of its own below the run's: `fold-1` is the first.
+    pub fn fold(&self, manner: &Manner, fold: usize, folds: usize) -> Result<Report, Failure> {
+        self.part(manner, fold, Some(folds))
+    }
+
+    fn part(&self, manner: &Manner, fold: usize, folds: Option<usize>) -> Result<Report, Failure> {
+        let (context, checked, train) = (self.context, &self.checked, &self.train);
+        // The first fold opens for all; the rest is said by whoever trains them all.
+        let opening = &Say { context, is_fold: fold > 0 };
+        let say = &Say { context, is_fold: folds.is_some() };
+        let started = Instant::now();
+        let prepared = prepare(checked, train, None, fold)?;
+        let seed = context.global.seed.unwrap_or(0);
+        let threads = context.threads();
+        opening.text(&banner::opening(&self.file, threads, &prepared, folds));
+        if fold == 0 {
+            context.warn(&prepared.programs.warnings(train), &checked.source.sources);
+        }
+        if prepared.programs.eval_at_once && (train.batch as usize) < prepared.parts.train.len() && train.trains() {
+            let rows = number::grouped(prepared.parts.train.len() as u64);
+            opening.text(&format!(
+                "  loss    compares the examples of a batch, {} of the {rows} that train\n",
+                train.batch
+            ));
+        }
+        let transferred = transfer::read(train, &checked.source.folder)?;
+        for (at, line) in transferred.said.iter().enumerate() {
+            opening.text(&format!("  {}    {line}\n", if at == 0 { "from" } else { "    " }));
+        }
+        let files: Vec<PathBuf> =
+            train.transfers.iter().map(|transfer| transfer::file(transfer, &checked.source.folder)).collect();
+        let hash = record::hash(&checked.source.text, &checked.data, &files, seed, context.real)
+            .map_err(|error| Failure::user("missing-file", format!("could not read the data again: {error}")))?;
+        let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, manner.out.as_deref())?;
+        let below = folder.file(&format!("fold-{}", fold + 1));
+        let folder = match folds {
+            Some(_) => RunFolder::create(Path::new(RUNS), &train.name, &hash, Some(&below))?,
+            None => folder,
+        };
+        let mut machine = CpuMachine::new(&prepared, context.real, threads, seed, true)?;
+        machine.restore(&transferred.arrays)?;
+        // Of many folds, those that were not begun begin now.
+        let resume = manner.resume && (folds.is_none() || folder.has("last.safetensors"));
+        let position = start(&folder, &mut machine, resume, &hash)?;
+        write_folder(&folder, checked, &prepared, &train.name, &hash, seed, threads, context, fold)?;
+        say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),
+            "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
+
+        if train.trains() && position.step == 0 && fold == 0 {
+            check_gradient(opening, &prepared, &machine, seed)?;
+        }
+        let position =
+            if train.trains() { fit(say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
+        let report = finish(say, prepared, &mut machine, &folder, &position, started);
+        context.warn(&unfinished::warnings(machine.take_unfinished()), &checked.source.sources);
+        report
+    }
 }
 
 /// Where the run begins: at the start, or where its last checkpoint stands.
@@ -205,8 +256,12 @@ fn fit(
         keep: train_block.keep.as_ref().map(|score| watch(score, &losses)),
         save_every: manner.save_every.unwrap_or(Settings::SAVE_EVERY),
     };
-    let mut bar =
-        Progress::new(settings.epochs, settings.losses.clone(), say.context.global.quiet || say.context.global.json);
+    let mut bar = Progress::new(
+        settings.epochs,
+        settings.losses.clone(),
+        // Lines of epochs belong to one run; a bar goes away.
+        say.context.global.quiet || say.context.global.json || say.is_fold && !std::io::stderr().is_terminal(),
+    );
     let outcome = {
         let mut score = |machine: &mut dyn Machine| valid_scores(prepared, machine);
         let mut observe = |event: Event<'_>| {
@@ -291,21 +346,21 @@ fn valid_scores(prepared: &Prepared, machine: &mut dyn Machine) -> bdl_train::Ru
 /// Scores of the parts, the files that hold them, and what was expected.
 fn finish(
     say: &Say<'_>,
-    prepared: &Prepared,
+    prepared: Prepared,
     machine: &mut CpuMachine,
     folder: &RunFolder,
     position: &Position,
     started: Instant,
 ) -> Result<Report, Failure> {
-    let fitted = fits::fit_all(prepared, machine)?;
+    let fitted = fits::fit_all(&prepared, machine)?;
     if !fitted.is_empty() {
         for line in &fitted {
             say.text(&format!("  fit     {line}\n"));
         }
         checkpoint::save(&folder.file("best.safetensors"), &machine.weights(), position)?;
     }
-    let measured = outputs::measure(prepared, machine)?;
-    outputs::write(folder, prepared, &measured)?;
+    let measured = outputs::measure(&prepared, machine)?;
+    outputs::write(folder, &prepared, &measured)?;
     let part = measured.final_part();
     if let Some(part) = part {
         say.result(&result::scores(part.name, &part.scores, 100));
@@ -331,7 +386,7 @@ fn finish(
         done[part.name] = Value::Object(values);
     }
     say.json(done);
-    Ok(Report { expectations_missed: missed, folder: folder.path().to_path_buf() })
+    Ok(Report { expectations_missed: missed, folder: folder.path().to_path_buf(), prepared, measured })
 }
 
 /// A number, or null where it is not finite.
@@ -353,15 +408,26 @@ pub fn judge(
     expectation: &Expectation,
     measured: &outputs::Measured,
 ) -> Result<(String, bool), Failure> {
-    let name = match expectation.score.part {
+    let part = part_name(expectation);
+    judge_value(train, expectation, measured.value(part, &expectation.score.metric))
+}
+
+/// The part of the data that the expectation is about.
+pub fn part_name(expectation: &Expectation) -> &'static str {
+    match expectation.score.part {
         Part::Train => "train",
         Part::Valid => "valid",
         Part::Test => "test",
-    };
-    let value = measured.value(name, &expectation.score.metric).ok_or_else(|| {
+    }
+}
+
+/// The same for the score's value, if there is one.
+pub fn judge_value(train: &Train, expectation: &Expectation, value: Option<f64>) -> Result<(String, bool), Failure> {
+    let value = value.ok_or_else(|| {
+        let part = part_name(expectation);
         Failure::user(
             "expect",
-            format!("`{}` cannot be judged: the run has no {name} part or does not report it", expectation.shown),
+            format!("`{}` cannot be judged: the run has no {part} part or does not report it", expectation.shown),
         )
         .help(format!("add the metric to `report` in `train {}` and give the part a share of the split", train.name))
     })?;
@@ -401,9 +467,12 @@ fn write_folder(
     seed: u64,
     threads: usize,
     context: &Context,
+    fold: usize,
 ) -> Result<(), Failure> {
     let hyper = &prepared.train.hyper;
-    let run = record::run_json(name, hash, seed, context.real, threads, hyper, &checked.data);
+    let mut run = record::run_json(name, hash, seed, context.real, threads, hyper, &checked.data);
+    // Which rows were held out: a later look at the run must not take others.
+    run["fold"] = json!(fold);
     folder.write("program.bdl", outputs::runnable(checked).as_bytes())?;
     folder.write("fitted.json", prepared.fitted.to_json().as_bytes())?;
     folder.write("split.tsv", outputs::split_tsv(&prepared.parts).as_bytes())?;
@@ -416,6 +485,8 @@ fn write_folder(
 /// What is printed, and whether.
 struct Say<'c> {
     context: &'c Context,
+    /// One of many runs: whoever runs them all speaks for it.
+    is_fold: bool,
 }
 
 impl Say<'_> {
@@ -428,7 +499,7 @@ impl Say<'_> {
 
     /// What the command was run for.
     fn result(&self, text: &str) {
-        if !self.context.global.json {
+        if !self.context.global.json && !self.is_fold {
             // A closed pipe is the reader's business.
             let _ = print(text);
         }
@@ -438,9 +509,5 @@ impl Say<'_> {
         if self.context.global.json {
             let _ = print(&format!("{line}\n"));
         }
-    }
-
-    fn warnings(&self, checked: &Checked) {
-        self.context.warn(&checked.diagnostics, &checked.source.sources);
     }
 }

@@ -33,17 +33,28 @@ pub struct Prepared {
     pub hir: Arc<hir::Hir>,
 }
 
-/// Splits, fits, encodes, elaborates. `fitted` of an earlier run is replayed instead of fitting.
-pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>) -> Result<Prepared, Failure> {
+fn dataset<'c>(checked: &'c Checked, train: &Train) -> Result<&'c bdl_data::Dataset, Failure> {
     let block = checked.data(&train.data)?;
-    let dataset =
-        block.dataset.as_ref().ok_or_else(|| Failure::bug(format!("the data `{}` was not read", train.data)))?;
+    block.dataset.as_ref().ok_or_else(|| Failure::bug(format!("the data `{}` was not read", train.data)))
+}
+
+/// How many folds the split has: 1 for a split into parts.
+pub fn folds(checked: &Checked, train: &Train) -> Result<usize, Failure> {
+    Ok(dataset(checked, train)?.split(&split_spec(train)?)?.len())
+}
+
+/// Splits, takes one of the folds, fits, encodes, elaborates. `fitted` of an earlier run is replayed instead of fitting.
+pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: usize) -> Result<Prepared, Failure> {
+    let block = checked.data(&train.data)?;
+    let dataset = dataset(checked, train)?;
     if dataset.rows() == 0 {
         return Err(Failure::user("no-rows", format!("`{}` has no rows left to train on", train.data))
             .help("look at `keep` and `distinct` in the data block"));
     }
     let folds = dataset.split(&split_spec(train)?)?;
-    let Some(parts) = folds.into_iter().next() else { return Err(Failure::bug("a split without parts")) };
+    let Some(parts) = folds.into_iter().nth(fold) else {
+        return Err(Failure::bug("a fold that the split does not have"));
+    };
     let fitted = match fitted {
         Some(fitted) => fitted,
         None => dataset.fit(&parts.train)?,

@@ -20,6 +20,8 @@ pub struct Stored {
     pub shared: Shared,
     pub seed: u64,
     pub real: Real,
+    /// The fold of the split that was held out.
+    pub fold: usize,
 }
 
 /// Opens a run folder. Errors: `not-a-run`, `wrong-fitted`.
@@ -33,6 +35,7 @@ pub fn open(path: &Path) -> Result<Stored, Failure> {
         serde_json::from_str(&folder.read_text("run.json")?).map_err(|error| damaged(&error.to_string()))?;
     let train = run["train"].as_str().ok_or_else(|| damaged("it names no `train` block"))?.to_string();
     let seed = run["seed"].as_u64().ok_or_else(|| damaged("it has no seed"))?;
+    let fold = run["fold"].as_u64().unwrap_or(0) as usize;
     let real = match run["precision"].as_str() {
         Some("f64") => Real::F64,
         Some(_) | None => Real::F32,
@@ -48,7 +51,7 @@ pub fn open(path: &Path) -> Result<Stored, Failure> {
             .into_iter()
             .collect(),
     };
-    Ok(Stored { program: folder.file("program.bdl"), train, fitted, shared, seed, real, folder })
+    Ok(Stored { program: folder.file("program.bdl"), train, fitted, shared, seed, real, fold, folder })
 }
 
 /// The weights of the best epoch (of the last one where no best is kept).

@@ -2,7 +2,7 @@
 
 use super::number::grouped;
 use crate::run::Prepared;
-use bdl_check::hir::Split;
+use bdl_check::hir::{Name, Split};
 use bdl_data::Kind;
 use std::path::Path;
 
@@ -11,7 +11,9 @@ use std::path::Path;
 ///   data    Junctions  3,186 rows · EI 767, IE 765, N 1,654 · 185 rows are duplicates (`distinct dna` drops them)
 ///   split   2,230 train / 478 valid / 478 test, balanced by site, split seed 0 · 31 test rows also stand in train
 /// ```
-pub fn opening(file: &Path, threads: usize, prepared: &Prepared) -> String {
+///
+/// `all` is the number of folds where each of them will be trained.
+pub fn opening(file: &Path, threads: usize, prepared: &Prepared, all: Option<usize>) -> String {
     let name = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
     let plural = if threads == 1 { "" } else { "s" };
     let isa = bdl_kernels::machine::isa_name();
@@ -19,7 +21,7 @@ pub fn opening(file: &Path, threads: usize, prepared: &Prepared) -> String {
         "bdl {} · {name} · cpu, {threads} thread{plural}, {isa}\n  data    {}\n  split   {}\n",
         env!("CARGO_PKG_VERSION"),
         data(prepared),
-        split(prepared)
+        split(prepared, all)
     )
 }
 
@@ -45,7 +47,8 @@ fn data(prepared: &Prepared) -> String {
     text
 }
 
-fn split(prepared: &Prepared) -> String {
+/// `all` is the number of folds where each of them will be trained.
+fn split(prepared: &Prepared, all: Option<usize>) -> String {
     let parts = &prepared.parts;
     let Some(split) = &prepared.train.split else {
         return format!(
@@ -54,22 +57,36 @@ fn split(prepared: &Prepared) -> String {
         );
     };
     let count = |rows: &[u32]| grouped(rows.len() as u64);
-    let mut text =
-        format!("{} train / {} valid / {} test", count(&parts.train), count(&parts.valid), count(&parts.test));
+    let mut text = match all {
+        Some(folds) => format!("{folds} folds"),
+        None => format!("{} train / {} valid / {} test", count(&parts.train), count(&parts.valid), count(&parts.test)),
+    };
+    let first = |folds: i64| match all {
+        Some(_) => String::new(),
+        None => format!(", the first of {folds} folds (`bdl cv` trains them all)"),
+    };
+    let balanced = |balance: &Option<Name>, groups: &Option<Name>, seed: u64| {
+        let balance = balance.iter().map(|field| format!(", balanced by {field}")).collect::<String>();
+        let groups = groups.iter().map(|field| format!(", {field} kept together")).collect::<String>();
+        format!("{balance}{groups}, split seed {seed}")
+    };
     match split {
-        Split::Random { balance, groups, seed, .. } => {
-            balance.iter().for_each(|field| text.push_str(&format!(", balanced by {field}")));
-            groups.iter().for_each(|field| text.push_str(&format!(", {field} kept together")));
-            text.push_str(&format!(", split seed {seed}"));
-        }
+        Split::Random { balance, groups, seed, .. } => text.push_str(&balanced(balance, groups, *seed)),
         Split::Given { field } => text.push_str(&format!(", given by {field}")),
-        Split::KFold { folds, .. } => text.push_str(&format!(", the first of {folds} folds")),
-        Split::LeaveOneOut => text.push_str(", leaving the first row out"),
+        Split::KFold { folds, repeats, balance, groups, seed } => {
+            let repeats = if *repeats > 1 { format!(", {folds} in each of {repeats} repeats") } else { String::new() };
+            text.push_str(&format!("{repeats}{}{}", balanced(balance, groups, *seed), first(*folds)));
+        }
+        Split::LeaveOneOut if all.is_some() => text.push_str(", each row left out once"),
+        Split::LeaveOneOut => text.push_str(", leaving the first row out (`bdl cv` leaves out each)"),
         Split::By { field, .. } => text.push_str(&format!(", by {field}")),
         Split::Time { field, folds, .. } if *folds > 1 => {
-            text.push_str(&format!(", in the order of {field}, the first of {folds} folds"))
+            text.push_str(&format!(", in the order of {field}{}", first(*folds)))
         }
         Split::Time { field, .. } => text.push_str(&format!(", in the order of {field}")),
+    }
+    if all.is_some() {
+        return text;
     }
     let twins = prepared.straddling.test_in_train;
     if twins > 0 {
