@@ -179,7 +179,7 @@ fn cv_trains_every_fold_on_rows_of_its_own() {
     let deviation = (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 3.0).sqrt();
     assert!((accuracy["mean"].as_f64().unwrap() - mean).abs() < 1e-12);
     assert!((accuracy["deviation"].as_f64().unwrap() - deviation).abs() < 1e-12);
-    assert!(said.contains("  test    over 4 folds: loss "), "{said}");
+    assert!(said.contains("  test    of 4 folds   mean ± deviation"), "{said}");
     assert!(said.contains("  expect  mean of test.accuracy >= 0"), "{said}");
 
     // Every row is tested once.

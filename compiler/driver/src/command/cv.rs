@@ -35,18 +35,38 @@ impl Folds {
         (self.known().map(|value| (value - mean).powi(2)).sum::<f64>() / (self.known().count() as f64 - 1.0)).sqrt()
     }
 
-    fn shown(&self) -> String {
+    /// `auroc      0.995 ± 0.006   0.986    1.000`
+    fn row(&self, width: usize) -> String {
         let missing = self.values.len() - self.known().count();
         if missing == self.values.len() {
-            return format!("{} cannot be computed in any fold", self.name);
+            return format!("{:<width$}   not to be computed in any fold", self.name);
         }
         let (least, most) = self.known().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), x| (a.min(x), b.max(x)));
+        let mean = self.mean();
+        // As many digits as a mean below 1 has; large ones as they come.
+        let shown = |value: f64| if mean.abs() < 10.0 { format!("{value:.3}") } else { number::score(value) };
         let deviation = self.deviation();
-        let spread = if deviation.is_finite() { format!(" ± {}", number::score(deviation)) } else { String::new() };
-        let left_out = if missing > 0 { format!(", not in {missing} folds") } else { String::new() };
-        let (mean, least, most) = (number::score(self.mean()), number::score(least), number::score(most));
-        format!("{} {mean}{spread} ({least} to {most}{left_out})", self.name)
+        let spread =
+            if deviation.is_finite() { format!("{} ± {}", shown(mean), shown(deviation)) } else { shown(mean) };
+        let note = if missing > 0 { format!("   not in {missing} of the folds") } else { String::new() };
+        format!("{:<width$}   {spread:<16}   {:<7}   {:<7}{note}", self.name, shown(least), shown(most))
+            .trim_end()
+            .to_string()
     }
+}
+
+/// ```text
+///   test    of 5 folds   mean ± deviation   lowest    highest
+///           accuracy     0.979 ± 0.005      0.973     0.982
+/// ```
+fn table(folds: usize, scores: &[Folds]) -> String {
+    let head = format!("of {folds} folds");
+    let width = scores.iter().map(|score| score.name.chars().count()).max().unwrap_or(0).max(head.len());
+    let mut text = format!("  test    {head:<width$}   mean ± deviation   lowest    highest\n");
+    for score in scores {
+        text.push_str(&format!("          {}\n", score.row(width)));
+    }
+    text
 }
 
 pub fn run(context: &Context, written: &str, manner: &Manner) -> Result<u8, Failure> {
@@ -68,8 +88,7 @@ pub fn run(context: &Context, written: &str, manner: &Manner) -> Result<u8, Fail
         reports.push(report);
     }
     let test = of_part(&reports, "test");
-    let shown: Vec<String> = test.iter().map(Folds::shown).collect();
-    say(&format!("  test    over {folds} folds: {}\n", shown.join(" · ")))?;
+    say(&table(folds, &test))?;
     let mut missed = false;
     let mut judged = Vec::new();
     for expectation in &run.train.expectations {
@@ -154,8 +173,10 @@ mod tests {
         let folds = Folds { name: "auroc".into(), values: vec![0.9, f64::NAN, 0.8, 1.0] };
         assert!((folds.mean() - 0.9).abs() < 1e-12);
         assert!((folds.deviation() - 0.1).abs() < 1e-12);
-        assert_eq!(folds.shown(), "auroc 0.900 ± 0.100 (0.800 to 1.000, not in 1 folds)");
-        let none = Folds { name: "auroc".into(), values: vec![f64::NAN] };
-        assert_eq!(none.shown(), "auroc cannot be computed in any fold");
+        let none = Folds { name: "loss".into(), values: vec![f64::NAN] };
+        let expected = "  test    of 4 folds   mean ± deviation   lowest    highest\n          \
+                        auroc        0.900 ± 0.100      0.800     1.000     not in 1 of the folds\n          \
+                        loss         not to be computed in any fold\n";
+        assert_eq!(table(4, &[folds, none]), expected);
     }
 }
