@@ -478,6 +478,16 @@ impl<'a> Checker<'a> {
                 return Value::Error;
             }
             let ty = value.ty.clone();
+            // A range would be this example's where the value has the other's.
+            if let Type::Tensor(tensor) = &ty
+                && let Some(axis) = tensor.shape.iter().find(|axis| !self.generic && is_ragged(&axis.size))
+            {
+                return self.fail(
+                    Diagnostic::error("not-built-yet", "reading another example's value of its own length is part of the language but not built yet")
+                        .primary(span, format!("{} may differ from example to example", axis.size))
+                        .help(format!("reduce `{field}` to a shape that all examples share before it is compared, for instance by a mean over its positions")),
+                );
+            }
             return Value::Run(expr(ExprKind::OfExample(id, Box::new(value)), ty, span));
         }
         if let Some(parameter) = self.parameter_path(base, field, span) {
@@ -848,4 +858,9 @@ fn mentions_size(test: &Expr) -> bool {
     let mut found = false;
     hir::visit::each(test, &mut |part| found |= matches!(part.kind, ExprKind::Size(_)));
     found
+}
+
+/// Does the size belong to the example? (A name with a question mark is a size that only the absent data know.)
+fn is_ragged(size: &Dim) -> bool {
+    size.names().iter().any(|name| !name.contains('?'))
 }
