@@ -2,6 +2,7 @@
 
 use crate::data::facts::Length;
 use crate::data::laws;
+use crate::data::packed::PackedOrder;
 use crate::error::Failure;
 use crate::load;
 use crate::pipeline::{self, ReadData, Request};
@@ -12,6 +13,7 @@ use bdl_equations::{Program, SizeKind};
 use bdl_execute::{Data, Executor, Inputs, Outputs, Store};
 use bdl_schedule::Real;
 use bdl_train::{Array, checkpoint};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +59,15 @@ struct Input {
     shape: Vec<Dim>,
     /// Values must be natural numbers below this.
     below: Option<Dim>,
+}
+
+/// A result, as the equations have it.
+struct Output {
+    name: String,
+    /// Of one example, or of the batch.
+    shape: Vec<Dim>,
+    of_example: bool,
+    order: Option<PackedOrder>,
 }
 
 /// Numbers with a shape, row-major. Classes, indices and truth values are numbers too.
@@ -147,16 +158,34 @@ impl Model {
         for (name, tensor) in inputs {
             self.require_values(name, &tensor.values, tensor.shape.iter().product(), &sizes)?;
         }
-        let values: Vec<(&str, &[f32])> =
-            inputs.iter().map(|(name, tensor)| (*name, tensor.values.as_slice())).collect();
-        let equations = self.equations.clone();
+        let mut packed: Vec<(&str, Cow<'_, [f32]>)> = Vec::new();
+        for (name, tensor) in inputs {
+            let values = match self.packed_order(&self.input(name)?.shape) {
+                None => Cow::Borrowed(tensor.values.as_slice()),
+                Some(order) => {
+                    let shape = &tensor.shape[1..];
+                    let each = tensor.values.chunks(shape.iter().product::<usize>().max(1));
+                    Cow::Owned(each.flat_map(|values| order.pack(values, shape)).collect())
+                }
+            };
+            packed.push((name, values));
+        }
+        let values: Vec<(&str, &[f32])> = packed.iter().map(|(name, values)| (*name, &**values)).collect();
+        let outputs: Vec<Output> = self.outputs();
         let made = self.run_packed(batch, &values, &vec![sizes.clone(); batch])?;
         let mut results = Vec::new();
-        for (name, id) in &equations.outputs {
-            let tensor = equations.get(*id);
-            let shape = shape_of(&tensor.shape, batch, &sizes);
-            let values = made.numbers(name).unwrap_or_default().into_iter().map(|value| value as f32).collect();
-            results.push((name.to_string(), Tensor { shape, values }));
+        for output in &outputs {
+            let mut shape = shape_of(&output.shape, batch, &sizes);
+            let mut values: Vec<f32> =
+                made.numbers(&output.name).unwrap_or_default().into_iter().map(|value| value as f32).collect();
+            if let Some(order) = &output.order {
+                let each = values.chunks(shape.iter().product::<usize>().max(1));
+                values = each.flat_map(|values| order.unpack(values, &shape)).collect();
+            }
+            if output.of_example {
+                shape.insert(0, batch);
+            }
+            results.push((output.name.clone(), Tensor { shape, values }));
         }
         Ok(results)
     }
@@ -171,29 +200,53 @@ impl Model {
             let own = self.sizes_of(example.iter().map(|(name, tensor)| (*name, tensor.shape.as_slice())))?;
             for (name, tensor) in *example {
                 self.require_values(name, &tensor.values, tensor.shape.iter().product(), &own)?;
-                packed.entry(name).or_default().extend_from_slice(&tensor.values);
+                let values = packed.entry(name).or_default();
+                match self.packed_order(&self.input(name)?.shape) {
+                    Some(order) => values.extend(order.pack(&tensor.values, &tensor.shape)),
+                    None => values.extend_from_slice(&tensor.values),
+                }
             }
             sizes.push(own);
         }
         let values: Vec<(&str, &[f32])> = packed.iter().map(|(name, values)| (*name, values.as_slice())).collect();
-        let equations = self.equations.clone();
+        let outputs: Vec<Output> = self.outputs();
         let made = self.run_packed(examples.len(), &values, &sizes)?;
         let mut results: Vec<Results> = vec![Vec::new(); examples.len()];
-        for (name, id) in &equations.outputs {
-            let dims = &equations.get(*id).shape;
-            let all = made.numbers(name).unwrap_or_default();
+        for output in &outputs {
+            let all = made.numbers(&output.name).unwrap_or_default();
             let mut rest = all.as_slice();
             for (own, results) in sizes.iter().zip(&mut results) {
-                // What is the same for the whole batch is every example's.
-                let of_batch = !dims.first().is_some_and(is_batch);
-                let shape = shape_of(if of_batch { dims } else { &dims[1..] }, examples.len(), own);
+                let shape = shape_of(&output.shape, examples.len(), own);
                 let (first, others) = rest.split_at(shape.iter().product::<usize>().min(rest.len()));
-                rest = if of_batch { rest } else { others };
-                let values = first.iter().map(|value| *value as f32).collect();
-                results.push((name.to_string(), Tensor { shape, values }));
+                // What is the same for the whole batch is every example's.
+                rest = if output.of_example { others } else { rest };
+                let mut values: Vec<f32> = first.iter().map(|value| *value as f32).collect();
+                if let Some(order) = &output.order {
+                    values = order.unpack(&values, &shape);
+                }
+                results.push((output.name.clone(), Tensor { shape, values }));
             }
         }
         Ok(results)
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let outputs = self.equations.outputs.iter().map(|(name, id)| {
+            let dims = &self.equations.get(*id).shape;
+            let of_example = dims.first().is_some_and(is_batch);
+            let shape = if of_example { dims[1..].to_vec() } else { dims.clone() };
+            Output { name: name.to_string(), order: self.packed_order(&shape), of_example, shape }
+        });
+        outputs.collect()
+    }
+
+    fn packed_order(&self, shape: &[Dim]) -> Option<PackedOrder> {
+        let own = |name: &str| self.equations.sizes.iter().any(|s| s.kind == SizeKind::PerExample && &*s.name == name);
+        PackedOrder::of(shape, own)
+    }
+
+    fn input(&self, name: &str) -> Result<&Input, Failure> {
+        self.inputs.iter().find(|input| input.name == name).ok_or_else(|| wrong(format!("there is no input `{name}`")))
     }
 
     /// The floating-point operations that the last run spent in contractions (matrix products, convolutions): a product with an addition

@@ -266,3 +266,27 @@ fn wrong_inputs_are_refused() {
     assert!(open.contains("depends on `L`, which is not given"), "{open}");
     assert!(Model::from_source("layer Net()(x: f32[L]) -> f32[3] { x |> Dense(3) }", "Net", &[("L", 4)]).is_ok());
 }
+
+/// Tensors are row-major for the caller, whichever of their axes belongs to the example.
+#[test]
+fn sizes_of_the_example_may_stand_behind_others() {
+    let text = "fn Net(x: f32[2, T]) -> (y: f32[3, T], z: f32[T, 2]) {
+      (y: (for c < 3, t: 10 * c + x[0, t]), z: (for t, c: x[c, t]))
+    }";
+    let mut model = Model::from_source(text, "Net", &[]).unwrap();
+    let short = [("x", Tensor::new(&[2, 1], &[7.0, 8.0]))];
+    let long = [("x", Tensor::new(&[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))];
+    let results = model.run_each(&[&short, &long]).unwrap();
+    assert_eq!(results[0][0].1, Tensor::new(&[3, 1], &[7.0, 17.0, 27.0]));
+    assert_eq!(results[0][1].1, Tensor::new(&[1, 2], &[7.0, 8.0]));
+    assert_eq!(results[1][0].1, Tensor::new(&[3, 3], &[1.0, 2.0, 3.0, 11.0, 12.0, 13.0, 21.0, 22.0, 23.0]));
+    assert_eq!(results[1][1].1, Tensor::new(&[3, 2], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]));
+    // As a batch of two.
+    let x = Tensor::new(&[2, 2, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    let batch = model.run(&[("x", x)]).unwrap();
+    assert_eq!(
+        batch[0].1,
+        Tensor::new(&[2, 3, 2], &[1.0, 2.0, 11.0, 12.0, 21.0, 22.0, 5.0, 6.0, 15.0, 16.0, 25.0, 26.0])
+    );
+    assert_eq!(batch[1].1, Tensor::new(&[2, 2, 2], &[1.0, 3.0, 2.0, 4.0, 5.0, 7.0, 6.0, 8.0]));
+}

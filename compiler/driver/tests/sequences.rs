@@ -110,3 +110,16 @@ fn an_iteration_at_its_bound_is_a_warning_with_the_count() {
     std::fs::write(folder.file("few.csv"), "a,b\n1,1\n").unwrap();
     assert_eq!(text(&folder.run(&["predict", "run", "few.csv"]).stderr), "");
 }
+
+/// Row-major, as the type says, also where the example's own size stands last.
+#[test]
+fn predictions_of_any_shape_are_row_major() {
+    let program = "data D = csv(\"d.csv\") {\n  a = numbers(column(\"a\"))\n  y = number(column(\"y\"))\n}\n\
+        model Net()(a: f32[T]) -> f32 { mean[t] a[t] }\n\
+        train t {\n  model net = Net()\n  data D\n  loss square(net(a) - y)\n  epochs 1\n  batch 4\n  \
+        predict p = (for c < 2, t: a[t] * (10 * c + 1))\n}\n";
+    let folder = Folder::new(&[("d.bdl", program), ("d.csv", "a,y\n1 2 3,1\n4,2\n5 6,3\n")]);
+    folder.ok(&["train", "d.bdl", "--out", "run"]);
+    let written = std::fs::read_to_string(folder.file("run/predictions.tsv")).unwrap();
+    assert_eq!(written, "row\tpart\tp\n1\ttrain\t1,2,3,11,22,33\n2\ttrain\t4,44\n3\ttrain\t5,6,55,66\n");
+}

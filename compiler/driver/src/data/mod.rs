@@ -5,3 +5,4 @@ pub mod constants;
 pub mod facts;
 pub mod laws;
 pub mod lengths;
+pub mod packed;

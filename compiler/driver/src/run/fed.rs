@@ -3,6 +3,7 @@
 use super::machine::Predicted;
 use super::prepared::Prepared;
 use crate::data::facts::Length;
+use crate::data::packed::PackedOrder;
 use crate::error::Failure;
 use crate::pipeline::{self, Compiled};
 use bdl_data::Encoded;
@@ -104,17 +105,23 @@ impl Fed {
         Ok(Fed { program, inputs, lengths: fed_lengths, positions: Vec::new() })
     }
 
-    /// How many elements of a prediction each row has; `None` where it is the same tensor for all.
-    pub fn sizes(&self, made: &Predicted, rows: &[u32]) -> Option<Vec<usize>> {
+    /// The shape of a prediction in each row; `None` where it is the same tensor for all.
+    pub fn shapes(&self, made: &Predicted, rows: &[u32]) -> Option<Vec<Vec<usize>>> {
         let each = made.each.as_ref()?;
         let of_row = |row: &u32| {
             let length = |name: &str| {
                 let lengths = self.lengths.iter().find(|lengths| *lengths.name == *name)?;
                 lengths.of_row.get(*row as usize).map(|length| i64::from(*length))
             };
-            each.iter().map(|size| size.eval(&length).unwrap_or(0).max(0) as usize).product()
+            each.iter().map(|size| size.eval(&length).unwrap_or(0).max(0) as usize).collect()
         };
         Some(rows.iter().map(of_row).collect())
+    }
+
+    /// The order in which a prediction lies in its buffer, if it is not row-major.
+    pub fn packed_order(&self, made: &Predicted) -> Option<PackedOrder> {
+        let is_own = |name: &str| self.lengths.iter().any(|lengths| &*lengths.name == name);
+        PackedOrder::of(made.each.as_ref()?, is_own)
     }
 
     /// Runs the program on rows of the data.

@@ -457,16 +457,17 @@ pub fn evaluate(
     let at_once = if wanted.at_once { rows.len().max(1) } else { batch.max(EVALUATED_AT_ONCE) };
     for (at, rows) in rows.chunks(at_once).enumerate() {
         let moment = Moment { seed, first: (at * at_once) as u64, ..Moment::default() };
-        let sizes: Vec<Option<Vec<usize>>> = wanted.predictions.iter().map(|made| fed.sizes(made, rows)).collect();
+        let shapes: Vec<_> =
+            wanted.predictions.iter().map(|made| (fed.shapes(made, rows), fed.packed_order(made))).collect();
         let outputs = fed.run(executor, store, data, rows, moment)?;
         for (all, [loss, per]) in evaluation.sums.iter_mut().zip(&wanted.sums) {
             let part = sums(&outputs, loss, per);
             all.loss += part.loss;
             all.per += part.per;
         }
-        for (made, sizes) in evaluation.predictions.iter_mut().zip(sizes) {
+        for (made, (shapes, order)) in evaluation.predictions.iter_mut().zip(shapes) {
             let values = outputs.numbers(&made.name).unwrap_or_default();
-            match sizes {
+            match shapes {
                 // The same for all examples: each has it.
                 None => {
                     for _ in rows {
@@ -474,12 +475,17 @@ pub fn evaluate(
                         made.offsets.push(made.values.len());
                     }
                 }
-                Some(sizes) => {
-                    for size in sizes {
-                        let start = made.offsets.last().copied().unwrap_or(0);
-                        made.offsets.push(start + size);
+                Some(shapes) => {
+                    let mut rest = values.as_slice();
+                    for shape in shapes {
+                        let (own, others) = rest.split_at(shape.iter().product::<usize>().min(rest.len()));
+                        match &order {
+                            Some(order) => made.values.extend(order.unpack(own, &shape)),
+                            None => made.values.extend(own),
+                        }
+                        made.offsets.push(made.values.len());
+                        rest = others;
                     }
-                    made.values.extend(values);
                 }
             }
         }
