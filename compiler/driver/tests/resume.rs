@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// Each is saved, however fast the machine is, so that there is a middle to resume from.
-const EPOCHS: u32 = 200;
+const EPOCHS: u32 = 100;
 const KILLS: u32 = 20;
 
 fn last(folder: &Folder, run: &str) -> Vec<Array> {
