@@ -122,4 +122,7 @@ fn predictions_of_any_shape_are_row_major() {
     folder.ok(&["train", "d.bdl", "--out", "run"]);
     let written = std::fs::read_to_string(folder.file("run/predictions.tsv")).unwrap();
     assert_eq!(written, "row\tpart\tp\n1\ttrain\t1,2,3,11,22,33\n2\ttrain\t4,44\n3\ttrain\t5,6,55,66\n");
+    // There are no weights, and none are needed.
+    let said = folder.ok(&["predict", "run", "d.csv"]);
+    assert_eq!(said, "row\tp\n1\t1,2,3,11,22,33\n2\t4,44\n3\t5,6,55,66\n");
 }

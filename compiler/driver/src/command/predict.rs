@@ -56,7 +56,12 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     let mut store = stored::empty_store(&programs.predict, stored.real)?;
     let wanted =
         machine::arrays(&store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect::<Vec<_>>();
-    let weights = relevant(stored::weights(&stored.folder)?, &programs, stored.real)?;
+    // A model without parameters has none to read.
+    let weights = if wanted.is_empty() {
+        Vec::new()
+    } else {
+        relevant(stored::weights(&stored.folder)?, &programs, stored.real)?
+    };
     stored::put_wanted(&mut store, &weights, &wanted)?;
     let mut fed = Fed::of(pipeline::compile(&programs.predict, stored.real)?, &data, &lengths)?;
     let names =
