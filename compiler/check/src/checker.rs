@@ -4,6 +4,7 @@
 //! built in a [`Body`] of its own; bodies stack while applications nest, and a term of the HIR belongs to the body it was made in.
 
 use crate::hir::{self, Hir, IndexId, LocalId, Name, Type};
+use crate::item::Constants;
 use crate::prove::Facts;
 use crate::range::Read;
 use crate::scope::{FileAt, Items};
@@ -35,6 +36,7 @@ pub(crate) struct Checker<'a> {
     pub mentioned: HashSet<&'a str>,
     /// Definitions with mistakes of their own: their applications give no further messages.
     pub poisoned: HashSet<(FileAt, String)>,
+    pub constants: Constants<'a>,
     /// A definition is checked on its own: sizes are names, and hyper-parameters may be unknown.
     pub generic: bool,
     /// Sizes that are numbers where an entry's signature names them.
@@ -410,6 +412,7 @@ pub(crate) fn check(
         calls: Vec::new(),
         mentioned: HashSet::new(),
         poisoned: HashSet::new(),
+        constants: Constants::default(),
         generic: false,
         given_sizes: Vec::new(),
     };

@@ -127,7 +127,7 @@ impl<'a> Checker<'a> {
             return value;
         }
         match self.items.find(self.here().file, &name.text) {
-            Some(def) => self.item_value(def.item, def.file, span),
+            Some(def) => self.item_value(def, span),
             None => match crate::builtin::name_of(&name.text) {
                 Some(builtin) => Value::callable(Callable::Builtin(builtin)),
                 None => self.unknown_name(name),
@@ -193,43 +193,8 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn item_value(&mut self, item: &'a ast::Item, file: FileAt, span: Span) -> Value<'a> {
-        match &item.kind {
-            ItemKind::Fn(def) => Value::callable(Callable::Fn(def, file)),
-            ItemKind::Layer(def) | ItemKind::Model(def) => Value::callable(Callable::LayerDef(def, file)),
-            ItemKind::Let(binding) if binding.binders.is_none() => {
-                self.in_file(file, |checker| checker.eval(&binding.value, None))
-            }
-            ItemKind::Const(constant) => self.in_file(file, |checker| {
-                if let Some(value) = checker.const_of_file(constant) {
-                    return value;
-                }
-                let ty = constant.ty.as_ref().and_then(|ty| checker.read_type(ty));
-                checker.eval(&constant.value, ty.as_ref())
-            }),
-            ItemKind::Optimizer(def) => self.fail(
-                Diagnostic::error("type-mismatch", format!("`{}` is an optimizer", def.name))
-                    .primary(span, "only `optimizer` in a `train` block applies it"),
-            ),
-            ItemKind::Type(_) | ItemKind::Alphabet(_) => self.fail(
-                Diagnostic::error(
-                    "type-mismatch",
-                    format!("`{}` is a type, where a value is expected", self.text(span)),
-                )
-                .primary(span, "a type"),
-            ),
-            ItemKind::Let(_)
-            | ItemKind::Use(_)
-            | ItemKind::Data(_)
-            | ItemKind::Train(_)
-            | ItemKind::Tune(_)
-            | ItemKind::Expect(_)
-            | ItemKind::Error => Value::Error,
-        }
-    }
-
     /// Evaluates with the names of a file only, none of the body's own.
-    fn in_file<T>(&mut self, file: FileAt, inside: impl FnOnce(&mut Self) -> T) -> T {
+    pub fn in_file<T>(&mut self, file: FileAt, inside: impl FnOnce(&mut Self) -> T) -> T {
         let body = self.body();
         let (old_file, scopes) = (body.file, std::mem::replace(&mut body.scopes, vec![HashMap::new()]));
         body.file = file;
@@ -746,9 +711,12 @@ impl<'a> Checker<'a> {
                     if let Some(def) = self.items.find(self.here().file, &name.text)
                         && matches!(def.item.kind, ItemKind::Let(_) | ItemKind::Const(_))
                     {
-                        let value = self.item_value(def.item, def.file, e.span);
+                        let value = self.item_value(def, e.span);
                         if let Some(size) = size_value(&value) {
                             return Ok(size);
+                        }
+                        if matches!(value, Value::Error) {
+                            return Err(None);
                         }
                     }
                     let known: Vec<String> = self

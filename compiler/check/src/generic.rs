@@ -184,6 +184,7 @@ impl<'a> Checker<'a> {
             TypeKind::Word { name, args, optional: _, dims } => {
                 if let Some(def) = self.items.find(self.here().file, &name.text)
                     && let ItemKind::Type(alias) = &def.item.kind
+                    && !self.items.is_recursive(def.file, &name.text)
                 {
                     self.bind_free(&alias.ty);
                 }
@@ -220,6 +221,7 @@ impl<'a> Checker<'a> {
             TypeKind::Word { name, args, optional: _, dims } => {
                 if let Some(def) = self.items.find(self.here().file, &name.text)
                     && let ItemKind::Type(alias) = &def.item.kind
+                    && !self.items.is_recursive(def.file, &name.text)
                 {
                     return self.is_bound_type(&alias.ty);
                 }

@@ -16,6 +16,7 @@ mod generic;
 pub mod hir;
 mod hyper;
 mod instance;
+mod item;
 mod laws;
 mod operators;
 mod optimizer;

@@ -66,6 +66,7 @@ impl<'a> Items<'a> {
         items.link(modules, diagnostics);
         items.find_cycles(diagnostics);
         items.find_recursion(diagnostics);
+        items.find_recursive_types(diagnostics);
         items
     }
 
@@ -204,18 +205,54 @@ impl<'a> Items<'a> {
                 mentions.insert((FileAt(at), name), found);
             }
         }
-        let mut starts: Vec<_> = mentions.keys().copied().collect();
-        starts.sort_by_key(|(file, name)| (file.0, self.files[file.0].names[name].span.start));
-        for start in starts {
-            // One message for a circle, at its first definition.
-            if self.recursive.contains(&(start.0, start.1.to_string())) {
-                continue;
-            }
-            if let Some((circle, span)) = circle(&mentions, start) {
-                diagnostics.push(recursion(start.1, span));
-                self.recursive.extend(circle.into_iter().map(|(file, name)| (file, name.to_string())));
+        for (name, span, circle) in self.circles(&mentions) {
+            diagnostics.push(recursion(name, span));
+            self.recursive.extend(circle);
+        }
+    }
+
+    /// A type that holds itself has no size.
+    fn find_recursive_types(&mut self, diagnostics: &mut Vec<Diagnostic>) {
+        let mut mentions: HashMap<Place, Vec<(Place, Span)>> = HashMap::new();
+        for (at, file) in self.files.iter().enumerate().filter(|(_, file)| !file.stdlib) {
+            for (name, item) in &file.names {
+                let ItemKind::Type(alias) = &item.kind else { continue };
+                let mut found = Vec::new();
+                walk::type_words(&alias.ty, &mut |word| {
+                    if let Some(def) = self.find(FileAt(at), &word.text)
+                        && matches!(def.item.kind, ItemKind::Type(_))
+                    {
+                        found.push(((def.file, word.text.as_str()), word.span));
+                    }
+                });
+                mentions.insert((FileAt(at), name), found);
             }
         }
+        for (name, span, circle) in self.circles(&mentions) {
+            diagnostics.push(made_of_itself(name, span));
+            self.recursive.extend(circle);
+        }
+    }
+
+    /// Each circle of definitions once: its first one's name, where that is mentioned, and all that are on it.
+    fn circles<'n>(
+        &self,
+        mentions: &HashMap<Place<'n>, Vec<(Place<'n>, Span)>>,
+    ) -> Vec<(&'n str, Span, Vec<(FileAt, String)>)> {
+        let mut starts: Vec<_> = mentions.keys().copied().collect();
+        starts.sort_by_key(|(file, name)| (file.0, self.files[file.0].names[name].span.start));
+        let mut known: HashSet<Place> = HashSet::new();
+        let mut found = Vec::new();
+        for start in starts {
+            if known.contains(&start) {
+                continue;
+            }
+            if let Some((circle, span)) = circle(mentions, start) {
+                known.extend(&circle);
+                found.push((start.1, span, circle.into_iter().map(|(file, name)| (file, name.to_string())).collect()));
+            }
+        }
+        found
     }
 
     pub fn main(&self) -> FileAt {
@@ -329,4 +366,11 @@ fn recursion(name: &str, span: Span) -> Diagnostic {
     Diagnostic::error("recursion", format!("`{name}` applies itself"))
         .primary(span, "this would go on for ever")
         .help("repeat a layer with `chain(_ in n: ..)`, and a step with `scan` or `iterate`")
+}
+
+/// Of a constant or a type.
+pub(crate) fn made_of_itself(name: &str, span: Span) -> Diagnostic {
+    Diagnostic::error("recursion", format!("`{name}` is made of itself"))
+        .primary(span, "this would go on for ever")
+        .help("a constant and a type stand for what is written in their place, so neither may mention itself, directly or through others")
 }

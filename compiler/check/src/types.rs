@@ -71,6 +71,9 @@ impl<'a> Checker<'a> {
         match &ty.kind {
             TypeKind::Word { name, args, optional, dims } => {
                 if let Some(alias) = self.alias(name) {
+                    if self.items.is_recursive(alias.1, &alias.0.name.text) {
+                        return None;
+                    }
                     return self
                         .with_alias(alias, dims.as_deref(), ty.span, |checker, target| checker.read_type(target));
                 }
@@ -240,6 +243,9 @@ impl<'a> Checker<'a> {
         match (&ty.kind, given) {
             (TypeKind::Word { name, args, optional: _, dims }, given) => {
                 if let Some(alias) = self.alias(name) {
+                    if self.items.is_recursive(alias.1, &alias.0.name.text) {
+                        return;
+                    }
                     let given = given.clone();
                     let _ = self.with_alias(alias, dims.as_deref(), ty.span, |checker, target| {
                         checker.bind_type(target, &given);
@@ -368,6 +374,9 @@ impl<'a> Checker<'a> {
         if let TypeKind::Word { name, args: _, optional: _, dims } = &ty.kind
             && let Some(alias) = self.alias(name)
         {
+            if self.items.is_recursive(alias.1, &alias.0.name.text) {
+                return None;
+            }
             let given = given.clone();
             return self
                 .with_alias(alias, dims.as_deref(), ty.span, |checker, target| checker.fit(target, &given, meeting));

@@ -170,6 +170,20 @@ pub fn type_names<'a>(ty: &'a Type, seen: &mut dyn FnMut(&'a Name)) {
     }
 }
 
+/// Calls `seen` for the word of the type and of the types inside it: `f32`, `DNA`, or the name of another type.
+pub fn type_words<'a>(ty: &'a Type, seen: &mut dyn FnMut(&'a Name)) {
+    match &ty.kind {
+        TypeKind::Word { name, args: _, optional: _, dims: _ } => seen(name),
+        TypeKind::Record(fields) => fields.iter().for_each(|field| type_words(&field.ty, seen)),
+        TypeKind::List(inner) => type_words(inner, seen),
+        TypeKind::Layer { inputs, result } | TypeKind::Fn { inputs, result } => {
+            inputs.iter().for_each(|input| type_words(input, seen));
+            type_words(result, seen);
+        }
+        TypeKind::Error => {}
+    }
+}
+
 /// The name that an expression is, if it is nothing but a name.
 pub fn as_name(e: &Expr) -> Option<&Name> {
     if let ExprKind::Name(name) = &e.kind { Some(name) } else { None }

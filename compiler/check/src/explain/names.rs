@@ -52,6 +52,11 @@ A function or layer applies itself. Since all sizes are known when a model is bu
     layer Deep(n: dim)(x: f32[C]) -> f32[C] { x |> chain(_ in n: Dense(C)) }
 
 What is carried from step to step along a sequence is a `scan`; what runs until a condition holds is an `iterate`.
+
+Constants and types stand for what is written in their place, so they may not be made of themselves either, directly or through others.
+
+    const k = k + 1        // error
+    type A = (b: A)        // error
 "#,
     ),
     (
