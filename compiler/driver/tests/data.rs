@@ -258,3 +258,54 @@ fn classes_come_equally_often_where_that_is_asked_for() {
         assert!((p - 0.5).abs() < 1e-3, "{way}: {p}");
     }
 }
+
+const KEPT: &str = r#"
+data Kept = csv("rows.csv") {
+  x    = number(column("x"))
+  y    = number(column("y"))
+  part = text(column("part"))
+  WHICH
+}
+model Scale(x: f32) -> f32 { param w: f32 = 1
+  w * x }
+train net {
+  model     net = Scale()
+  data      Kept
+  split     by(part, test: ["b"])
+  loss      mse(net(x), y)
+  optimizer sgd(0)
+  epochs    1
+  predict   p = net(x)
+}
+"#;
+
+/// The columns `row` and `part` of a file of a run, and `p` where it has one.
+fn rows_told(folder: &Folder, file: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.file(file)).unwrap();
+    let mut lines: Vec<String> = text.lines().skip(1).map(|line| line.replace('\t', " ")).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn rows_of_a_run_have_their_numbers_in_the_file() {
+    // Rows 2 and 4 are left out; each x is ten times its row (row 4 repeats row 1).
+    let rows = "x,y,part\n10,0,a\n-20,0,b\n30,0,b\n10,0,a\n50,0,a\n60,0,b\n";
+    for (which, left_out) in [("keep column(\"x\") >= 0\n  distinct x", [2, 4].as_slice()), ("distinct x", &[4])] {
+        let folder = Folder::new(&[("kept.bdl", &KEPT.replace("WHICH", which)), ("rows.csv", rows)]);
+        folder.ok(&["train", "kept.bdl", "--out", "run"]);
+        let used: Vec<usize> = (1..=6).filter(|row| !left_out.contains(row)).collect();
+        let part = |row: usize| if [2, 3, 6].contains(&row) { "test" } else { "train" };
+        let split: Vec<String> = used.iter().map(|row| format!("{row} {}", part(*row))).collect();
+        assert_eq!(rows_told(&folder, "run/split.tsv"), split, "{which}");
+        let x = |row: usize| if row == 2 { -20 } else { row as i64 * 10 };
+        let predicted: Vec<String> = used.iter().map(|row| format!("{row} {} {}", part(*row), x(*row))).collect();
+        assert_eq!(rows_told(&folder, "run/predictions.tsv"), predicted, "{which}");
+        // `bdl predict` reads every row of the same file, and calls each what the run calls it.
+        let all = folder.ok(&["predict", "run", "rows.csv"]);
+        let all: Vec<&str> = all.lines().skip(1).collect();
+        for row in used {
+            assert_eq!(all[row - 1], format!("{row}\t{}", x(row)), "{which}");
+        }
+    }
+}

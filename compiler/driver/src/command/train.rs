@@ -475,7 +475,7 @@ fn write_folder(
     run["fold"] = json!(fold);
     folder.write("program.bdl", outputs::runnable(checked).as_bytes())?;
     folder.write("fitted.json", prepared.fitted.to_json().as_bytes())?;
-    folder.write("split.tsv", outputs::split_tsv(&prepared.parts).as_bytes())?;
+    folder.write("split.tsv", outputs::split_tsv(prepared).as_bytes())?;
     let text = serde_json::to_string_pretty(&run).map_err(|error| Failure::bug(error.to_string()))?;
     // Last: a folder with `run.json` is a whole run folder.
     folder.write("run.json", text.as_bytes())?;

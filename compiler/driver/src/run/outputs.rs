@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::pipeline::Checked;
 use crate::predictions;
 use bdl_check::fixed::file_of;
-use bdl_data::{Parts, Source, Units};
+use bdl_data::{Source, Units};
 use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind, TrainEntryKind, Use};
 use bdl_train::metrics::Score;
 use bdl_train::{Evaluation, Machine, PredictionValues, RunFolder};
@@ -89,11 +89,12 @@ pub fn losses(prepared: &Prepared, evaluation: &Evaluation) -> Vec<(String, f64)
 pub fn write(folder: &RunFolder, prepared: &Prepared, measured: &Measured) -> Result<(), Failure> {
     let mut text = String::new();
     for (at, part) in measured.parts.iter().enumerate() {
+        let rows: Vec<u32> = part.rows.iter().map(|row| prepared.shown_rows[*row as usize]).collect();
         predictions::tsv(
             &mut text,
             &prepared.train.predictions,
             &predicted(&part.evaluation, &prepared.units),
-            &part.rows,
+            &rows,
             Some(part.name),
             at == 0,
         );
@@ -135,11 +136,11 @@ pub fn metrics_json(measured: &Measured) -> Value {
     Value::Object(all)
 }
 
-/// One line a row: its number among the rows that were kept (from 1) and its part.
-pub fn split_tsv(parts: &Parts) -> String {
+/// One line a row that is used: its number in the source (from 1; that of the example, where an example is several rows) and its part.
+pub fn split_tsv(prepared: &Prepared) -> String {
     let mut rows: Vec<(u32, &str)> = Vec::new();
-    for (name, numbers) in parts.named() {
-        rows.extend(numbers.iter().map(|row| (*row, name)));
+    for (name, numbers) in prepared.parts.named() {
+        rows.extend(numbers.iter().map(|row| (prepared.shown_rows[*row as usize], name)));
     }
     rows.sort_unstable();
     let mut text = String::from("row\tpart\n");

@@ -19,6 +19,8 @@ pub struct Prepared {
     pub facts: bdl_data::DataFacts,
     pub fitted: Fitted,
     pub parts: Parts,
+    /// The number of each row where rows are named to the user, from 0; see [`shown_rows`].
+    pub shown_rows: Vec<u32>,
     pub lengths: Lengths,
     pub asked: Vec<Asked>,
     /// Predictions that are written in the units of a field.
@@ -93,6 +95,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         facts: dataset.facts(),
         fitted,
         parts,
+        shown_rows: shown_rows(&block.spec, dataset),
         lengths: block.lengths.clone(),
         asked,
         units,
@@ -102,6 +105,15 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         predict_inputs,
         hir: Arc::new(checked.hir.clone()),
     })
+}
+
+/// The number of each row as files of results name it, from 0: that of the row in the source, whatever `keep` and `distinct` left out,
+/// so that it can be looked up there. Examples of several rows (`rows per patient`) have no row of their own and are counted.
+fn shown_rows(spec: &bdl_data::DataSpec, dataset: &bdl_data::Dataset) -> Vec<u32> {
+    match spec.group {
+        None => dataset.source_rows().to_vec(),
+        Some(_) => (0..dataset.rows() as u32).collect(),
+    }
 }
 
 /// The units of the predictions that are written `as` a field.
