@@ -140,3 +140,42 @@ fn what_is_fitted_after_training_is_kept_with_the_weights() {
     assert_eq!((line(100)[2].as_str(), line(100)[3].as_str()), ("1", "0"), "{first}");
     assert_ne!(line(100)[4], "1", "the temperature is not the one before it was fitted");
 }
+
+/// Two questions with their own threshold between no and yes; `gap` empties one answer, and site C knows none of the second.
+fn two_questions(gap: &str) -> Value {
+    let program = r#"
+data D = csv("d.csv") {
+  x    = columns("x1", "x2")
+  y    = truth(columns("y1", "y2"), missing: keep)
+  z    = number(column("z"), missing: keep)
+  site = category(column("site"))
+}
+layer Same()(x: f32[2]) -> f32[2] { param w: f32 = zeros; for c < 2: w + x[c] }
+train t {
+  model net = Same()
+  data  D
+  loss  square(sum[c] net(x)[c])
+  predict p = sigmoid(net(x))
+  predict q = net(x)[0]
+  report auroc(p, y), accuracy(p, y), mse(q, z) by site
+}
+"#;
+    // The first question ranks perfectly around -5, the second around 5: pooled, neither does.
+    let table = format!("x1,x2,y1,y2,z,site\n-9,1,0,0,1,A\n-8,2,0,0,2,A\n-2,8,1,1,3,B\n-1,{gap},3,B\n-7,3,0,0,,C\n");
+    let folder = Folder::new(&[("p.bdl", program), ("d.csv", &table)]);
+    folder.ok(&["train", "p.bdl", "--quiet", "--out", "run", "--precision", "f64"]);
+    serde_json::from_str(&std::fs::read_to_string(folder.file("run/metrics.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_missing_answer_leaves_the_metric_what_it_is() {
+    let (whole, with_gap) = (two_questions("9,1,1"), two_questions("9,1,"));
+    assert_eq!(whole["train"]["auroc"]["value"], 1.0);
+    assert_eq!(with_gap["train"]["auroc"]["value"], 1.0);
+    // By sign: the first question is wrong twice (-2, -1), the second three times (1, 2, 3), of 10 and of 9 answers.
+    assert_eq!(whole["train"]["accuracy"]["value"], 0.5);
+    assert_eq!(with_gap["train"]["accuracy"]["value"], 4.0 / 9.0);
+    // A group of which nothing is known has no score, and nothing is lost for it.
+    assert!(whole["train"]["mse(site = C)"]["value"].is_null(), "{whole}");
+    assert_eq!(whole["train"]["mse(site = A)"]["value"], 100.0);
+}

@@ -126,3 +126,25 @@ fn predictions_of_any_shape_are_row_major() {
     let said = folder.ok(&["predict", "run", "d.csv"]);
     assert_eq!(said, "row\tp\n1\t1,2,3,11,22,33\n2\t4,44\n3\t5,6,55,66\n");
 }
+
+/// Whether elements have columns of their own is a matter of the type, not of the lengths that some rows happen to have; so are questions.
+#[test]
+fn equal_lengths_by_chance_change_nothing() {
+    let program = "data D = csv(\"d.csv\") {\n  v = numbers(column(\"v\"))\n  y = numbers(column(\"y\"))\n  part = category(column(\"part\"))\n}\n\
+        layer Same()(v: f32[T]) -> f32[T] { param w: f32 = zeros; for t: w + v[t] }\n\
+        train t {\n  model net = Same()\n  data D\n  split given(part)\n  loss square(sum[t] net(v)[t])\n  \
+        predict o = net(v)\n  report pearson(o, y)\n}\n";
+    let run = |table: &str| {
+        let folder = Folder::new(&[("d.bdl", program), ("d.csv", table)]);
+        folder.ok(&["train", "d.bdl", "--out", "run", "--precision", "f64"]);
+        let metrics = std::fs::read_to_string(folder.file("run/metrics.json")).unwrap();
+        let metrics: serde_json::Value = serde_json::from_str(&metrics).unwrap();
+        let rows = std::fs::read_to_string(folder.file("run/predictions.tsv")).unwrap();
+        (metrics["test"]["pearson"]["value"].as_f64().unwrap(), rows)
+    };
+    // The same four pairs as rows of lengths 2 and 2, and 1 and 3.
+    let (even, rows) = run("v,y,part\n7,7,train\n6 5 4,6 5 4,train\n1 2,2 1,test\n3 4,4 7,test\n");
+    let (uneven, _) = run("v,y,part\n7,7,train\n6 5 4,6 5 4,train\n1,2,test\n2 3 4,1 4 7,test\n");
+    assert_eq!(even, uneven);
+    assert_eq!(rows, "row\tpart\to\n1\ttrain\t7\n2\ttrain\t6,5,4\n3\ttest\t1,2\n4\ttest\t3,4\n");
+}

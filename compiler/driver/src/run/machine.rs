@@ -490,10 +490,12 @@ pub fn evaluate(
             }
         }
     }
-    for made in &mut evaluation.predictions {
-        let mut sizes = made.offsets.windows(2).map(|pair| pair[1] - pair[0]);
-        let first = sizes.next();
-        made.width = first.filter(|first| sizes.all(|size| size == *first));
+    for (made, wanted) in evaluation.predictions.iter_mut().zip(&wanted.predictions) {
+        made.width = match &wanted.each {
+            // By type, not by the sizes that these rows happen to have.
+            Some(each) => each.iter().map(|size| size.as_const().map(|size| size.max(0) as usize)).product(),
+            None => made.offsets.get(1).copied(),
+        };
     }
     Ok(evaluation)
 }

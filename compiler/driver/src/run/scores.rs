@@ -177,6 +177,9 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
             field.fill_i32(rows, &mut ids);
             let ids: Vec<u32> = ids.into_iter().map(|id| id as u32).collect();
             let (values, ids) = keep_known(&prediction.values, &ids, &known);
+            if ids.is_empty() {
+                return Ok(unknown());
+            }
             metrics::score(
                 &asked.metric,
                 Guess { values: &values, width: names.len() },
@@ -188,13 +191,10 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
             let mut yes = vec![0u8; size];
             field.fill_bool(rows, &mut yes);
             let yes: Vec<bool> = yes.into_iter().map(|yes| yes == 1).collect();
-            let (values, yes) = keep_known(&prediction.values, &yes, &known);
-            metrics::score(
-                &asked.metric,
-                Guess { values: &values, width: width(&known, size, rows) },
-                Truth::Yes(&yes),
-                &options,
-            )
+            let table = Table { values: &prediction.values, known: &known, width: width(prediction, size, rows) };
+            table.score(asked, &yes, &|values, width, yes| {
+                metrics::score(&asked.metric, Guess { values, width }, Truth::Yes(yes), &options)
+            })
         }
         Kind::Number => {
             let mut numbers = vec![0.0; size];
@@ -204,24 +204,76 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
                 units.apply(&mut guessed);
                 units.apply(&mut numbers);
             }
-            let (values, numbers) = keep_known(&guessed, &numbers, &known);
-            metrics::score(
-                &asked.metric,
-                Guess { values: &values, width: width(&known, size, rows) },
-                Truth::Numbers(&numbers),
-                &options,
-            )
+            let table = Table { values: &guessed, known: &known, width: width(prediction, size, rows) };
+            table.score(asked, &numbers, &|values, width, numbers| {
+                metrics::score(&asked.metric, Guess { values, width }, Truth::Numbers(numbers), &options)
+            })
         }
         Kind::Text => Err(RunError::new("metric", format!("`{}` cannot look at a text field", asked.metric))),
     }
 }
 
-/// Questions an example: one where some are missing, since the known ones then form no table.
-fn width(known: &[u8], size: usize, rows: &[u32]) -> usize {
-    if known.iter().all(|k| *k == 1) && !rows.is_empty() && size.is_multiple_of(rows.len()) {
-        (size / rows.len()).max(1)
-    } else {
-        1
+/// Questions an example, by the type of the prediction: one where examples differ in length, since their elements then form no table.
+fn width(prediction: &PredictionValues, size: usize, rows: &[u32]) -> usize {
+    prediction.width.filter(|width| *width > 0 && size == width * rows.len()).unwrap_or(1)
+}
+
+/// The score of examples of which nothing is known.
+fn unknown() -> Score {
+    Score { value: f64::NAN, note: Some("not defined: no example has a known value".to_string()), ..averaged(&[0.0]) }
+}
+
+/// `width` answers an example, of which not all need be known.
+struct Table<'t> {
+    values: &'t [f64],
+    known: &'t [u8],
+    width: usize,
+}
+
+impl Table<'_> {
+    /// A metric of all questions. Where answers are missing, one that is a mean over questions (AUROC, r2) takes each question over its own
+    /// known examples; one that counts answers (accuracy) takes all that are known.
+    fn score<T: Copy>(
+        &self,
+        asked: &Asked,
+        truth: &[T],
+        measure: &dyn Fn(&[f64], usize, &[T]) -> RunResult<Score>,
+    ) -> RunResult<Score> {
+        if self.known.iter().all(|known| *known == 0) {
+            return Ok(unknown());
+        }
+        if self.known.iter().all(|known| *known == 1) {
+            return measure(self.values, self.width, truth);
+        }
+        if self.width == 1 {
+            let (values, truth) = keep_known(self.values, truth, self.known);
+            return measure(&values, 1, &truth);
+        }
+        if !metrics::is_mean_over_questions(&asked.metric) {
+            let (values, truth) = keep_known(self.values, truth, self.known);
+            // Several answers of one example are not independent, which an interval takes for granted.
+            return Ok(Score { interval: None, ..measure(&values, 1, &truth)? });
+        }
+        let mut scores = Vec::new();
+        for question in 0..self.width {
+            let places = (question..truth.len()).step_by(self.width).filter(|at| self.known[*at] == 1);
+            let (values, truth): (Vec<f64>, Vec<T>) = places.map(|at| (self.values[at], truth[at])).unzip();
+            scores.push(if truth.is_empty() { unknown() } else { measure(&values, 1, &truth)? });
+        }
+        let defined: Vec<&Score> = scores.iter().filter(|score| score.value.is_finite()).collect();
+        let Some(first) = defined.first() else { return Ok(unknown()) };
+        let mean =
+            |of: &dyn Fn(&Score) -> f64| defined.iter().map(|score| of(score)).sum::<f64>() / defined.len() as f64;
+        let missing = scores.len() - defined.len();
+        let note =
+            (missing > 0).then(|| format!("without {missing} of {} questions, where it is not defined", scores.len()));
+        Ok(Score {
+            value: mean(&|score| score.value),
+            baseline: mean(&|score| score.baseline),
+            interval: None,
+            note,
+            ..Score::clone(first)
+        })
     }
 }
 

@@ -209,6 +209,11 @@ pub(crate) struct Outcome {
     pub confusion: Option<Confusion>,
 }
 
+/// Is a metric of several questions (or numbers) an example the mean of the metric of each, as opposed to one count of all answers?
+pub fn is_mean_over_questions(name: &str) -> bool {
+    matches!(name, "auroc" | "auprc" | "mse" | "rmse" | "mae" | "r2" | "spearman" | "pearson")
+}
+
 fn threshold(name: &str, options: &[(&str, f64)]) -> RunResult<f64> {
     let mut threshold = 0.5;
     for (option, value) in options {
