@@ -660,7 +660,11 @@ impl<'a> Checker<'a> {
             );
             return None;
         }
-        if about_choices && made.scalar != Scalar::Prob {
+        // Answers that are decided already can be counted, not ranked.
+        let decided = made.scalar == Scalar::Bool
+            && known.scalar == Scalar::Bool
+            && !matches!(metric.text.as_str(), "auroc" | "auprc" | "log_loss" | "brier");
+        if about_choices && made.scalar != Scalar::Prob && !decided {
             let call = if classes.is_some() { "softmax" } else { "sigmoid" };
             self.say(
                 Diagnostic::error(

@@ -33,8 +33,9 @@ pub fn tsv(
             let _ = write!(out, "\t{part}");
         }
         for made in &evaluation.predictions {
-            let values = &made.values[made.offsets[at]..made.offsets[at + 1]];
-            cells(out, classes(asked, made), made.width, values);
+            let range = made.offsets[at]..made.offsets[at + 1];
+            let known = made.known.as_ref().map(|known| &known[range.clone()]);
+            cells(out, classes(asked, made), made.width, &made.values[range], known);
         }
         out.push('\n');
     }
@@ -66,17 +67,21 @@ fn heading(out: &mut String, classes: Option<&[String]>, made: &PredictionValues
     }
 }
 
-fn cells(out: &mut String, classes: Option<&[String]>, width: Option<usize>, values: &[f64]) {
+/// What is missing is an empty cell.
+fn cells(out: &mut String, classes: Option<&[String]>, width: Option<usize>, values: &[f64], known: Option<&[bool]>) {
+    let is_known = |at: usize| known.is_none_or(|known| known[at]);
     if let Some(names) = classes {
-        let _ = write!(out, "\t{}", names[metrics::argmax(values) as usize]);
+        let class = if (0..values.len()).all(is_known) { &*names[metrics::argmax(values) as usize] } else { "" };
+        let _ = write!(out, "\t{class}");
     }
+    let shown = |(at, value): (usize, &f64)| if is_known(at) { shortest(*value) } else { String::new() };
+    let texts: Vec<String> = values.iter().enumerate().map(shown).collect();
     match width {
-        Some(_) => values.iter().for_each(|value| {
-            let _ = write!(out, "\t{}", shortest(*value));
+        Some(_) => texts.iter().for_each(|text| {
+            let _ = write!(out, "\t{text}");
         }),
         None => {
-            let joined: Vec<String> = values.iter().map(|value| shortest(*value)).collect();
-            let _ = write!(out, "\t{}", joined.join(","));
+            let _ = write!(out, "\t{}", texts.join(","));
         }
     }
 }
@@ -108,12 +113,14 @@ mod tests {
             width: Some(2),
             offsets: vec![0, 2, 4],
             values: vec![0.25, 0.75, 0.9, 0.1],
+            known: None,
         };
         let p = PredictionValues {
             name: "p".into(),
             width: Some(1),
             offsets: vec![0, 1, 2],
             values: vec![1e-7, 0.123456789],
+            known: None,
         };
         let evaluation = Evaluation { sums: vec![Sums::default()], predictions: vec![kind, p] };
         let mut text = String::new();

@@ -179,3 +179,33 @@ fn a_missing_answer_leaves_the_metric_what_it_is() {
     assert!(whole["train"]["mse(site = C)"]["value"].is_null(), "{whole}");
     assert_eq!(whole["train"]["mse(site = A)"]["value"], 100.0);
 }
+
+#[test]
+fn what_is_missing_is_no_prediction_and_decisions_can_be_counted() {
+    let program = r#"
+data D = csv("d.csv") {
+  x = number(column("x"))
+  y = number(column("y"), missing: keep)
+  t = truth(column("t"), yes: "1", no: "0")
+}
+layer Same()(x: f32) -> f32 { param w: f32 = zeros; x + w }
+train t {
+  model net = Same()
+  data  D
+  loss  square(net(x))
+  predict q = y
+  predict call = net(x) > 2
+  report mse(q, x), accuracy(call, t), recall(call, t)
+}
+"#;
+    let folder = Folder::new(&[("p.bdl", program), ("d.csv", "x,y,t\n1,11,0\n2,,1\n3,5,1\n4,,1\n")]);
+    folder.ok(&["train", "p.bdl", "--quiet", "--out", "run", "--precision", "f64"]);
+    let text = std::fs::read_to_string(folder.file("run/metrics.json")).unwrap();
+    let found: Value = serde_json::from_str(&text).unwrap();
+    // (10² + 2²) / 2 over the two rows that have a y.
+    assert_eq!(found["train"]["mse"]["value"], 52.0);
+    assert_eq!(found["train"]["accuracy"]["value"], 0.75);
+    assert_eq!(found["train"]["recall"]["value"], 2.0 / 3.0);
+    let rows = std::fs::read_to_string(folder.file("run/predictions.tsv")).unwrap();
+    assert_eq!(rows, "row\tpart\tq\tcall\n1\ttrain\t11\t0\n2\ttrain\t\t0\n3\ttrain\t5\t1\n4\ttrain\t\t1\n");
+}

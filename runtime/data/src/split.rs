@@ -6,7 +6,7 @@
 //! kfold(5, repeats: 3)                                           15 pairs of train and test
 //! given(part)                                                    a column says train, valid or test
 //! by(chrom, valid: ["chr8"], test: ["chr9"])                     the named values of a column; all others train
-//! time(day, valid: 0.1, test: 0.1, gap: 7)                       the last rows in time; nothing of the 7 days before them
+//! time(day, valid: 0.1, test: 0.1, gap: 7)                       the last rows in time; 7 days or more lie between them and others
 //! time(day, folds: 4)                                            each fold trains on what came before it
 //! leave_one_out                                                  as many pairs as rows
 //! ```

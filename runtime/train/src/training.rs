@@ -72,6 +72,8 @@ pub struct PredictionValues {
     /// Where each example's elements begin; one entry more than examples.
     pub offsets: Vec<usize>,
     pub values: Vec<f64>,
+    /// Which of the values are there, where they may be missing.
+    pub known: Option<Vec<bool>>,
 }
 
 /// How long to train and what to look at.

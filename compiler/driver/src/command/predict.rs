@@ -76,7 +76,9 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
             let mut line = json!({"row": row + 1});
             for prediction in &made.predictions {
                 let at = *row as usize;
-                let values = &prediction.values[prediction.offsets[at]..prediction.offsets[at + 1]];
+                let range = prediction.offsets[at]..prediction.offsets[at + 1];
+                let is_known = |at: usize| prediction.known.as_ref().is_none_or(|known| known[at]);
+                let values: Vec<Option<f64>> = range.map(|at| is_known(at).then_some(prediction.values[at])).collect();
                 line[&prediction.name] = json!(values);
             }
             format!("{line}\n")

@@ -451,7 +451,13 @@ pub fn evaluate(
         predictions: wanted
             .predictions
             .iter()
-            .map(|made| PredictionValues { name: made.name.clone(), width: None, offsets: vec![0], values: Vec::new() })
+            .map(|made| PredictionValues {
+                name: made.name.clone(),
+                width: None,
+                offsets: vec![0],
+                values: Vec::new(),
+                known: None,
+            })
             .collect(),
     };
     let at_once = if wanted.at_once { rows.len().max(1) } else { batch.max(EVALUATED_AT_ONCE) };
@@ -497,7 +503,20 @@ pub fn evaluate(
             None => made.offsets.get(1).copied(),
         };
     }
+    join_known(&mut evaluation.predictions);
     Ok(evaluation)
+}
+
+/// What may be missing comes as two outputs, `q` and `q.known`: they are one prediction.
+fn join_known(predictions: &mut Vec<PredictionValues>) {
+    let of_others: Vec<PredictionValues> = predictions.extract_if(.., |made| made.name.ends_with(".known")).collect();
+    for known in of_others {
+        let there = known.values.iter().map(|value| *value != 0.0).collect();
+        match predictions.iter_mut().find(|made| known.name == format!("{}.known", made.name)) {
+            Some(made) if made.values.len() == known.values.len() => made.known = Some(there),
+            Some(_) | None => predictions.push(known),
+        }
+    }
 }
 
 /// The program with every tensor that it computes as an output, in order.

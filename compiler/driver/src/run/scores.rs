@@ -112,10 +112,19 @@ fn of_rows(asked: &Asked, evaluation: &Evaluation, data: &Encoded, rows: &[u32],
             format!("`{}`: nothing is predicted under the name `{}`", asked.metric, asked.prediction),
         )
     })?;
-    let mut chosen =
-        PredictionValues { name: made.name.clone(), width: made.width, offsets: vec![0], values: Vec::new() };
+    let mut chosen = PredictionValues {
+        name: made.name.clone(),
+        width: made.width,
+        offsets: vec![0],
+        values: Vec::new(),
+        known: None,
+    };
     for at in places {
-        chosen.values.extend(made.values.get(made.offsets[*at]..made.offsets[*at + 1]).unwrap_or_default());
+        let range = made.offsets[*at]..made.offsets[*at + 1];
+        chosen.values.extend(made.values.get(range.clone()).unwrap_or_default());
+        if let Some(known) = &made.known {
+            chosen.known.get_or_insert_default().extend(known.get(range).unwrap_or_default());
+        }
         chosen.offsets.push(chosen.values.len());
     }
     let rows: Vec<u32> = places.iter().map(|at| rows[*at]).collect();
@@ -162,6 +171,13 @@ fn one(asked: &Asked, prediction: &PredictionValues, field: &EncodedField, rows:
     let mut known = vec![1u8; size];
     if field.facts().optional {
         field.fill_known(rows, &mut known);
+    }
+    // What was not predicted cannot be right or wrong.
+    if let Some(predicted) = &prediction.known
+        && size > 0
+    {
+        let each = predicted.chunks((predicted.len() / size).max(1));
+        known.iter_mut().zip(each).for_each(|(known, there)| *known &= u8::from(there.iter().all(|there| *there)));
     }
     match &field.facts().kind {
         Kind::Category | Kind::Letters { .. } | Kind::Index(_) | Kind::IndexOf(_) => {
