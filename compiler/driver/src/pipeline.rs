@@ -202,8 +202,31 @@ fn open(spec: &DataSpec, request: &Request) -> Result<Option<Dataset>, Failure> 
 
 /// HIR → the equation programs of a `train` block.
 pub fn elaborate(checked: &Checked, train: &Train) -> Result<Programs, Failure> {
+    could_be_held(checked, train)?;
     bdl_elaborate::programs(&checked.hir, train)
         .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
+}
+
+/// More numbers than any machine holds, and few enough that bytes and operations are still counted in 64 bits.
+const MOST_NUMBERS: i64 = 1 << 55;
+
+/// Parameters and state that no memory could hold are refused before anything is computed from their sizes.
+fn could_be_held(checked: &Checked, train: &Train) -> Result<(), Failure> {
+    let params = train.store.params.iter().map(|param| (&param.path, &param.ty, param.span));
+    let states = train.store.states.iter().map(|state| (&state.path, &state.ty, state.span));
+    let mut total = 0i64;
+    for (path, ty, span) in params.chain(states) {
+        let sizes = ty.shape.iter().map(|axis| axis.size.as_const().unwrap_or(1));
+        let numbers = sizes.fold(1i64, i64::saturating_mul);
+        total = total.saturating_add(numbers);
+        if total > MOST_NUMBERS {
+            let message = Diagnostic::error("out-of-memory", format!("no memory holds `{path}`"))
+                .primary(span, format!("{} numbers", crate::show::number::short(numbers as f64)))
+                .help("write a smaller shape");
+            return Err(Failure::program(&[message], &checked.source.sources, false));
+        }
+    }
+    Ok(())
 }
 
 /// A program ready to be run by the executor.

@@ -208,3 +208,16 @@ fn a_full_disk_keeps_what_was_saved() {
     assert!(message.contains("the disk is full"), "{message}");
     assert!(!left.iter().any(|name| name.ends_with(".partial")), "{left:?}");
 }
+
+/// A model with a parameter of this shape.
+fn large_parameter(shape: &str) -> Folder {
+    let program = format!(
+        "data Rows = csv(\"rows.csv\") {{ x = number(column(\"x\")); y = number(column(\"y\")) }}\n\
+         model Net()(x: f32) -> f32 {{\n  param w: f32[{shape}] = ones\n  sum[i, j] w[i, j] * x\n}}\n\
+         train t {{ model net = Net(); data Rows; loss square(net(x) - y); optimizer sgd(0.0); epochs 1 }}\n"
+    );
+    Folder::new(&[("rows.bdl", &program), ("rows.csv", "x,y\n1,2\n3,4\n")])
+}
+message!(parameters_larger_than_the_memory, large_parameter("99999999, 99999999"), &["train", "rows.bdl"]);
+message!(a_parameter_that_no_memory_holds, large_parameter("9223372036854775807, 1"), &["train", "rows.bdl"]);
+message!(a_parameter_whose_size_is_no_number, large_parameter("9223372036854775807, 9"), &["check", "rows.bdl"]);

@@ -77,17 +77,18 @@ impl Dim {
             return;
         }
         let entry = self.terms.entry(monomial).or_insert(0);
-        *entry += coefficient;
+        *entry = entry.saturating_add(coefficient);
         if *entry == 0 {
             self.terms.retain(|_, c| *c != 0);
         }
     }
 
+    /// Every coefficient times `factor`. What is too large for 64 bits stays at the largest number, here as in sums and products.
     pub fn scale(&self, factor: i64) -> Dim {
         if factor == 0 {
             return Dim::zero();
         }
-        Dim { terms: self.terms.iter().map(|(m, c)| (m.clone(), c * factor)).collect() }
+        Dim { terms: self.terms.iter().map(|(m, c)| (m.clone(), c.saturating_mul(factor))).collect() }
     }
 
     /// `self / by`, rounded towards minus infinity. Folded when both are numbers or when every coefficient divides; the multiples
@@ -249,7 +250,7 @@ impl Mul for Dim {
                 let mut monomial = m1.clone();
                 monomial.extend(m2.iter().cloned());
                 monomial.sort();
-                product.add_term(monomial, c1 * c2);
+                product.add_term(monomial, c1.saturating_mul(*c2));
             }
         }
         product

@@ -31,10 +31,12 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub fn new(bytes: usize) -> Result<Memory, Error> {
-        let bytes = bytes.max(ALIGN).next_multiple_of(ALIGN);
-        let layout = Layout::from_size_align(bytes + ALIGN, 16).map_err(|_| Error::Memory { bytes })?;
+        let refused = Error::Memory { bytes };
+        let rounded = bytes.max(ALIGN).checked_next_multiple_of(ALIGN);
+        let layout = rounded.and_then(|bytes| Layout::from_size_align(bytes.checked_add(ALIGN)?, 16).ok());
+        let (Some(bytes), Some(layout)) = (rounded, layout) else { return Err(refused) };
         // SAFETY: the size is not zero.
-        let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(Error::Memory { bytes })?;
+        let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(refused)?;
         let skip = block.as_ptr().align_offset(ALIGN).min(ALIGN);
         if bytes >= HUGE {
             ask_for_huge_pages(block.as_ptr(), layout.size());
@@ -131,9 +133,9 @@ unsafe impl Element for u8 {
 }
 
 impl Buffer {
-    /// `len` zeros.
+    /// `len` zeros. Errors: more than there is memory for.
     pub fn zeros(dtype: DType, len: usize) -> Result<Buffer, Error> {
-        Ok(Buffer { memory: Memory::new(len * size_of_dtype(dtype))?, dtype, len })
+        Ok(Buffer { memory: Memory::new(len.saturating_mul(size_of_dtype(dtype)))?, dtype, len })
     }
 
     pub fn len(&self) -> usize {

@@ -378,7 +378,9 @@ fn arena_bytes(compiled: &Compiled, sizes: &[i64]) -> (usize, Vec<usize>) {
     let mut offsets = Vec::with_capacity(compiled.slots.len());
     for slot in &compiled.slots {
         offsets.push(at);
-        at += (slot.at(sizes).max(0) as usize).next_multiple_of(ALIGN);
+        // Too much for a number is too much for the memory, which says so.
+        let bytes = (slot.at(sizes).max(0) as usize).checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX);
+        at = at.saturating_add(bytes);
     }
     (at, offsets)
 }

@@ -36,9 +36,12 @@ impl Store {
         Store::default()
     }
 
-    /// The buffer `name`, made of zeros if there is none. Errors: it exists with another type or length.
+    /// The buffer `name`, made of zeros if there is none. Errors: it exists with another type or length; there is no
+    /// memory for it.
     pub fn insert(&mut self, name: &str, dtype: DType, shape: Vec<i64>) -> Result<&mut Entry, Error> {
-        let len: i64 = shape.iter().product();
+        let len =
+            if shape.contains(&0) { Some(0) } else { shape.iter().try_fold(1i64, |len, size| len.checked_mul(*size)) };
+        let len = len.ok_or(Error::Memory { bytes: usize::MAX })?;
         let at = match self.by_name.get(name) {
             Some(&at) => {
                 let found = &self.entries[at].buffer;

@@ -51,7 +51,7 @@ learning rate that is too high, the logarithm or division of zero, data that wer
     ),
     (
         "out-of-memory",
-        "A batch needs more memory than the machine has. `bdl check` prints the need as a formula of the batch size. Take a \
+        "A batch, or the parameters alone, need more memory than the machine has. `bdl check` prints the need as a formula of the batch size. Take a \
 smaller `batch`, or a smaller model.",
     ),
     ("bug", "Something that cannot happen happened in bdl itself. Please report it with the program that shows it."),

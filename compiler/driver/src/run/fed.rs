@@ -222,3 +222,22 @@ pub fn memory(error: bdl_execute::Error) -> RunError {
         | bdl_execute::Error::Key { .. }) => RunError::new("bug", format!("this is a bug in bdl: {error}")),
     }
 }
+
+/// As [`memory`], where the first values of parameters and state are made.
+pub fn memory_of_parameters(error: bdl_execute::Error) -> RunError {
+    match error {
+        bdl_execute::Error::Memory { bytes } => {
+            let shown = crate::show::number::bytes(bytes as f64);
+            RunError::new(
+                "out-of-memory",
+                format!("the parameters need more memory than there is: no room for {shown}"),
+            )
+            .help("take a smaller model; `bdl check` prints what each layer takes")
+        }
+        error @ (bdl_execute::Error::Plan(_)
+        | bdl_execute::Error::Missing { .. }
+        | bdl_execute::Error::Length { .. }
+        | bdl_execute::Error::Type { .. }
+        | bdl_execute::Error::Key { .. }) => memory(error),
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::fed::Fed;
 pub use super::fed::memory as memory_error;
-use super::fed::memory;
+use super::fed::{memory, memory_of_parameters};
 use super::prepared::Prepared;
 use crate::error::Failure;
 use bdl_data::Encoded;
@@ -248,11 +248,11 @@ pub fn initialise(
             Real::F32 => DType::F32,
             Real::F64 => DType::F64,
         };
-        store.insert(name, dtype, shape).map_err(|error| Failure::bug(error.to_string()))?;
+        store.insert(name, dtype, shape).map_err(|error| Failure::from(memory_of_parameters(error)))?;
     }
     let given = Inputs { seed, ..Inputs::default() };
     // What is copied is collected first: the outputs borrow the store.
-    let outputs = program.run(executor, store, &given).map_err(|error| Failure::from(memory(error)))?;
+    let outputs = program.run(executor, store, &given).map_err(|error| Failure::from(memory_of_parameters(error)))?;
     let mut values = Vec::new();
     for name in copied {
         let numbers = outputs.numbers(&name).ok_or_else(|| Failure::bug(format!("`{name}` has no first value")))?;
