@@ -65,7 +65,8 @@ A score is asked for on a part of the data that the split does not make. Give th
     (
         "wrong-number",
         r#"
-A number is outside what is possible: epochs and batch are at least 1, shares of a split lie between 0 and 1 and sum to 1.
+A number is outside what is possible: epochs and batch are at least 1, shares of a split lie between 0 and 1 and sum to 1,
+what `clip` keeps gradients within is above 0.
 "#,
     ),
     (

@@ -57,6 +57,20 @@ impl<'a> Checker<'a> {
         let fields = std::mem::take(&mut stage.fields);
         let function = self.objective(stage, "clip", value, Wanted::Number);
         stage.fields = fields;
+        if let Some(function) = function
+            && let hir::ExprKind::Number(bound) = self.hir.functions[function.0 as usize].body.kind
+            && (bound <= 0.0 || bound.is_nan())
+        {
+            self.say(
+                Diagnostic::error("wrong-number", format!("`clip {word}` is above 0, not {bound}"))
+                    .primary(
+                        value.span,
+                        if bound < 0.0 { "gradients would change their sign" } else { "nothing would train" },
+                    )
+                    .help("write a bound such as `clip norm 1.0`, or leave `clip` out"),
+            );
+            return None;
+        }
         match word.text.as_str() {
             "norm" => Some(hir::Clip::Norm(function?)),
             "value" => Some(hir::Clip::Value(function?)),
