@@ -8,7 +8,7 @@ use crate::load::{self, Source};
 use crate::overrides;
 use bdl_check::hir::{DataFacts, Hir, Train};
 use bdl_check::{EntryRequest, Options};
-use bdl_data::{DataSpec, Dataset};
+use bdl_data::{DataSpec, Dataset, Fitted};
 use bdl_elaborate::Programs;
 use bdl_equations::Program;
 use bdl_grammar::Diagnostic;
@@ -31,6 +31,8 @@ pub struct Request {
     pub read_data: ReadData,
     /// Types of data that is not read, where an earlier run knows them.
     pub known: Vec<DataFacts>,
+    /// What an earlier run fitted: its data is read as that run knows it, with the run's classes in their order.
+    pub fitted: Option<Fitted>,
     pub entries: Vec<EntryRequest>,
 }
 
@@ -43,6 +45,7 @@ impl Default for Request {
             real: Real::F32,
             read_data: ReadData::Always,
             known: Vec::new(),
+            fitted: None,
             entries: Vec::new(),
         }
     }
@@ -197,7 +200,13 @@ fn open(spec: &DataSpec, request: &Request) -> Result<Option<Dataset>, Failure> 
         Real::F32 => bdl_data::Precision::F32,
         Real::F64 => bdl_data::Precision::F64,
     };
-    Ok(if read { Some(Dataset::open(spec, precision)?) } else { None })
+    if !read {
+        return Ok(None);
+    }
+    Ok(Some(match request.fitted.as_ref().filter(|fitted| fitted.data == spec.name) {
+        Some(fitted) => Dataset::open_again(spec, fitted, precision)?,
+        None => Dataset::open(spec, precision)?,
+    }))
 }
 
 /// HIR → the equation programs of a `train` block.

@@ -309,3 +309,50 @@ fn rows_of_a_run_have_their_numbers_in_the_file() {
         }
     }
 }
+
+const KINDS: &str = r#"
+data Kinds = csv("rows.csv") {
+  x    = number(column("x"))
+  kind = category(column("kind"))
+  part = text(column("part"))
+  keep column("x") >= 0
+}
+model Own(x: f32) -> logit[3] { param w: f32[3] = 1
+  for k < 3: 0 - w[k] * square(x - (if k == 0 then 0 else if k == 1 then 5 else 10)) }
+train net {
+  model     net = Own()
+  data      Kinds
+  split     by(part, test: ["b"])
+  loss      cross_entropy(net(x), kind)
+  optimizer sgd(0)
+  epochs    1
+  predict   p = softmax(net(x))
+  report    accuracy(p, kind), confusion(p, kind)
+}
+"#;
+
+/// What `bdl eval` scores on the test part.
+fn judged(folder: &Folder, file: &str) -> serde_json::Value {
+    let said = folder.ok(&["eval", "run", "--data", &format!("Kinds={file}"), "--json"]);
+    serde_json::from_str::<serde_json::Value>(said.trim()).unwrap()["test"].clone()
+}
+
+#[test]
+fn a_model_is_judged_by_the_classes_it_was_trained_on() {
+    let rows = "x,kind,part\n0,A,a\n5,B,a\n10,C,a\n0,A,b\n5,B,b\n10,C,b\n";
+    let folder = Folder::new(&[("kinds.bdl", KINDS), ("rows.csv", rows)]);
+    folder.ok(&["train", "kinds.bdl", "--out", "run"]);
+    assert_eq!(judged(&folder, "rows.csv")["accuracy"], 1.0);
+    // Without class A the others keep their places; the row that `keep` leaves out may have any class.
+    std::fs::write(folder.file("few.csv"), "x,kind,part\n5,B,a\n5,B,b\n10,C,b\n10,C,b\n-1,Z,b\n").unwrap();
+    let few = judged(&folder, "few.csv");
+    assert_eq!(few["accuracy"], 1.0, "{few}");
+    assert_eq!(few["confusion"]["classes"], serde_json::json!(["A", "B", "C"]));
+    assert_eq!(few["confusion"]["counts"], serde_json::json!([[0, 0, 0], [0, 1, 0], [0, 0, 2]]));
+    // A class that the model does not know is refused, also where the number of classes is the same.
+    std::fs::write(folder.file("new.csv"), rows.replace('A', "X")).unwrap();
+    insta::assert_snapshot!("judged_by_unknown_class", folder.fails(&["eval", "run", "--data", "Kinds=new.csv"]));
+    std::fs::write(folder.file("less.csv"), "x,part\n1,a\n2,b\n").unwrap();
+    let said = folder.fails(&["eval", "run", "--data", "Kinds=less.csv"]);
+    assert!(said.contains("error[absent-field]") && said.contains("`kind`"), "{said}");
+}

@@ -3,7 +3,8 @@
 //! [`Dataset::open`] reads the source as the `data` block says: header, columns of each field, rows, `keep`, encoders,
 //! `distinct`. Nothing is fitted. [`Dataset::open_like`] reads another file for a model that was trained: columns, classes
 //! and lengths must be those of the run ([`Fitted`]), every row is read (`keep` and `distinct` chose training material),
-//! and only the fields that are asked for need to be there.
+//! and only the fields that are asked for need to be there. [`Dataset::open_again`] reads a file to judge a model on: as the model
+//! knows it, but with `keep` and `distinct`, as it was trained.
 
 use crate::encode::{Schema, encode};
 use crate::error::{DataError, DataResult};
@@ -52,7 +53,16 @@ impl Dataset {
         needed: Option<&[&str]>,
         precision: Precision,
     ) -> DataResult<Self> {
-        read(spec, precision, Some(Like { fitted, needed }))
+        read(spec, precision, Some(Like { fitted, needed, chooses: false }))
+    }
+
+    /// Reads the data of a trained model once more, or another source of the same kind, to judge the model on it: every field is
+    /// needed, `keep` and `distinct` choose rows, and classes (with their order), columns and lengths are those of the run.
+    ///
+    /// Errors: those of [`Dataset::open_like`].
+    pub fn open_again(spec: &DataSpec, fitted: &Fitted, precision: Precision) -> DataResult<Self> {
+        let all: Vec<&str> = spec.fields.iter().map(|field| field.name.as_str()).collect();
+        read(spec, precision, Some(Like { fitted, needed: Some(&all), chooses: true }))
     }
 
     pub fn name(&self) -> &str {
@@ -129,6 +139,8 @@ impl Dataset {
 struct Like<'a> {
     fitted: &'a Fitted,
     needed: Option<&'a [&'a str]>,
+    /// Do `keep` and `distinct` choose rows?
+    chooses: bool,
 }
 
 fn read(spec: &DataSpec, precision: Precision, like: Option<Like>) -> DataResult<Dataset> {
@@ -173,13 +185,13 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
             Err(fault) => return Err(fault.asked_by(&plan.name, &plan.pos)),
         }
     }
-    let tests = match like {
-        Some(_) => vec![],
-        None => {
-            let find = |column: &Column| reader.columns.find(column, source);
-            let tests = spec.keep.iter().map(|condition| keep::resolve(condition, &find, &spec.fields));
-            tests.collect::<DataResult<Vec<Test>>>()?
-        }
+    let chooses = like.as_ref().is_none_or(|like| like.chooses);
+    let tests = if chooses {
+        let find = |column: &Column| reader.columns.find(column, source);
+        let tests = spec.keep.iter().map(|condition| keep::resolve(condition, &find, &spec.fields));
+        tests.collect::<DataResult<Vec<Test>>>()?
+    } else {
+        vec![]
     };
     let mut wanted: Vec<usize> = chosen.iter().flat_map(|(_, columns)| columns.clone()).collect();
     tests.iter().for_each(|test| test.columns(&mut wanted));
@@ -212,7 +224,7 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
         }
         Ok::<_, Box<DataError>>(fields)
     };
-    if !spec.distinct.is_empty() && like.is_none() {
+    if !spec.distinct.is_empty() && chooses {
         for name in &spec.distinct {
             if !spec.fields.iter().any(|field| field.name == *name) {
                 return Err(DataError::new("unknown-field", format!("`distinct` names `{name}`, which is no field")));

@@ -14,6 +14,8 @@ pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
     let stored = stored::open(run)?;
     let mut request = context.request(Some(stored.train.clone()));
     request.real = stored.real;
+    // The model's outputs are in the order of the classes that it was trained on, whatever classes this file has.
+    request.fitted = Some(stored.fitted.clone());
     let checked = pipeline::check(&stored.program, &request)?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(Some(&stored.train))?;
