@@ -356,3 +356,18 @@ fn a_model_is_judged_by_the_classes_it_was_trained_on() {
     let said = folder.fails(&["eval", "run", "--data", "Kinds=less.csv"]);
     assert!(said.contains("error[absent-field]") && said.contains("`kind`"), "{said}");
 }
+
+/// Several rows an example, of sequences of one length: a row has an axis less than the example.
+#[test]
+fn grouped_rows_are_measured_and_predicted_again() {
+    let program = "data V = csv(\"g.csv\") rows per p sorted by d {\n  dna = onehot(column(\"s\"), DNA)\n  y = number(column(\"y\"))\n}\n\
+        model Net(dna: f32[T, L, 4]) -> f32 { param w: f32 = ones\n  sum[t, l] w * dna[t, l, 0] }\n\
+        train t { model net = Net(); data V; loss mse(net(dna), y[0 else 0]); optimizer sgd(0); epochs 1; predict n = net(dna) }\n";
+    let table = "p,d,s,y\na,1,AAG,1\nb,1,GGG,2\na,2,ACA,3\n";
+    let folder = Folder::new(&[("g.bdl", program), ("g.csv", table)]);
+    folder.ok(&["train", "g.bdl", "--out", "run"]);
+    assert_eq!(folder.ok(&["predict", "run", "g.csv"]), "row\tn\n1\t4\n2\t0\n");
+    let eval: serde_json::Value = serde_json::from_str(folder.ok(&["eval", "run", "--json"]).trim()).unwrap();
+    // (4 - 1)² and (0 - 2)², halved.
+    assert_eq!(eval["train"]["loss"], 6.5);
+}

@@ -208,7 +208,14 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
     let table = reader.read(&wanted)?;
     let rows = kept_rows(&table, &tests)?;
     let mut places = Places { source: Some(source.clone()), columns: table.columns.clone(), rows };
-    let schema = |plan: &FieldPlan| -> Schema { like.as_ref().and_then(|like| like.fitted.field(&plan.name)) };
+    // A row of the file has no axis over the rows of its group yet.
+    let mut of_rows = like.as_ref().map(|like| like.fitted.clone());
+    if let (Some(fitted), Some(_)) = (&mut of_rows, &spec.group) {
+        for field in fitted.fields.iter_mut().filter(|field| !field.dims.is_empty()) {
+            field.dims.remove(0);
+        }
+    }
+    let schema = |plan: &FieldPlan| -> Schema { of_rows.as_ref().and_then(|fitted| fitted.field(&plan.name)) };
     let encode_all = |places: &Places, only: Option<&[String]>| {
         let wanted = |name: &str| {
             only.is_none_or(|names| {
