@@ -8,12 +8,12 @@ use crate::error::Failure;
 use bdl_data::Encoded;
 use bdl_dims::Dim;
 use bdl_elaborate::Programs;
-use bdl_equations::{Expr, Node, Program, TensorId};
+use bdl_equations::{Expr, Node, Program, Role, Tensor, TensorId};
 use bdl_execute::{Executor, Inputs, Outputs, Store};
-use bdl_plan::{Buffer, DType, Place, Plan};
+use bdl_plan::{DType, Place, Plan};
 use bdl_schedule::Real;
 use bdl_train::{Array, Evaluation, Machine, Moment, PredictionValues, RunError, RunResult, Sums, Values};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -235,15 +235,12 @@ pub fn initialise(
     store: &mut Store,
     seed: u64,
 ) -> Result<Duration, Failure> {
-    let mut init_not_zero = init.clone();
-    init_not_zero.outputs.retain(|(_, id)| !is_zero(init, *id));
-    let mut compiled = crate::pipeline::compile(&init_not_zero, real)?;
-    let copied = outputs_into_store(&mut compiled.plan);
+    let compiled = crate::pipeline::compile(&as_updates(init), real)?;
     let mut program = bdl_execute::Program::new(Arc::new(compiled.plan), compiled.code.kernels())
         .map_err(|error| Failure::bug(error.to_string()))?;
     let begun = Instant::now();
     for (name, id) in &init.outputs {
-        let shape = init.tensors[id.0 as usize].shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();
+        let shape = init.get(*id).shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();
         let dtype = match real {
             Real::F32 => DType::F32,
             Real::F64 => DType::F64,
@@ -251,59 +248,34 @@ pub fn initialise(
         store.insert(name, dtype, shape).map_err(|error| Failure::from(memory_of_parameters(error)))?;
     }
     let given = Inputs { seed, ..Inputs::default() };
-    // What is copied is collected first: the outputs borrow the store.
-    let outputs = program.run(executor, store, &given).map_err(|error| Failure::from(memory_of_parameters(error)))?;
-    let mut values = Vec::new();
-    for name in copied {
-        let numbers = outputs.numbers(&name).ok_or_else(|| Failure::bug(format!("`{name}` has no first value")))?;
-        values.push((name, numbers));
-    }
-    for (name, numbers) in values {
-        store.set(&name, &numbers).map_err(|error| Failure::bug(error.to_string()))?;
-    }
+    program.run(executor, store, &given).map_err(|error| Failure::from(memory_of_parameters(error)))?;
     Ok(begun.elapsed())
 }
 
-/// Is the tensor made of zeros, as a fresh store is? The moments of an optimiser are, and may be most of the memory.
+/// The program with its outputs as updates of state of that name: the schedule then writes them where they stay, and a large layer's values
+/// are not held twice. What is zero is left out, because a fresh store is.
+fn as_updates(init: &Program) -> Program {
+    let mut program = init.clone();
+    for (name, value) in std::mem::take(&mut program.outputs) {
+        if is_zero(init, value) {
+            continue;
+        }
+        for tensor in program.tensors.iter_mut().filter(|tensor| tensor.name == name) {
+            tensor.name = format!("{name}.first").into();
+        }
+        let state = TensorId(program.tensors.len() as u32);
+        program.tensors.push(Tensor { name, role: Role::State, ..program.get(value).clone() });
+        program.updates.push((state, value));
+    }
+    program
+}
+
+/// Is the tensor made of zeros? The moments of an optimiser are, and may be most of the memory.
 fn is_zero(program: &Program, tensor: TensorId) -> bool {
     program.nodes.iter().any(|node| {
         matches!(node, Node::Equation(equation) if equation.out == tensor
             && equation.pieces.iter().all(|piece| piece.indices.len() == piece.free && piece.body == Expr::Const(0.0)))
     })
-}
-
-/// Makes the plan write its outputs into the store itself, so that a large layer's values are not held twice. Gives the names of those that
-/// cannot: they share memory with something of another size, or their name is taken.
-fn outputs_into_store(plan: &mut Plan) -> Vec<String> {
-    let mut users: HashMap<u32, Vec<usize>> = HashMap::new();
-    for (at, buffer) in plan.buffers.iter().enumerate() {
-        if let Place::Slot(slot) = buffer.place {
-            users.entry(slot.0).or_default().push(at);
-        }
-    }
-    let mut copied = Vec::new();
-    for (name, id) in plan.outputs.clone() {
-        let output = &plan.buffers[id.0 as usize];
-        // What was in the slot before, as the draw that the output is made of in place, goes along.
-        let sharing = match output.place {
-            Place::Slot(slot) => users.get(&slot.0).cloned().unwrap_or_default(),
-            Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) | Place::Table(_) => Vec::new(),
-        };
-        let is_alike = |at: &usize| {
-            let other = &plan.buffers[*at];
-            other.dtype == output.dtype && other.len == output.len
-        };
-        let is_free = |(at, other): (usize, &Buffer)| sharing.contains(&at) || other.name != name;
-        if !sharing.is_empty() && sharing.iter().all(is_alike) && plan.buffers.iter().enumerate().all(is_free) {
-            for at in sharing {
-                plan.buffers[at].place = Place::State;
-                plan.buffers[at].name = name.clone();
-            }
-        } else {
-            copied.push(name.to_string());
-        }
-    }
-    copied
 }
 
 /// Every array of a store, or those that are wanted, by name.
