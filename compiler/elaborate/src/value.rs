@@ -79,26 +79,8 @@ impl Pointwise {
             weight += match e {
                 Expr::Const(_) | Expr::Number(_) => 0,
                 Expr::Read(read) => 1 + 8 * read.subs.iter().filter(|s| matches!(s, Sub::Data(_))).count(),
-                Expr::Unary(op, _) => match op {
-                    UnaryOp::Neg | UnaryOp::Not | UnaryOp::Abs | UnaryOp::ToReal | UnaryOp::ToInt | UnaryOp::Freeze => {
-                        1
-                    }
-                    UnaryOp::Floor | UnaryOp::Round | UnaryOp::Sign => 1,
-                    UnaryOp::Exp
-                    | UnaryOp::Expm1
-                    | UnaryOp::Log
-                    | UnaryOp::Log1p
-                    | UnaryOp::Sqrt
-                    | UnaryOp::Tanh
-                    | UnaryOp::Sigmoid
-                    | UnaryOp::Softplus
-                    | UnaryOp::Erf
-                    | UnaryOp::Sin
-                    | UnaryOp::Cos
-                    | UnaryOp::Lgamma
-                    | UnaryOp::Digamma
-                    | UnaryOp::Trigamma => 16,
-                },
+                Expr::Unary(op, _) if op.is_costly() => 16,
+                Expr::Unary(_, _) => 1,
                 Expr::Binary(op, _, _) => match op {
                     BinaryOp::Add
                     | BinaryOp::Sub

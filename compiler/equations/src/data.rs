@@ -256,6 +256,37 @@ pub enum UnaryOp {
     Freeze,
 }
 
+impl UnaryOp {
+    /// Does it take many instructions, so that computing it once and keeping the result pays?
+    pub fn is_costly(self) -> bool {
+        match self {
+            UnaryOp::Neg
+            | UnaryOp::Not
+            | UnaryOp::Abs
+            | UnaryOp::Floor
+            | UnaryOp::Round
+            | UnaryOp::Sign
+            | UnaryOp::ToReal
+            | UnaryOp::ToInt
+            | UnaryOp::Freeze => false,
+            UnaryOp::Exp
+            | UnaryOp::Expm1
+            | UnaryOp::Log
+            | UnaryOp::Log1p
+            | UnaryOp::Sqrt
+            | UnaryOp::Tanh
+            | UnaryOp::Sigmoid
+            | UnaryOp::Softplus
+            | UnaryOp::Erf
+            | UnaryOp::Sin
+            | UnaryOp::Cos
+            | UnaryOp::Lgamma
+            | UnaryOp::Digamma
+            | UnaryOp::Trigamma => true,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BinaryOp {
     Add,

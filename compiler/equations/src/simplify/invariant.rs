@@ -14,7 +14,7 @@
 use super::Pass;
 use crate::bounds::{Domain, main_batch_index};
 use crate::data::{
-    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece, Program, Sub, UnaryOp,
+    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece, Program, Sub,
 };
 use crate::types::{self, Kind};
 
@@ -170,31 +170,7 @@ fn expensive(e: &Expr) -> bool {
     e.visit(&mut |e| {
         found |= match e {
             Expr::Const(_) | Expr::Number(_) | Expr::Read(_) | Expr::Compare(_, _, _) | Expr::Select(_, _, _) => false,
-            Expr::Unary(op, _) => match op {
-                UnaryOp::Neg
-                | UnaryOp::Not
-                | UnaryOp::Abs
-                | UnaryOp::Floor
-                | UnaryOp::Round
-                | UnaryOp::Sign
-                | UnaryOp::ToReal
-                | UnaryOp::ToInt
-                | UnaryOp::Freeze => false,
-                UnaryOp::Exp
-                | UnaryOp::Expm1
-                | UnaryOp::Log
-                | UnaryOp::Log1p
-                | UnaryOp::Sqrt
-                | UnaryOp::Tanh
-                | UnaryOp::Sigmoid
-                | UnaryOp::Softplus
-                | UnaryOp::Erf
-                | UnaryOp::Sin
-                | UnaryOp::Cos
-                | UnaryOp::Lgamma
-                | UnaryOp::Digamma
-                | UnaryOp::Trigamma => true,
-            },
+            Expr::Unary(op, _) => op.is_costly(),
             Expr::Binary(BinaryOp::Pow, _, _) => true,
             Expr::Binary(BinaryOp::Div, _, b) => !b.reads().is_empty(),
             Expr::Binary(_, _, _) => false,
