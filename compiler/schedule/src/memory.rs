@@ -64,7 +64,7 @@ fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
             c.axes.iter_mut().filter_map(|a| a.offsets.as_mut()).for_each(rename);
             c.epilogue.iter_mut().for_each(kernel);
         }
-        Op::Draw(draw) => rename(&mut draw.out),
+        Op::Draw(draw) => std::iter::once(&mut draw.out).chain(&mut draw.offsets).for_each(rename),
         Op::Copy { from, to } => [from, to].into_iter().for_each(rename),
         Op::Clear { buffer } => rename(buffer),
         Op::Order { out, by: _ } => rename(out),
@@ -138,7 +138,10 @@ fn touches(op: &Op, touched: &mut Vec<BufferId>, now: &mut usize) {
                 touched.extend(epilogue.buffers.iter().map(|s| s.buffer));
             }
         }
-        Op::Draw(draw) => touched.push(draw.out),
+        Op::Draw(draw) => {
+            touched.push(draw.out);
+            touched.extend(draw.offsets);
+        }
         Op::Copy { from, to } => touched.extend([*from, *to]),
         Op::Clear { buffer } => touched.push(*buffer),
         Op::Order { out, by: _ } => touched.push(*out),

@@ -15,15 +15,26 @@ impl Scheduler {
         let out = out?;
         let shape = &self.program.tensors[draw.out.0 as usize].shape;
         let per_example = match shape.split_first() {
-            Some((first, rest)) if self.storage.is_batch(first) => Some(rest.iter().cloned().product()),
+            Some((first, rest)) if self.storage.is_batch(first) => Some(rest),
+            Some(_) | None => None,
+        };
+        let differs = per_example.is_some_and(|rest| rest.iter().any(|d| self.storage.names_example(d)));
+        // Storage has the axes whose lengths differ first; elements are numbered as they are written.
+        if per_example.is_some_and(|rest| !rest.is_sorted_by_key(|d| !self.storage.names_example(d))) {
+            let construct = "a draw whose axis of per-example length comes after another axis".to_string();
+            return Err(Error::NotBuilt { construct, origin: draw.origin.clone() });
+        }
+        let per_example: Option<Dim> = per_example.map(|rest| rest.iter().cloned().product());
+        let offsets = match &per_example {
+            Some(count) if differs => Some(self.storage.table(plan::Table::Offsets(count.clone()))),
             Some(_) | None => None,
         };
         let distribution = match draw.distribution {
             eq::Distribution::Normal => plan::Distribution::Normal,
             eq::Distribution::Uniform => plan::Distribution::Uniform,
         };
-        let op =
-            plan::Op::Draw(plan::Draw { out, distribution, site: draw.site, steps: self.steps.clone(), per_example });
+        let (site, steps) = (draw.site, self.steps.clone());
+        let op = plan::Op::Draw(plan::Draw { out, distribution, site, steps, per_example, offsets });
         self.launch(op, "draw", &draw.origin);
         Ok(())
     }

@@ -201,6 +201,29 @@ fn draws_differ_from_step_to_step_and_belong_to_the_example() {
 }
 
 #[test]
+fn a_draw_of_its_own_length_belongs_to_the_example() {
+    let text = "program noise
+        size B batch
+        size T example
+        input x: real[B, T] per example
+        value n: real[B, T, 2]
+        value y: real[B, T, 2]
+        draw n = normal(7)
+        y[b < B, t < T, i < 2] = n[b, t, i] * x[b, t]
+        output n = n
+        output y = y";
+    let program = parse(text);
+    let numbers = lengths("T", &[3, 0, 5, 1]);
+    same_program(&program, &numbers);
+    alone_as_together(&program, &numbers, &["n", "y"]);
+    let found = support::run(&program, &support::plan_of(&program), &numbers, 1, &["n"]);
+    let mut values: Vec<u64> = found[0].1.iter().map(|x| x.to_bits()).collect();
+    values.sort_unstable();
+    values.dedup();
+    assert_eq!(values.len(), 18, "{found:?}");
+}
+
+#[test]
 fn loops_over_examples_nest() {
     // Words of different length in sentences of different length; a loop of fixed length in between.
     let text = "program nested

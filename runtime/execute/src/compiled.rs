@@ -68,14 +68,48 @@ pub struct CompiledLaunch {
 pub enum CompiledOp {
     Kernel(CompiledUse),
     Contract(Box<CompiledContraction>),
-    Draw { out: usize, distribution: Distribution, site: u32, steps: Vec<usize>, per_example: Option<Size> },
-    Copy { from: usize, to: usize },
-    Clear { buffer: usize },
-    Order { out: usize, by: Size },
-    Scan { step: usize, extent: Size, reversed: bool, running: Option<CompiledRunning>, body: Vec<CompiledLaunch> },
+    Draw {
+        out: usize,
+        distribution: Distribution,
+        site: u32,
+        steps: Vec<usize>,
+        per_example: Option<Size>,
+        offsets: Option<usize>,
+    },
+    Copy {
+        from: usize,
+        to: usize,
+    },
+    Clear {
+        buffer: usize,
+    },
+    Order {
+        out: usize,
+        by: Size,
+    },
+    Scan {
+        step: usize,
+        extent: Size,
+        reversed: bool,
+        running: Option<CompiledRunning>,
+        body: Vec<CompiledLaunch>,
+    },
     Iterate(Box<CompiledIterate>),
-    Sort { out: usize, input: usize, offsets: Option<usize>, rows: Size, columns: Size, descending: bool },
-    Library { routine: Routine, out: usize, input: usize, rows: Size, columns: Size },
+    Sort {
+        out: usize,
+        input: usize,
+        offsets: Option<usize>,
+        rows: Size,
+        columns: Size,
+        descending: bool,
+    },
+    Library {
+        routine: Routine,
+        out: usize,
+        input: usize,
+        rows: Size,
+        columns: Size,
+    },
 }
 
 pub struct CompiledRunning {
@@ -250,6 +284,7 @@ impl Compiler<'_> {
                 site: draw.site,
                 steps: draw.steps.iter().map(|step| self.position(step)).collect::<Result<_, _>>()?,
                 per_example: draw.per_example.as_ref().map(|d| self.size(d)).transpose()?,
+                offsets: draw.offsets.map(|table| self.id(table)).transpose()?,
             },
             Op::Copy { from, to } => CompiledOp::Copy { from: self.id(*from)?, to: self.id(*to)? },
             Op::Clear { buffer } => CompiledOp::Clear { buffer: self.id(*buffer)? },

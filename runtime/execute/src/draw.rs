@@ -13,8 +13,37 @@ pub fn site_at(site: u32, steps: impl Iterator<Item = i64>) -> u32 {
     })
 }
 
-/// Fills elements `begin..end` of a buffer. `per_example` elements belong to each example, whose number in the draw is its position in
-/// the epoch; without, all belong to example 0.
+/// Which elements of a draw belong to which example.
+#[derive(Clone, Copy)]
+pub enum Examples<'a> {
+    /// All to example 0.
+    Shared,
+    /// So many to each.
+    Equal(i64),
+    /// Those of example b begin at element `offsets[b]`.
+    From(&'a [i64]),
+}
+
+impl Examples<'_> {
+    /// The example that element `at` belongs to, where it begins and where it ends.
+    fn around(self, at: usize) -> Option<(usize, usize, usize)> {
+        match self {
+            Examples::Shared => None,
+            Examples::Equal(n) => {
+                let n = n.max(1) as usize;
+                Some((at / n, at / n * n, (at / n + 1) * n))
+            }
+            Examples::From(offsets) => {
+                // Examples without elements begin where the next one does: the last of them holds `at`.
+                let example = offsets.partition_point(|begin| *begin <= at as i64) - 1;
+                let end = offsets.get(example + 1).map_or(usize::MAX, |end| *end as usize);
+                Some((example, offsets[example] as usize, end))
+            }
+        }
+    }
+}
+
+/// Fills elements `begin..end` of a buffer. An example's number in the draw is its position in the epoch.
 ///
 /// # Safety
 /// The buffer is writable from `begin` to `end`, and no other thread touches that part.
@@ -24,19 +53,17 @@ pub unsafe fn fill(
     dtype: DType,
     distribution: Distribution,
     key: DrawKey,
-    per_example: Option<i64>,
+    examples: Examples,
     positions: &[i64],
     begin: usize,
     end: usize,
 ) {
     let mut at = begin;
     while at < end {
-        let (example, first, stop) = match per_example {
+        let (example, first, stop) = match examples.around(at) {
             None => (0, at, end),
-            Some(n) => {
-                let n = n.max(1) as usize;
-                let example = at / n;
-                (positions.get(example).copied().unwrap_or(0) as u64, at % n, ((example + 1) * n).min(end))
+            Some((example, start, stop)) => {
+                (positions.get(example).copied().unwrap_or(0) as u64, at - start, stop.min(end))
             }
         };
         let n = stop - at;

@@ -182,8 +182,16 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 contract::<f32>(run, worker, state, contraction)
             }
         },
-        CompiledOp::Draw { out, distribution, site, steps, per_example } => {
-            let rows = per_example.as_ref().map(|d| d.at(&state.sizes));
+        CompiledOp::Draw { out, distribution, site, steps, per_example, offsets } => {
+            let examples = match (per_example, offsets) {
+                (None, _) => draw::Examples::Shared,
+                (Some(_), Some(table)) => {
+                    let starts = run.pointers[*table].cast::<i64>();
+                    // SAFETY: a table of offsets holds as many 64-bit numbers, and nothing writes it while the plan runs.
+                    draw::Examples::From(unsafe { std::slice::from_raw_parts(starts, run.lens[*table]) })
+                }
+                (Some(count), None) => draw::Examples::Equal(count.at(&state.sizes)),
+            };
             let site = draw::site_at(*site, steps.iter().map(|at| state.sizes[*at]));
             let key = bdl_kernels::philox::DrawKey { seed: run.seed, step: run.step, site };
             let (dtype, len) = (run.compiled.buffers[*out].dtype, run.lens[*out]);
@@ -191,7 +199,9 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 let (begin, end) = share(len as i64, chunk, chunks, 64);
                 let (begin, end) = (begin as usize, end as usize);
                 // SAFETY: each chunk fills its own part of the buffer.
-                unsafe { draw::fill(run.pointers[*out], dtype, *distribution, key, rows, &run.positions, begin, end) }
+                unsafe {
+                    draw::fill(run.pointers[*out], dtype, *distribution, key, examples, &run.positions, begin, end)
+                }
             })
         }
         CompiledOp::Copy { from, to } => {

@@ -232,6 +232,8 @@ pub struct Draw {
     pub steps: Vec<Name>,
     /// Elements an example (rows of `out`); `None`: the draw is shared and counts as example 0.
     pub per_example: Option<Dim>,
+    /// Where each example's elements begin, if their number differs from example to example.
+    pub offsets: Option<BufferId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -105,7 +105,10 @@ fn buffers_of(op: &plan::Op, touch: &mut dyn FnMut(plan::BufferId)) {
             [&c.out, &c.a, &c.b].into_iter().for_each(|s| touch(s.buffer));
             c.epilogue.iter().flat_map(|k| &k.buffers).for_each(|s| touch(s.buffer));
         }
-        plan::Op::Draw(d) => touch(d.out),
+        plan::Op::Draw(d) => {
+            touch(d.out);
+            d.offsets.into_iter().for_each(&mut touch);
+        }
         plan::Op::Copy { from, to } => [from, to].into_iter().for_each(|b| touch(*b)),
         plan::Op::Clear { buffer } => touch(*buffer),
         plan::Op::Order { out, .. } => touch(*out),

@@ -168,7 +168,15 @@ impl Machine<'_> {
             Op::Kernel(used) => self.kernel(used),
             Op::Contract(c) => self.contract(c),
             Op::Draw(draw) => {
-                let rows = draw.per_example.as_ref().map(|d| self.dim(d)).transpose()?;
+                let starts: Option<Vec<i64>> = draw.offsets.map(|table| {
+                    let table = &self.arrays[table.0 as usize];
+                    (0..table.len()).map(|i| table.at(i) as i64).collect()
+                });
+                let examples = match (&draw.per_example, &starts) {
+                    (None, _) => crate::draw::Examples::Shared,
+                    (Some(_), Some(starts)) => crate::draw::Examples::From(starts),
+                    (Some(count), None) => crate::draw::Examples::Equal(self.dim(count)?),
+                };
                 let steps: Vec<i64> = draw.steps.iter().filter_map(|step| self.size(step)).collect();
                 let site = crate::draw::site_at(draw.site, steps.into_iter());
                 let out = &mut self.arrays[draw.out.0 as usize];
@@ -177,7 +185,9 @@ impl Machine<'_> {
                 let key = DrawKey { seed: self.inputs.seed, step: self.inputs.step, site };
                 let (dtype, len) = (out.dtype(), out.len());
                 // SAFETY: the array holds `len` elements of its type.
-                unsafe { crate::draw::fill(out.pointer(), dtype, draw.distribution, key, rows, &positions, 0, len) };
+                unsafe {
+                    crate::draw::fill(out.pointer(), dtype, draw.distribution, key, examples, &positions, 0, len)
+                };
                 Ok(())
             }
             Op::Copy { from, to } => {

@@ -501,7 +501,8 @@ impl<'t> Parser<'t> {
             self.expect("shared")?;
             None
         };
-        Ok(Op::Draw(Draw { out, distribution, site, steps, per_example }))
+        let offsets = if self.eat("offsets") { Some(self.buffer_id(plan)?) } else { None };
+        Ok(Op::Draw(Draw { out, distribution, site, steps, per_example, offsets }))
     }
 
     fn slice(&mut self, plan: &Plan) -> Parse<Slice> {

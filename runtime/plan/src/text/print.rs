@@ -97,6 +97,9 @@ impl Printer<'_> {
                     Some(dim) => write!(f, " per_example {dim};")?,
                     None => write!(f, " shared")?,
                 }
+                if let Some(table) = &draw.offsets {
+                    write!(f, " offsets {}", name(table))?;
+                }
             }
             Op::Copy { from, to } => write!(f, "{pad}copy {} = {}", name(to), name(from))?,
             Op::Clear { buffer } => write!(f, "{pad}clear {}", name(buffer))?,

@@ -210,6 +210,13 @@ impl Launches<'_> {
         Ok(())
     }
 
+    fn is_offsets(&self, table: BufferId) -> Checked {
+        exists(self.plan, table)?;
+        let table = &self.plan.buffers[table.0 as usize];
+        let offsets = matches!(table.place, Place::Table(Table::Offsets(_)));
+        ensure(offsets, || format!("`{}` is no table of offsets", table.name))
+    }
+
     /// What runs inside of a loop.
     fn inside(&mut self, step: &Name, running: &Option<Running>, lists: &[&[Launch]]) -> Result<(), VerifyError> {
         let before = self.sizes.steps.len();
@@ -269,7 +276,8 @@ impl Launches<'_> {
                 self.written(draw.out)?;
                 self.is_real(draw.out)?;
                 draw.steps.iter().try_for_each(|step| self.sizes.plain(&Dim::var(step.clone())))?;
-                draw.per_example.iter().try_for_each(|dim| self.sizes.plain(dim))
+                draw.per_example.iter().try_for_each(|dim| self.sizes.check(dim, draw.offsets.is_some()))?;
+                draw.offsets.iter().try_for_each(|table| self.is_offsets(*table))
             }
             Op::Copy { from, to } => {
                 self.written(*to)?;
@@ -295,12 +303,7 @@ impl Launches<'_> {
                 exists(self.plan, sort.input)?;
                 self.sizes.plain(&sort.rows)?;
                 self.sizes.check(&sort.columns, sort.offsets.is_some())?;
-                sort.offsets.iter().try_for_each(|table| {
-                    exists(self.plan, *table)?;
-                    let table = &self.plan.buffers[table.0 as usize];
-                    let offsets = matches!(table.place, Place::Table(Table::Offsets(_)));
-                    ensure(offsets, || format!("`{}` is no table of offsets", table.name))
-                })
+                sort.offsets.iter().try_for_each(|table| self.is_offsets(*table))
             }
             Op::Library { routine: _, out, inputs, rows, columns } => {
                 self.written(*out)?;
