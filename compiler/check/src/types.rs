@@ -558,7 +558,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Scalar kinds that may stand for one another: a logit, probability or count is a number; a number becomes a logit or
-    /// probability where a type says so; a category or letter is an index.
+    /// probability where a type says so; a letter is a choice among its alphabet; a category or letter is an index.
     fn fit_scalar(
         &mut self,
         wanted: &TensorType,
@@ -573,6 +573,13 @@ impl<'a> Checker<'a> {
             (Scalar::Bool, Scalar::Bool) | (Scalar::I32, Scalar::I32 | Scalar::Index(_)) => true,
             (Scalar::Category(wants, _), Scalar::Category(has, _)) => {
                 let (wants, has) = (wants.clone(), has.clone());
+                if !self.agree(&wants, &has, meeting.span) {
+                    return self.classes_differ(&wants, &has, wanted, given, asked, meeting);
+                }
+                true
+            }
+            (Scalar::Category(wants, _), Scalar::Letter(_, letters)) => {
+                let (wants, has) = (wants.clone(), Dim::from(*letters));
                 if !self.agree(&wants, &has, meeting.span) {
                     return self.classes_differ(&wants, &has, wanted, given, asked, meeting);
                 }
