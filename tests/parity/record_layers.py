@@ -273,6 +273,27 @@ optimiser("clip value", "sgd(0.1)", lambda p: O.SGD(p, 0.1), clip=lambda p: torc
 optimiser("penalty", "sgd(0.1)", lambda p: O.SGD(p, 0.1), penalty=lambda w: 0.01 * w.abs().sum() + 0.1 * w.square().sum(),
           entries="  penalty 0.01 * l1(net.dense_1.w) + 0.1 * l2(net.dense_1.w)\n")
 
+# ------------------------------------------------------------------------------------------------ added later: at the end, so that values before stay
+case("maxpool1d, padded", model("(x: f32[7, 2]) -> f32[4, 2]", "x |> MaxPool1d(3, stride: 2, pad: 1)"), {"x": ("f32", r(B, 7, 2) - 2)}, {}, pool1(F.max_pool1d, 3, 2, 1))
+case("maxpool2d, padded", model("(x: f32[5, 4, 2]) -> f32[3, 2, 2]", "x |> MaxPool2d(3, stride: 2, pad: 1)"), {"x": ("f32", r(B, 5, 4, 2) - 2)}, {}, pool2(F.max_pool2d, 3, 2, 1))
+
+
+def rnn(x, w, u, b, reverse=False):
+    weights = {"weight_ih_l0": w.T, "weight_hh_l0": u.T, "bias_ih_l0": b, "bias_hh_l0": torch.zeros_like(b)}
+    turn = (lambda t: t.flip(1)) if reverse else (lambda t: t)
+    y, _ = torch.func.functional_call(torch.nn.RNN(x.shape[2], u.shape[0], batch_first=True), weights, turn(x))
+    return turn(y)
+
+
+for name, options, reverse in (("rnn", "", False), ("rnn, reversed", ", reverse: true", True)):
+    case(name, model("(x: f32[5, 2]) -> f32[5, 3]", f"x |> Rnn(3{options})"), {"x": ("f32", r(B, 5, 2))},
+         {"m.rnn_1.w": r(2, 3), "m.rnn_1.u": r(3, 3), "m.rnn_1.b": r(3)},
+         lambda i, p, reverse=reverse: rnn(i["x"], p["m.rnn_1.w"], p["m.rnn_1.u"], p["m.rnn_1.b"], reverse))
+
+# A letter is a choice among its alphabet.
+case("cross-entropy of letters", model("(scores: logit[4], base: DNA) -> f32", "cross_entropy(scores, base)"),
+     {"scores": ("f32", r(B, 4)), "base": ("i32", torch.tensor([3, 0, 2]))}, {}, lambda i, p: F.cross_entropy(i["scores"], i["base"], reduction="none"))
+
 recorded = {
     "torch": torch.__version__, "layers": layers, "optimisers": optimisers,
     "start": {"net.dense_1.w": stored(w0), "net.dense_1.b": stored(b0)},
