@@ -5,6 +5,7 @@
 //! the largest element of all gradients instead.
 
 mod common;
+mod models;
 
 use common::Folder;
 use safetensors::SafeTensors;
@@ -138,4 +139,87 @@ fn results_do_not_depend_on_the_number_of_threads() {
     for name in ["splice", "residual", "ragged", "gru", "bilstm"] {
         assert!(computed(name, &["--threads", "1"]) == computed(name, &["--threads", "4"]), "{name}");
     }
+}
+
+// ------------------------------------------------------------------------------------------------ published models, at their own sizes
+
+const SEQUENCES: [&str; 8] =
+    ["basset", "danq", "spliceai_80nt", "spliceai_400nt", "deepdta", "protein_lm", "gru_labeller", "bilstm_labeller"];
+const EXPRESSION: [&str; 9] =
+    ["actinn", "autoencoder", "scvi", "wgan_gp", "neural_ode", "mps", "multimodal", "infonce", "deepsurv"];
+const GRAPHS: [&str; 3] = ["gcn", "gin", "mpnn"];
+const IMAGES: [&str; 3] = ["resnet18", "unet", "evoformer"];
+
+fn published(names: &[&str]) {
+    let only = std::env::var("MODEL").ok();
+    let wanted = names.iter().filter(|name| only.as_deref().is_none_or(|only| only == **name));
+    let wrong: Vec<String> = wanted.flat_map(|name| models::compare(name)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn models_of_sequences_equal_pytorch_at_their_own_sizes() {
+    published(&SEQUENCES);
+}
+
+#[test]
+fn models_of_expression_and_tables_equal_pytorch_at_their_own_sizes() {
+    published(&EXPRESSION);
+}
+
+#[test]
+fn models_of_graphs_equal_pytorch_at_their_own_sizes() {
+    published(&GRAPHS);
+}
+
+#[test]
+fn models_of_images_and_alignments_equal_pytorch_at_their_own_sizes() {
+    published(&IMAGES);
+}
+
+#[test]
+fn every_published_model_is_compared() {
+    let mut found: Vec<String> = std::fs::read_dir(models::folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|kind| kind == "bdl"))
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    let mut compared = [SEQUENCES.as_slice(), &EXPRESSION, &GRAPHS, &IMAGES].concat();
+    compared.sort_unstable();
+    assert_eq!(found, compared);
+}
+
+/// One wrong element, two that cancel in a plain sum, two that changed places, a sign, a tensor of another shape: none passes as a digest.
+#[test]
+fn a_wrong_gradient_has_another_digest() {
+    let recorded = models::recorded("actinn");
+    let name = "grad.net.dense_2.w";
+    let digest = recorded["expected"][name].clone();
+    let values: Vec<f64> = (0..5000).map(|i| (i as f64 * 0.37).sin()).collect();
+    let expected = |values: &[f64]| {
+        let largest = values.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        serde_json::json!({name: {"shape": digest["shape"], "largest": largest, "sums": models::sums(name, values)}})
+    };
+    let truth = expected(&values);
+    let differs = |change: &dyn Fn(&mut Vec<f64>)| {
+        let mut made = values.clone();
+        change(&mut made);
+        models::digests_differ(&Tensors::from([(name.to_string(), (vec![100, 50], made))]), &truth)
+    };
+    assert_eq!(differs(&|_| {}), Vec::<String>::new());
+    assert_eq!(differs(&|made| made[4321] += 1e-8).len(), 1);
+    assert_eq!(
+        differs(&|made| {
+            made[7] += 1e-6;
+            made[8] -= 1e-6
+        })
+        .len(),
+        1
+    );
+    assert_eq!(differs(&|made| made.swap(1, 2)).len(), 1);
+    assert_eq!(differs(&|made| made.iter_mut().for_each(|value| *value = -*value)).len(), 1);
+    assert_eq!(differs(&|made| made.iter_mut().for_each(|value| *value *= 1.0 + 1e-7)).len(), 1);
+    assert_eq!(differs(&|made| made[0] = f64::NAN).len(), 1);
 }
