@@ -1,6 +1,7 @@
 //! What is measured and fitted: metrics of one's own, by group, of times to an event; units; thresholds and temperatures.
 
 mod common;
+mod real_data;
 
 use common::Folder;
 use serde_json::Value;
