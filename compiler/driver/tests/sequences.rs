@@ -76,6 +76,32 @@ fn a_label_at_every_position_is_learned_and_predicted_for_its_own_row() {
     assert_eq!((numbers(&apart, 1), numbers(&apart, 2)), (numbers(&together, 8), numbers(&together, 5)));
 }
 
+#[test]
+fn dropout_has_the_length_of_the_example() {
+    // On positions, and on the weights of an attention: an axis of its own length twice, behind one that all share.
+    let model = "model Labeller(dna: f32[T, 4]) -> f32[T, 4] where T >= 1 {
+  let h = dna |> Dense(8) |> tanh |> dropout(0.1)
+  let s[k < 2, i, j] = h[i, k] * h[j, k + 2]
+  let a = dropout(softmax(s), 0.1)
+  let m[t, c] = h[t, c] + (sum[j] a[0, t, j] * h[j, c]) + (sum[j] a[1, t, j] * h[j, c])
+  m |> Gru(8) |> Dense(4)
+}";
+    let program = LABELS.replace("BATCH", "16");
+    let start = program.find("model Labeller").unwrap();
+    let end = start + program[start..].find('\n').unwrap();
+    let program = format!("{}{model}{}", &program[..start], &program[end..]);
+    let folder = Folder::new(&[("labels.bdl", &program), ("reads.csv", &reads(160))]);
+    for threads in ["1", "3"] {
+        folder.ok(&["train", "labels.bdl", "--out", &format!("run{threads}"), "--threads", threads]);
+    }
+    let weights = |run: &str| std::fs::read(folder.file(run).join("last.safetensors")).unwrap();
+    assert!(weights("run1") == weights("run3"), "the bits depend on the threads");
+    let loss = last_loss(&std::fs::read_to_string(folder.file("run1/log.jsonl")).unwrap());
+    assert!(loss < 0.5, "{loss}");
+    // In training numbers differ, in prediction they do not.
+    assert_eq!(folder.ok(&["predict", "run1", "reads.csv"]), folder.ok(&["predict", "run3", "reads.csv"]));
+}
+
 const ROOTS: &str = r#"
 data Numbers = csv("numbers.csv") {
   a = number(column("a"))

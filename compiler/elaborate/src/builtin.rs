@@ -251,12 +251,15 @@ impl<'h> Elaborator<'h> {
 
     // ------------------------------------------------------------------------------------------------ draws
 
-    /// Random numbers of the expression's shape, one set for each value of the `for` indices that the draw belongs to.
+    /// Random numbers of the expression's shape, one set for each value of the `for` indices that the draw belongs to. Axes whose length is the
+    /// example's own come first in the tensor that is drawn: so they lie in memory, and numbers are drawn in that order.
     fn draw(&mut self, distribution: Distribution, site: u32, hint: &Name, expr: &hir::Expr) -> Result<Pointwise> {
         let axes = self.result_axes(expr)?;
-        let shape: Vec<Dim> = axes.iter().map(|v| self.range(*v).clone()).collect();
-        let (out, context) = self.draw_of(distribution, site, hint, shape, expr.span);
-        Ok(self.read_back(out, &context, &axes, DType::Real))
+        let mut order: Vec<IndexId> = self.draws.iter().chain(&axes).copied().collect();
+        order.sort_by_key(|v| (!self.is_batch_var(*v), !self.is_per_example_size(self.range(*v))));
+        let shape = order.iter().map(|v| self.range(*v).clone()).collect();
+        let out = self.drawn(distribution, site, hint, shape, expr.span);
+        Ok(Pointwise { axes, body: Expr::read(out, order), dtype: DType::Real, known: None, hint: None })
     }
 
     fn draw_of(
@@ -269,6 +272,11 @@ impl<'h> Elaborator<'h> {
     ) -> (TensorId, Vec<IndexId>) {
         let context = self.draws.clone();
         let shape: Vec<Dim> = context.iter().map(|v| self.range(*v).clone()).chain(shape).collect();
+        (self.drawn(distribution, site, hint, shape, span), context)
+    }
+
+    /// A tensor of random numbers.
+    fn drawn(&mut self, distribution: Distribution, site: u32, hint: &Name, shape: Vec<Dim>, span: Span) -> TensorId {
         shape.iter().for_each(|s| self.declare_sizes(s));
         let name = self.unique(hint);
         let out = self.program.computed(&name, DType::Real, shape);
@@ -276,7 +284,7 @@ impl<'h> Elaborator<'h> {
             self.mark_per_example(out);
         }
         self.add(Node::Draw(Draw { out, distribution, site, origin: origin(span, "draw".into()) }));
-        (out, context)
+        out
     }
 
     /// The number of running sums of the probabilities that a uniform number has passed.

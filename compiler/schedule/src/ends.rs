@@ -10,7 +10,7 @@ use crate::loops::is_identity;
 use crate::nodes::{Scheduler, Update};
 use bdl_equations as eq;
 use bdl_plan as plan;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 impl Scheduler {
     /// All updates take effect together: values that are themselves updated are saved first.
@@ -68,17 +68,26 @@ pub(crate) fn in_place(
     updates: &[Update],
 ) -> Vec<(eq::TensorId, eq::TensorId, usize)> {
     let mut done: Vec<(eq::TensorId, eq::TensorId, usize)> = Vec::new();
+    // The clusters of the units that write a tensor, and the clusters that read what lies in its buffer.
+    let mut writing: HashMap<eq::TensorId, Vec<usize>> = HashMap::new();
+    let mut reading: HashMap<eq::TensorId, BTreeSet<usize>> = HashMap::new();
+    for (at, cluster) in fusion.clusters.iter().enumerate() {
+        for unit in &cluster.units {
+            units[*unit].writes().into_iter().for_each(|t| writing.entry(t).or_default().push(at));
+            fusion.reads[*unit].iter().for_each(|t| {
+                reading.entry(storage.view_of(*t)).or_default().insert(at);
+            });
+        }
+    }
     for (target, value) in updates.iter().copied() {
         let read_at_end = program.outputs.iter().map(|(_, t)| t).chain(updates.iter().map(|(_, v)| v));
         let taken = done.iter().any(|(_, other, _)| *other == value) || storage.layouts[value.0 as usize].is_some();
         if taken || read_at_end.clone().any(|t| storage.view_of(*t) == target) {
             continue;
         }
-        let writes = |c: &fuse::Cluster| c.units.iter().filter(|u| units[**u].writes().contains(&value)).count();
-        let mut writing = (0..fusion.clusters.len()).filter(|c| writes(&fusion.clusters[*c]) > 0);
-        let (Some(cluster), None) = (writing.next(), writing.next()) else { continue };
-        let same_dtype = program.tensors[target.0 as usize].dtype == program.tensors[value.0 as usize].dtype;
-        if writes(&fusion.clusters[cluster]) != 1 || !same_dtype {
+        let Some([cluster]) = writing.get(&value).map(Vec::as_slice) else { continue };
+        let cluster = *cluster;
+        if program.tensors[target.0 as usize].dtype != program.tensors[value.0 as usize].dtype {
             continue;
         }
         let mut free = None;
@@ -96,15 +105,8 @@ pub(crate) fn in_place(
             }
             Unit::Clear { .. } | Unit::Other(_) => false,
         });
-        let readers: BTreeSet<usize> = (0..fusion.clusters.len())
-            .filter(|c| *c != cluster)
-            .filter(|c| {
-                fusion.clusters[*c]
-                    .units
-                    .iter()
-                    .any(|u| units[*u].reads().iter().any(|t| storage.view_of(*t) == target))
-            })
-            .collect();
+        let mut readers = reading.get(&target).cloned().unwrap_or_default();
+        readers.remove(&cluster);
         if !elementwise || readers.iter().any(|r| fusion.contradicts(*r, cluster)) {
             continue;
         }

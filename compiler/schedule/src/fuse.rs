@@ -66,7 +66,38 @@ pub(crate) struct Cluster {
     /// Does nothing else join?
     pub closed: bool,
     /// Clusters that must run before.
-    pub before: BTreeSet<usize>,
+    pub before: Clusters,
+}
+
+/// A set of clusters, one bit each.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Clusters(Vec<u64>);
+
+impl Clusters {
+    pub fn contains(&self, at: usize) -> bool {
+        self.0.get(at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
+    }
+
+    fn insert(&mut self, at: usize) {
+        if self.0.len() <= at / 64 {
+            self.0.resize(at / 64 + 1, 0);
+        }
+        self.0[at / 64] |= 1 << (at % 64);
+    }
+
+    fn extend(&mut self, others: &Clusters) {
+        if self.0.len() < others.0.len() {
+            self.0.resize(others.0.len(), 0);
+        }
+        self.0.iter_mut().zip(&others.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
+    }
 }
 
 /// Fewer iterations than this of the shared loops, and a kernel is not made of more than elementwise members over one domain.
@@ -78,6 +109,8 @@ pub(crate) struct Fusion<'u> {
     program: &'u eq::Program,
     storage: &'u Storage,
     pub units: &'u [Unit],
+    /// What each unit reads.
+    pub reads: Vec<Vec<eq::TensorId>>,
     pub clusters: Vec<Cluster>,
     /// The clusters that write each tensor.
     writers: HashMap<eq::TensorId, BTreeSet<usize>>,
@@ -93,7 +126,8 @@ pub(crate) fn clusters<'u>(program: &'u eq::Program, storage: &'u Storage, units
             *parts.entry(tensor).or_insert(0) += 1;
         }
     }
-    let mut fusion = Fusion { program, storage, units, clusters: Vec::new(), writers: HashMap::new(), parts };
+    let reads = units.iter().map(Unit::reads).collect();
+    let mut fusion = Fusion { program, storage, units, reads, clusters: Vec::new(), writers: HashMap::new(), parts };
     for unit in 0..units.len() {
         fusion.add(unit);
     }
@@ -104,8 +138,8 @@ impl Fusion<'_> {
     /// The view of an aliased tensor is the tensor whose buffer it has.
     fn sources(&self, unit: usize) -> BTreeSet<usize> {
         let mut clusters = BTreeSet::new();
-        for tensor in self.units[unit].reads() {
-            let root = self.root(tensor);
+        for tensor in &self.reads[unit] {
+            let root = self.root(*tensor);
             clusters.extend(self.writers.get(&root).into_iter().flatten());
         }
         // The pieces of one tensor follow its clearing.
@@ -145,7 +179,7 @@ impl Fusion<'_> {
                     }
                     Unit::Clear { .. } | Unit::Other(_) => (Vec::new(), None, true),
                 };
-                self.clusters.push(Cluster { units: vec![unit], prefix, rows, closed, before: BTreeSet::new() });
+                self.clusters.push(Cluster { units: vec![unit], prefix, rows, closed, before: Clusters::default() });
                 self.clusters.len() - 1
             }
         };
@@ -163,16 +197,16 @@ impl Fusion<'_> {
     pub fn order(&mut self, first: usize, then: usize) {
         let mut all = self.clusters[first].before.clone();
         all.insert(first);
-        for at in 0..self.clusters.len() {
-            if at == then || self.clusters[at].before.contains(&then) {
-                self.clusters[at].before.extend(all.iter().copied());
+        for (at, cluster) in self.clusters.iter_mut().enumerate() {
+            if at == then || cluster.before.contains(then) {
+                cluster.before.extend(&all);
             }
         }
     }
 
     /// Would `first` before `then` close a circle?
     pub fn contradicts(&self, first: usize, then: usize) -> bool {
-        first == then || self.clusters[first].before.contains(&then)
+        first == then || self.clusters[first].before.contains(then)
     }
 
     /// The first free indices of a contraction that are the rows of its epilogue: all batch axes, then all m axes, then n axes.
@@ -203,8 +237,9 @@ impl Fusion<'_> {
     /// The best cluster to join, and the prefix that it then has.
     fn best(&self, unit: usize, sources: &BTreeSet<usize>) -> Option<(usize, usize)> {
         let mut best: Option<((bool, usize), usize, usize)> = None;
+        let inputs = self.inputs(unit);
         for cluster in 0..self.clusters.len() {
-            if let Some((feeds, prefix)) = self.joins(unit, cluster, sources) {
+            if let Some((feeds, prefix)) = self.joins(unit, cluster, sources, &inputs) {
                 let rank = (feeds, prefix);
                 if best.is_none_or(|(so_far, _, _)| rank >= so_far) {
                     best = Some((rank, cluster, prefix));
@@ -215,13 +250,19 @@ impl Fusion<'_> {
     }
 
     /// May and should the unit join? Whether it reads what the cluster computes, and the prefix.
-    fn joins(&self, unit: usize, at: usize, sources: &BTreeSet<usize>) -> Option<(bool, usize)> {
+    fn joins(
+        &self,
+        unit: usize,
+        at: usize,
+        sources: &BTreeSet<usize>,
+        inputs: &BTreeSet<eq::TensorId>,
+    ) -> Option<(bool, usize)> {
         let cluster = &self.clusters[at];
         let Unit::Piece { out, piece, .. } = &self.units[unit] else { return None };
         if cluster.closed || cluster.units.len() >= MOST_MEMBERS {
             return None;
         }
-        if sources.iter().any(|s| *s != at && self.clusters[*s].before.contains(&at)) {
+        if sources.iter().any(|s| *s != at && self.clusters[*s].before.contains(at)) {
             return None;
         }
         let mut prefix =
@@ -266,7 +307,7 @@ impl Fusion<'_> {
             return None;
         }
         // Several pieces of one tensor in one kernel are fine: they are disjoint.
-        let shares = whole && (self.shares_input(unit, at) || self.writers.get(out).is_some_and(|w| w.contains(&at)));
+        let shares = whole && (self.shares_input(inputs, at) || self.writers.get(out).is_some_and(|w| w.contains(&at)));
         (feeds || shares).then_some((feeds, prefix))
     }
 
@@ -285,34 +326,42 @@ impl Fusion<'_> {
         })
     }
 
-    /// Do they read a tensor of the whole domain in common?
-    fn shares_input(&self, unit: usize, cluster: usize) -> bool {
-        let Unit::Piece { piece, .. } = &self.units[unit] else { return false };
-        let mine: BTreeSet<eq::TensorId> = piece
-            .reads()
-            .iter()
-            .filter(|r| self.program.tensors[r.tensor.0 as usize].shape.len() >= piece.free)
-            .map(|r| r.tensor)
-            .collect();
-        self.clusters[cluster].units.iter().any(|u| self.units[*u].reads().iter().any(|t| mine.contains(t)))
+    /// The tensors of the whole domain that a piece reads.
+    fn inputs(&self, unit: usize) -> BTreeSet<eq::TensorId> {
+        let Unit::Piece { piece, .. } = &self.units[unit] else { return BTreeSet::new() };
+        let whole = |t: &&eq::TensorId| self.program.tensors[t.0 as usize].shape.len() >= piece.free;
+        self.reads[unit].iter().filter(whole).copied().collect()
+    }
+
+    /// Does the cluster read one of these?
+    fn shares_input(&self, inputs: &BTreeSet<eq::TensorId>, cluster: usize) -> bool {
+        self.clusters[cluster].units.iter().any(|u| self.reads[*u].iter().any(|t| inputs.contains(t)))
     }
 
     /// An order that respects `before`: what is `early` as soon as it can run, the rest as the program has it.
     pub fn sorted(&self, early: &BTreeSet<usize>) -> Vec<usize> {
         let mut order = Vec::with_capacity(self.clusters.len());
-        let mut done: BTreeSet<usize> = BTreeSet::new();
-        while order.len() < self.clusters.len() {
-            let ready = |at: &usize| !done.contains(at) && self.clusters[*at].before.iter().all(|b| done.contains(b));
-            let next = early.iter().copied().find(|at| ready(at));
-            let next = next.or_else(|| {
-                let all = (0..self.clusters.len()).filter(|at| ready(at));
-                all.min_by_key(|at| self.clusters[*at].units.first().copied())
-            });
-            // Orders are only added where they close no circle.
-            let Some(next) = next else { break };
-            done.insert(next);
-            order.push(next);
+        // How many clusters each one still waits for, and who waits for it.
+        let mut waits: Vec<usize> = Vec::with_capacity(self.clusters.len());
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.clusters.len()];
+        for (at, cluster) in self.clusters.iter().enumerate() {
+            waits.push(cluster.before.iter().inspect(|first| after[*first].push(at)).count());
         }
+        // The early ones by number, then the rest by their first unit.
+        let rank = |at: usize| {
+            if early.contains(&at) { (false, None, at) } else { (true, self.clusters[at].units.first(), at) }
+        };
+        let mut ready: BTreeSet<_> = (0..waits.len()).filter(|at| waits[*at] == 0).map(rank).collect();
+        while let Some((_, _, next)) = ready.pop_first() {
+            order.push(next);
+            for at in &after[next] {
+                waits[*at] -= 1;
+                if waits[*at] == 0 {
+                    ready.insert(rank(*at));
+                }
+            }
+        }
+        // What waits for itself is not among them.
         order
     }
 }
