@@ -31,7 +31,7 @@ mod span;
 mod wording;
 
 pub use diagnostic::{Diagnostic, Label, Severity, render_all};
-pub use parse::parse;
+pub use parse::{goes_on, is_unfinished, parse, parse_statements};
 pub use print::print;
 pub use source::{Source, SourceMap};
 pub use span::{FileId, Span, Spanned};

@@ -14,7 +14,7 @@
 //! A faulty header costs its whole item. Reading again is cheap (an item is a page at most), always ends (the tokens
 //! become fewer) and, unlike recovery inside the LR machine, never swallows a bracket.
 
-use crate::ast::{Comment, File, Item, ItemKind, Layout};
+use crate::ast::{Block, Comment, File, Item, ItemKind, Layout};
 use crate::build::Context;
 use crate::diagnostic::Diagnostic;
 use crate::grammar::ItemParser;
@@ -64,6 +64,59 @@ pub fn parse(sources: &SourceMap, file: FileId) -> (File, Vec<Diagnostic>) {
     layout.text = text.to_string();
     let span = Span::new(file, 0, text.len() as u32);
     (File { doc, items, layout, span }, one_a_line(diagnostics, sources))
+}
+
+/// Parses the text of a file of the map as statements, as they stand between the braces of a function: what is typed at a prompt.
+///
+/// ```
+/// use bdl_grammar::{FileId, SourceMap, parse_statements};
+/// let sources = SourceMap::of("input", "let a = 2\na * 3");
+/// let (block, messages) = parse_statements(&sources, FileId(0));
+/// assert!(block.stmts.len() == 2 && messages.is_empty());
+/// ```
+pub fn parse_statements(sources: &SourceMap, file: FileId) -> (Block, Vec<Diagnostic>) {
+    let text = sources.text(file);
+    let scanned = lex::scan::scan(text, file);
+    let lines = lex::lines::separate(text, file, &scanned.tokens);
+    let mut diagnostics = scanned.diagnostics;
+    diagnostics.extend(lines.diagnostics);
+    let span = Span::new(file, 0, text.len() as u32);
+    let empty = Block { stmts: Vec::new(), span };
+    if diagnostics.iter().any(Diagnostic::is_error) {
+        return (empty, one_a_line(diagnostics, sources));
+    }
+    // Around them a function that nobody wrote.
+    let before = [Token::Fn, Token::Id("statements"), Token::LParen, Token::RParen, Token::Arrow, Token::Id("f32")];
+    let at = |token, place: u32| Lexeme { token, start: place, end: place };
+    let mut tokens: Vec<Lexeme> = before.map(|token| at(token, 0)).to_vec();
+    tokens.push(at(Token::LBrace, 0));
+    tokens.extend(lines.tokens);
+    tokens.push(at(Token::RBrace, span.end));
+    let parser = ItemParser::new();
+    let mut reader = Reader { text, file, parser: &parser, layout: Layout::default(), diagnostics };
+    let block = match reader.item(&tokens).kind {
+        ItemKind::Fn(made) => Block { span, ..made.body },
+        _ => empty,
+    };
+    (block, one_a_line(reader.diagnostics, sources))
+}
+
+/// Does the text need another line: is a bracket open, or can its last line not end there?
+///
+/// ```
+/// assert!(bdl_grammar::is_unfinished("softmax([1, 2,"));
+/// assert!(bdl_grammar::is_unfinished("1 +"));
+/// assert!(!bdl_grammar::is_unfinished("1 + 2"));
+/// ```
+pub fn is_unfinished(text: &str) -> bool {
+    let scanned = lex::scan::scan(text, FileId(0));
+    scanned.diagnostics.is_empty() && lex::lines::is_unfinished(&scanned.tokens)
+}
+
+/// Does a line that begins so go on with the line before: `|> f`, `then ..`, `+ 1`?
+pub fn goes_on(line: &str) -> bool {
+    let scanned = lex::scan::scan(line, FileId(0));
+    lex::lines::goes_on(line, &scanned.tokens)
 }
 
 /// Cuts at the statement ends outside all brackets.

@@ -421,6 +421,9 @@ pub(crate) fn check(
     for request in &options.entries {
         checker.entry(request);
     }
+    if let Some(asked) = &options.evaluation {
+        checker.evaluation(asked);
+    }
     checker.hir.sizes = size_kinds(&checker.hir);
     (checker.hir, checker.diagnostics)
 }

@@ -639,7 +639,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn let_statement(&mut self, binding: &'a ast::Let) {
+    pub(crate) fn let_statement(&mut self, binding: &'a ast::Let) {
         let name = &binding.name;
         let value = match &binding.binders {
             Some(binders) => self.for_each(binders, &binding.value, binding.value.span),

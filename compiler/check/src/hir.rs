@@ -410,6 +410,16 @@ pub struct Hir {
     pub sizes: Vec<(Name, SizeKind)>,
     /// What the sizes of every example must satisfy; what could be proved is not among them.
     pub laws: Vec<SizeLaw>,
+    /// What the statements are that were to be computed on their own; where they have a value it is an entry.
+    pub evaluated: Option<Evaluated>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluated {
+    /// Nothing of it waits for the running program: a size, a layer, a list of numbers.
+    pub is_static: bool,
+    /// A type, or the value that is known now.
+    pub shown: String,
 }
 
 /// A `where` law that depends on sizes which only the data know.

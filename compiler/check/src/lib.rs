@@ -9,6 +9,7 @@ mod builtin;
 mod checker;
 mod declare;
 mod draw;
+pub mod evaluation;
 mod explain;
 mod expr;
 pub mod fixed;
@@ -75,6 +76,8 @@ pub struct StdFile {
 pub struct Options {
     /// Models, layers or functions to apply on their own.
     pub entries: Vec<EntryRequest>,
+    /// Statements to compute on their own.
+    pub evaluation: Option<evaluation::Evaluation>,
     /// Only this `train` block; all without.
     pub train: Option<String>,
     /// Contents of the files that constants name.

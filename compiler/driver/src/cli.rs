@@ -151,6 +151,34 @@ pub enum Command {
         #[arg(long)]
         profile: bool,
     },
+    /// List run folders with what they scored
+    Runs {
+        /// Where to look [default: runs]
+        folder: Option<PathBuf>,
+    },
+    /// Two runs on the rows that both held out: differences with intervals, and how the programs differ
+    Compare { a: PathBuf, b: PathBuf },
+    /// Train a run's program again: the same bits, or the first difference
+    Repeat { run: PathBuf },
+    /// A run as one self-contained page
+    Report {
+        run: PathBuf,
+        /// Where to write it [default: RUN/report.html]
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Signatures and doc comments of a program or of the standard library
+    Doc {
+        /// FILE, or `std` for the standard library
+        of: String,
+        /// Only this definition or module
+        name: Option<String>,
+        /// Write one self-contained page instead
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
+    /// Definitions, values, shapes, gradients and pictures at a prompt
+    Repl,
     /// Run the `expect` blocks of a file, training what they need
     Test { file: PathBuf },
 }

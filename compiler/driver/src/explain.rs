@@ -56,6 +56,69 @@ and indices as int32 from 0.",
     ),
     ("bad-name", "A project's name becomes a folder and a file: letters, digits, `_` and `-`."),
     ("name-taken", "Something of that name is there already; nothing is overwritten."),
+    (
+        "batch-in-parts",
+        "`batch 64 in 4 parts` sums the gradient over parts of a batch, each looked at by itself. A loss that compares the examples of a \
+batch (Cox, contrastive) needs all of them at once: leave out `in .. parts`, or take a smaller batch.",
+    ),
+    (
+        "iterate-bound",
+        "An `iterate .. until .. at most n` stopped at its bound before its condition held, for some examples. Their value is what was \
+reached. Allow more steps, ask for less precision, or look at what does not converge.",
+    ),
+    (
+        "no-derivative",
+        "Training asks for the gradient of something that has none, such as an algorithm that is no equation. `freeze(x)` takes x as \
+given; the rest is then differentiated.",
+    ),
+    (
+        "no-folds",
+        "`bdl cv` trains every fold of a split, and this one has parts instead. Write `split kfold(5)` or `split leave_one_out`.",
+    ),
+    (
+        "size-not-given",
+        "A parameter depends on a size of the signature that was not given to `Model::from_source`. Give it with the model: \
+`(\"L\", 60)`.",
+    ),
+    (
+        "class-not-in-training",
+        "No training row has a class of the field, so the model cannot learn it, and test rows of that class count as wrong. \
+`split random(.., balance: y)` gives every part its share of each class.",
+    ),
+    (
+        "unknown-code",
+        "Codes stand in brackets behind `error` or `warning`: in `error[dim-mismatch]` it is dim-mismatch.",
+    ),
+    (
+        "no-runs",
+        "`bdl runs` lists the folders below `runs/` in the folder you are in. Another place is named: `bdl runs DIR`.",
+    ),
+    (
+        "nothing-in-common",
+        "`bdl compare` looks at rows that both runs held out, because a difference on other rows says nothing about the models. The two \
+splits have no such row in common: give both runs the same `split` (and the same split seed).",
+    ),
+    (
+        "other-data",
+        "`bdl compare` looks at the same rows of the same file; the two runs read files of different content. `--data NAME=FILE` gives both the same one.",
+    ),
+    (
+        "unknown-command",
+        "At the prompt a word behind a colon is a command; `:help` lists them. The beginning of a word is enough where only one begins so: `:t` is not enough, `:ty` is.",
+    ),
+    (
+        "unknown-row",
+        "`:data NAME ROW` takes a row of the data block, from 1, counted after `keep` and `distinct`.",
+    ),
+    (
+        "not-drawn",
+        "`:plot` draws a vector as a curve, a matrix as a heat map, and a function over a range: `:plot tanh(x), x in -3 .. 3`. Of other shapes \
+take a part: `:plot w[0]`.",
+    ),
+    (
+        "terminal",
+        "The terminal cannot be read line by line. Pipe a text into `bdl repl` instead: `bdl repl < session.txt`.",
+    ),
 ];
 
 /// Codes of the lexer and parser.

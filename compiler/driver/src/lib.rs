@@ -6,16 +6,21 @@
 pub mod cli;
 pub mod command;
 pub mod data;
+pub mod doc;
 pub mod error;
 pub mod explain;
+pub mod interrupt;
 pub mod load;
 pub mod model;
 pub mod npz;
 pub mod overrides;
 pub mod pipeline;
 pub mod predictions;
+pub mod repl;
+pub mod report;
 pub mod run;
 pub mod show;
 
 pub use error::Failure;
+pub use bdl_schedule::Real;
 pub use model::{Example, Model, Results, Tensor};

@@ -61,9 +61,26 @@ pub fn text_in(name: &str, text: &str, folder: &Path) -> Result<Source, Failure>
     let (main, errors) = bdl_grammar::parse(&sources, id);
     diagnostics.extend(errors);
 
+    let (used, links, messages) = used_by(&mut sources, &main, name, folder);
+    diagnostics.extend(messages);
+    let (stdlib, messages) = stdlib(&mut sources);
+    diagnostics.extend(messages);
+    let modules = Modules { main, used, links, stdlib };
+    Ok(Source { sources, modules, folder: folder.to_path_buf(), text: text.to_string(), diagnostics })
+}
+
+/// The files that a program named `name` uses, directly or through others, each once, and which `use` means which.
+pub fn used_by(
+    sources: &mut SourceMap,
+    main: &ast::File,
+    name: &str,
+    folder: &Path,
+) -> (Vec<ast::File>, Vec<Link>, Vec<Diagnostic>) {
+    let id = main.span.file;
+    let mut diagnostics = Vec::new();
     let mut used: Vec<(PathBuf, FileId, ast::File)> = Vec::new();
     let mut links = Vec::new();
-    let mut waiting = vec![(id, folder.to_path_buf(), bdl_check::uses(&main))];
+    let mut waiting = vec![(id, folder.to_path_buf(), bdl_check::uses(main))];
     while let Some((from, folder, uses)) = waiting.pop() {
         for wanted in uses {
             let path = folder.join(wanted.path.trim_start_matches("./"));
@@ -98,7 +115,12 @@ pub fn text_in(name: &str, text: &str, folder: &Path) -> Result<Source, Failure>
             links.push(Link { from, path: wanted.path, to });
         }
     }
+    (used.into_iter().map(|(_, _, file)| file).collect(), links, diagnostics)
+}
 
+/// The standard library, parsed.
+pub fn stdlib(sources: &mut SourceMap) -> (Vec<StdFile>, Vec<Diagnostic>) {
+    let mut diagnostics = Vec::new();
     let mut stdlib = Vec::new();
     for (name, text) in STDLIB {
         let id = sources.add(format!("std.{name}"), *text);
@@ -106,8 +128,7 @@ pub fn text_in(name: &str, text: &str, folder: &Path) -> Result<Source, Failure>
         diagnostics.extend(errors);
         stdlib.push(StdFile { name: (*name).to_string(), file });
     }
-    let modules = Modules { main, used: used.into_iter().map(|(_, _, file)| file).collect(), links, stdlib };
-    Ok(Source { sources, modules, folder: folder.to_path_buf(), text: text.to_string(), diagnostics })
+    (stdlib, diagnostics)
 }
 
 fn no_file(path: &Path, error: &std::io::Error) -> Failure {

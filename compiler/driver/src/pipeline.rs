@@ -6,6 +6,7 @@ use crate::data::{block, constants, facts, laws, lengths};
 use crate::error::Failure;
 use crate::load::{self, Source};
 use crate::overrides;
+use bdl_check::evaluation::Evaluation;
 use bdl_check::hir::{DataFacts, Hir, Train};
 use bdl_check::{EntryRequest, Options};
 use bdl_data::{DataSpec, Dataset, Fitted};
@@ -34,6 +35,8 @@ pub struct Request {
     /// What an earlier run fitted: its data is read as that run knows it, with the run's classes in their order.
     pub fitted: Option<Fitted>,
     pub entries: Vec<EntryRequest>,
+    /// Statements to compute on their own.
+    pub evaluation: Option<Evaluation>,
 }
 
 impl Default for Request {
@@ -47,6 +50,7 @@ impl Default for Request {
             known: Vec::new(),
             fitted: None,
             entries: Vec::new(),
+            evaluation: None,
         }
     }
 }
@@ -161,7 +165,12 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
         diagnostics.extend(wrong);
         return Ok(Checked { source, hir: Hir::default(), diagnostics, data });
     }
-    let options = Options { entries: request.entries.clone(), train: request.train.clone(), files };
+    let options = Options {
+        entries: request.entries.clone(),
+        evaluation: request.evaluation.clone(),
+        train: request.train.clone(),
+        files,
+    };
     let (hir, messages) = bdl_check::check(&source.sources, &source.modules, &types, &options);
     diagnostics.extend(messages);
     if !diagnostics.iter().any(Diagnostic::is_error) {

@@ -1,39 +1,10 @@
 //! Commands as a user meets them.
 
 mod common;
+mod tools;
 
-use bdl::command::fmt::format;
 use common::{Folder, SPLICE, small_splice, windows};
-use std::path::{Path, PathBuf};
 
-fn programs(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_dir() && !matches!(name.as_str(), "target" | ".git" | "runs") {
-            programs(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "bdl") {
-            found.push(path);
-        }
-    }
-}
-
-#[test]
-fn formatting_twice_changes_nothing_more_on_every_program_of_the_tree() {
-    let mut found = Vec::new();
-    programs(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."), &mut found);
-    assert!(found.len() > 30, "{found:?}");
-    let mut formatted = 0;
-    for path in found {
-        let text = std::fs::read_to_string(&path).unwrap();
-        // Programs with a mistake on purpose are refused, which is right.
-        let Ok(once) = format("x", &text, false) else { continue };
-        let twice = format("x", &once, false).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        assert_eq!(once, twice, "{}", path.display());
-        formatted += 1;
-    }
-    assert!(formatted > 30, "only {formatted} programs could be formatted");
-}
 
 #[test]
 fn fmt_keeps_comments_and_refuses_mistakes() {

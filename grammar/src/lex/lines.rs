@@ -52,6 +52,27 @@ pub fn separate<'s>(text: &str, file: FileId, scanned: &[Lexeme<'s>]) -> Lines<'
     pass.out
 }
 
+/// Is a bracket open at the end, or is the last token one that no statement ends with?
+pub fn is_unfinished(scanned: &[Lexeme]) -> bool {
+    let mut open = 0usize;
+    for lexeme in scanned {
+        if lexeme.token.closer().is_some() {
+            open += 1;
+        } else if lexeme.token.is_closer() {
+            open = open.saturating_sub(1);
+        }
+    }
+    let last = scanned.iter().rev().find(|lexeme| lexeme.token != Token::Newline);
+    open > 0 || last.is_some_and(|last| !can_end(last.token) && last.token != Token::Sep)
+}
+
+/// Is a line that begins with these tokens the continuation of the one before?
+pub fn goes_on(text: &str, scanned: &[Lexeme]) -> bool {
+    let pass = Pass { text, file: FileId(0), out: Lines::default(), open: Vec::new(), indent: 0 };
+    let mut tokens = scanned.iter().filter(|lexeme| lexeme.token != Token::Newline);
+    tokens.next().is_some_and(|first| !pass.can_begin(first, tokens.next()))
+}
+
 struct Pass<'t, 's> {
     text: &'t str,
     file: FileId,

@@ -16,6 +16,8 @@ pub enum Error {
     Key { name: String, position: usize, key: i64, keys: i64 },
     /// Not enough memory.
     Memory { bytes: usize },
+    /// The executor's flag was set while the plan ran. Outputs and state are not those of a whole run.
+    Interrupted,
 }
 
 impl fmt::Display for Error {
@@ -32,6 +34,7 @@ impl fmt::Display for Error {
             Error::Key { name, position, key, keys } => {
                 write!(f, "`{name}` holds {key} at position {position}; it must be in 0..{keys}")
             }
+            Error::Interrupted => write!(f, "interrupted"),
             Error::Memory { bytes } => write!(f, "cannot allocate {} MB", bytes >> 20),
         }
     }

@@ -15,7 +15,7 @@ use crate::{draw, iterate, library};
 use bdl_plan::DType;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,8 @@ pub struct Run {
     pub positions: Vec<i64>,
     /// Where the caller leaves the time of each launch, when they are measured.
     pub times: Option<Mutex<Vec<Duration>>>,
+    /// Whoever sees this set leaves before the next launch. Nobody waits for a worker that left: others do its chunks, or leave too.
+    pub interrupt: Option<&'static AtomicBool>,
     /// What iterations decided.
     pub decisions: Decisions,
     /// For each iteration, examples that reached its bound.
@@ -50,6 +52,10 @@ pub struct Run {
 }
 
 impl Run {
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupt.is_some_and(|set| set.load(Ordering::Relaxed))
+    }
+
     fn count(&self, c: &CompiledContraction, nest: &Nest) {
         let products: i64 = nest.axes().iter().map(|axis| axis.extent.max(0)).product();
         self.flop[c.number].fetch_add(2 * products as u64, Ordering::Relaxed);
@@ -100,6 +106,9 @@ pub fn run(run: &Run, worker: &mut Worker) -> Result<(), Gone> {
 pub(crate) fn launches(run: &Run, worker: &mut Worker, state: &mut State, list: &[CompiledLaunch]) -> Result<(), Gone> {
     let mut at = 0;
     while at < list.len() {
+        if run.is_interrupted() {
+            return Err(Gone);
+        }
         let small = list[at..].iter().take_while(|launch| is_small(run, state, &launch.op)).count();
         // A profile sees each launch by itself.
         let group = if run.times.is_some() { small.min(1) } else { small };
@@ -108,7 +117,7 @@ pub(crate) fn launches(run: &Run, worker: &mut Worker, state: &mut State, list: 
             let group = &list[at..at + group];
             worker.phase(1, |_| {
                 for launch in group {
-                    // Nobody can be gone in a team of one.
+                    // Nobody is gone in a team of one, but for an interrupt.
                     let _ = one(run, &mut Worker::alone(), state, &launch.op);
                 }
             })?;

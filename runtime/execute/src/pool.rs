@@ -104,6 +104,7 @@ pub struct Executor {
     one: Mutex<()>,
     /// The processor of the caller, and all that it may go back to.
     home: Option<(usize, affinity::Set)>,
+    interrupt: Option<&'static AtomicBool>,
 }
 
 /// One thread of a region.
@@ -228,10 +229,19 @@ impl Executor {
         if workers.len() + 1 < threads {
             // The system gave fewer threads than asked: start over with those that exist.
             let available = workers.len() + 1;
-            drop(Executor { shared, workers, one: Mutex::new(()), home });
+            drop(Executor { shared, workers, one: Mutex::new(()), home, interrupt: None });
             return Executor::new(available);
         }
-        Executor { shared, workers, one: Mutex::new(()), home }
+        Executor { shared, workers, one: Mutex::new(()), home, interrupt: None }
+    }
+
+    /// Runs end with [`Error::Interrupted`](crate::Error::Interrupted) soon after the flag is set: before the next launch or step of a loop.
+    pub fn interrupt_by(&mut self, flag: &'static AtomicBool) {
+        self.interrupt = Some(flag);
+    }
+
+    pub(crate) fn interrupt(&self) -> Option<&'static AtomicBool> {
+        self.interrupt
     }
 
     pub fn threads(&self) -> usize {

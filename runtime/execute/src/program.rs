@@ -216,16 +216,20 @@ impl Program {
             step: inputs.step,
             positions: self.positions.clone(),
             times: self.profile.is_some().then(Mutex::default),
+            interrupt: executor.interrupt(),
             decisions: Decisions::default(),
             unfinished: (0..self.compiled.iterations.len()).map(|_| AtomicUsize::new(0)).collect(),
             flop: (0..self.compiled.contraction_count).map(|_| AtomicU64::new(0)).collect(),
         });
         if launch::all_small(&run) {
-            // A team of one is never gone.
+            // A team of one is never gone, but for an interrupt.
             let _ = launch::run(&run, &mut Worker::alone());
         } else {
             let of_workers = run.clone();
             executor.region(Arc::new(move |worker| launch::run(&of_workers, worker)));
+        }
+        if run.is_interrupted() {
+            return Err(Error::Interrupted);
         }
         self.flop.clear();
         self.flop.extend(run.flop.iter().map(|flop| flop.load(Ordering::Acquire)));

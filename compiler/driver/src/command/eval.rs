@@ -3,34 +3,15 @@
 use super::train::{finite, judge, score_json};
 use super::{Context, print};
 use crate::error::Failure;
-use crate::pipeline;
-use crate::run::{CpuMachine, outputs, prepare, stored};
+use crate::run::reopened::{self, Reopened};
 use crate::show::{result, unfinished};
-use bdl_train::Machine;
 use serde_json::{Value, json};
 use std::path::Path;
 
 pub fn run(context: &Context, run: &Path) -> Result<u8, Failure> {
-    let stored = stored::open(run)?;
-    let mut request = context.request(Some(stored.train.clone()));
-    request.real = stored.real;
-    // The model's outputs are in the order of the classes that it was trained on, whatever classes this file has.
-    request.fitted = Some(stored.fitted.clone());
-    let checked = pipeline::check(&stored.program, &request)?;
-    checked.require_sound(context.coloured)?;
+    let Reopened { stored, checked, measured, unfinished, prepared: _ } = reopened::open(context, run)?;
     let train = checked.train(Some(&stored.train))?;
-    let prepared = prepare(&checked, train, Some(stored.fitted.clone()), stored.fold)?;
-    let mut machine = CpuMachine::new(&prepared, stored.real, context.threads(), stored.seed, false)?;
-    let wanted: Vec<(String, Vec<usize>)> =
-        machine.weights().into_iter().map(|array| (array.name, array.shape)).collect();
-    let mut weights = stored::weights(&stored.folder)?;
-    if !stored.folder.has("best.safetensors") {
-        weights.retain(|array| wanted.iter().any(|(name, _)| *name == array.name));
-    }
-    stored::put_wanted(&mut machine.store, &weights, &wanted)?;
-    machine.restore(&weights)?;
-    let measured = outputs::measure(&prepared, &mut machine)?;
-    context.warn(&unfinished::warnings(machine.take_unfinished()), &checked.source.sources);
+    context.warn(&unfinished::warnings(unfinished), &checked.source.sources);
 
     if context.global.json {
         let mut line = json!({"event": "done", "run": run.display().to_string()});

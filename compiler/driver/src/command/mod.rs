@@ -2,14 +2,19 @@
 
 pub mod bench;
 pub mod check;
+pub mod compare;
 pub mod cv;
 pub mod data;
+pub mod doc;
 pub mod emit;
 pub mod eval;
 pub mod fmt;
 pub mod grad;
 pub mod new;
 pub mod predict;
+pub mod repeat;
+pub mod report;
+pub mod runs;
 pub mod test;
 pub mod train;
 
@@ -88,6 +93,12 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::Eval { run } => eval::run(&context, &run),
         Command::Predict { run, input, out } => predict::run(&context, &run, &input, out.as_deref()),
         Command::Grad { target, weights, inputs, out } => grad::run(&context, &target, &weights, &inputs, &out),
+        Command::Runs { folder } => runs::run(&context, folder.as_deref()),
+        Command::Compare { a, b } => compare::run(&context, &a, &b),
+        Command::Repeat { run } => repeat::run(&context, &run),
+        Command::Report { run, out } => report::run(&context, &run, out.as_deref()),
+        Command::Doc { of, name, html } => doc::run(&context, &of, name.as_deref(), html.as_deref()),
+        Command::Repl => crate::repl::run(&context),
         Command::Test { file } => test::run(&context, &file),
         Command::Bench { target, seconds, profile } => bench::run(&context, &target, seconds, profile),
     }

@@ -3,6 +3,7 @@
 use super::{Context, print};
 use crate::cli::target;
 use crate::error::{Failure, What};
+use crate::interrupt;
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{folds, freezes, shown, watch};
@@ -15,7 +16,6 @@ use bdl_train::{Control, Event, Machine, Position, RunFolder, Settings, checkpoi
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Where runs are kept, below the working folder.
@@ -44,9 +44,6 @@ pub struct Report {
     pub measured: outputs::Measured,
 }
 
-/// Set by Ctrl-C.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
 pub fn run_file(context: &Context, file: &Path, name: Option<String>, manner: &Manner) -> Result<Report, Failure> {
     Run::open(context, file, name)?.train(manner)
 }
@@ -62,10 +59,14 @@ pub struct Run<'c> {
 impl<'c> Run<'c> {
     /// Checks the program and says what there is to warn of.
     pub fn open(context: &'c Context, file: &Path, name: Option<String>) -> Result<Run<'c>, Failure> {
-        let checked = pipeline::check(file, &context.request(name.clone()))?;
+        Run::of(context, file, name.as_deref(), pipeline::check(file, &context.request(name.clone()))?)
+    }
+
+    /// As [`Run::open`] for a program that is checked already; `file` is its name for people.
+    pub fn of(context: &'c Context, file: &Path, name: Option<&str>, checked: Checked) -> Result<Run<'c>, Failure> {
         checked.require_sound(context.coloured)?;
         context.warn(&checked.diagnostics, &checked.source.sources);
-        let train = checked.train(name.as_deref())?.clone();
+        let train = checked.train(name)?.clone();
         Ok(Run { context, file: file.to_path_buf(), checked, train })
     }
 
@@ -84,11 +85,26 @@ impl<'c> Run<'c> {
         self.part(manner, fold, Some(folds))
     }
 
+    /// Trains on a fold in the folder given, without a word.
+    pub fn silently(&self, manner: &Manner, fold: usize) -> Result<Report, Failure> {
+        self.part_said(manner, fold, None, true)
+    }
+
     fn part(&self, manner: &Manner, fold: usize, folds: Option<usize>) -> Result<Report, Failure> {
+        self.part_said(manner, fold, folds, false)
+    }
+
+    fn part_said(
+        &self,
+        manner: &Manner,
+        fold: usize,
+        folds: Option<usize>,
+        is_silent: bool,
+    ) -> Result<Report, Failure> {
         let (context, checked, train) = (self.context, &self.checked, &self.train);
         // The first fold opens for all; the rest is said by whoever trains them all.
-        let opening = &Say { context, is_fold: fold > 0 };
-        let say = &Say { context, is_fold: folds.is_some() };
+        let opening = &Say { context, is_fold: is_silent || fold > 0 };
+        let say = &Say { context, is_fold: is_silent || folds.is_some() };
         let started = Instant::now();
         let prepared = prepare(checked, train, None, fold)?;
         let seed = context.global.seed.unwrap_or(0);
@@ -236,8 +252,7 @@ fn fit(
     seed: u64,
     manner: &Manner,
 ) -> Result<Position, Failure> {
-    // A second handler is refused; the first one then stays, with the same effect.
-    let _ = ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::SeqCst));
+    interrupt::listen();
     let train_block = &prepared.train;
     let losses: Vec<String> = train_block.objectives.iter().map(bdl_check::hir::Objective::loss_name).collect();
     let settings = Settings {
@@ -282,7 +297,7 @@ fn fit(
                 let _ = folder.append_line("log.jsonl", &line.to_string());
                 say.json(line);
             }
-            if INTERRUPTED.load(Ordering::SeqCst) { Control::Interrupt } else { Control::Continue }
+            if interrupt::is_set() { Control::Interrupt } else { Control::Continue }
         };
         train(machine, &settings, &prepared.trained, folder, position, &mut score, &mut observe)
     };

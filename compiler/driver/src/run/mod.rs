@@ -7,6 +7,7 @@ pub mod machine;
 pub mod outputs;
 pub mod prepared;
 pub mod record;
+pub mod reopened;
 pub mod scores;
 pub mod stored;
 pub mod transfer;

@@ -105,7 +105,13 @@ pub fn grouped(
 }
 
 /// A metric on some of the evaluated rows, by their places.
-fn of_rows(asked: &Asked, evaluation: &Evaluation, data: &Encoded, rows: &[u32], places: &[usize]) -> RunResult<Score> {
+pub fn of_rows(
+    asked: &Asked,
+    evaluation: &Evaluation,
+    data: &Encoded,
+    rows: &[u32],
+    places: &[usize],
+) -> RunResult<Score> {
     let made = evaluation.predictions.iter().find(|made| made.name == asked.prediction).ok_or_else(|| {
         RunError::new(
             "metric",

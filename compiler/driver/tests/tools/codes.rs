@@ -1,0 +1,56 @@
+//! Messages of commands that no other test shows.
+
+use crate::common::{Folder, SPLICE, small_splice, windows};
+use bdl::Model;
+
+#[test]
+fn commands_say_what_is_missing() {
+    let two = format!("{}\n{}", SPLICE.replace("EPOCHS", "1"), "train other { data Junctions; model net = SpliceNet(); loss cross_entropy(net(dna), site) }\n");
+    let folder = Folder::new(&[
+        ("bare.bdl", "fn f(x: f32) -> f32 { x }\n"),
+        ("two.bdl", &two),
+        ("splice.csv", &windows(30, 20)),
+        ("none.bdl", "data D = synthetic(rows: 0, seed: 1) { x = normal[2] }\n"),
+    ]);
+    std::fs::write(folder.file("latin.bdl"), b"// caf\xe9\n").unwrap();
+    for (args, code) in [
+        (vec!["check", "--explain", "nonsense"], "unknown-code"),
+        (vec!["test", "bare.bdl"], "no-expect"),
+        (vec!["data", "bare.bdl"], "no-data"),
+        (vec!["train", "bare.bdl"], "no-train"),
+        (vec!["train", "two.bdl"], "which-train"),
+        (vec!["data", "none.bdl"], "bad-option"),
+        (vec!["check", "latin.bdl"], "not-text"),
+        (vec!["new", "9 lives"], "bad-name"),
+        (vec!["new", "bare.bdl"], "name-taken"),
+        (vec!["runs"], "no-runs"),
+        (vec!["doc", "std", "Nonsense"], "unknown-name"),
+    ] {
+        let said = folder.fails(&args);
+        assert!(said.contains(&format!("error[{code}]")), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn a_size_that_parameters_need_is_asked_for() {
+    let source = "model M(x: f32[L, 4]) -> f32 { x |> flatten |> Neuron() }";
+    let said = Model::from_source(source, "M", &[]).err().unwrap().to_string();
+    assert!(said.contains("size-not-given"), "{said}");
+    assert!(Model::from_source(source, "M", &[("L", 5)]).is_ok());
+}
+
+#[test]
+fn documentation_of_a_file_and_of_the_library() {
+    let folder = small_splice(1);
+    let all = folder.ok(&["doc", "std"]);
+    assert!(all.contains("layer Dense(units: dim, bias: bool = true)(x: f32[.., C]) -> f32[.., units]"), "{all}");
+    let one = folder.ok(&["doc", "std", "softmax"]);
+    assert!(one.starts_with("fn softmax(x: f32[.., n]) -> prob[.., n]\n") && one.contains("logsumexp") || one.contains("exp(x"), "{one}");
+    assert!(folder.ok(&["doc", "splice.bdl"]).contains("model SpliceNet"));
+    let lines = folder.ok(&["doc", "std", "relu", "--json"]);
+    let json: serde_json::Value = serde_json::from_str(lines.trim()).unwrap();
+    assert_eq!((json["kind"].as_str(), json["module"].as_str()), (Some("fn"), Some("nn")));
+    folder.ok(&["doc", "std", "--html", "doc.html"]);
+    let page = std::fs::read_to_string(folder.file("doc.html")).unwrap();
+    assert!(page.contains("id=search") && page.contains("id=\"nn.Dense\"") && !page.contains("http://") && !page.contains("src="));
+}

@@ -1,0 +1,5 @@
+//! The tools around the language: the prompt, pages, runs side by side.
+
+mod codes;
+mod prompt;
+mod runs;
