@@ -512,8 +512,32 @@ pub struct Train {
     pub stop: Option<Stop>,
     pub keep: Option<Score>,
     pub split: Option<Split>,
+    /// Training rows repeated, left out or made up, so that the classes of a field come equally often.
+    pub resample: Option<Resample>,
+    /// A field whose classes count the same in the loss of a training step: each example has the weight `row.weight`.
+    pub weights: Option<Name>,
     pub reports: Vec<Report>,
     pub expectations: Vec<Expectation>,
+}
+
+/// The input of training programs that says what a row counts.
+pub const ROW_WEIGHT: &str = "row.weight";
+
+/// `rows smote(y)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resample {
+    pub field: Name,
+    pub how: ResampleHow,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResampleHow {
+    /// Rows of small classes are repeated.
+    Over,
+    /// Rows of large classes are left out.
+    Under,
+    /// Rows of small classes are made up between neighbours.
+    Smote { neighbours: i64 },
 }
 
 /// A loss and what makes it small.
@@ -751,6 +775,26 @@ pub enum Split {
         test: f64,
         gap: f64,
         folds: i64,
+    },
+    /// Sequences of at least this identity stay together.
+    Identity {
+        field: Name,
+        below: f64,
+        train: f64,
+        valid: f64,
+        test: f64,
+        /// Above 1: so many parts, each of which tests once.
+        folds: i64,
+        balance: Option<Name>,
+        seed: u64,
+    },
+    /// The elements of a field train, validate and test; the rows are in every part.
+    Entries {
+        field: Name,
+        train: f64,
+        valid: f64,
+        test: f64,
+        seed: u64,
     },
 }
 

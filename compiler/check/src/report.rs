@@ -13,6 +13,50 @@ use bdl_grammar::ast::{self, ArgKind, ItemKind};
 use bdl_grammar::{Diagnostic, Span};
 use std::sync::Arc;
 
+/// `train: 0.7, valid: 0.15, test: 0.15, seed: 0`.
+#[derive(Default)]
+struct Shares {
+    train: Option<f64>,
+    valid: Option<f64>,
+    test: Option<f64>,
+    seed: u64,
+}
+
+impl Shares {
+    /// False if there is no such share.
+    fn take(&mut self, name: &str, value: f64) -> bool {
+        match name {
+            "train" => self.train = Some(value),
+            "valid" => self.valid = Some(value),
+            "test" => self.test = Some(value),
+            "seed" => self.seed = value as u64,
+            _ => return false,
+        }
+        true
+    }
+
+    fn given(&self) -> bool {
+        self.train.is_some() || self.valid.is_some() || self.test.is_some()
+    }
+
+    /// They sum to 1; what trains may be left out.
+    fn parts(&self, checker: &mut Checker, span: Span) -> Option<[f64; 3]> {
+        let (valid, test) = (self.valid.unwrap_or(0.0), self.test.unwrap_or(0.0));
+        let train = self.train.unwrap_or(1.0 - valid - test);
+        let total = train + valid + test;
+        let fits = [train, valid, test].iter().all(|share| (0.0..=1.0).contains(share)) && (total - 1.0).abs() <= 1e-6;
+        if !fits || train == 0.0 || valid + test == 0.0 {
+            checker.say(
+                Diagnostic::error("wrong-number", format!("the parts are {train}, {valid} and {test}"))
+                    .primary(span, "these are the parts")
+                    .help("shares lie between 0 and 1 and sum to 1: `train: 0.7, valid: 0.15, test: 0.15`"),
+            );
+            return None;
+        }
+        Some([train, valid, test])
+    }
+}
+
 /// Metrics about classes and yes-or-no questions; the prediction holds probabilities.
 const CHOICES: [&str; 11] = [
     "accuracy",
@@ -85,7 +129,9 @@ impl<'a> Checker<'a> {
             "given" => self.given_split(args, facts, e.span),
             "by" => self.by_split(args, facts, e.span),
             "time" => self.time_split(args, facts, e.span),
-            "scaffold" | "identity" | "entries" => {
+            "identity" => self.identity_split(args, facts, e.span),
+            "entries" => self.entries_split(args, facts, e.span),
+            "scaffold" => {
                 self.not_built(
                     e.span,
                     &format!("the split `{name}`"),
@@ -279,6 +325,68 @@ impl<'a> Checker<'a> {
         }
     }
 
+    /// `identity(seq, below: 0.3, train: 0.7, valid: 0.15, test: 0.15)`, or `identity(seq, below: 0.3, folds: 5)`.
+    fn identity_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let (mut field, mut below, mut folds, mut balance) = (None, None, 1, None);
+        let mut shares = Shares::default();
+        for arg in args {
+            match &arg.kind {
+                ArgKind::Positional(e) if field.is_none() => field = Some(self.field_name(e, facts)?),
+                ArgKind::Named { name, value } => match name.text.as_str() {
+                    "below" => below = Some(self.plain_number(value)?),
+                    "folds" => folds = self.count(value, "folds")?,
+                    "balance" => balance = Some(self.field_name(value, facts)?),
+                    other if !shares.take(other, self.plain_number(value)?) => {
+                        return self.no_split(
+                            arg.span,
+                            &format!("`{other}` is none of below, train, valid, test, folds, balance, seed"),
+                        );
+                    }
+                    _ => {}
+                },
+                ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => {
+                    return self.no_split(arg.span, "`identity` takes a field of sequences, `below:` and shares");
+                }
+            }
+        }
+        let (Some(field), Some(below)) = (field, below) else {
+            return self.no_split(span, "write `identity(seq, below: 0.3, train: 0.7, valid: 0.15, test: 0.15)`");
+        };
+        if !(below > 0.0 && below <= 1.0) {
+            return self.no_split(span, "`below:` is an identity between 0 and 1, such as 0.3");
+        }
+        if folds > 1 && shares.given() {
+            return self.no_split(span, "`folds:` makes parts of equal size; shares are for a single cut");
+        }
+        let [train, valid, test] = if folds > 1 { [1.0, 0.0, 0.0] } else { shares.parts(self, span)? };
+        Some(Split::Identity { field, below, train, valid, test, folds, balance, seed: shares.seed })
+    }
+
+    /// `entries(y, train: 0.6, valid: 0.2, test: 0.2)`.
+    fn entries_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let mut field = None;
+        let mut shares = Shares::default();
+        for arg in args {
+            match &arg.kind {
+                ArgKind::Positional(e) if field.is_none() => field = Some(self.field_name(e, facts)?),
+                ArgKind::Named { name, value } => {
+                    let number = self.plain_number(value)?;
+                    if !shares.take(&name.text, number) {
+                        return self.no_split(arg.span, &format!("`{name}` is none of train, valid, test, seed"));
+                    }
+                }
+                ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => {
+                    return self.no_split(arg.span, "`entries` takes a field with an axis, and shares");
+                }
+            }
+        }
+        let Some(field) = field else {
+            return self.no_split(span, "write `entries(y, train: 0.6, valid: 0.2, test: 0.2)`");
+        };
+        let [train, valid, test] = shares.parts(self, span)?;
+        Some(Split::Entries { field, train, valid, test, seed: shares.seed })
+    }
+
     /// A field of the data by its name.
     pub(crate) fn field_name(&mut self, e: &'a ast::Expr, facts: &DataFacts) -> Option<Name> {
         let names: Vec<Name> =
@@ -380,6 +488,9 @@ impl<'a> Checker<'a> {
             (Part::Valid, Some(Split::Time { valid, .. })) => *valid > 0.0,
             (Part::Test, Some(Split::Time { test, folds, .. })) => *test > 0.0 || *folds > 1,
             (part, Some(Split::KFold { .. } | Split::LeaveOneOut)) => part == Part::Test,
+            (Part::Valid, Some(Split::Identity { valid, .. } | Split::Entries { valid, .. })) => *valid > 0.0,
+            (Part::Test, Some(Split::Identity { test, folds, .. })) => *test > 0.0 || *folds > 1,
+            (Part::Test, Some(Split::Entries { test, .. })) => *test > 0.0,
         };
         if !there {
             let part = if score.part == Part::Valid { "valid" } else { "test" };

@@ -20,6 +20,7 @@ mod groups;
 mod objective;
 mod own_metric;
 mod stop;
+mod training_rows;
 mod transfer;
 
 pub(crate) use entries::Entries;
@@ -38,6 +39,8 @@ pub(crate) struct Stage<'a> {
     pub fitted: Vec<(&'a str, Value<'a>)>,
     /// Which objective is at hand, from 0.
     pub step: usize,
+    /// What fields become in training, where a loss is computed.
+    pub augment: Vec<(&'a ast::Name, &'a ast::Expr)>,
     /// Sizes of the models' signatures, once the loss has applied them: `per T`.
     pub sizes: Vec<(&'a str, Size)>,
 }
@@ -113,6 +116,7 @@ impl<'a> Checker<'a> {
             predicted: Vec::new(),
             fitted: Vec::new(),
             step: 0,
+            augment: Vec::new(),
             sizes: Vec::new(),
         };
         let mut shown_hyper = Vec::new();
@@ -149,10 +153,12 @@ impl<'a> Checker<'a> {
             self.body().bind(&name.text, Binding::Value(value.clone()));
             stage.models.push((&name.text, value));
         }
-        let facts = self.data_of(train, &entries, file)?;
+        let mut facts = self.data_of(train, &entries, file)?;
+        entries_may_be_missing(&mut facts, &entries);
         self.clashes(&facts, &stage, &entries);
         let texts = facts.texts.clone();
-        stage.fields = self.read_fields(&facts.fields, &entries);
+        let training_rows = self.training_rows(&entries, &facts, file);
+        stage.fields = self.read_fields(&facts.fields, &entries, &training_rows.augment);
         if let Some(block) = self.items.find_data(file, &facts.name) {
             stage.fields.iter_mut().for_each(|field| from_data(field, block));
         }
@@ -174,11 +180,13 @@ impl<'a> Checker<'a> {
                 );
                 continue;
             };
+            stage.augment = training_rows.augment.clone();
             let loss_function = self.objective(&mut stage, "loss", loss, Wanted::Number);
             let per_function = match per {
                 Some(per) => self.objective(&mut stage, "per", per, Wanted::Count),
                 None => Some(self.one(&stage, loss.span)),
             };
+            stage.augment.clear();
             let (Some(loss), Some(per)) = (loss_function, per_function) else { continue };
             objectives.push((
                 step,
@@ -314,6 +322,8 @@ impl<'a> Checker<'a> {
             stop,
             keep,
             split,
+            resample: training_rows.resample,
+            weights: training_rows.weights,
             reports,
             expectations: Vec::new(),
         })
@@ -421,7 +431,12 @@ impl<'a> Checker<'a> {
     }
 
     /// The fields that the block reads, in the order of the data.
-    fn read_fields(&self, fields: &[hir::Field], entries: &Entries<'a>) -> Vec<hir::Field> {
+    fn read_fields(
+        &self,
+        fields: &[hir::Field],
+        entries: &Entries<'a>,
+        augment: &[(&'a ast::Name, &'a ast::Expr)],
+    ) -> Vec<hir::Field> {
         let mut read: Vec<&str> = Vec::new();
         let mut exprs: Vec<&'a ast::Expr> = entries.predictions.iter().map(|(_, value)| *value).collect();
         exprs.extend(entries.fits.iter().map(|fit| fit.value));
@@ -433,6 +448,11 @@ impl<'a> Checker<'a> {
         for e in exprs {
             walk::names(e, &mut |name| read.push(&name.text));
         }
+        for (name, value) in augment {
+            if read.contains(&name.text.as_str()) {
+                walk::names(value, &mut |name| read.push(&name.text));
+            }
+        }
         fields.iter().filter(|field| read.contains(&&*field.name)).cloned().collect()
     }
 
@@ -442,6 +462,21 @@ impl<'a> Checker<'a> {
         stage.lets = entries.own.lets.clone();
         if written.name.is_some() {
             stage.lets.extend(&written.lets);
+        }
+    }
+}
+
+/// `split entries(y, ..)`: in each part the entries of the other parts are missing.
+fn entries_may_be_missing(facts: &mut hir::DataFacts, entries: &Entries) {
+    let Some((word, args)) = entries.split.and_then(walk::application) else { return };
+    let (true, Some(ast::Arg { kind: ast::ArgKind::Positional(field), .. })) = (word.text == "entries", args.first())
+    else {
+        return;
+    };
+    let ast::ExprKind::Name(field) = &field.kind else { return };
+    for known in facts.fields.iter_mut().filter(|known| *known.name == *field.text) {
+        if let Type::Tensor(ty) = &mut known.ty {
+            ty.optional = true;
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each stage is one function; [`Checked`], [`Elaborated`] and [`Compiled`] are what flows between them.
 
-use crate::data::{block, constants, facts, laws, lengths};
+use crate::data::{block, constants, declared, facts, laws, lengths};
 use crate::error::Failure;
 use crate::load::{self, Source};
 use crate::overrides;
@@ -140,15 +140,16 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     let mut types = Vec::new();
     for item in &source.modules.main.items {
         let ItemKind::Data(written) = &item.kind else { continue };
-        let replaced = request.data.iter().find(|(name, _)| *name == written.name.text).map(|(_, path)| path.as_path());
         let (spec, messages) =
-            block::lower(written, &source.sources, &source.folder, replaced, &source.modules.main.items);
+            block::lower(written, &source.sources, &source.folder, &request.data, &source.modules.main.items);
         diagnostics.extend(messages);
         let Some(spec) = spec else { continue };
         let dataset = if wanted(&source.modules.main, written, request) { open(&spec, request)? } else { None };
         let lengths = match &dataset {
             Some(dataset) => {
-                let (facts, lengths) = facts::of_data(&dataset.facts());
+                let of_data = dataset.facts();
+                diagnostics.extend(declared::differences(written, &of_data, dataset.source_rows()));
+                let (facts, lengths) = facts::of_data(&of_data);
                 types.push(facts);
                 lengths
             }
@@ -196,10 +197,7 @@ fn wanted(file: &ast::File, data: &ast::Data, request: &Request) -> bool {
 }
 
 fn open(spec: &DataSpec, request: &Request) -> Result<Option<Dataset>, Failure> {
-    let there = match &spec.source {
-        bdl_data::Source::Table(table) => table.path.exists(),
-        bdl_data::Source::Synthetic { .. } => true,
-    };
+    let there = spec.files().all(Path::exists);
     let read = match request.read_data {
         ReadData::Always => true,
         ReadData::WhereThere => there,

@@ -1,6 +1,8 @@
 //! Data blocks from the file to the prediction: lists in cells, graphs, values that are missing.
 
 mod common;
+#[path = "data/training_rows.rs"]
+mod training_rows;
 
 use common::Folder;
 

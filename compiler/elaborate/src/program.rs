@@ -171,6 +171,8 @@ fn init(hir: &Hir, store: &Store, used: &HashSet<Name>) -> Result<Program> {
 pub(crate) struct Forward<'h> {
     pub elaborator: Elaborator<'h>,
     pub inputs: Vec<(Value, Span)>,
+    /// What each example counts in the loss of a training step, where examples do not count the same.
+    pub weight: Option<Pointwise>,
 }
 
 impl<'h> Forward<'h> {
@@ -180,7 +182,13 @@ impl<'h> Forward<'h> {
         for field in &train.inputs {
             inputs.push((elaborator.field(&field.name, &field.ty, train.span)?, train.span));
         }
-        Ok(Forward { elaborator, inputs })
+        Ok(Forward { elaborator, inputs, weight: None })
+    }
+
+    /// Examples count as the input [`hir::ROW_WEIGHT`] says.
+    pub fn weigh(&mut self) {
+        let weight = self.elaborator.input(hir::ROW_WEIGHT, DType::Real, Vec::new(), true);
+        self.weight = Some(self.elaborator.whole(weight));
     }
 
     /// The loss of an example and what it counts, as tensors called so after `prefix`. One whose loss is missing has the loss 0 and
@@ -198,6 +206,17 @@ impl<'h> Forward<'h> {
             Some(known) => [each, count].map(|value| {
                 let body = known.body.clone().select(value.body, Expr::Const(0.0));
                 Pointwise { body, known: None, ..value }
+            }),
+        };
+        let [each, count] = match &self.weight {
+            None => [each, count],
+            Some(weight) => [each, count].map(|value| {
+                // A truth value counts as 1 (`per event`).
+                let number = match value.dtype {
+                    DType::Bool | DType::I32 => value.body.unary(UnaryOp::ToReal),
+                    DType::Real | DType::F32 | DType::F64 | DType::BF16 => value.body,
+                };
+                Pointwise { body: weight.body.clone() * number, dtype: DType::Real, ..value }
             }),
         };
         let each = self.named(each, &prefix("loss_each"), loss, span)?;

@@ -93,6 +93,9 @@ fn training(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name
     };
     let mut forward = Forward::new(&within(&objective.name, name), hir, train, true)?;
     forward.elaborator.frozen = frozen.to_vec();
+    if train.weights.is_some() {
+        forward.weigh();
+    }
     let (loss, per) = forward.loss(objective.loss, objective.per, &|name| name.into(), span)?;
     let mut penalties = Vec::new();
     for penalty in objective.penalties.iter().filter(|_| kind != Kind::Accumulate) {
@@ -145,7 +148,7 @@ fn applied(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name]
     let moves = Moves { train, objective, frozen };
     let mut elaborator = Elaborator::new(&within(&objective.name, "step"), hir, &train.store, true);
     elaborator.frozen = frozen.to_vec();
-    let mut forward = Forward { elaborator, inputs: Vec::new() };
+    let mut forward = Forward { elaborator, inputs: Vec::new(), weight: None };
     let mut penalties = Vec::new();
     for penalty in &objective.penalties {
         penalties.push(forward.scalar(*penalty, "penalty", false, span)?);

@@ -42,6 +42,70 @@ impl Encoded {
     }
 }
 
+impl Encoded {
+    /// Adds rows that are copies of these.
+    pub(crate) fn repeat(&mut self, bases: &[u32]) {
+        for field in &mut self.fields {
+            let all = (0..self.rows as u32).chain(bases.iter().copied());
+            field.choose(all);
+        }
+        self.rows += bases.len();
+    }
+
+    /// Adds a field of one number a row.
+    pub(crate) fn push_numbers(&mut self, name: &str, values: Vec<f64>) {
+        let facts = FieldFacts {
+            name: name.into(),
+            kind: Kind::Number,
+            dims: vec![],
+            axis_names: vec![],
+            optional: false,
+            missing: 0,
+            classes: vec![],
+            columns: vec![],
+        };
+        let (layout, rows) = (Layout::Fixed(1), self.rows);
+        let values = Arc::new(Values::F64(values));
+        self.fields.push(EncodedField { facts, values, layout, one_hot: None, table_f32: vec![], rows });
+    }
+
+    /// Replaces the numbers of a field from a row on.
+    pub(crate) fn overwrite(&mut self, name: &str, first: usize, numbers: &[f64]) {
+        let Some(field) = self.fields.iter_mut().find(|field| field.facts.name == name) else { return };
+        let from = field.layout.range(first).start;
+        match Arc::make_mut(&mut field.values) {
+            Values::F32(values) => {
+                values[from..].iter_mut().zip(numbers).for_each(|(value, number)| *value = *number as f32)
+            }
+            Values::F64(values) => values[from..].copy_from_slice(numbers),
+            Values::Truth(_) | Values::Ids(_) | Values::Letters(_) => {}
+        }
+    }
+
+    /// Of rows that stand three times, elements that do not belong to a copy's part become missing.
+    pub(crate) fn hide_elements(&mut self, name: &str, rows: usize, part_of: &[u8]) {
+        let Some(field) = self.fields.iter_mut().find(|field| field.facts.name == name) else { return };
+        field.facts.optional = true;
+        let layout = field.layout.clone();
+        let values = Arc::make_mut(&mut field.values);
+        for row in 0..3 * rows {
+            let (own, first) = (layout.range(row), layout.range(row % rows).start);
+            for (at, element) in own.enumerate() {
+                if usize::from(part_of[first + at]) == row / rows {
+                    continue;
+                }
+                match values {
+                    Values::F32(values) => values[element] = f32::NAN,
+                    Values::F64(values) => values[element] = f64::NAN,
+                    Values::Truth(values) => values[element] = MISSING_TRUTH,
+                    Values::Ids(values) => values[element] = MISSING_ID,
+                    Values::Letters(_) => {}
+                }
+            }
+        }
+    }
+}
+
 /// One field after fitting.
 #[derive(Clone, Debug)]
 pub struct EncodedField {
@@ -69,6 +133,43 @@ impl EncodedField {
 
     pub fn facts(&self) -> &FieldFacts {
         &self.facts
+    }
+
+    pub(crate) fn values(&self) -> &Values {
+        &self.values
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Becomes the field of these rows, in this order.
+    fn choose(&mut self, rows: impl Iterator<Item = u32> + Clone) {
+        fn taken<T: Copy>(values: &[T], layout: &Layout, rows: impl Iterator<Item = u32>) -> Vec<T> {
+            rows.flat_map(|row| values[layout.range(row as usize)].iter().copied()).collect()
+        }
+        let layout = &self.layout;
+        let values = match &*self.values {
+            Values::F32(values) => Values::F32(taken(values, layout, rows.clone())),
+            Values::F64(values) => Values::F64(taken(values, layout, rows.clone())),
+            Values::Truth(values) => Values::Truth(taken(values, layout, rows.clone())),
+            Values::Ids(values) => Values::Ids(taken(values, layout, rows.clone())),
+            Values::Letters(values) => Values::Letters(taken(values, layout, rows.clone())),
+        };
+        if let Layout::PerRow(_) = layout {
+            let mut starts = vec![0u64];
+            for row in rows.clone() {
+                starts.push(starts[starts.len() - 1] + layout.range(row as usize).len() as u64);
+            }
+            self.layout = Layout::PerRow(Arc::new(starts));
+        }
+        for dim in &mut self.facts.dims {
+            if let FieldDim::PerRow(lengths) = dim {
+                *dim = FieldDim::PerRow(Arc::new(rows.clone().map(|row| lengths[row as usize]).collect()));
+            }
+        }
+        self.rows = rows.count();
+        self.values = Arc::new(values);
     }
 
     /// Elements of one row in a batch.

@@ -6,12 +6,14 @@
 //! and only the fields that are asked for need to be there. [`Dataset::open_again`] reads a file to judge a model on: as the model
 //! knows it, but with `keep` and `distinct`, as it was trained.
 
-use crate::encode::{Schema, encode};
+use crate::encode::{Schema, computed, encode};
 use crate::error::{DataError, DataResult};
 use crate::facts::DataFacts;
 use crate::field::{Field, Places, Rows, Values, for_field};
-use crate::fit::{Fitted, encoded_values};
+use crate::fit::{Fitted, Replayed, encoded_values};
 use crate::group;
+use crate::join::Joins;
+use crate::leaks;
 use crate::keep::{self, Test};
 use crate::repeats;
 use crate::spec::{Column, DataSpec, Precision, Source, TableSource};
@@ -29,6 +31,10 @@ pub struct Dataset {
     pub(crate) places: Places,
     pub(crate) fields: Vec<Field>,
     absent: Vec<String>,
+    /// Columns of the file that hold the keys of other tables.
+    pub(crate) looked_up: Vec<usize>,
+    /// Columns whose names say to whom a row belongs, with a number for each of them, by row.
+    pub(crate) group_columns: Vec<(String, Vec<u32>)>,
 }
 
 impl Dataset {
@@ -96,7 +102,7 @@ impl Dataset {
             file: self.source().map(|source| source.path.clone()),
             rows: self.rows(),
             rows_read: self.rows_read,
-            fields: self.fields.iter().map(|field| field.facts.clone()).collect(),
+            fields: self.fields.iter().filter(|field| !field.hidden).map(|field| field.facts.clone()).collect(),
         }
     }
 
@@ -104,18 +110,33 @@ impl Dataset {
     ///
     /// Errors: `wrong-fitted` if the values belong to another block, `out-of-domain`, `not-finite`.
     pub fn encode(&self, fitted: &Fitted) -> DataResult<Encoded> {
-        let fields = self.fields.iter().map(|field| {
+        let mut replayed = Replayed::default();
+        let mut fields = vec![];
+        for field in &self.fields {
             let stored = fitted.field(&field.name).ok_or_else(|| {
                 DataError::new("wrong-fitted", format!("nothing was fitted for the field `{}`", field.name))
             })?;
-            let values = if field.tail.is_empty() {
-                Arc::clone(&field.values)
-            } else {
-                Arc::new(encoded_values(field, stored, &self.places, self.precision)?)
+            let field = replayed.current(self, field)?;
+            replayed.note(self, &field, stored)?;
+            if field.hidden {
+                continue;
+            }
+            let values = match (&*field.values, field.unknown) {
+                (Values::Ids(ids), Some(unknown)) if !stored.unseen.is_empty() => {
+                    let known = |id: &u32| if stored.unseen.contains(id) { unknown } else { *id };
+                    Arc::new(Values::Ids(ids.iter().map(known).collect()))
+                }
+                (Values::F64(_), _) if !field.tail.is_empty() || field.exact || field.computed.is_some() => {
+                    Arc::new(encoded_values(&field, stored, &self.places, self.precision)?)
+                }
+                (
+                    Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_),
+                    _,
+                ) => Arc::clone(&field.values),
             };
-            Ok(EncodedField::new(field, values, self.rows()))
-        });
-        Ok(Encoded { rows: self.rows(), fields: fields.collect::<DataResult<_>>()? })
+            fields.push(EncodedField::new(&field, values, self.rows()));
+        }
+        Ok(Encoded { rows: self.rows(), fields })
     }
 
     /// The field of that name. Errors: `absent-field`, `unknown-field` with the nearest name.
@@ -151,18 +172,19 @@ fn read(spec: &DataSpec, precision: Precision, like: Option<Like>) -> DataResult
                 return Err(DataError::new("bad-option", format!("`rows: {rows}` is not possible")));
             }
             let plans = plan_all(&spec.fields, true)?;
-            let fields = plans.iter().enumerate().map(|(site, plan)| {
-                for_field(synthetic::draw(plan, *rows, *seed, site, precision), &plan.name, &plan.pos)
-            });
             let columns = Columns { names: vec![], named: false };
-            Ok(Dataset {
-                name: spec.name.clone(),
-                precision,
-                rows_read: *rows,
-                fields: fields.collect::<DataResult<_>>()?,
-                places: Places { source: None, columns, rows: (0..*rows as u32).collect() },
-                absent: vec![],
-            })
+            let places = Places { source: None, columns, rows: (0..*rows as u32).collect(), joined: vec![] };
+            let mut fields: Vec<Field> = vec![];
+            for (site, plan) in plans.iter().enumerate() {
+                let made = match &plan.from {
+                    From::Formula(_) => computed(plan, *rows, &places, precision, &fields),
+                    From::Column(_) | From::Columns { .. } | From::Draw { .. } => {
+                        synthetic::draw(plan, *rows, *seed, site, precision)
+                    }
+                };
+                fields.push(for_field(made, &plan.name, &plan.pos)?);
+            }
+            Ok(Dataset { name: spec.name.clone(), precision, rows_read: *rows, fields, places, absent: vec![], looked_up: vec![], group_columns: vec![] })
         }
     }
 }
@@ -170,16 +192,16 @@ fn read(spec: &DataSpec, precision: Precision, like: Option<Like>) -> DataResult
 fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like: Option<Like>) -> DataResult<Dataset> {
     let plans = plan_all(&spec.fields, false)?;
     let reader = table::open(source)?;
-    let (mut chosen, mut absent) = (vec![], vec![]);
-    let pointed: Vec<String> = match like.as_ref().and_then(|like| like.needed) {
-        None => vec![],
-        Some(needed) => {
-            let pointing = plans.iter().filter(|plan| needed.contains(&plan.name.as_str()));
-            pointing.filter_map(|plan| plan.refers_to().map(String::from)).collect()
-        }
-    };
+    let mut joins = Joins::new(&spec.tables, reader.columns.names.len());
+    let needed = like.as_ref().and_then(|like| like.needed).map(|needed| with_what_they_read(needed, &plans));
+    let (mut chosen, mut absent): (Vec<(FieldPlan, Vec<usize>)>, Vec<String>) = (vec![], vec![]);
     for plan in plans {
-        match columns_of(&plan, &reader.columns, source, like.as_ref(), &pointed) {
+        let lacks = |name: &&str| absent.iter().any(|absent| absent == name);
+        if plan.reads().iter().any(lacks) {
+            absent.push(plan.name);
+            continue;
+        }
+        match columns_of(&plan, &reader.columns, source, like.as_ref(), needed.as_deref(), &mut joins) {
             Ok(Some(columns)) => chosen.push((plan, columns)),
             Ok(None) => absent.push(plan.name),
             Err(fault) => return Err(fault.asked_by(&plan.name, &plan.pos)),
@@ -193,6 +215,7 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
     } else {
         vec![]
     };
+    let own = reader.columns.names.len();
     let mut wanted: Vec<usize> = chosen.iter().flat_map(|(_, columns)| columns.clone()).collect();
     tests.iter().for_each(|test| test.columns(&mut wanted));
     let group = match &spec.group {
@@ -203,11 +226,26 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
         }
     };
     wanted.extend(group.iter().flat_map(|(by, sorted)| std::iter::once(*by).chain(*sorted)));
+    wanted.extend(joins.keys());
+    wanted.retain(|at| *at < own);
     wanted.sort_unstable();
     wanted.dedup();
-    let table = reader.read(&wanted)?;
+    let looked_up: Vec<usize> = joins.keys().collect();
+    let belonging: Vec<usize> = match (&like, &spec.group) {
+        (None, None) => (0..own).filter(|at| leaks::names_a_group(&reader.columns.names[*at])).take(8).collect(),
+        (Some(_), _) | (_, Some(_)) => vec![],
+    };
+    wanted.extend(&belonging);
+    wanted.sort_unstable();
+    wanted.dedup();
+    let mut table = reader.read(&wanted)?;
+    let required = joins.read(&mut table)?;
     let rows = kept_rows(&table, &tests)?;
-    let mut places = Places { source: Some(source.clone()), columns: table.columns.clone(), rows };
+    let mut places =
+        Places { source: Some(source.clone()), columns: table.columns.clone(), rows, joined: table.joined.clone() };
+    for required in &required {
+        required.holds(&table, &places)?;
+    }
     // A row of the file has no axis over the rows of its group yet.
     let mut of_rows = like.as_ref().map(|like| like.fitted.clone());
     if let (Some(fitted), Some(_)) = (&mut of_rows, &spec.group) {
@@ -216,28 +254,37 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
         }
     }
     let schema = |plan: &FieldPlan| -> Schema { of_rows.as_ref().and_then(|fitted| fitted.field(&plan.name)) };
-    let encode_all = |places: &Places, only: Option<&[String]>| {
-        let wanted = |name: &str| {
-            only.is_none_or(|names| {
-                let points = |plan: &FieldPlan| names.contains(&plan.name) && plan.refers_to() == Some(name);
-                names.iter().any(|known| known == name) || chosen.iter().any(|(plan, _)| points(plan))
-            })
-        };
+    let encode_all = |places: &Places, only: Option<&[&str]>| {
+        let wanted = only.map(|names| with_what_they_read_of(names, chosen.iter().map(|(plan, _)| plan)));
         let mut fields: Vec<Field> = vec![];
-        for (plan, columns) in chosen.iter().filter(|(plan, _)| wanted(&plan.name)) {
+        for (plan, columns) in &chosen {
+            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(&plan.name)) {
+                continue;
+            }
             let rows = Rows { table: &table, places };
             let field = encode(plan, &rows, columns.clone(), schema(plan), precision, &fields);
             fields.push(for_field(field, &plan.name, &plan.pos)?);
         }
         Ok::<_, Box<DataError>>(fields)
     };
+    if chooses && !spec.keep_where.is_empty() {
+        let read: Vec<&str> = spec.keep_where.iter().flat_map(|formula| formula.fields()).collect();
+        let waits = |plan: &FieldPlan| read.contains(&plan.name.as_str()) && (plan.waits || !plan.after.is_empty());
+        if let Some((plan, _)) = chosen.iter().find(|(plan, _)| waits(plan)) {
+            let text = format!("`keep` cannot look at `{}`, which is fitted on the rows that are kept", plan.name);
+            return Err(DataError::new("wrong-step", text).help("compare the value before it is fitted"));
+        }
+        let fields = encode_all(&places, Some(&read))?;
+        places.rows = keep::rows_where(&spec.keep_where, &fields, &places)?;
+    }
     if !spec.distinct.is_empty() && chooses {
         for name in &spec.distinct {
             if !spec.fields.iter().any(|field| field.name == *name) {
                 return Err(DataError::new("unknown-field", format!("`distinct` names `{name}`, which is no field")));
             }
         }
-        let fields = encode_all(&places, Some(&spec.distinct))?;
+        let names: Vec<&str> = spec.distinct.iter().map(String::as_str).collect();
+        let fields = encode_all(&places, Some(&names))?;
         let named = |field: &&Field| spec.distinct.contains(&field.name);
         let first = repeats::first_of_equals(&fields.iter().filter(named).collect::<Vec<_>>(), places.rows.len());
         let keep: Vec<u32> =
@@ -245,12 +292,37 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
         places.rows = keep;
     }
     let mut fields = encode_all(&places, None)?;
+    let group_columns = belonging.iter().filter_map(|at| {
+        let rows = Rows { table: &table, places: &places };
+        let cell = |row: usize| (!rows.is_missing(row, *at)).then(|| rows.cell(row, *at).to_string());
+        Some((table.columns.names[*at].clone(), leaks::groups_of((0..rows.len()).map(cell))?))
+    });
+    let group_columns: Vec<(String, Vec<u32>)> = group_columns.collect();
     if let Some((by, sorted)) = group {
         let groups = group::groups(&Rows { table: &table, places: &places }, by, sorted)?;
         fields = fields.into_iter().map(|field| group::grouped(field, &groups)).collect::<DataResult<_>>()?;
         places.rows = groups.iter().filter_map(|group| Some(places.rows[*group.first()? as usize])).collect();
     }
-    Ok(Dataset { name: spec.name.clone(), precision, rows_read: table.rows(), places, fields, absent })
+    Ok(Dataset { name: spec.name.clone(), precision, rows_read: table.rows(), places, fields, absent, looked_up, group_columns })
+}
+
+/// The fields of these names and all that they read, directly or not.
+fn with_what_they_read(names: &[&str], plans: &[FieldPlan]) -> Vec<String> {
+    with_what_they_read_of(names, plans.iter())
+}
+
+fn with_what_they_read_of<'p>(
+    names: &[&str],
+    plans: impl DoubleEndedIterator<Item = &'p FieldPlan>,
+) -> Vec<String> {
+    let mut wanted: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+    // A field reads earlier ones only.
+    for plan in plans.rev() {
+        if wanted.contains(&plan.name) {
+            wanted.extend(plan.reads().into_iter().map(String::from));
+        }
+    }
+    wanted
 }
 
 /// The columns of a field; None if a trained model's file may lack them.
@@ -259,25 +331,39 @@ fn columns_of(
     columns: &Columns,
     source: &TableSource,
     like: Option<&Like>,
-    pointed: &[String],
+    needed: Option<&[String]>,
+    joins: &mut Joins,
 ) -> DataResult<Option<Vec<usize>>> {
     let Some(like) = like else {
         return Ok(Some(match &plan.from {
-            From::Column(column) => vec![columns.find(column, source)?],
-            From::Columns { include, except } => columns.matching(include, except, source)?,
-            From::Draw { .. } => vec![],
+            From::Column(column) => vec![joins.find(column, columns, source)?],
+            From::Columns { of: None, include, except } => columns.matching(include, except, source)?,
+            From::Columns { of: Some(of), include, except } => joins.matching(of, include, except, columns, source)?,
+            From::Draw { .. } | From::Formula(_) => vec![],
         }));
     };
-    if like.needed.is_some_and(|needed| !needed.contains(&plan.name.as_str()) && !pointed.contains(&plan.name)) {
+    if needed.is_some_and(|needed| !needed.contains(&plan.name)) {
         return Ok(None);
     }
     let Some(fitted) = like.fitted.field(&plan.name) else { return Ok(None) };
     // The run's columns by name, whatever else the file has: `columns("*")` must not take in a new column.
-    let found = fitted.columns.iter().map(|name| {
-        let by_number = name.parse().ok().filter(|_| !columns.named).map(Column::Number);
-        columns.find(&by_number.unwrap_or(Column::Name(name.clone())), source)
-    });
-    match found.collect::<DataResult<Vec<_>>>() {
+    let mut find = |name: &String| match &plan.from {
+        From::Column(column @ Column::Of(..)) => joins.find(column, columns, source),
+        From::Columns { of: Some(of), .. } => joins.named(of, name, columns, source),
+        From::Column(Column::Name(_) | Column::Number(_))
+        | From::Columns { of: None, .. }
+        | From::Draw { .. }
+        | From::Formula(_) => {
+            let by_number = name.parse().ok().filter(|_| !columns.named).map(Column::Number);
+            columns.find(&by_number.unwrap_or(Column::Name(name.clone())), source)
+        }
+    };
+    let found: DataResult<Vec<usize>> = match &plan.from {
+        // It is made of fields, not of columns.
+        From::Formula(_) | From::Draw { .. } => Ok(vec![]),
+        From::Column(_) | From::Columns { .. } => fitted.columns.iter().map(&mut find).collect(),
+    };
+    match found {
         Ok(found) => Ok(Some(found)),
         Err(_) if like.needed.is_none() => Ok(None),
         Err(fault) => {

@@ -6,10 +6,11 @@
 use crate::alphabet::Alphabet;
 use crate::error::{DataError, DataResult};
 use crate::facts::{Class, FieldDim, FieldFacts, Kind};
-use crate::field::{Field, Layout, MISSING_ID, MISSING_TRUTH, OneHot, Rows, Values, narrow, too_large};
+use crate::field::{Field, Layout, MISSING_ID, MISSING_TRUTH, OneHot, Places, Rows, Values, narrow, too_large};
 use crate::fit::FittedField;
+use crate::formula::{self, Read};
 use crate::numbers;
-use crate::spec::{Missing, Precision};
+use crate::spec::{Column, Missing, Precision};
 use crate::steps::{Encoder, FieldPlan, From};
 use crate::table::nearest;
 use std::collections::HashMap;
@@ -31,13 +32,14 @@ pub(crate) fn encode(
     let mut parts = match &plan.encoder {
         Encoder::Number => reading.numbers(precision)?,
         Encoder::Truth { yes, no } => reading.truth(yes.as_deref(), no.as_deref())?,
-        Encoder::Category { classes } => reading.category(classes.as_deref())?,
+        Encoder::Category { classes, unknown } => reading.category(classes.as_deref(), unknown.as_deref())?,
         Encoder::Text => reading.text(),
         Encoder::Letters(alphabet) => reading.letters(alphabet)?,
-        Encoder::Tokens { classes } => reading.tokens(classes.as_deref())?,
+        Encoder::Tokens { classes, unknown } => reading.tokens(classes.as_deref(), unknown.as_deref())?,
         Encoder::Numbers { width } => reading.lists(*width, precision)?,
         Encoder::Indices { of, first } => reading.indices(of, *first, earlier)?,
         Encoder::Drawn => return Err(DataError::new("bad-draw", "a draw needs the source `synthetic(...)`")),
+        Encoder::Computed { .. } => return computed(plan, rows.len(), rows.places, precision, earlier),
     };
     let names: Vec<String> = columns.iter().map(|at| rows.table.columns.names[*at].clone()).collect();
     let mut axis_names = vec![None; parts.dims.len()];
@@ -57,7 +59,7 @@ pub(crate) fn encode(
         kind,
         dims: parts.dims,
         axis_names,
-        optional: plan.missing == Missing::Keep && !plan.imputes(),
+        optional: (plan.missing == Missing::Keep || looked_up_with_gaps(&plan.from)) && !plan.imputes(),
         missing: parts.missing,
         classes: parts.classes,
         columns: names,
@@ -69,9 +71,117 @@ pub(crate) fn encode(
         layout: parts.layout,
         one_hot,
         tail: plan.after.clone(),
+        fitted_width: match &plan.encoder {
+            Encoder::Numbers { width } => Some(width.unwrap_or(1)),
+            Encoder::Number
+            | Encoder::Truth { .. }
+            | Encoder::Category { .. }
+            | Encoder::Text
+            | Encoder::Letters(_)
+            | Encoder::Tokens { .. }
+            | Encoder::Indices { .. }
+            | Encoder::Drawn
+            | Encoder::Computed { .. } => None,
+        },
+        computed: None,
+        exact: plan.exact,
+        unknown: parts.unknown,
+        hidden: plan.hidden,
+        counts: plan.counts && plan.before.is_empty(),
         columns,
         facts,
     })
+}
+
+/// A field that is computed from earlier ones.
+pub(crate) fn computed(
+    plan: &FieldPlan,
+    rows: usize,
+    places: &Places,
+    precision: Precision,
+    earlier: &[Field],
+) -> DataResult<Field> {
+    let (From::Formula(formula), Encoder::Computed { truth }) = (&plan.from, &plan.encoder) else {
+        return Err(DataError::new("unknown-field", "a formula without fields"));
+    };
+    let find = |name: &str| match earlier.iter().find(|field| field.name == name) {
+        Some(field) => Ok(Read { field, fitted: None }),
+        None => Err(DataError::new("unknown-field", format!("there is no field `{name}` before this one"))),
+    };
+    let mut made = formula::compute(formula, rows, &find)?;
+    if !plan.waits {
+        formula::require_defined(&plan.name, formula, &made, places, &find)?;
+    }
+    let read = |name: &str| earlier.iter().any(|field| field.name == name && field.facts.optional);
+    let optional = (formula.is_optional(&read) || plan.missing == Missing::Keep) && !plan.imputes();
+    let missing = made.values.iter().filter(|x| x.is_nan()).count();
+    if !optional && !plan.imputes()
+        && let Some(at) = made.values.iter().position(|x| x.is_nan())
+    {
+        let text = format!("`{}` is missing in this row, because a value that it is computed from is", plan.name);
+        let fault = DataError::new("missing-value", text)
+            .help("fill it: `(..) else 0`; ask `known(..)`; or leave such rows out with `keep`");
+        return Err(places.fault(fault, made.layout.row_of(at), None, None));
+    }
+    let mut classes = vec![];
+    let values = if *truth {
+        let code = |x: &f64| if x.is_nan() { MISSING_TRUTH } else { u8::from(*x == 1.0) };
+        let values: Vec<u8> = made.values.iter().map(code).collect();
+        let count = |code: u8| values.iter().filter(|value| **value == code).count();
+        classes = vec![Class { name: "false".into(), count: count(0) }, Class { name: "true".into(), count: count(1) }];
+        Values::Truth(values)
+    } else {
+        for step in &plan.before {
+            for at in 0..made.values.len() {
+                let x = made.values[at];
+                made.values[at] = numbers::apply(step, x).ok_or_else(|| {
+                    places.fault(numbers::domain_fault(step, x), made.layout.row_of(at), None, None)
+                })?;
+            }
+        }
+        let later = plan.exact || plan.waits || !plan.after.is_empty();
+        narrow(made.values, if later { Precision::F64 } else { precision })
+            .map_err(|at| places.fault(too_large(f64::INFINITY), made.layout.row_of(at), None, None))?
+    };
+    let fitted_width = match &made.layout {
+        Layout::Fixed(_) => None,
+        Layout::PerRow(_) => Some(made.dims.iter().skip(1).map(|dim| dim.size(0)).product()),
+    };
+    let facts = FieldFacts {
+        name: plan.name.clone(),
+        kind: if *truth { Kind::Truth } else { Kind::Number },
+        dims: made.dims,
+        axis_names: made.axis_names,
+        optional,
+        missing,
+        classes,
+        columns: made.columns,
+    };
+    Ok(Field {
+        name: plan.name.clone(),
+        pos: plan.pos.clone(),
+        values: Arc::new(values),
+        layout: made.layout,
+        one_hot: None,
+        tail: plan.after.clone(),
+        fitted_width,
+        computed: plan.waits.then(|| formula.clone()),
+        exact: plan.exact,
+        unknown: None,
+        hidden: plan.hidden,
+        counts: plan.counts && plan.before.is_empty(),
+        columns: made.positions,
+        facts,
+    })
+}
+
+/// `alleles[allele else missing]` may find nothing.
+fn looked_up_with_gaps(from: &From) -> bool {
+    match from {
+        From::Column(Column::Of(lookup, _)) => lookup.optional,
+        From::Columns { of, .. } => of.as_ref().is_some_and(|lookup| lookup.optional),
+        From::Column(Column::Name(_) | Column::Number(_)) | From::Draw { .. } | From::Formula(_) => false,
+    }
 }
 
 /// What an encoder found.
@@ -85,6 +195,8 @@ struct Parts {
     /// Names along the axis that one-hot would add, and its rows.
     letters: Vec<String>,
     table: Vec<f64>,
+    /// The class of what no training row has.
+    unknown: Option<u32>,
 }
 
 struct Reading<'a> {
@@ -113,7 +225,15 @@ impl Reading<'_> {
     fn column_dims(&self) -> Vec<FieldDim> {
         match self.plan.from {
             From::Columns { .. } => vec![FieldDim::Fixed(self.columns.len())],
-            From::Column(_) | From::Draw { .. } => vec![],
+            From::Column(_) | From::Draw { .. } | From::Formula(_) => vec![],
+        }
+    }
+
+    /// What a missing cell means: a key that is not there is no value without more being said.
+    fn missing(&self) -> &Missing {
+        match &self.plan.missing {
+            Missing::Error if looked_up_with_gaps(&self.plan.from) => &Missing::Keep,
+            missing => missing,
         }
     }
 
@@ -127,11 +247,12 @@ impl Reading<'_> {
             classes: vec![],
             letters: vec![],
             table: vec![],
+            unknown: None,
         }
     }
 
     fn numbers(&self, precision: Precision) -> DataResult<Parts> {
-        let decimal = self.rows.table.source.decimal;
+        let decimal = self.rows.table.decimal(self.columns[0]);
         let imputes = self.plan.imputes();
         let before = &self.plan.before;
         let mut missing = 0;
@@ -139,9 +260,9 @@ impl Reading<'_> {
         for row in 0..self.rows.len() {
             for column in self.columns {
                 let cell = self.rows.cell(row, *column);
-                let mut x = if self.rows.table.is_missing(cell) {
+                let mut x = if self.rows.is_missing(row, *column) {
                     missing += 1;
-                    match &self.plan.missing {
+                    match self.missing() {
                         Missing::Number(value) => *value,
                         Missing::Keep => f64::NAN,
                         Missing::Error | Missing::Text(_) if imputes => f64::NAN,
@@ -161,7 +282,8 @@ impl Reading<'_> {
                 values.push(x);
             }
         }
-        let kept = if self.plan.after.is_empty() { precision } else { Precision::F64 };
+        let later = self.plan.exact || !self.plan.after.is_empty();
+        let kept = if later { Precision::F64 } else { precision };
         let values = narrow(values, kept).map_err(|at| {
             let (row, column) = (at / self.columns.len(), self.columns[at % self.columns.len()]);
             let x = numbers::parse(self.rows.cell(row, column), decimal).unwrap_or(f64::INFINITY);
@@ -188,9 +310,9 @@ impl Reading<'_> {
                 let cell = self.rows.cell(row, *column);
                 let read_or_fault =
                     |cell: &str| read(cell).ok_or_else(|| self.truth_fault(cell, yes, no, row, *column));
-                let value = if self.rows.table.is_missing(cell) {
+                let value = if self.rows.is_missing(row, *column) {
                     missing += 1;
-                    match &self.plan.missing {
+                    match self.missing() {
                         Missing::Keep => MISSING_TRUTH,
                         Missing::Number(value) => u8::from(*value != 0.0),
                         Missing::Text(text) => read_or_fault(text)?,
@@ -242,8 +364,8 @@ impl Reading<'_> {
         self.schema.map(|schema| schema.classes.as_slice()).or(listed)
     }
 
-    fn category(&self, listed: Option<&[String]>) -> DataResult<Parts> {
-        let mut classes = Classes::new(self.prescribed(listed));
+    fn category(&self, listed: Option<&[String]>, unknown: Option<&str>) -> DataResult<Parts> {
+        let mut classes = Classes::new(self.prescribed(listed), unknown);
         let mut missing = 0;
         let mut ids = Vec::with_capacity(self.rows.len() * self.columns.len());
         for row in 0..self.rows.len() {
@@ -251,9 +373,9 @@ impl Reading<'_> {
                 let cell = self.rows.cell(row, *column);
                 let mut text = cell;
                 let number;
-                if self.rows.table.is_missing(cell) {
+                if self.rows.is_missing(row, *column) {
                     missing += 1;
-                    match &self.plan.missing {
+                    match self.missing() {
                         Missing::Keep => {
                             ids.push(MISSING_ID);
                             continue;
@@ -275,8 +397,10 @@ impl Reading<'_> {
                 }
             }
         }
+        let unknown = classes.unknown.is_some();
         let classes = classes.finish(&mut ids);
         let mut parts = self.of_columns(Values::Ids(ids), Kind::Category, missing);
+        parts.unknown = unknown.then(|| classes.len() as u32 - 1);
         parts.letters = classes.iter().map(|class| class.name.clone()).collect();
         parts.table = if self.plan.one_hot { identity(classes.len()) } else { vec![] };
         parts.classes = classes;
@@ -298,21 +422,23 @@ impl Reading<'_> {
             DataError::new("unknown-category", format!("`{text}` is not one of {by}: {}{more}", shown.join(", ")));
         let fault = match nearest(text, known) {
             Some(near) => fault.help(format!("did you mean `{near}`?")),
-            None if self.schema.is_some() => fault.help("leave the row out, or train again with rows of this class"),
-            None => fault.help("add it to `classes:`, or leave the row out with `keep`"),
+            None if self.schema.is_some() => fault.help(
+                "leave the row out, or train again: with rows of this class, or with a class for what is not known, `unknown: \"other\"`",
+            ),
+            None => fault.help("add it to `classes:`, leave the row out with `keep`, or give such rows a class: `unknown: \"other\"`"),
         };
         self.fault(fault, row, column, part)
     }
 
     /// Text by first appearance; missing text has no id.
     fn text(&self) -> Parts {
-        let mut classes = Classes::new(None);
+        let mut classes = Classes::new(None, None);
         let mut missing = 0;
         let mut ids = Vec::with_capacity(self.rows.len() * self.columns.len());
         for row in 0..self.rows.len() {
             for column in self.columns {
                 let cell = self.rows.cell(row, *column);
-                let is_missing = self.rows.table.is_missing(cell);
+                let is_missing = self.rows.is_missing(row, *column);
                 missing += usize::from(is_missing);
                 ids.push(if is_missing { MISSING_ID } else { classes.id(cell).unwrap_or(MISSING_ID) });
             }
@@ -328,7 +454,7 @@ impl Reading<'_> {
         let column = self.columns[0];
         for row in 0..self.rows.len() {
             let mut text = self.rows.cell(row, column);
-            if self.rows.table.is_missing(text) {
+            if self.rows.is_missing(row, column) {
                 missing += 1;
                 text = self.sequence_for_missing(row, column)?;
             }
@@ -366,13 +492,13 @@ impl Reading<'_> {
         Ok(parts)
     }
 
-    fn tokens(&self, listed: Option<&[String]>) -> DataResult<Parts> {
-        let mut classes = Classes::new(self.prescribed(listed));
+    fn tokens(&self, listed: Option<&[String]>, unknown: Option<&str>) -> DataResult<Parts> {
+        let mut classes = Classes::new(self.prescribed(listed), unknown);
         let (mut ids, mut ends, mut missing) = (vec![], vec![], 0);
         let column = self.columns[0];
         for row in 0..self.rows.len() {
             let mut text = self.rows.cell(row, column);
-            if self.rows.table.is_missing(text) {
+            if self.rows.is_missing(row, column) {
                 missing += 1;
                 text = self.sequence_for_missing(row, column)?;
             }
@@ -388,8 +514,10 @@ impl Reading<'_> {
             }
             ends.push(ids.len() as u64);
         }
+        let unknown = classes.unknown.is_some();
         let classes = classes.finish(&mut ids);
         let mut parts = self.of_sequences(Values::Ids(ids), ends, Kind::Category, missing, ("words", 1))?;
+        parts.unknown = unknown.then(|| classes.len() as u32 - 1);
         parts.letters = classes.iter().map(|class| class.name.clone()).collect();
         parts.table = if self.plan.one_hot { identity(classes.len()) } else { vec![] };
         parts.classes = classes;
@@ -398,12 +526,12 @@ impl Reading<'_> {
 
     /// Lists of numbers, one axis; with a width two.
     fn lists(&self, width: Option<usize>, precision: Precision) -> DataResult<Parts> {
-        let decimal = self.rows.table.source.decimal;
+        let decimal = self.rows.table.decimal(self.columns[0]);
         let (mut values, mut ends, mut missing) = (vec![], vec![], 0);
         let column = self.columns[0];
         for row in 0..self.rows.len() {
             let mut text = self.rows.cell(row, column);
-            if self.rows.table.is_missing(text) {
+            if self.rows.is_missing(row, column) {
                 missing += 1;
                 text = self.list_for_missing(row, column)?;
             }
@@ -429,7 +557,9 @@ impl Reading<'_> {
             }
             ends.push(values.len() as u64);
         }
-        let values = narrow(values, precision).map_err(|_| too_large(f64::INFINITY))?;
+        let later = self.plan.exact || !self.plan.after.is_empty();
+        let kept = if later { Precision::F64 } else { precision };
+        let values = narrow(values, kept).map_err(|_| too_large(f64::INFINITY))?;
         let unit = if width.is_some() { "rows of numbers" } else { "numbers" };
         let mut parts = self.of_sequences(values, ends, Kind::Number, missing, (unit, width.unwrap_or(1)))?;
         parts.dims.extend(width.map(FieldDim::Fixed));
@@ -450,7 +580,7 @@ impl Reading<'_> {
         let column = self.columns[0];
         for row in 0..self.rows.len() {
             let mut text = self.rows.cell(row, column);
-            if self.rows.table.is_missing(text) {
+            if self.rows.is_missing(row, column) {
                 missing += 1;
                 text = self.list_for_missing(row, column)?;
             }
@@ -530,7 +660,7 @@ impl Reading<'_> {
             (Layout::PerRow(starts), FieldDim::PerRow(Arc::new(lengths)))
         };
         let (classes, letters, table) = (vec![], vec![], vec![]);
-        Ok(Parts { values, layout, kind, dims: vec![dim], missing, classes, letters, table })
+        Ok(Parts { values, layout, kind, dims: vec![dim], missing, classes, letters, table, unknown: None })
     }
 }
 
@@ -552,20 +682,27 @@ struct Classes {
     names: Vec<String>,
     ids: HashMap<String, u32>,
     closed: bool,
+    /// The name of the class for what is in no training row, always the last; what is not known is of this class.
+    unknown: Option<String>,
 }
 
 impl Classes {
-    fn new(prescribed: Option<&[String]>) -> Self {
-        let names = prescribed.unwrap_or_default().to_vec();
+    fn new(prescribed: Option<&[String]>, unknown: Option<&str>) -> Self {
+        let mut names = prescribed.unwrap_or_default().to_vec();
+        if prescribed.is_some() {
+            // A run's classes end with it already.
+            names.retain(|name| Some(name.as_str()) != unknown);
+            names.extend(unknown.map(String::from));
+        }
         let ids = names.iter().enumerate().map(|(id, name)| (name.clone(), id as u32)).collect();
-        Classes { names, ids, closed: prescribed.is_some() }
+        Classes { names, ids, closed: prescribed.is_some(), unknown: unknown.map(String::from) }
     }
 
     /// The id of a text; a new one if the classes are not prescribed.
     fn id(&mut self, text: &str) -> Option<u32> {
         match self.ids.get(text) {
             Some(id) => Some(*id),
-            None if self.closed => None,
+            None if self.closed => self.unknown.is_some().then(|| self.names.len() as u32 - 1),
             None => {
                 let id = self.names.len() as u32;
                 self.names.push(text.into());
@@ -576,24 +713,30 @@ impl Classes {
     }
 
     /// Orders classes that were found by name (names that are all integers as integers), renumbers the ids, and counts.
-    fn finish(self, ids: &mut [u32]) -> Vec<Class> {
-        let mut names = self.names;
+    fn finish(mut self, ids: &mut [u32]) -> Vec<Class> {
         if !self.closed {
-            let integers: Option<Vec<i64>> = names.iter().map(|name| name.parse().ok()).collect();
+            if let Some(unknown) = self.unknown.clone() {
+                self.id(&unknown);
+            }
+            let mut names = self.names;
+            let of_data = names.iter().filter(|name| Some(*name) != self.unknown.as_ref());
+            let integers = of_data.clone().all(|name| name.parse::<i64>().is_ok());
             let mut order: Vec<usize> = (0..names.len()).collect();
-            match integers {
-                Some(integers) => order.sort_by_key(|at| integers[*at]),
-                None => order.sort_by(|a, b| names[*a].cmp(&names[*b])),
+            let last = |at: &usize| Some(&names[*at]) == self.unknown.as_ref();
+            if integers {
+                order.sort_by_key(|at| (last(at), names[*at].parse::<i64>().unwrap_or(i64::MAX)));
+            } else {
+                order.sort_by(|a, b| (last(a), &names[*a]).cmp(&(last(b), &names[*b])));
             }
             let mut renumbered = vec![0; names.len()];
             for (new, old) in order.iter().enumerate() {
                 renumbered[*old] = new as u32;
             }
             ids.iter_mut().filter(|id| **id != MISSING_ID).for_each(|id| *id = renumbered[*id as usize]);
-            names = order.into_iter().map(|at| std::mem::take(&mut names[at])).collect();
+            self.names = order.into_iter().map(|at| std::mem::take(&mut names[at])).collect();
         }
-        let mut counts = vec![0; names.len()];
+        let mut counts = vec![0; self.names.len()];
         ids.iter().filter(|id| **id != MISSING_ID).for_each(|id| counts[*id as usize] += 1);
-        names.into_iter().zip(counts).map(|(name, count)| Class { name, count }).collect()
+        self.names.into_iter().zip(counts).map(|(name, count)| Class { name, count }).collect()
     }
 }

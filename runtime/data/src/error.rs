@@ -151,6 +151,11 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("missing-column", "A field reads a column that the file does not have."),
     (
+        "missing-key",
+        "A row is looked up in another table (`alleles[allele].column(\"sequence\")`) that has no row with this key. `alleles[allele else missing]` makes the value missing; `keep` leaves rows out.",
+    ),
+    ("duplicate-key", "Two rows of a table in which rows are looked up have the same key, so that the key does not say which one is meant."),
+    (
         "text-in-number",
         "A cell of a numeric column is not a number. If the text means that the value is unknown, list it under `missing:` of the source.",
     ),
@@ -187,6 +192,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("bad-option", "An option of the source has an impossible value."),
     ("bad-split", "The fractions of a split must lie between 0 and 1 and sum to 1."),
     ("class-too-small", "A balanced split needs at least two rows of each class."),
+    (
+        "smote-needs-numbers",
+        "`rows smote(y)` makes rows up between others, so every field that the model reads must be numbers that are there. `rows oversample(y)` repeats rows as they are.",
+    ),
     ("too-few-groups", "A split by groups needs at least as many groups as parts, since a group is never cut."),
     ("too-few-rows", "A part of the split would have no row."),
     ("unknown-part", "The column of `given(...)` must say `train`, `valid` or `test` in each row."),

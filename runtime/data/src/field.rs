@@ -11,6 +11,8 @@
 
 use crate::error::{DataError, DataResult};
 use crate::facts::FieldFacts;
+use crate::formula::Formula;
+use crate::join::{JoinedColumn, NO_ROW};
 use crate::locate;
 use crate::spec::{Precision, Step, TableSource};
 use crate::table::{Columns, Table};
@@ -51,6 +53,14 @@ impl Layout {
             Layout::PerRow(starts) => starts[row] as usize..starts[row + 1] as usize,
         }
     }
+
+    /// The row of a stored element.
+    pub fn row_of(&self, element: usize) -> usize {
+        match self {
+            Layout::Fixed(size) => element / (*size).max(1),
+            Layout::PerRow(starts) => starts.partition_point(|start| *start <= element as u64) - 1,
+        }
+    }
 }
 
 /// What a stored code becomes in a batch.
@@ -71,6 +81,18 @@ pub(crate) struct Field {
     pub one_hot: Option<OneHot>,
     /// The numeric steps from the first fitted one on; `values` are F64 if there are any.
     pub tail: Vec<Step>,
+    /// Numbers that are fitted together, where that is not a row: lists of numbers, whose rows differ in length.
+    pub fitted_width: Option<usize>,
+    /// What is computed once other fields are fitted; until then `values` are those before fitting.
+    pub computed: Option<Formula>,
+    /// The working precision is yet to be taken: formulas read the numbers in f64.
+    pub exact: bool,
+    /// Classes that no training row has take this class (its id), the last.
+    pub unknown: Option<u32>,
+    /// Later fields read it, models do not see it.
+    pub hidden: bool,
+    /// Numbers of things counted.
+    pub counts: bool,
     /// Positions in the file of the columns it is made of.
     pub columns: Vec<usize>,
     pub facts: FieldFacts,
@@ -90,6 +112,8 @@ pub(crate) struct Places {
     pub columns: Columns,
     /// For each row its row in the file, from 0.
     pub rows: Vec<u32>,
+    /// Columns of other tables; their positions follow those of the file.
+    pub joined: Vec<Arc<JoinedColumn>>,
 }
 
 impl Places {
@@ -108,6 +132,15 @@ impl Places {
         part: Option<(usize, usize)>,
     ) -> Box<DataError> {
         let Some(source) = &self.source else { return fault };
+        let own = self.columns.names.len() - self.joined.len();
+        if let Some(joined) = column.and_then(|column| self.joined.get(column.checked_sub(own)?)) {
+            let there = joined.rows[self.rows[row] as usize];
+            if there != NO_ROW {
+                let (offset, width) = part.map_or((0, None), |(offset, width)| (offset, Some(width)));
+                return joined.table.fault_at(fault, there as usize, joined.column, offset, width);
+            }
+            return self.fault(fault, row, None, None);
+        }
         let (offset, width) = part.map_or((0, None), |(offset, width)| (offset, Some(width)));
         let place = locate::Place { record: self.record(row), column, offset, width };
         let label = match column {
@@ -132,6 +165,10 @@ impl Rows<'_> {
 
     pub fn cell(&self, row: usize, column: usize) -> &str {
         self.table.cell(self.places.rows[row] as usize, column)
+    }
+
+    pub fn is_missing(&self, row: usize, column: usize) -> bool {
+        self.table.is_missing(self.places.rows[row] as usize, column)
     }
 }
 

@@ -5,16 +5,21 @@
 //! exactly as the training rows were.
 //!
 //! Steps are fitted in the order in which they stand: after `impute(median) |> standardize` the mean is that of the filled
-//! column. The *classes* of a category are part of the type and come from the whole table (or the program); a class that no
-//! training row has is reported, never dropped, since dropping it would change the model's shape from fold to fold.
+//! column. The *names* of classes are part of the type and come from the whole table (or the program): a class that no training
+//! row has is reported, never dropped, since dropping it would change the model's shape from fold to fold. Where the program says
+//! `unknown: "other"`, which classes the training rows have is fitted: the rest counts as that class, here and at prediction.
 
 use crate::dataset::Dataset;
 use crate::error::{DataError, DataResult};
 use crate::facts::{FieldDim, FieldFacts, Kind};
-use crate::field::{Field, Layout, Places, Values, too_large};
+use crate::field::{Field, Layout, MISSING_ID, MISSING_TRUTH, Places, Values, too_large};
+use crate::formula::{self, Read};
 use crate::numbers;
 use crate::spec::{Impute, Precision, Step};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Everything about a data set that was learned from training rows or must hold for other files too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,6 +29,9 @@ pub struct Fitted {
     /// How many rows were fitted on.
     pub rows: usize,
     pub fields: Vec<FittedField>,
+    /// What the training rows of each class counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<crate::training_rows::ClassWeights>,
 }
 
 /// What is fixed about one field.
@@ -41,6 +49,9 @@ pub struct FittedField {
     /// In the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
+    /// Classes (ids) that no training row has and that therefore count as the class `unknown:`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<u32>,
     /// One entry a fitted step, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<FittedStep>,
@@ -85,8 +96,69 @@ impl Dataset {
         if rows.is_empty() {
             return Err(DataError::new("too-few-rows", "there is no training row to fit on"));
         }
-        let fields = self.fields.iter().map(|field| fit_field(field, &self.places, rows)).collect::<DataResult<_>>()?;
-        Ok(Fitted { data: self.name.clone(), rows: rows.len(), fields })
+        let mut replayed = Replayed::default();
+        let mut fields = vec![];
+        for field in &self.fields {
+            let field = replayed.current(self, field)?;
+            let fitted = fit_field(&field, &self.places, rows)?;
+            replayed.note(self, &field, &fitted)?;
+            fields.push(fitted);
+        }
+        Ok(Fitted { data: self.name.clone(), rows: rows.len(), fields, weights: None })
+    }
+}
+
+/// Fitted values, in f64, of the fields that formulas read.
+#[derive(Default)]
+pub(crate) struct Replayed {
+    values: HashMap<String, Vec<f64>>,
+}
+
+impl Replayed {
+    /// The field, and if it is a formula that waited for fitted fields, its values.
+    pub fn current<'d>(&self, data: &'d Dataset, field: &'d Field) -> DataResult<Cow<'d, Field>> {
+        let Some(formula) = &field.computed else { return Ok(Cow::Borrowed(field)) };
+        let find = |name: &str| {
+            let field = data.field(name)?;
+            Ok(Read { field, fitted: self.values.get(name).map(Vec::as_slice) })
+        };
+        let asked = |fault: Box<DataError>| fault.asked_by(&field.name, &field.pos);
+        let made = formula::compute(formula, data.rows(), &find).map_err(asked)?;
+        formula::require_defined(&field.name, formula, &made, &data.places, &find).map_err(asked)?;
+        let values = match field.facts.kind {
+            Kind::Truth => {
+                let code = |x: &f64| if x.is_nan() { MISSING_TRUTH } else { u8::from(*x == 1.0) };
+                Values::Truth(made.values.iter().map(code).collect())
+            }
+            Kind::Number
+            | Kind::Category
+            | Kind::Letters { .. }
+            | Kind::Index(_)
+            | Kind::IndexOf(_)
+            | Kind::Text => Values::F64(made.values),
+        };
+        Ok(Cow::Owned(Field { values: Arc::new(values), ..field.clone() }))
+    }
+
+    /// Keeps the fitted values of a field that a later formula reads.
+    pub fn note(&mut self, data: &Dataset, field: &Field, fitted: &FittedField) -> DataResult<()> {
+        let read = |other: &Field| other.computed.as_ref().is_some_and(|formula| formula.fields().contains(&field.name.as_str()));
+        let waited = field.computed.is_some() || !field.tail.is_empty();
+        if !waited || !data.fields.iter().any(read) {
+            return Ok(());
+        }
+        let values = match &*field.values {
+            Values::Truth(values) => {
+                values.iter().map(|x| if *x == MISSING_TRUTH { f64::NAN } else { f64::from(*x) }).collect()
+            }
+            Values::F64(_) => match encoded_values(field, fitted, &data.places, Precision::F64)? {
+                Values::F64(values) => values,
+                Values::F32(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_) => vec![],
+            },
+            Values::F32(_) | Values::Ids(_) | Values::Letters(_) => return Ok(()),
+        };
+        self.values.insert(field.name.clone(), values);
+        Ok(())
     }
 }
 
@@ -102,6 +174,18 @@ fn fit_field(field: &Field, places: &Places, rows: &[u32]) -> DataResult<FittedF
         }
     }
     let facts = &field.facts;
+    let unseen = match (&*field.values, field.unknown) {
+        (Values::Ids(ids), Some(unknown)) => {
+            let mut seen = vec![false; facts.classes.len()];
+            for row in rows {
+                let known = ids[field.layout.range(*row as usize)].iter().filter(|id| **id != MISSING_ID);
+                known.for_each(|id| seen[*id as usize] = true);
+            }
+            (0..unknown).filter(|id| !seen[*id as usize]).collect()
+        }
+        (Values::Ids(_), None)
+        | (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Letters(_), _) => vec![],
+    };
     Ok(FittedField {
         name: facts.name.clone(),
         kind: facts.kind.clone(),
@@ -109,6 +193,7 @@ fn fit_field(field: &Field, places: &Places, rows: &[u32]) -> DataResult<FittedF
         dims: facts.dims.iter().map(fixed).collect(),
         optional: facts.optional,
         classes: classes(facts),
+        unseen,
         steps,
     })
 }
@@ -196,8 +281,12 @@ fn apply_to_row(
     Ok(())
 }
 
-/// The numbers and how many of them are fitted apart: those of a row, or, where an example has several rows, those of one of them.
+/// The numbers and how many of them are fitted apart: those of a row, or, where an example has several rows, those of one of them; of a
+/// list, its columns.
 fn numbers_of(field: &Field) -> DataResult<(&[f64], usize)> {
+    if let (Values::F64(numbers), Some(width)) = (&*field.values, field.fitted_width) {
+        return Ok((numbers, width));
+    }
     match (&*field.values, &field.layout) {
         (Values::F64(numbers), Layout::Fixed(width)) => Ok((numbers, *width)),
         (Values::F64(numbers), Layout::PerRow(_)) => {
@@ -255,6 +344,7 @@ fn fit_step(step: &Step, work: &Work, field: &Field) -> DataResult<Option<Fitted
         Step::Impute(Impute::Median) => Some(FittedStep::Impute { value: fit(&|known| (median(known), 0.0))?.0 }),
         Step::Impute(Impute::Constant(_))
         | Step::Number
+        | Step::Counts
         | Step::Truth { .. }
         | Step::Category { .. }
         | Step::Text
@@ -351,10 +441,7 @@ pub(crate) fn encoded_values(
         Precision::F64 => double.reserve_exact(all.len()),
     }
     let mut work = vec![0.0; width];
-    let row_of = |at: usize| match &field.layout {
-        Layout::Fixed(_) => at,
-        Layout::PerRow(starts) => starts.partition_point(|start| *start <= (at * width) as u64) - 1,
-    };
+    let row_of = |at: usize| field.layout.row_of(at * width);
     for (at, numbers) in all.chunks(width.max(1)).enumerate() {
         let row = row_of(at);
         work.copy_from_slice(numbers);

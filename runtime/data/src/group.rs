@@ -35,7 +35,7 @@ pub(crate) fn groups(rows: &Rows, by: usize, sorted: Option<usize>) -> DataResul
     let (mut place, mut groups): (HashMap<&str, usize>, Vec<Vec<u32>>) = (HashMap::new(), vec![]);
     for row in 0..rows.len() {
         let key = rows.cell(row, by);
-        if rows.table.is_missing(key) {
+        if rows.is_missing(row, by) {
             return Err(missing(row, by, "the key that says which example it belongs to"));
         }
         let at = *place.entry(key).or_insert(groups.len());
@@ -48,10 +48,10 @@ pub(crate) fn groups(rows: &Rows, by: usize, sorted: Option<usize>) -> DataResul
     let mut numbers = Vec::with_capacity(rows.len());
     for row in 0..rows.len() {
         let cell = rows.cell(row, sorted);
-        if rows.table.is_missing(cell) {
+        if rows.is_missing(row, sorted) {
             return Err(missing(row, sorted, "a place in the order"));
         }
-        numbers.push(crate::numbers::parse(cell, rows.table.source.decimal).ok());
+        numbers.push(crate::numbers::parse(cell, rows.table.decimal(sorted)).ok());
     }
     let all: Option<Vec<f64>> = numbers.into_iter().collect();
     for group in &mut groups {

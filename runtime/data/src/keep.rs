@@ -4,6 +4,8 @@
 //! leaves out a row without an age just as `keep age > 90` does. A row is kept only where the condition is true.
 
 use crate::error::{DataError, DataResult};
+use crate::field::{Field, Places};
+use crate::formula::{self, Formula, Read};
 use crate::numbers;
 use crate::spec::{Column, Comparison, Condition, Constant, FieldSpec, Operand, Origin, Step};
 use crate::table::Table;
@@ -55,6 +57,7 @@ fn operand(operand: &Operand, find: &dyn Fn(&Column) -> DataResult<usize>, field
         matches!(
             step,
             Step::Number
+                | Step::Counts
                 | Step::Truth { .. }
                 | Step::Category { .. }
                 | Step::Text
@@ -65,12 +68,38 @@ fn operand(operand: &Operand, find: &dyn Fn(&Column) -> DataResult<usize>, field
     match &field.origin {
         Origin::Column(column) if plain => find(column),
         Origin::Field(earlier) if plain => self::operand(&Operand::Field(earlier.clone()), find, fields),
-        Origin::Column(_) | Origin::Columns { .. } | Origin::Field(_) | Origin::Draw { .. } => Err(DataError::new(
+        Origin::Column(_) | Origin::Columns { .. } | Origin::Field(_) | Origin::Formula(_) | Origin::Draw { .. } => Err(DataError::new(
             "wrong-step",
             format!("`keep` cannot compare `{name}`, which is more than the text of one column"),
         )
         .help("compare the column itself: `keep column(\"...\") > 0`")),
     }
+}
+
+/// The rows for which all formulas over these fields are true, as rows of the file. Errors: `wrong-step`, `no-rows-left`.
+pub(crate) fn rows_where(formulas: &[Formula], fields: &[Field], places: &Places) -> DataResult<Vec<u32>> {
+    let find = |name: &str| match fields.iter().find(|field| field.name == name) {
+        Some(field) => Ok(Read { field, fitted: None }),
+        None => Err(DataError::new("unknown-field", format!("`keep` names `{name}`, which is no field"))),
+    };
+    let asked = |fault: Box<DataError>| fault.asked_by("keep", "");
+    let mut kept = vec![true; places.rows.len()];
+    for formula in formulas {
+        let made = formula::compute(formula, places.rows.len(), &find).map_err(asked)?;
+        if !made.dims.is_empty() {
+            let fault = DataError::new("wrong-step", "`keep` takes one truth value a row, and this is several");
+            return Err(asked(fault));
+        }
+        formula::require_defined("keep", formula, &made, places, &find).map_err(asked)?;
+        kept.iter_mut().zip(&made.values).for_each(|(kept, holds)| *kept &= *holds == 1.0);
+    }
+    let rows: Vec<u32> = places.rows.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(row, _)| *row).collect();
+    if rows.is_empty() {
+        let text = format!("none of the {} rows meets the `keep` conditions", kept.len());
+        return Err(DataError::new("no-rows-left", text)
+            .help("compare with a value that the field has; `bdl data` shows the first rows"));
+    }
+    Ok(rows)
 }
 
 impl Test {
@@ -86,16 +115,16 @@ impl Test {
     /// True, false, or None for unknown. Errors: `text-in-number` where a number is compared with text.
     pub fn holds(&self, table: &Table, row: usize) -> DataResult<Option<bool>> {
         Ok(match self {
-            Test::Known(column) => Some(!table.is_missing(table.cell(row, *column))),
+            Test::Known(column) => Some(!table.is_missing(row, *column)),
             Test::Compare { column, comparison, right } => {
                 let cell = table.cell(row, *column);
-                if table.is_missing(cell) {
+                if table.is_missing(row, *column) {
                     return Ok(None);
                 }
                 let order = match right {
                     Constant::Text(text) => Some(cell.cmp(text.as_str())),
                     Constant::Number(number) => {
-                        let decimal = table.source.decimal;
+                        let decimal = table.decimal(*column);
                         let value = numbers::parse(cell, decimal).map_err(|kind| {
                             table
                                 .fault_at(numbers::fault(cell, decimal, kind), row, *column, 0, None)

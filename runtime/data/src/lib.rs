@@ -21,7 +21,7 @@
 //! std::fs::write(&path, "height,kind\n1.5,oak\n2.5,elm\n")?;
 //! let spec = DataSpec::new("Trees", Source::Table(TableSource::csv(&path)))
 //!     .field(FieldSpec::new("h", Origin::Column(Column::name("height"))).step(Step::Standardize))
-//!     .field(FieldSpec::new("kind", Origin::Column(Column::name("kind"))).step(Step::Category { classes: None }));
+//!     .field(FieldSpec::new("kind", Origin::Column(Column::name("kind"))).step(Step::Category { classes: None, unknown: None }));
 //! let data = Dataset::open(&spec, Precision::F32)?;
 //! let fitted = data.fit(&[0, 1])?;
 //! let encoded = data.encode(&fitted)?;
@@ -41,8 +41,12 @@ pub mod error;
 pub mod facts;
 mod field;
 pub mod fit;
+pub mod formula;
 mod group;
+pub mod identity;
+mod join;
 mod keep;
+pub mod leaks;
 mod locate;
 mod numbers;
 pub mod repeats;
@@ -53,6 +57,7 @@ pub mod summary;
 mod suspicious;
 mod synthetic;
 pub mod table;
+pub mod training_rows;
 pub mod units;
 
 pub use alphabet::Alphabet;
@@ -61,12 +66,15 @@ pub use dataset::Dataset;
 pub use error::{DataError, DataResult};
 pub use facts::{Class, DataFacts, FieldDim, FieldFacts, Kind};
 pub use fit::{Fitted, FittedField, FittedStep};
+pub use formula::{Formula, Function, Operator};
 pub use group::RowGroup;
+pub use leaks::Roles;
 pub use repeats::{Repeats, Straddling};
 pub use spec::{
-    Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Missing, Operand, Origin,
-    Precision, Resample, Separator, Source, Step, TableSource,
+    Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Lookup, Missing, Operand, Origin,
+    Precision, Separator, SideTable, Source, Step, TableSource,
 };
-pub use split::{KfoldSplit, Parts, RandomSplit, SplitSpec, TimeSplit};
+pub use split::{EntriesSplit, IdentitySplit, KfoldSplit, Parts, RandomSplit, SplitSpec, TimeSplit};
 pub use summary::{Summary, Warning};
+pub use training_rows::{ClassWeights, Smote};
 pub use units::Units;

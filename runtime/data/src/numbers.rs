@@ -89,6 +89,7 @@ pub(crate) fn apply(step: &Step, x: f64) -> Option<f64> {
         | Step::MinMax
         | Step::Impute(Impute::Mean | Impute::Median)
         | Step::Number
+        | Step::Counts
         | Step::Truth { .. }
         | Step::Category { .. }
         | Step::Text
@@ -106,6 +107,7 @@ pub(crate) fn apply(step: &Step, x: f64) -> Option<f64> {
 pub(crate) fn step_name(step: &Step) -> String {
     match step {
         Step::Number => "number".into(),
+        Step::Counts => "counts".into(),
         Step::Truth { .. } => "truth".into(),
         Step::Category { .. } => "category".into(),
         Step::Text => "text".into(),

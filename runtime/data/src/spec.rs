@@ -8,6 +8,7 @@
 //! `open = number(column(5)) |> log1p |> standardize` is `origin: Column(5), steps: [Number, Log1p, Standardize]`.
 
 use crate::alphabet::Alphabet;
+use crate::formula::Formula;
 use std::path::{Path, PathBuf};
 
 /// A `data` block: a source and the fields made of it.
@@ -18,12 +19,14 @@ pub struct DataSpec {
     pub pos: String,
     pub source: Source,
     pub fields: Vec<FieldSpec>,
+    /// Other tables, whose rows are looked up by key.
+    pub tables: Vec<SideTable>,
     /// Rows for which one of these is false or unknown are left out.
     pub keep: Vec<Condition>,
+    /// The same for conditions that compute with fields; looked at after [`DataSpec::keep`].
+    pub keep_where: Vec<Formula>,
     /// Of rows that agree in all of these fields only the first is kept. Empty: keep repeats.
     pub distinct: Vec<String>,
-    /// How training rows are repeated or left out, so that the classes of a field come equally often.
-    pub resample: Option<Resample>,
     /// One example of several rows.
     pub group: Option<crate::group::RowGroup>,
 }
@@ -36,11 +39,21 @@ impl DataSpec {
             pos: String::new(),
             source,
             fields: vec![],
+            tables: vec![],
             keep: vec![],
+            keep_where: vec![],
             distinct: vec![],
-            resample: None,
             group: None,
         }
+    }
+
+    /// The files that it reads.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = match &self.source {
+            Source::Table(table) => Some(table.path.as_path()),
+            Source::Synthetic { .. } => None,
+        };
+        own.into_iter().chain(self.tables.iter().map(|table| table.source.path.as_path()))
     }
 
     /// The same block with one more field.
@@ -50,13 +63,13 @@ impl DataSpec {
     }
 }
 
-/// `rows oversample(y)` and `rows undersample(y)`: of training rows only, every epoch the same.
+/// `let alleles = csv("alleles.csv", key: "name")`: a table whose rows are looked up by key.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resample {
-    /// A category or truth field.
-    pub field: String,
-    /// Rows of small classes are repeated up to the largest, or rows of large classes left out down to the smallest.
-    pub over: bool,
+pub struct SideTable {
+    pub name: String,
+    pub source: TableSource,
+    /// No two rows have the same text here.
+    pub key: Column,
 }
 
 /// Where rows come from.
@@ -140,12 +153,14 @@ pub struct FieldSpec {
     pub steps: Vec<Step>,
     /// What a missing cell means. An [`Step::Impute`] among the steps takes missing values by itself.
     pub missing: Missing,
+    /// A `let`, or a part of an expression: later fields read it, models do not see it.
+    pub hidden: bool,
 }
 
 impl FieldSpec {
     /// A field without steps or position, for which a missing cell is an error.
     pub fn new(name: &str, origin: Origin) -> Self {
-        FieldSpec { name: name.into(), pos: String::new(), origin, steps: vec![], missing: Missing::Error }
+        FieldSpec { name: name.into(), pos: String::new(), origin, steps: vec![], missing: Missing::Error, hidden: false }
     }
 
     /// The same field with one more step.
@@ -167,9 +182,12 @@ pub enum Origin {
     /// `column("x")` or `column(5)`: one cell a row, a field of rank 0.
     Column(Column),
     /// `columns("x*" except "x9")`: one axis, named by the columns. `*` stands for any run of characters.
-    Columns { include: Vec<String>, except: Vec<String> },
+    /// Of another table, `rna[cell].columns("*")`, where `of` says which of its rows.
+    Columns { of: Option<Lookup>, include: Vec<String>, except: Vec<String> },
     /// The value of an earlier field, before or after which further steps stand.
     Field(String),
+    /// What is computed from earlier fields, element by element.
+    Formula(Formula),
     /// A draw a row of the given shape (synthetic sources only).
     Draw { draw: Draw, dims: Vec<usize> },
 }
@@ -180,6 +198,18 @@ pub enum Column {
     Name(String),
     /// Counted from 1.
     Number(usize),
+    /// A column of another table: `alleles[allele].column("sequence")`.
+    Of(Box<Lookup>, Box<Column>),
+}
+
+/// Which row of another table: the one whose key is the text of a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lookup {
+    /// The name of a [`SideTable`].
+    pub table: String,
+    pub key: Column,
+    /// A key that is not there makes the cell missing instead of being an error.
+    pub optional: bool,
 }
 
 impl Column {
@@ -211,6 +241,8 @@ pub enum Draw {
 pub enum Step {
     /// Text to a number.
     Number,
+    /// Text to a number of things counted: negative numbers and fractions are suspicious.
+    Counts,
     /// Text to a truth value. With both `None`: true/false, yes/no, t/f, y/n, 1/0, in any case. A column may give `yes`
     /// alone, then everything else is false, or both.
     Truth {
@@ -220,6 +252,8 @@ pub enum Step {
     /// Text to one of K classes: those listed, or those found, sorted by name.
     Category {
         classes: Option<Vec<String>>,
+        /// A class more, for texts that no training row has.
+        unknown: Option<String>,
     },
     /// Text kept as text, for `groups:`, `given(..)` and the like; no model input.
     Text,
@@ -232,6 +266,8 @@ pub enum Step {
     /// Words between blanks to classes, one axis; classes listed or those found, sorted by name.
     Tokens {
         classes: Option<Vec<String>>,
+        /// A word more, for words that no training row has.
+        unknown: Option<String>,
     },
     /// A list of numbers in one cell (`0.1 0.2`, `[0.1, 0.2]`), one axis; with a width, rows of so many numbers, two axes.
     Numbers {
@@ -265,6 +301,7 @@ impl Step {
             Step::Standardize | Step::MinMax | Step::Impute(Impute::Mean | Impute::Median) => true,
             Step::Impute(Impute::Constant(_)) => false,
             Step::Number
+            | Step::Counts
             | Step::Truth { .. }
             | Step::Category { .. }
             | Step::Text

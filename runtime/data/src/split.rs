@@ -9,6 +9,8 @@
 //! time(day, valid: 0.1, test: 0.1, gap: 7)                       the last rows in time; 7 days or more lie between them and others
 //! time(day, folds: 4)                                            each fold trains on what came before it
 //! leave_one_out                                                  as many pairs as rows
+//! identity(seq, below: 0.3, train: 0.8, test: 0.2)               similar sequences are never cut apart
+//! entries(y, train: 0.6, valid: 0.2, test: 0.2)                  the elements of a field; rows are in every part
 //! ```
 //!
 //! Rows of a part are in the order of the file; shuffling within an epoch is the trainer's. Sizes are exact: fractions are
@@ -18,6 +20,7 @@ use crate::dataset::Dataset;
 use crate::error::{DataError, DataResult};
 use crate::facts::Kind;
 use crate::field::{MISSING_ID, MISSING_TRUTH, Values};
+use crate::identity;
 use crate::summary::Warning;
 use bdl_kernels::philox::permutation;
 use serde::{Deserialize, Serialize};
@@ -63,6 +66,34 @@ pub enum SplitSpec {
     Time(TimeSplit),
     /// One fold a row, which is tested.
     LeaveOneOut,
+    Identity(IdentitySplit),
+    Entries(EntriesSplit),
+}
+
+/// `identity(field, below:, train:, valid:, test:, balance:, seed:)`, or with `folds:` instead of shares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdentitySplit {
+    /// Letters.
+    pub field: String,
+    /// Rows whose sequences have at least this identity (see [`crate::identity`]) stay together.
+    pub below: f64,
+    pub train: f64,
+    pub valid: f64,
+    pub test: f64,
+    /// Above 1: that many parts of equal size, each tested once.
+    pub folds: usize,
+    pub balance: Option<String>,
+    pub seed: u64,
+}
+
+/// `entries(field, train:, valid:, test:, seed:)`: the elements of a field are shared out, class by class; every row is in every part.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EntriesSplit {
+    pub field: String,
+    pub train: f64,
+    pub valid: f64,
+    pub test: f64,
+    pub seed: u64,
 }
 
 /// `time(field, valid:, test:, gap:)`, or `time(field, folds:, gap:)`.
@@ -118,6 +149,13 @@ impl Dataset {
             SplitSpec::Given { field } => Ok(vec![self.split_given(field)?]),
             SplitSpec::By { field, valid, test } => Ok(vec![self.split_by(field, valid, test)?]),
             SplitSpec::Time(time) => self.split_time(time),
+            SplitSpec::Identity(identity) => self.split_identity(identity),
+            SplitSpec::Entries(_) => {
+                // The rows once for each part; `Encoded::in_parts` makes them.
+                let rows = self.rows() as u32;
+                let copy = |part: u32| (part * rows..(part + 1) * rows).collect();
+                Ok(vec![Parts { train: copy(0), valid: copy(1), test: copy(2) }])
+            }
             SplitSpec::LeaveOneOut => {
                 let rows = self.rows() as u32;
                 let others = |row: u32| (0..rows).filter(|other| *other != row).collect();
@@ -162,13 +200,13 @@ impl Dataset {
 
     /// Training rows in which the classes of a field come equally often: of a smaller class whole rounds of its rows and then some of
     /// them (`over`), or of a larger class some of its rows, drawn with the seed. Ascending. Errors: as for `balance:`.
-    pub fn resampled(&self, rows: &[u32], resample: &crate::spec::Resample, seed: u64) -> DataResult<Vec<u32>> {
-        let labels = self.labels(Some(&resample.field))?;
+    pub fn resampled(&self, rows: &[u32], field: &str, over: bool, seed: u64) -> DataResult<Vec<u32>> {
+        let labels = self.labels(Some(field))?;
         let mut classes: Vec<Vec<u32>> = vec![vec![]; labels.classes];
         rows.iter().for_each(|row| classes[labels.of_row[*row as usize] as usize].push(*row));
         classes.retain(|rows| !rows.is_empty());
         let sizes = classes.iter().map(Vec::len);
-        let wanted = if resample.over { sizes.max() } else { sizes.min() }.unwrap_or(0);
+        let wanted = if over { sizes.max() } else { sizes.min() }.unwrap_or(0);
         let mut chosen = vec![];
         for (class, rows) in classes.iter().enumerate() {
             (0..wanted / rows.len()).for_each(|_| chosen.extend_from_slice(rows));
@@ -177,6 +215,80 @@ impl Dataset {
         }
         chosen.sort_unstable();
         Ok(chosen)
+    }
+
+    /// Which part (0 train, 1 valid, 2 test) each stored element of a field belongs to. Errors: `wrong-step`, `too-few-rows`.
+    pub fn entry_parts(&self, split: &EntriesSplit) -> DataResult<Vec<u8>> {
+        let field = self.field(&split.field)?;
+        let wrong = |what: &str| DataError::new("wrong-step", format!("`entries({}, ..)` {what}", split.field));
+        if field.facts.dims.is_empty() {
+            return Err(wrong("needs a field with an axis, such as a label a node")
+                .help("rows are split with `random(..)` or `kfold(..)`"));
+        }
+        if !field.tail.is_empty() || field.computed.is_some() {
+            return Err(wrong("cannot share out a field that is fitted, since its elements are fitted together")
+                .help("leave out the fitted step, and put one into the model"));
+        }
+        // The class of each element that is known; those that are not stay where they are.
+        let (of, classes): (Vec<Option<u32>>, usize) = match &*field.values {
+            Values::Ids(ids) => (ids.iter().map(|id| (*id != MISSING_ID).then_some(*id)).collect(), field.facts.classes.len()),
+            Values::Truth(values) => {
+                (values.iter().map(|x| (*x != MISSING_TRUTH).then_some(u32::from(*x))).collect(), 2)
+            }
+            Values::F32(values) => (values.iter().map(|x| (!x.is_nan()).then_some(0)).collect(), 1),
+            Values::F64(values) => (values.iter().map(|x| (!x.is_nan()).then_some(0)).collect(), 1),
+            Values::Letters(_) => return Err(wrong("needs numbers, truth values or classes")),
+        };
+        let known: Vec<usize> = (0..of.len()).filter(|at| of[*at].is_some()).collect();
+        let labels = Labels { of_row: known.iter().map(|at| of[*at].unwrap_or(0)).collect(), classes: classes.max(1) };
+        let order = permutation(known.len(), split.seed, SPLIT_STREAM);
+        let shares = [split.train, split.valid, split.test];
+        let parts = by_rows(&shares, &labels, &order);
+        for (part, (name, share)) in ["train", "valid", "test"].into_iter().zip(shares).enumerate() {
+            if share > 0.0 && !parts.contains(&part) {
+                let text = format!("`{name}: {share}` of {} elements leaves none for this part", known.len());
+                return Err(DataError::new("too-few-rows", text).help("give the part a larger share, or 0"));
+            }
+        }
+        let mut part_of = vec![0; of.len()];
+        known.iter().zip(parts).for_each(|(at, part)| part_of[*at] = part as u8);
+        Ok(part_of)
+    }
+
+    fn split_identity(&self, split: &IdentitySplit) -> DataResult<Vec<Parts>> {
+        let field = self.field(&split.field)?;
+        let Values::Letters(codes) = &*field.values else {
+            let text = format!("`identity({}, ..)` needs sequences of letters", split.field);
+            return Err(DataError::new("wrong-step", text)
+                .help("read the column with `onehot(column(..), Protein)` or `letters(..)`"));
+        };
+        let sequences: Vec<&[u8]> = (0..self.rows()).map(|row| &codes[field.layout.range(row)]).collect();
+        let groups = identity::clusters(&sequences, split.below);
+        let labels = self.labels(split.balance.as_deref())?;
+        let order = permutation(self.rows(), split.seed, SPLIT_STREAM);
+        let fractions = match split.folds {
+            0 | 1 => vec![split.train, split.valid, split.test],
+            folds => vec![1.0 / folds as f64; folds],
+        };
+        let number = groups.iter().max().map_or(0, |group| group + 1);
+        let too_few = |fault: Box<DataError>| {
+            let text = format!("the {} sequences form {number} clusters below an identity of {}", self.rows(), split.below);
+            DataError { message: format!("{text}: {}", fault.message), ..*fault }
+        };
+        let part_of = by_groups(&fractions, &labels, &groups, &order).map_err(|fault| {
+            Box::new(too_few(fault)).help("unrelated proteins have an identity of about 0.2, unrelated DNA of about 0.5: take a larger `below:`")
+        })?;
+        if split.folds > 1 {
+            let fold = |fold: usize| {
+                let (test, train) = (0..self.rows() as u32).partition(|row| part_of[*row as usize] == fold);
+                Parts { train, valid: vec![], test }
+            };
+            return Ok((0..split.folds).map(fold).collect());
+        }
+        let mut parts = [vec![], vec![], vec![]];
+        part_of.iter().enumerate().for_each(|(row, part)| parts[*part].push(row as u32));
+        let [train, valid, test] = parts;
+        Ok(vec![Parts { train, valid, test }])
     }
 
     fn split_random(&self, split: &RandomSplit) -> DataResult<Parts> {

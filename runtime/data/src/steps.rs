@@ -6,13 +6,15 @@
 use crate::alphabet::Alphabet;
 use crate::error::{DataError, DataResult};
 use crate::numbers::step_name;
-use crate::spec::{Column, Draw, FieldSpec, Missing, Origin, Step};
+use crate::formula::Formula;
+use crate::spec::{Column, Draw, FieldSpec, Lookup, Missing, Origin, Step};
 
 /// Where the values come from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum From {
     Column(Column),
-    Columns { include: Vec<String>, except: Vec<String> },
+    Columns { of: Option<Lookup>, include: Vec<String>, except: Vec<String> },
+    Formula(Formula),
     Draw { draw: Draw, dims: Vec<usize> },
 }
 
@@ -21,13 +23,15 @@ pub(crate) enum From {
 pub(crate) enum Encoder {
     Number,
     Truth { yes: Option<String>, no: Option<String> },
-    Category { classes: Option<Vec<String>> },
+    Category { classes: Option<Vec<String>>, unknown: Option<String> },
     Text,
     Letters(Alphabet),
-    Tokens { classes: Option<Vec<String>> },
+    Tokens { classes: Option<Vec<String>>, unknown: Option<String> },
     Numbers { width: Option<usize> },
     Indices { of: String, first: i64 },
     Drawn,
+    /// Numbers, or truth values.
+    Computed { truth: bool },
 }
 
 /// A field, ready to be read.
@@ -41,12 +45,59 @@ pub(crate) struct FieldPlan {
     pub before: Vec<Step>,
     pub after: Vec<Step>,
     pub missing: Missing,
+    pub hidden: bool,
+    /// It is read with `counts(..)`, and nothing changes the numbers.
+    pub counts: bool,
+    /// A formula reads its numbers, before they are cut to the working precision.
+    pub exact: bool,
+    /// A formula over fitted fields: it is computed when these are.
+    pub waits: bool,
 }
 
 impl FieldPlan {
-    /// The field that this one points into.
-    pub fn refers_to(&self) -> Option<&str> {
-        if let Encoder::Indices { of, .. } = &self.encoder { Some(of) } else { None }
+    /// Earlier fields that this one cannot be read without.
+    pub fn reads(&self) -> Vec<&str> {
+        match (&self.from, &self.encoder) {
+            (From::Formula(formula), _) => formula.fields(),
+            (_, Encoder::Indices { of, .. }) => vec![of],
+            (
+                From::Column(_) | From::Columns { .. } | From::Draw { .. },
+                Encoder::Number
+                | Encoder::Truth { .. }
+                | Encoder::Category { .. }
+                | Encoder::Text
+                | Encoder::Letters(_)
+                | Encoder::Tokens { .. }
+                | Encoder::Numbers { .. }
+                | Encoder::Drawn
+                | Encoder::Computed { .. },
+            ) => vec![],
+        }
+    }
+
+    /// Is it numbers (`false`), truth values (`true`) or neither?
+    fn truth(&self) -> Option<bool> {
+        if self.one_hot {
+            return None;
+        }
+        match &self.encoder {
+            Encoder::Number | Encoder::Numbers { .. } => Some(false),
+            Encoder::Truth { .. } => Some(true),
+            Encoder::Computed { truth } => Some(*truth),
+            Encoder::Drawn => match &self.from {
+                From::Draw { draw: Draw::Normal | Draw::Uniform, .. } => Some(false),
+                From::Draw { draw: Draw::Bernoulli(_), .. } => Some(true),
+                From::Draw { draw: Draw::Category(_) | Draw::Letters(_) | Draw::Index(_), .. }
+                | From::Column(_)
+                | From::Columns { .. }
+                | From::Formula(_) => None,
+            },
+            Encoder::Category { .. }
+            | Encoder::Text
+            | Encoder::Letters(_)
+            | Encoder::Tokens { .. }
+            | Encoder::Indices { .. } => None,
+        }
     }
 
     /// Does an `impute` take the missing values?
@@ -61,18 +112,27 @@ pub(crate) fn plan_all(fields: &[FieldSpec], synthetic: bool) -> DataResult<Vec<
     for (position, field) in fields.iter().enumerate() {
         let asked = |fault: Box<DataError>| fault.asked_by(&field.name, &field.pos);
         let (from, steps, missing) = flatten(fields, position).map_err(asked)?;
-        let drawn = matches!(from, From::Draw { .. });
-        if drawn != synthetic {
+        let fits = match &from {
+            From::Draw { .. } => synthetic,
+            From::Column(_) | From::Columns { .. } => !synthetic,
+            From::Formula(_) => true,
+        };
+        if !fits {
             return Err(asked(DataError::new(
                 "bad-draw",
-                if drawn {
-                    "a draw needs the source `synthetic(...)`"
-                } else {
+                if synthetic {
                     "a synthetic source has no columns to read"
+                } else {
+                    "a draw needs the source `synthetic(...)`"
                 },
             )));
         }
-        plans.push(plan(field, from, &steps, missing).map_err(asked)?);
+        let made = plan(field, from, &steps, missing, &plans).map_err(asked)?;
+        if let From::Formula(formula) = &made.from {
+            let read: Vec<String> = formula.fields().into_iter().map(String::from).collect();
+            plans.iter_mut().filter(|plan| read.contains(&plan.name)).for_each(|plan| plan.exact = true);
+        }
+        plans.push(made);
     }
     Ok(plans)
 }
@@ -82,9 +142,12 @@ pub(crate) fn flatten(fields: &[FieldSpec], position: usize) -> DataResult<(From
     let field = &fields[position];
     match &field.origin {
         Origin::Column(column) => Ok((From::Column(column.clone()), field.steps.clone(), field.missing.clone())),
-        Origin::Columns { include, except } => {
-            let from = From::Columns { include: include.clone(), except: except.clone() };
+        Origin::Columns { of, include, except } => {
+            let from = From::Columns { of: of.clone(), include: include.clone(), except: except.clone() };
             Ok((from, field.steps.clone(), field.missing.clone()))
+        }
+        Origin::Formula(formula) => {
+            Ok((From::Formula(formula.clone()), field.steps.clone(), field.missing.clone()))
         }
         Origin::Draw { draw, dims } => {
             let from = From::Draw { draw: draw.clone(), dims: dims.clone() };
@@ -107,6 +170,7 @@ pub(crate) fn flatten(fields: &[FieldSpec], position: usize) -> DataResult<(From
 fn is_encoder(step: &Step) -> bool {
     match step {
         Step::Number
+        | Step::Counts
         | Step::Truth { .. }
         | Step::Category { .. }
         | Step::Text
@@ -126,9 +190,16 @@ fn is_encoder(step: &Step) -> bool {
     }
 }
 
-fn plan(field: &FieldSpec, from: From, steps: &[Step], missing: Missing) -> DataResult<FieldPlan> {
-    let (encoder, mut one_hot, rest) = encoder(&from, steps)?;
+fn plan(
+    field: &FieldSpec,
+    from: From,
+    steps: &[Step],
+    missing: Missing,
+    earlier: &[FieldPlan],
+) -> DataResult<FieldPlan> {
+    let (encoder, mut one_hot, rest) = encoder(&from, steps, earlier)?;
     let numeric = match (&from, &encoder) {
+        (_, Encoder::Computed { truth }) => !truth,
         (From::Draw { draw: Draw::Normal | Draw::Uniform, .. }, _) | (_, Encoder::Number | Encoder::Numbers { .. }) => {
             true
         }
@@ -153,6 +224,7 @@ fn plan(field: &FieldSpec, from: From, steps: &[Step], missing: Missing) -> Data
             | Encoder::Text
             | Encoder::Numbers { .. }
             | Encoder::Indices { .. }
+            | Encoder::Computed { .. }
             | Encoder::Drawn,
         ) => false,
     };
@@ -178,12 +250,17 @@ fn plan(field: &FieldSpec, from: From, steps: &[Step], missing: Missing) -> Data
             }
         }
     }
-    let cut = changes.iter().position(Step::is_fitted).unwrap_or(changes.len());
+    let waits = match &from {
+        From::Formula(formula) => {
+            let read = formula.fields();
+            let fitted = |plan: &&FieldPlan| read.contains(&plan.name.as_str()) && (plan.waits || !plan.after.is_empty());
+            earlier.iter().any(|plan| fitted(&plan))
+        }
+        From::Column(_) | From::Columns { .. } | From::Draw { .. } => false,
+    };
+    // What follows a value that waits for the training rows waits too.
+    let cut = if waits { 0 } else { changes.iter().position(Step::is_fitted).unwrap_or(changes.len()) };
     let after = changes.split_off(cut);
-    if let (Encoder::Numbers { .. }, Some(step)) = (&encoder, after.first()) {
-        let fault = DataError::new("wrong-step", format!("`{}` of lists of numbers is not built yet", step_name(step)));
-        return Err(fault.help("steps that learn nothing from the rows are possible: `log1p`, `_ / 10`"));
-    }
     Ok(FieldPlan {
         name: field.name.clone(),
         pos: field.pos.clone(),
@@ -193,29 +270,51 @@ fn plan(field: &FieldSpec, from: From, steps: &[Step], missing: Missing) -> Data
         before: changes,
         after,
         missing,
+        hidden: field.hidden,
+        counts: steps.first() == Some(&Step::Counts),
+        exact: false,
+        waits,
     })
 }
 
 /// The encoder that the steps begin with or imply, whether it is one-hot at once, and the steps that remain.
-fn encoder<'a>(from: &From, steps: &'a [Step]) -> DataResult<(Encoder, bool, &'a [Step])> {
+fn encoder<'a>(from: &From, steps: &'a [Step], earlier: &[FieldPlan]) -> DataResult<(Encoder, bool, &'a [Step])> {
     if let From::Draw { draw, .. } = from {
         return drawn(draw, steps);
+    }
+    if let From::Formula(formula) = from {
+        if let Some(unknown) = formula.fields().into_iter().find(|name| earlier.iter().all(|plan| plan.name != *name)) {
+            return Err(DataError::new("unknown-field", format!("there is no field `{unknown}` before this one")));
+        }
+        let of = |name: &str| earlier.iter().find(|plan| plan.name == name).and_then(FieldPlan::truth);
+        let truth = formula.is_truth(&of)?;
+        // Naming what it is anyway is allowed.
+        let rest = match (steps, truth) {
+            ([Step::Number | Step::Counts, rest @ ..], false) => rest,
+            ([Step::Truth { yes: None, no: None }, rest @ ..], true) => rest,
+            (steps, _) => steps,
+        };
+        return Ok((Encoder::Computed { truth }, false, rest));
     }
     let Some((first, rest)) = steps.split_first() else {
         let several = matches!(from, From::Columns { .. });
         return Ok((if several { Encoder::Number } else { Encoder::Text }, false, steps));
     };
     Ok(match first {
-        Step::Number => (Encoder::Number, false, rest),
+        Step::Number | Step::Counts => (Encoder::Number, false, rest),
         Step::Truth { yes, no } => (Encoder::Truth { yes: yes.clone(), no: no.clone() }, false, rest),
-        Step::Category { classes } => (Encoder::Category { classes: classes.clone() }, false, rest),
+        Step::Category { classes, unknown } => {
+            (Encoder::Category { classes: classes.clone(), unknown: unknown.clone() }, false, rest)
+        }
         Step::Text => (Encoder::Text, false, rest),
         Step::Letters(alphabet) => (Encoder::Letters(alphabet.clone()), false, rest),
         Step::OneHotText(alphabet) => (Encoder::Letters(alphabet.clone()), true, rest),
-        Step::Tokens { classes } => (Encoder::Tokens { classes: classes.clone() }, false, rest),
+        Step::Tokens { classes, unknown } => {
+            (Encoder::Tokens { classes: classes.clone(), unknown: unknown.clone() }, false, rest)
+        }
         Step::Numbers { width } => (Encoder::Numbers { width: *width }, false, rest),
         Step::Indices { of, first } => (Encoder::Indices { of: of.clone(), first: *first }, false, rest),
-        Step::OneHot => (Encoder::Category { classes: None }, true, rest),
+        Step::OneHot => (Encoder::Category { classes: None, unknown: None }, true, rest),
         Step::Log1p | Step::Log | Step::Sqrt | Step::Arith(_) | Step::Standardize | Step::MinMax | Step::Impute(_) => {
             (Encoder::Number, false, steps)
         }
@@ -228,7 +327,7 @@ fn drawn<'a>(draw: &Draw, steps: &'a [Step]) -> DataResult<(Encoder, bool, &'a [
     match (draw, first) {
         (Draw::Normal | Draw::Uniform, Step::Number)
         | (Draw::Bernoulli(_), Step::Truth { yes: None, no: None })
-        | (Draw::Category(_), Step::Category { classes: None }) => Ok((Encoder::Drawn, false, rest)),
+        | (Draw::Category(_), Step::Category { classes: None, unknown: None }) => Ok((Encoder::Drawn, false, rest)),
         (Draw::Letters(a), Step::Letters(b)) if a == b => Ok((Encoder::Drawn, false, rest)),
         (Draw::Letters(a), Step::OneHotText(b)) if a == b => Ok((Encoder::Drawn, true, rest)),
         (

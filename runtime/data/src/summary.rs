@@ -83,7 +83,9 @@ impl Summary {
             }
             Source::Synthetic { .. } => (vec![], vec![]),
         };
-        let used = |position: &usize| data.fields.iter().any(|field| field.columns.contains(position));
+        let used = |position: &usize| {
+            data.looked_up.contains(position) || data.fields.iter().any(|field| field.columns.contains(position))
+        };
         let unused = (0..columns.len()).filter(|at| !used(at)).map(|at| columns[at].clone()).collect();
         let facts = data.facts();
         Ok(Summary {
@@ -91,7 +93,12 @@ impl Summary {
             file: facts.file.map(|file| file.display().to_string()),
             rows: facts.rows,
             rows_read: facts.rows_read,
-            fields: data.fields.iter().map(|field| field_summary(&field.facts, &field.values)).collect(),
+            fields: data
+                .fields
+                .iter()
+                .filter(|field| !field.hidden)
+                .map(|field| field_summary(&field.facts, &field.values))
+                .collect(),
             columns,
             unused,
             first_rows,
@@ -139,8 +146,31 @@ impl Summary {
 impl Dataset {
     /// Columns that look wrong; see the codes in [`WARNINGS`].
     pub fn warnings(&self) -> DataResult<Vec<Warning>> {
-        suspicious::warnings(&self.fields, self.rows())
+        Ok(limited(suspicious::warnings(&self.fields, self.rows())?))
     }
+}
+
+/// Warnings of one kind about one field that are shown.
+const SHOWN_ALIKE: usize = 3;
+
+/// Of many warnings of one kind about one field the first, the last of which says how many more there are.
+pub(crate) fn limited(found: Vec<Warning>) -> Vec<Warning> {
+    let mut kept: Vec<Warning> = vec![];
+    let mut more: Vec<usize> = vec![];
+    for warning in found {
+        let alike = |known: &&Warning| known.code == warning.code && known.field == warning.field;
+        if kept.iter().filter(alike).count() < SHOWN_ALIKE {
+            kept.push(warning);
+            more.push(0);
+        } else if let Some(last) = kept.iter().rposition(|known| alike(&known)) {
+            more[last] += 1;
+        }
+    }
+    for (warning, more) in kept.iter_mut().zip(more).filter(|(_, more)| *more > 0) {
+        let columns = if more == 1 { "column is" } else { "columns are" };
+        warning.message.push_str(&format!("; {} more {columns} like it", thousands(more)));
+    }
+    kept
 }
 
 pub use crate::suspicious::WARNINGS;

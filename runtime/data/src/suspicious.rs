@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, HashSet};
 /// Fewer rows than this say nothing about how a column is distributed.
 const ENOUGH_ROWS: usize = 20;
 
+/// Numbers of a field that are looked at.
+const LOOKED_AT: usize = 4_000_000;
+
 /// What people write where a number is not known.
 const SENTINELS: [f64; 12] =
     [-1.0, -9.0, -99.0, -999.0, -9999.0, -99999.0, 99.0, 999.0, 9999.0, 99999.0, 999999.0, -32768.0];
@@ -24,10 +27,46 @@ pub const WARNINGS: &[(&str, &str)] = &[
         "id-as-number",
         "A numeric column holds whole numbers of which nearly every row has its own: it is probably an identifier. A model learns rows by heart from it.",
     ),
+    (
+        "class-not-in-training",
+        "No training row has a class that other rows have: the model cannot learn it. Split with `balance:`, leave such rows out, or give what training has not seen a class, `unknown: \"other\"`.",
+    ),
     ("constant-column", "All known values of a column are the same: it tells the rows apart by nothing."),
     (
         "sentinel",
         "A value such as -999 or 9999 stands far outside the rest of its column: it probably means that the value is not known. List it under `missing:` of the source.",
+    ),
+    (
+        "already-log",
+        "A column that is read as counts holds fractions or negative numbers: it was normalised, or its logarithm was taken, and taking the logarithm again would be wrong.",
+    ),
+    (
+        "zero-is-missing",
+        "A measured column is 0 in some rows and far from 0 in all others, as a blood pressure of 0 is: the 0 probably means that it was not measured. List it under `missing:` of the source.",
+    ),
+    (
+        "mixed-names",
+        "Names such as `chr1` and `1` stand in one column: they are probably the same chromosome, written by two conventions.",
+    ),
+    (
+        "label-in-inputs",
+        "A column of the file feeds an input of the model and its target, so that the model reads the answer. `columns(\"*\" except \"y\")` leaves it out.",
+    ),
+    (
+        "group-straddles",
+        "Rows of one patient (donor, animal, family) are in train and in test. They resemble each other, so the test is too good; `groups:` of the split keeps them together.",
+    ),
+    (
+        "rc-duplicate",
+        "A test sequence is the reverse complement of a training sequence: the same molecule, read from the other strand. The model has seen it.",
+    ),
+    (
+        "near-duplicates",
+        "A test sequence differs from a training sequence in at most 5 % of its letters. `split identity(seq, below: 0.95, ..)` keeps such sequences together.",
+    ),
+    (
+        "too-good",
+        "One column alone tells the classes apart with an AUROC above 0.99 on the training rows. Often it was measured after the outcome, or made from it.",
     ),
     (
         "truth-as-1-2",
@@ -49,7 +88,7 @@ pub const WARNINGS: &[(&str, &str)] = &[
 /// Looks at the fields as read.
 pub(crate) fn warnings(fields: &[Field], rows: usize) -> DataResult<Vec<Warning>> {
     let mut found = vec![];
-    for field in fields {
+    for field in fields.iter().filter(|field| !field.hidden) {
         match (&*field.values, &field.facts.kind) {
             (Values::F32(values), _) => numbers(field, &|at| f64::from(values[at]), rows, &mut found),
             (Values::F64(values), _) => numbers(field, &|at| values[at], rows, &mut found),
@@ -59,6 +98,7 @@ pub(crate) fn warnings(fields: &[Field], rows: usize) -> DataResult<Vec<Warning>
             (Values::Ids(_), Kind::Truth | Kind::Letters { .. } | Kind::Index(_) | Kind::IndexOf(_) | Kind::Text) => {}
         }
         dates(field, &mut found);
+        mixed_names(field, &mut found);
     }
     duplicates(fields, rows, &mut found);
     Ok(found)
@@ -75,6 +115,8 @@ fn numbers(field: &Field, value: &dyn Fn(usize) -> f64, rows: usize, found: &mut
     if rows < ENOUGH_ROWS || field.facts.columns.is_empty() {
         return;
     }
+    // Of a wide and long table the first rows tell enough.
+    let rows = rows.min((LOOKED_AT / width.max(1)).max(200));
     for column in 0..width {
         let known: Vec<f64> = (0..rows).map(|row| value(row * width + column)).filter(|x| !x.is_nan()).collect();
         let name = &field.facts.columns[column.min(field.facts.columns.len() - 1)];
@@ -104,11 +146,40 @@ fn numbers(field: &Field, value: &dyn Fn(usize) -> f64, rows: usize, found: &mut
                 "read it with `truth(..., yes: \"2\", no: \"1\")`",
             );
         }
+        if field.counts && known.iter().any(|x| *x < 0.0 || x.fract() != 0.0) {
+            let odd = known.iter().find(|x| **x < 0.0 || x.fract() != 0.0).copied().unwrap_or(0.0);
+            add(
+                "already-log",
+                format!("`{name}` is read as counts and holds {odd}"),
+                "if it was normalised or its logarithm taken, read it with `number(..)`",
+            );
+        }
+        if let Some(times) = zeros_apart(&known) {
+            add(
+                "zero-is-missing",
+                format!("`{name}` is 0 in {} rows, far from its other values", thousands(times)),
+                "if 0 means that it was not measured, list it under `missing:` of the source, or ask `if x > 0 then x else missing`",
+            );
+        }
         if let Some((sentinel, times)) = sentinel(&known) {
             let text = format!("`{name}` is {sentinel} in {} rows, far from its other values", thousands(times));
             add("sentinel", text, "if it means that the value is not known, list it under `missing:` of the source");
         }
     }
+}
+
+/// How often a column is 0, if 0 stands apart: all other values are above 0, there are ten different ones or more, and the hundredth part
+/// of them from below is farther from 0 than from their median.
+fn zeros_apart(known: &[f64]) -> Option<usize> {
+    let zeros = known.iter().filter(|x| **x == 0.0).count();
+    let mut rest: Vec<f64> = known.iter().copied().filter(|x| *x != 0.0).collect();
+    if zeros == 0 || zeros * 5 > known.len() * 3 || rest.iter().any(|x| *x < 0.0) {
+        return None;
+    }
+    rest.sort_unstable_by(f64::total_cmp);
+    let different = 1 + rest.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let (low, middle) = (rest[rest.len() / 100], rest[rest.len() / 2]);
+    (different >= 10 && rest[0] > 0.2 * low && low > middle - low).then_some(zeros)
 }
 
 /// A value from the list that is the smallest or largest, and farther from the rest than the rest is wide.
@@ -149,6 +220,16 @@ fn classes(field: &Field, ids: &[u32], rows: usize, found: &mut Vec<Warning>) {
         let more = if rare.len() > 4 { format!(" and {} more", rare.len() - 4) } else { String::new() };
         let text = format!("one row only has `{name}` {}{more}", rare[..rare.len().min(4)].join(", "));
         found.push(warning("rare-class", field, Some(0), text, "leave such rows out with `keep`, or merge classes"));
+    }
+}
+
+/// `chr1` and `1` in one column.
+fn mixed_names(field: &Field, found: &mut Vec<Warning>) {
+    let names: HashSet<&str> = field.facts.classes.iter().map(|class| class.name.as_str()).collect();
+    let both = field.facts.classes.iter().filter_map(|class| class.name.strip_prefix("chr")).find(|bare| names.contains(bare));
+    if let (Some(bare), Some(column)) = (both, field.facts.columns.first()) {
+        let text = format!("`{column}` has `chr{bare}` and `{bare}`");
+        found.push(warning("mixed-names", field, Some(0), text, "write one of the two everywhere"));
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
         return Err(DataError::new("bad-draw", format!("{rows} rows of {size} elements do not fit into memory")));
     };
     // f64 wherever arithmetic follows; the bits of f32 draws are those of f64 draws cut short.
-    let wide = precision == Precision::F64 || !plan.before.is_empty() || !plan.after.is_empty();
+    let wide = precision == Precision::F64 || !plan.before.is_empty() || !plan.after.is_empty() || plan.exact;
     let key = DrawKey { seed, step: 0, site: site as u32 };
     let mut classes = vec![];
     let mut table = vec![];
@@ -72,7 +72,7 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
             (Values::Letters(codes), kind, alphabet.letters().to_vec())
         }
     };
-    change(&mut values, &plan.before, precision, plan.after.is_empty())?;
+    change(&mut values, &plan.before, precision, plan.after.is_empty() && !plan.exact)?;
     let mut field_dims: Vec<FieldDim> = dims.iter().map(|dim| FieldDim::Fixed(*dim)).collect();
     let mut axis_names = vec![None; dims.len()];
     let (mut kind, mut one_hot) = (kind, None);
@@ -103,6 +103,12 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
         layout: Layout::Fixed(size),
         one_hot,
         tail: plan.after.clone(),
+        fitted_width: None,
+        computed: None,
+        exact: plan.exact,
+        unknown: None,
+        hidden: plan.hidden,
+        counts: plan.counts && plan.before.is_empty(),
         columns: vec![],
         facts,
     })

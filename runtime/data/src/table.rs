@@ -8,12 +8,14 @@
 //! recorded while reading but found again when there is a fault (`locate.rs`).
 
 use crate::error::{DataError, DataResult};
+use crate::join::JoinedColumn;
 use crate::locate;
 use crate::spec::{Column, Separator, TableSource};
 use flate2::read::MultiGzDecoder;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
 
 /// Bytes read from the disk at once.
 const READ_BLOCK: usize = 1 << 18;
@@ -97,6 +99,11 @@ impl Columns {
                 Some(position) => Ok(position),
                 None => Err(self.missing(name, source)),
             },
+            // The caller knows the other tables.
+            Column::Of(lookup, _) => {
+                let text = format!("a column of `{}` cannot be named here", lookup.table);
+                Err(DataError::new("wrong-step", text).help("name a column of the file itself"))
+            }
         }
     }
 
@@ -264,6 +271,7 @@ impl TableReader {
             text: String::new(),
             starts: vec![],
             ends: vec![],
+            joined: vec![],
         };
         // A whole-file choice of columns is usual and needs no look-up by cell.
         let all = kept.iter().copied().eq(0..table.columns.names.len());
@@ -332,7 +340,8 @@ fn check_utf8(source: &TableSource, record: &csv::ByteRecord, index: u64) -> Dat
     Ok(())
 }
 
-/// A table in memory: the kept columns as text.
+/// A table in memory: the kept columns as text, and behind them those of other tables whose rows are looked up.
+#[derive(Debug)]
 pub struct Table {
     pub source: TableSource,
     pub columns: Columns,
@@ -343,6 +352,7 @@ pub struct Table {
     starts: Vec<usize>,
     /// Ends of the kept cells of all rows, relative to the row's start.
     ends: Vec<u32>,
+    pub(crate) joined: Vec<Arc<JoinedColumn>>,
 }
 
 impl Table {
@@ -376,9 +386,11 @@ impl Table {
         row as u64 + u64::from(self.source.header)
     }
 
-    /// A cell without the blanks around it. `column` is the position in the file and must be among the kept ones.
+    /// A cell without the blanks around it. `column` is the position in the file and must be among the kept ones, or that of a
+    /// looked-up column.
     pub fn cell(&self, row: usize, column: usize) -> &str {
-        let Some(slot) = self.slots[column] else { return "" };
+        let Some(slot) = self.slots.get(column) else { return self.looked_up(column).cell(row) };
+        let Some(slot) = *slot else { return "" };
         let first = row * self.kept;
         let start = if slot == 0 { 0 } else { self.ends[first + slot - 1] as usize };
         let end = self.ends[first + slot] as usize;
@@ -386,8 +398,21 @@ impl Table {
     }
 
     /// Is a cell's text one of those that mean a missing value?
-    pub fn is_missing(&self, cell: &str) -> bool {
+    pub fn is_missing(&self, row: usize, column: usize) -> bool {
+        if column >= self.slots.len() {
+            return self.looked_up(column).is_missing(row);
+        }
+        let cell = self.cell(row, column);
         self.source.missing.iter().any(|text| text == cell)
+    }
+
+    /// The decimal mark of a column.
+    pub fn decimal(&self, column: usize) -> char {
+        if column < self.slots.len() { self.source.decimal } else { self.looked_up(column).table.source.decimal }
+    }
+
+    fn looked_up(&self, column: usize) -> &JoinedColumn {
+        &self.joined[column - self.slots.len()]
     }
 
     /// An error at a cell. `offset`: how many characters into the cell; `width`: how many are at fault (all if None).

@@ -51,6 +51,7 @@ impl Units {
                 Step::Arith(arith) => undone.push(Undo::Arith(*arith)),
                 Step::Standardize | Step::MinMax => undone.push(known.next().ok_or_else(wrong)?),
                 Step::Number
+                | Step::Counts
                 | Step::Truth { .. }
                 | Step::Category { .. }
                 | Step::Text
@@ -103,7 +104,7 @@ mod tests {
         std::fs::write(&path, "a,b\n1,10\n4,20\n9,60\n").unwrap();
         let steps = [Step::Number, Step::Arith(Arith::Multiply(3.0)), Step::Sqrt, Step::Log1p, Step::Standardize];
         let steps = steps.into_iter().chain([Step::Arith(Arith::SubtractFrom(2.0)), Step::MinMax]);
-        let origin = Origin::Columns { include: vec!["*".into()], except: vec![] };
+        let origin = Origin::Columns { of: None, include: vec!["*".into()], except: vec![] };
         let field = steps.fold(FieldSpec::new("x", origin), FieldSpec::step);
         let spec = DataSpec::new("D", Source::Table(TableSource::csv(&path))).field(field);
         let data = Dataset::open(&spec, Precision::F64).unwrap();

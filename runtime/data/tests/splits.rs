@@ -1,6 +1,10 @@
 //! Splits: sizes, balance, groups, folds, determinism, and rows that stand on both sides.
 
 mod common;
+#[path = "splits/leaks.rs"]
+mod leaks;
+#[path = "splits/training_rows.rs"]
+mod training_rows;
 
 use bdl_data::{Dataset, KfoldSplit, Parts, RandomSplit, SplitSpec, Step, TimeSplit};
 use common::{CATEGORY, csv};

@@ -1,6 +1,10 @@
 //! What is read, by value: numbers, truth, categories, letters, filters, fitting, prediction input, batches.
 
 mod common;
+#[path = "values/computed.rs"]
+mod computed;
+#[path = "values/lookups.rs"]
+mod lookups;
 
 use bdl_data::{
     Alphabet, Arith, Class, Column, Comparison, Condition, Constant, DataSpec, Dataset, Draw, FieldDim, FieldSpec,
@@ -31,7 +35,7 @@ fn categories_are_sorted_and_counted() {
     assert_eq!(ids(&data, "k"), [1, 2, 0, 2]);
     let integers = csv("k\n10\n9\n-1\n").field("k", "k", CATEGORY).data();
     assert_eq!(ids(&integers, "k"), [2, 1, 0]);
-    let listed = Step::Category { classes: Some(vec!["N".into(), "EI".into(), "IE".into()]) };
+    let listed = Step::Category { classes: Some(vec!["N".into(), "EI".into(), "IE".into()]), unknown: None };
     assert_eq!(ids(&csv("k\nIE\nN\n").field("k", "k", listed.clone()).data(), "k"), [2, 0]);
     let fault = csv("k\nIE\nX\n").field("k", "k", listed).fault();
     assert_eq!((fault.code, fault.line), ("unknown-category", Some(3)));
@@ -173,7 +177,7 @@ fn a_ragged_model_reads_rows_of_one_length() {
 
 #[test]
 fn words_become_classes() {
-    let data = csv("s\nb a\nc  b\n").field("s", "s", Step::Tokens { classes: None }).data();
+    let data = csv("s\nb a\nc  b\n").field("s", "s", Step::Tokens { classes: None, unknown: None }).data();
     assert_eq!(ids(&data, "s"), [1, 0, 2, 1]);
     assert_eq!(data.facts().fields[0].dims, [FieldDim::Fixed(2)]);
 }

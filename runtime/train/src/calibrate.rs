@@ -56,6 +56,9 @@ pub enum Answers<'a> {
     Yes(&'a [bool]),
 }
 
+/// Temperatures between this and its inverse are looked at. Where the likelihood has no minimum between, the result is one of the two.
+pub const LARGEST_TEMPERATURE: f64 = 50.0;
+
 /// The temperature T for which the logits s / T have the least mean negative log-likelihood, between 1/50 and 50.
 /// Source: Guo et al. 2017, arXiv:1706.04599, section 4.2. By golden sections on log T; the likelihood has one minimum in 1 / T.
 pub fn temperature(scores: &[f64], answers: Answers) -> f64 {
@@ -80,7 +83,7 @@ pub fn temperature(scores: &[f64], answers: Answers) -> f64 {
         }
     };
     let ratio = (5f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (-50f64.ln(), 50f64.ln());
+    let (mut low, mut high) = (-LARGEST_TEMPERATURE.ln(), LARGEST_TEMPERATURE.ln());
     for _ in 0..80 {
         let (a, b) = (high - ratio * (high - low), low + ratio * (high - low));
         if loss(a) <= loss(b) { high = b } else { low = a }

@@ -14,6 +14,11 @@ pub struct RunError {
 /// Every code this crate reports, with a page for `bdl check --explain`.
 pub const CODES: &[(&str, &str)] = &[
     (
+        "no-loss",
+        "In a whole epoch no training row had a loss: the target is missing in all of them, or what the loss is divided by (`per`) is 0. \
+Nothing would be learned.",
+    ),
+    (
         "run-folder",
         "A run folder could not be made or written: the place is read-only, or the disk is full. Nothing that was saved \
 before is touched: files are written beside their final name and renamed when complete. Free some space, or choose another place \

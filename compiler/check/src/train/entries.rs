@@ -29,6 +29,15 @@ pub(crate) struct Entries<'a> {
     pub units_of: Vec<Option<&'a ast::Expr>>,
     pub fits: Vec<super::fits::Written<'a>>,
     pub reports: Vec<(&'a ast::Expr, Option<&'a ast::Expr>)>,
+    pub training_rows: Written<'a>,
+}
+
+/// `rows`, `weights` and `augment` as they are written.
+#[derive(Clone, Default)]
+pub(crate) struct Written<'a> {
+    pub rows: Option<&'a ast::Expr>,
+    pub weights: Option<&'a ast::Expr>,
+    pub augment: Vec<&'a ast::DataField>,
 }
 
 /// What makes one loss small: the entries of a `step`, or of a block without.
@@ -52,7 +61,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 21] = [
     "model",
     "data",
     "let",
@@ -71,6 +80,9 @@ const WORDS: [&str; 18] = [
     "fit",
     "frozen",
     "step",
+    "rows",
+    "weights",
+    "augment",
 ];
 /// Words that may stand in a `step`.
 const STEP_WORDS: [&str; 5] = ["let", "loss", "penalty", "optimizer", "clip"];
@@ -286,15 +298,18 @@ impl<'a> Checker<'a> {
             TrainEntryKind::Frozen { values, until } => {
                 entries.frozen.extend(values.iter().map(|value| (value, until.as_ref())))
             }
-            TrainEntryKind::Rows(_) => self.not_built(entry.span, "`rows`", "leave it out"),
-            TrainEntryKind::Weights(_) => {
-                self.not_built(
-                    entry.span,
-                    "`weights`",
-                    "weigh inside the loss: `cross_entropy(net(x), y, class_weights: [1, 3])`",
-                );
+            TrainEntryKind::Rows(value) => {
+                self.once(seen, "rows", entry.span);
+                entries.training_rows.rows = Some(value);
             }
-            TrainEntryKind::Augment(_) => self.not_built(entry.span, "`augment`", "leave it out"),
+            TrainEntryKind::Weights(value) => {
+                self.once(seen, "weights", entry.span);
+                entries.training_rows.weights = Some(value);
+            }
+            TrainEntryKind::Augment(fields) => {
+                self.once(seen, "augment", entry.span);
+                entries.training_rows.augment = fields.iter().collect();
+            }
             TrainEntryKind::Word { word, .. } => {
                 let mut diagnostic =
                     Diagnostic::error("unknown-entry", format!("a `train` block has no entry `{word}`"))

@@ -36,6 +36,9 @@ impl<'a> Checker<'a> {
         for binding in &stage.lets {
             walk::names(&binding.value, &mut |name| _ = self.mentioned.insert(&name.text));
         }
+        for (_, value) in &stage.augment {
+            walk::names(value, &mut |name| _ = self.mentioned.insert(&name.text));
+        }
         self.first_application = stage.step;
         let mut body = Body::new(stage.file, BodyKind::Objective, None);
         // Each step draws numbers of its own.
@@ -107,6 +110,7 @@ impl<'a> Checker<'a> {
                 walk::names(&binding.value, &mut |name| needed.push(&name.text));
             }
         }
+        self.augment(stage, &needed);
         for binding in &stage.lets {
             if needed.contains(&binding.name.text.as_str()) {
                 let statement = match &binding.binders {
@@ -142,6 +146,23 @@ impl<'a> Checker<'a> {
             Wanted::Any if term.is_error() => None,
             Wanted::Any => Some(term),
             Wanted::Number | Wanted::Count | Wanted::Metric => self.single_number(term, e, wanted),
+        }
+    }
+
+    /// Fields become what `augment` makes of them, all of them from the fields as they were.
+    fn augment(&mut self, stage: &Stage<'a>, needed: &[&str]) {
+        let mut made = Vec::new();
+        for (name, value) in stage.augment.iter().filter(|(name, _)| needed.contains(&name.text.as_str())) {
+            let Some(Binding::Value(Value::Run(field))) = self.here().find(&name.text).cloned() else { continue };
+            let value = self.eval(value, None);
+            if matches!(value, Value::Error) {
+                continue;
+            }
+            let value = self.term_of(value, name.span, Some(&field.ty));
+            made.push((*name, self.augmented(name, value, field)));
+        }
+        for (name, value) in made {
+            self.bind_named(name, Value::Run(value));
         }
     }
 

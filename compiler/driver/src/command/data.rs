@@ -4,7 +4,9 @@ use super::{Context, print};
 use crate::data::block;
 use crate::error::Failure;
 use crate::load;
-use bdl_data::Summary;
+use crate::pipeline;
+use crate::run::{prepare, prepared};
+use bdl_data::{Summary, Warning};
 use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::ItemKind;
 use std::path::Path;
@@ -16,9 +18,8 @@ pub fn run(context: &Context, file: &Path) -> Result<u8, Failure> {
     let mut specs = Vec::new();
     for item in &source.modules.main.items {
         let ItemKind::Data(written) = &item.kind else { continue };
-        let replaced = request.data.iter().find(|(name, _)| *name == written.name.text).map(|(_, path)| path.as_path());
         let (spec, messages) =
-            block::lower(written, &source.sources, &source.folder, replaced, &source.modules.main.items);
+            block::lower(written, &source.sources, &source.folder, &request.data, &source.modules.main.items);
         diagnostics.extend(messages);
         specs.extend(spec);
     }
@@ -31,7 +32,8 @@ pub fn run(context: &Context, file: &Path) -> Result<u8, Failure> {
     }
     let mut text = String::new();
     for (at, spec) in specs.iter().enumerate() {
-        let summary = Summary::of(spec)?;
+        let mut summary = Summary::of(spec)?;
+        summary.warnings.extend(leaks(context, file, &spec.name));
         if context.global.json {
             let json = serde_json::to_string(&summary).map_err(|e| Failure::bug(e.to_string()))?;
             text.push_str(&json);
@@ -44,4 +46,20 @@ pub fn run(context: &Context, file: &Path) -> Result<u8, Failure> {
         text.push_str(&summary.to_text());
     }
     print(&text)
+}
+
+/// What the `train` blocks that read a block make suspicious about it. A program with mistakes is looked at by `bdl check`.
+fn leaks(context: &Context, file: &Path, block: &str) -> Vec<Warning> {
+    let mut found: Vec<Warning> = Vec::new();
+    let Ok(checked) = pipeline::check(file, &context.request(None)) else { return found };
+    if checked.require_sound(false).is_err() {
+        return found;
+    }
+    for train in checked.hir.trains.iter().filter(|train| *train.data == *block) {
+        let Ok(prepared) = prepare(&checked, train, None, 0) else { continue };
+        let new = prepared::leaks(&checked, &prepared).unwrap_or_default();
+        let new: Vec<Warning> = new.into_iter().filter(|warning| !found.contains(warning)).collect();
+        found.extend(new);
+    }
+    found
 }

@@ -1,15 +1,17 @@
 //! `bdl predict RUN INPUT`: predictions of a trained model for new rows.
 
 use super::{Context, print};
+use crate::data::facts::Shared;
 use crate::data::{facts, laws};
 use crate::error::Failure;
-use crate::pipeline::{self, ReadData};
+use crate::pipeline::{self, Checked, ReadData};
 use crate::predictions;
 use crate::run::fed::Fed;
 use crate::run::prepared::{inputs_read, units};
+use crate::run::stored::Stored;
 use crate::run::{machine, outputs, stored};
 use crate::show::unfinished;
-use bdl_data::{Dataset, Precision, Source, TableSource};
+use bdl_data::{DataError, DataSpec, Dataset, Fitted, Precision, Source, TableSource};
 use bdl_execute::Executor;
 use bdl_schedule::Real;
 use serde_json::{Value, json};
@@ -20,36 +22,26 @@ const BATCH: usize = 256;
 
 pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> Result<u8, Failure> {
     let stored = stored::open(run)?;
-    let mut request = context.request(Some(stored.train.clone()));
-    request.read_data = ReadData::Never;
-    request.real = stored.real;
-    request.known = vec![facts::of_fitted(&stored.fitted, &stored.shared)];
-    let checked = pipeline::check(&stored.program, &request)?;
-    checked.require_sound(context.coloured)?;
+    let mut shared = stored.shared.clone();
+    let mut known = stored.fitted.clone();
+    let (checked, spec, dataset) = match opened(context, &stored, input, &known, &shared) {
+        Ok(opened) => opened,
+        // The training rows had one length. A model without a weight for each position takes others too.
+        Err(Opening::Length(fault)) => {
+            free_lengths(&mut known, &mut shared);
+            match opened(context, &stored, input, &known, &shared) {
+                Ok(opened) if !has_a_weight_for_each(&opened.0, &stored.train, &shared)? => opened,
+                Ok(_) | Err(Opening::Length(_) | Opening::Failure(_)) => return Err(fault.into()),
+            }
+        }
+        Err(Opening::Failure(failure)) => return Err(*failure),
+    };
     let train = checked.train(Some(&stored.train))?;
     let programs = pipeline::elaborate(&checked, train)?;
-    let needed = inputs_read(&programs.predict);
-    let needed: Vec<&str> = needed.iter().map(String::as_str).collect();
-
-    let mut spec = checked.data(&train.data)?.spec.clone();
-    spec.source = match &spec.source {
-        Source::Table(table) => Source::Table(TableSource { path: input.to_path_buf(), ..table.clone() }),
-        Source::Synthetic { .. } => {
-            return Err(Failure::user(
-                "data-source",
-                format!("`{}` is synthetic: there is no kind of file to predict for", train.data),
-            ));
-        }
-    };
-    let precision = match stored.real {
-        Real::F32 => Precision::F32,
-        Real::F64 => Precision::F64,
-    };
-    let dataset = Dataset::open_like(&spec, &stored.fitted, Some(&needed), precision)?;
-    let mut fitted = stored.fitted.clone();
+    let mut fitted = known;
     fitted.fields.retain(|field| !dataset.absent().contains(&field.name));
     let data = dataset.encode(&fitted)?;
-    let lengths = facts::lengths_like(&stored.shared, &dataset.facts());
+    let lengths = facts::lengths_like(&shared, &dataset.facts());
     laws::require(&checked.hir.laws, &lengths, dataset.source_rows())?;
 
     let executor = Executor::new(context.threads());
@@ -96,6 +88,78 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
             if context.global.json { print(&format!("{}\n", done(path, rows.len()))) } else { Ok(0) }
         }
     }
+}
+
+/// Why the new rows could not be opened.
+enum Opening {
+    /// A row has another length than those that the model was trained on.
+    Length(Box<DataError>),
+    Failure(Box<Failure>),
+}
+
+impl From<Failure> for Opening {
+    fn from(failure: Failure) -> Opening {
+        Opening::Failure(Box::new(failure))
+    }
+}
+
+/// The program of a run and the new rows, as a run knows its data.
+fn opened(
+    context: &Context,
+    stored: &Stored,
+    input: &Path,
+    known: &Fitted,
+    shared: &Shared,
+) -> Result<(Checked, DataSpec, Dataset), Opening> {
+    let mut request = context.request(Some(stored.train.clone()));
+    request.read_data = ReadData::Never;
+    request.real = stored.real;
+    request.known = vec![facts::of_fitted(known, shared)];
+    let checked = pipeline::check(&stored.program, &request)?;
+    checked.require_sound(context.coloured)?;
+    let train = checked.train(Some(&stored.train))?;
+    let needed = inputs_read(&pipeline::elaborate(&checked, train)?.predict);
+    let needed: Vec<&str> = needed.iter().map(String::as_str).collect();
+
+    let mut spec = checked.data(&train.data)?.spec.clone();
+    spec.source = match &spec.source {
+        Source::Table(table) => Source::Table(TableSource { path: input.to_path_buf(), ..table.clone() }),
+        Source::Synthetic { .. } => {
+            return Err(Opening::from(Failure::user(
+                "data-source",
+                format!("`{}` is synthetic: there is no kind of file to predict for", train.data),
+            )));
+        }
+    };
+    let precision = match stored.real {
+        Real::F32 => Precision::F32,
+        Real::F64 => Precision::F64,
+    };
+    match Dataset::open_like(&spec, known, Some(&needed), precision) {
+        Ok(dataset) => Ok((checked, spec, dataset)),
+        Err(fault) if fault.code == "length-differs" => Err(Opening::Length(fault)),
+        Err(fault) => Err(Opening::from(Failure::from(fault))),
+    }
+}
+
+/// Sequences may have any length from here on.
+fn free_lengths(fitted: &mut Fitted, shared: &mut Shared) {
+    for field in &mut fitted.fields {
+        // Of several columns the axis is their number.
+        if field.columns.len() == 1
+            && let Some(size @ Some(_)) = field.dims.first_mut()
+        {
+            *size = None;
+            shared.push((format!("{}.len", field.name), vec![(field.name.clone(), 0)]));
+        }
+    }
+}
+
+/// Does a parameter depend on one of these lengths?
+fn has_a_weight_for_each(checked: &Checked, train: &str, shared: &Shared) -> Result<bool, Failure> {
+    let params = &checked.train(Some(train))?.store.params;
+    let depends = |name: &str| params.iter().any(|param| param.ty.shape.iter().any(|axis| axis.size.mentions(name)));
+    Ok(shared.iter().any(|(name, _)| depends(name)))
 }
 
 fn done(path: &Path, rows: usize) -> Value {

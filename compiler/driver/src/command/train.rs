@@ -2,11 +2,12 @@
 
 use super::{Context, print};
 use crate::cli::target;
+use crate::data::warnings::diagnostics;
 use crate::error::{Failure, What};
 use crate::interrupt;
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
-use crate::run::prepared::{folds, freezes, shown, watch};
+use crate::run::prepared::{data_warnings, folds, freezes, shown, watch};
 use crate::run::{CpuMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result, unfinished};
 use bdl_check::hir::{BinaryOp, Expectation, Part, StopWhen, Train};
@@ -112,6 +113,8 @@ impl<'c> Run<'c> {
         opening.text(&banner::opening(&self.file, threads, &prepared, folds));
         if fold == 0 {
             context.warn(&prepared.programs.warnings(train), &checked.source.sources);
+            let suspicious = data_warnings(checked, &prepared)?;
+            context.warn(&diagnostics(&checked.source, &train.data, &suspicious), &checked.source.sources);
         }
         if prepared.programs.eval_at_once && (train.batch as usize) < prepared.parts.train.len() && train.trains() {
             let rows = number::grouped(prepared.parts.train.len() as u64);

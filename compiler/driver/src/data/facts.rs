@@ -5,7 +5,7 @@
 //! size; fields whose lengths agree row by row share its name, so that a model may give both one dimension.
 
 use bdl_check::hir::{Axis, DataFacts, Field, Name, Scalar, TensorType, Type};
-use bdl_data::{DataSpec, Draw, FieldDim, FieldSpec, Fitted, Kind, Missing, Origin, Source, Step};
+use bdl_data::{Column, DataSpec, Draw, FieldDim, FieldSpec, Fitted, Formula, Kind, Missing, Origin, Source, Step};
 use bdl_dims::Dim;
 use std::sync::Arc;
 
@@ -157,6 +157,9 @@ pub fn symbolic(spec: &DataSpec) -> DataFacts {
             None => facts.texts.push(field.name.as_str().into()),
         }
     }
+    let hidden = |name: &str| spec.fields.iter().any(|field| field.hidden && field.name == name);
+    facts.fields.retain(|field| !hidden(&field.name));
+    facts.texts.retain(|name| !hidden(name));
     facts
 }
 
@@ -165,8 +168,13 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
     let axis = |size: Dim| Axis { size, names: None, origin: None };
     let mut ty = TensorType { scalar: Scalar::F32, optional: field.missing == Missing::Keep, shape: Vec::new() };
     match &field.origin {
-        Origin::Column(_) => {}
-        Origin::Columns { .. } => ty.shape.push(axis(Dim::var(format!("{}.columns?", field.name)))),
+        Origin::Column(Column::Of(lookup, _)) => ty.optional |= lookup.optional,
+        Origin::Column(Column::Name(_) | Column::Number(_)) => {}
+        Origin::Columns { of, .. } => {
+            ty.optional |= of.as_ref().is_some_and(|lookup| lookup.optional);
+            ty.shape.push(axis(Dim::var(format!("{}.columns?", field.name))))
+        }
+        Origin::Formula(formula) => ty = symbolic_formula(formula, facts, ty.optional),
         Origin::Field(earlier) => {
             if let Some(Field { ty: Type::Tensor(known), .. }) =
                 facts.fields.iter().find(|f| &*f.name == earlier.as_str())
@@ -190,9 +198,9 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
     for step in &field.steps {
         match step {
             Step::Truth { .. } => ty.scalar = Scalar::Bool,
-            Step::Category { classes } => ty.scalar = category(classes, found("classes")),
-            Step::Tokens { classes } => {
-                ty.scalar = category(classes, found("words"));
+            Step::Category { classes, unknown } => ty.scalar = category(classes, unknown, found("classes")),
+            Step::Tokens { classes, unknown } => {
+                ty.scalar = category(classes, unknown, found("words"));
                 ty.shape.push(axis(found("len")));
             }
             Step::Numbers { width } => {
@@ -236,7 +244,7 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
             }
             Step::Text => return None,
             Step::Impute(_) => ty.optional = false,
-            Step::Number | Step::Log1p | Step::Log | Step::Sqrt | Step::Arith(_) | Step::Standardize | Step::MinMax => {
+            Step::Number | Step::Counts | Step::Log1p | Step::Log | Step::Sqrt | Step::Arith(_) | Step::Standardize | Step::MinMax => {
                 ty.scalar = Scalar::F32;
             }
         }
@@ -244,9 +252,25 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
     Some(ty)
 }
 
-fn category(classes: &Option<Vec<String>>, found: Dim) -> Scalar {
+fn category(classes: &Option<Vec<String>>, unknown: &Option<String>, found: Dim) -> Scalar {
     match classes {
-        Some(names) => Scalar::Category(Dim::from(names.len() as i64), Some(Arc::new(names.clone()))),
+        Some(names) => {
+            let names: Vec<String> = names.iter().chain(unknown).cloned().collect();
+            Scalar::Category(Dim::from(names.len() as i64), Some(Arc::new(names)))
+        }
         None => Scalar::Category(found, None),
     }
+}
+
+/// Element by element, so the shape is that of an operand that has one.
+fn symbolic_formula(formula: &Formula, facts: &DataFacts, kept: bool) -> TensorType {
+    let known = |name: &str| {
+        let field = facts.fields.iter().find(|field| *field.name == *name)?;
+        if let Type::Tensor(ty) = &field.ty { Some(ty) } else { None }
+    };
+    let truth = |name: &str| known(name).map(|ty| ty.scalar == Scalar::Bool);
+    let scalar = if formula.is_truth(&truth).unwrap_or(false) { Scalar::Bool } else { Scalar::F32 };
+    let optional = kept || formula.is_optional(&|name| known(name).is_some_and(|ty| ty.optional));
+    let shapes = formula.fields().into_iter().filter_map(|name| known(name)).map(|ty| ty.shape.clone());
+    TensorType { scalar, optional, shape: shapes.max_by_key(Vec::len).unwrap_or_default() }
 }

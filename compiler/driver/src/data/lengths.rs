@@ -39,7 +39,8 @@ pub fn built_sizes_that_differ(hir: &Hir, data: &[DataBlock], source: &Source) -
     found
 }
 
-fn field_span(source: &Source, block: &str, field: &str) -> Option<Span> {
+/// Where a field of a data block is named.
+pub fn field_span(source: &Source, block: &str, field: &str) -> Option<Span> {
     source.modules.main.items.iter().find_map(|item| {
         let ItemKind::Data(data) = &item.kind else { return None };
         if data.name.text != block {

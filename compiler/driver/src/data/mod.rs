@@ -2,7 +2,9 @@
 
 pub mod block;
 pub mod constants;
+pub mod declared;
 pub mod facts;
 pub mod laws;
 pub mod lengths;
 pub mod packed;
+pub mod warnings;

@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::show::number;
 use bdl_check::hir::{Fit, FitKind, Part};
 use bdl_data::{EncodedField, Kind};
-use bdl_train::calibrate::{Answers, Goal, conformal, temperature, threshold};
+use bdl_train::calibrate::{Answers, Goal, LARGEST_TEMPERATURE, conformal, temperature, threshold};
 use bdl_train::{Machine, PredictionValues, RunError};
 
 /// Fits every number, in order, and puts it into the machine. Gives a line for each.
@@ -34,7 +34,20 @@ pub fn fit_all(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Vec<Stri
         if machine.store.entry(&fit.state).is_some() {
             machine.store.set(&fit.state, &[value]).map_err(|error| Failure::bug(error.to_string()))?;
         }
-        said.push(format!("{} = {}   ({} on {part})", fit.name, number::score(value), goal(&fit.kind)));
+        let bound = match fit.kind {
+            FitKind::Temperature if value > LARGEST_TEMPERATURE * 0.999 => {
+                "; the largest that is looked at: the scores say nothing about the truth here"
+            }
+            FitKind::Temperature if value * LARGEST_TEMPERATURE < 1.001 => {
+                "; the smallest that is looked at: every row is told right, so no temperature is too small"
+            }
+            FitKind::Temperature
+            | FitKind::Recall(_)
+            | FitKind::Precision(_)
+            | FitKind::Specificity(_)
+            | FitKind::Conformal(_) => "",
+        };
+        said.push(format!("{} = {}   ({} on {part}{bound})", fit.name, number::score(value), goal(&fit.kind)));
     }
     Ok(said)
 }

@@ -9,7 +9,7 @@ use crate::pipeline::Checked;
 use crate::predictions;
 use bdl_check::fixed::file_of;
 use bdl_data::{Source, Units};
-use bdl_grammar::ast::{ArgKind, ExprKind, ItemKind, TrainEntryKind, Use};
+use bdl_grammar::ast::{ArgKind, DataEntryKind, ExprKind, ItemKind, TrainEntryKind, Use};
 use bdl_train::metrics::Score;
 use bdl_train::{Evaluation, Machine, PredictionValues, RunFolder};
 use serde_json::{Value, json};
@@ -151,6 +151,17 @@ pub fn split_tsv(prepared: &Prepared) -> String {
     text
 }
 
+/// `csv("rows.csv", ..)` with the whole path of its file: the place of the text, and the new one.
+fn other_file(source: &bdl_grammar::ast::Expr, path: &std::path::Path) -> Option<(std::ops::Range<usize>, String)> {
+    let ExprKind::Call { args, .. } = &source.kind else { return None };
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let file = args.iter().find_map(|arg| match &arg.kind {
+        ArgKind::Positional(value) if matches!(value.kind, ExprKind::Str(_)) => Some(value.span),
+        ArgKind::Positional(_) | ArgKind::Named { .. } | ArgKind::Each { .. } | ArgKind::Hole => None,
+    })?;
+    Some((file.range(), format!("{:?}", path.display().to_string())))
+}
+
 /// The program's text with paths of data and weight files made absolute, so that it runs from the run's folder.
 pub fn runnable(checked: &Checked) -> String {
     let mut text = checked.source.text.clone();
@@ -177,19 +188,27 @@ pub fn runnable(checked: &Checked) -> String {
             }
         }
         let ItemKind::Data(data) = &item.kind else { continue };
-        let ExprKind::Call { args, .. } = &data.source.kind else { continue };
         let Some(block) = checked.data.iter().find(|block| block.spec.name == data.name.text) else { continue };
-        let Source::Table(table) = &block.spec.source else { continue };
-        let path = std::path::absolute(&table.path).unwrap_or_else(|_| table.path.clone());
-        for arg in args {
-            if let ArgKind::Positional(value) = &arg.kind
-                && matches!(value.kind, ExprKind::Str(_))
-            {
-                edits.push((value.span.range(), format!("{:?}", path.display().to_string())));
+        if let Source::Table(table) = &block.spec.source {
+            edits.extend(other_file(&data.source, &table.path));
+        }
+        // The tables in which rows are looked up: of the block, or of the file.
+        let own = data.entries.iter().filter_map(|entry| match &entry.kind {
+            DataEntryKind::Let(binding) => Some(binding),
+            _ => None,
+        });
+        let of_file = checked.source.modules.main.items.iter().filter_map(|item| match &item.kind {
+            ItemKind::Let(binding) => Some(binding),
+            _ => None,
+        });
+        for binding in own.chain(of_file) {
+            if let Some(table) = block.spec.tables.iter().find(|table| table.name == binding.name.text) {
+                edits.extend(other_file(&binding.value, &table.source.path));
             }
         }
     }
     edits.sort_by_key(|(range, _)| std::cmp::Reverse(range.start));
+    edits.dedup_by(|a, b| a.0 == b.0);
     for (range, new) in edits {
         text.replace_range(range, &new);
     }

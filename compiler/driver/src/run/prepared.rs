@@ -5,7 +5,10 @@ use crate::data::facts::Lengths;
 use crate::error::Failure;
 use crate::pipeline::{self, Checked};
 use bdl_check::hir::{self, Score, Train};
-use bdl_data::{Encoded, Fitted, KfoldSplit, Parts, RandomSplit, Repeats, SplitSpec, Straddling, TimeSplit, Units};
+use bdl_data::{
+    Encoded, EntriesSplit, Fitted, IdentitySplit, KfoldSplit, Parts, RandomSplit, Repeats, Smote, SplitSpec, Straddling,
+    TimeSplit, Units,
+};
 use bdl_elaborate::Programs;
 use bdl_train::Watch;
 use bdl_train::metrics;
@@ -35,6 +38,39 @@ pub struct Prepared {
     pub hir: Arc<hir::Hir>,
 }
 
+/// What is suspicious about the data and about how they are split.
+pub fn data_warnings(checked: &Checked, prepared: &Prepared) -> Result<Vec<bdl_data::Warning>, Failure> {
+    let dataset = dataset(checked, &prepared.train)?;
+    let mut found = dataset.warnings()?;
+    // The banner counts rows that repeat others.
+    found.retain(|warning| warning.code != "duplicates");
+    found.extend(dataset.split_warnings(&prepared.parts));
+    found.extend(leaks(checked, prepared)?);
+    Ok(found)
+}
+
+/// Ways in which the test part may be known to the model.
+pub fn leaks(checked: &Checked, prepared: &Prepared) -> Result<Vec<bdl_data::Warning>, Failure> {
+    let train = &prepared.train;
+    let inputs = &prepared.predict_inputs;
+    let read = read_in_training(&prepared.programs);
+    let targets: Vec<String> = read.into_iter().filter(|name| !inputs.contains(name)).collect();
+    let groups = match &train.split {
+        Some(hir::Split::Random { groups, .. } | hir::Split::KFold { groups, .. }) => groups.as_deref(),
+        Some(
+            hir::Split::Given { .. }
+            | hir::Split::LeaveOneOut
+            | hir::Split::By { .. }
+            | hir::Split::Time { .. }
+            | hir::Split::Identity { .. }
+            | hir::Split::Entries { .. },
+        )
+        | None => None,
+    };
+    let roles = bdl_data::Roles { inputs, targets: &targets, groups };
+    Ok(dataset(checked, train)?.leaks(&roles, &prepared.parts))
+}
+
 fn dataset<'c>(checked: &'c Checked, train: &Train) -> Result<&'c bdl_data::Dataset, Failure> {
     let block = checked.data(&train.data)?;
     block.dataset.as_ref().ok_or_else(|| Failure::bug(format!("the data `{}` was not read", train.data)))
@@ -53,19 +89,23 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         return Err(Failure::user("no-rows", format!("`{}` has no rows left to train on", train.data))
             .help("look at `keep` and `distinct` in the data block"));
     }
-    let folds = dataset.split(&split_spec(train)?)?;
+    let split = split_spec(train)?;
+    let folds = dataset.split(&split)?;
     let Some(parts) = folds.into_iter().nth(fold) else {
         return Err(Failure::bug("a fold that the split does not have"));
     };
-    let fitted = match fitted {
+    let mut fitted = match fitted {
         Some(fitted) => fitted,
         None => dataset.fit(&parts.train)?,
     };
     let mut trained = parts.clone();
-    if let Some(resample) = &block.spec.resample {
-        trained.train = dataset.resampled(&parts.train, resample, split_seed(train))?;
+    let mut data = dataset.encode(&fitted)?;
+    // For each row beyond those of the data the row that it is a copy of, as far as it is one.
+    let mut copies: Vec<u32> = Vec::new();
+    if let SplitSpec::Entries(entries) = &split {
+        data.in_parts(&entries.field, &dataset.entry_parts(entries)?);
+        copies = (0..2).flat_map(|_| 0..dataset.rows() as u32).collect();
     }
-    let data = dataset.encode(&fitted)?;
     let programs = pipeline::elaborate(checked, train)?;
     if train.parts > 1 && programs.eval_at_once {
         return Err(Failure::user(
@@ -75,9 +115,48 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         .help("leave out `in .. parts`; a smaller `batch` needs less memory"));
     }
     let predict_inputs = inputs_read(&programs.predict);
+    if let Some(field) = &train.weights {
+        fitted.weights = Some(data.balance(field, &parts.train, hir::ROW_WEIGHT)?);
+    }
+    if let Some(hir::Resample { field, how }) = &train.resample {
+        match how {
+            hir::ResampleHow::Over => trained.train = dataset.resampled(&parts.train, field, true, split_seed(train))?,
+            hir::ResampleHow::Under => trained.train = dataset.resampled(&parts.train, field, false, split_seed(train))?,
+            hir::ResampleHow::Smote { neighbours } => {
+                let read = read_in_training(&programs);
+                let inputs: Vec<&str> = read.iter().map(String::as_str).filter(|name| *name != &**field).collect();
+                let smote =
+                    Smote { field, inputs: &inputs, neighbours: *neighbours as usize, seed: split_seed(train) };
+                let first = data.rows() as u32;
+                let bases = data.smote(&smote, &parts.train)?;
+                trained.train.extend(first..first + bases.len() as u32);
+                copies.extend(bases);
+            }
+        }
+    }
     let names: Vec<&str> = predict_inputs.iter().map(String::as_str).filter(|name| data.field(name).is_ok()).collect();
     let repeats = dataset.repeats(&names)?;
-    let straddling = repeats.straddling(&parts);
+    // Where a field's elements are split, every row is in every part.
+    let straddling = match &split {
+        SplitSpec::Entries(_) => Straddling::default(),
+        SplitSpec::None
+        | SplitSpec::Random(_)
+        | SplitSpec::Kfold(_)
+        | SplitSpec::Given { .. }
+        | SplitSpec::By { .. }
+        | SplitSpec::Time(_)
+        | SplitSpec::LeaveOneOut
+        | SplitSpec::Identity(_) => repeats.straddling(&parts),
+    };
+    let mut shown_rows = shown_rows(&block.spec, dataset);
+    let mut lengths = block.lengths.clone();
+    if !copies.is_empty() {
+        shown_rows.extend(copies.iter().map(|row| shown_rows[*row as usize]).collect::<Vec<u32>>());
+        for length in &mut lengths {
+            let copied = copies.iter().map(|row| length.of_row[*row as usize]);
+            length.of_row = Arc::new(length.of_row.iter().copied().chain(copied).collect());
+        }
+    }
     let units = units(train, &block.spec, &fitted)?;
     let mut asked = scores::asked(&train.reports)?;
     for asked in &mut asked {
@@ -95,8 +174,8 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         facts: dataset.facts(),
         fitted,
         parts,
-        shown_rows: shown_rows(&block.spec, dataset),
-        lengths: block.lengths.clone(),
+        shown_rows,
+        lengths,
         asked,
         units,
         repeats,
@@ -140,6 +219,19 @@ pub fn freezes(hir: &hir::Hir, objective: &hir::Objective) -> bool {
     found
 }
 
+/// Fields of the data that any objective reads.
+fn read_in_training(programs: &Programs) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for objective in &programs.objectives {
+        for name in inputs_read(&objective.gradient) {
+            if name != hir::ROW_WEIGHT && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    names
+}
+
 /// Fields of the data that a program reads, in the order of its tensors.
 pub fn inputs_read(program: &bdl_equations::Program) -> Vec<String> {
     let read: std::collections::HashSet<_> = program.nodes.iter().flat_map(bdl_equations::Node::reads_deep).collect();
@@ -161,7 +253,12 @@ pub fn inputs_read(program: &bdl_equations::Program) -> Vec<String> {
 /// The seed of the split; that of the run leaves it alone.
 fn split_seed(train: &Train) -> u64 {
     match &train.split {
-        Some(hir::Split::Random { seed, .. } | hir::Split::KFold { seed, .. }) => *seed,
+        Some(
+            hir::Split::Random { seed, .. }
+            | hir::Split::KFold { seed, .. }
+            | hir::Split::Identity { seed, .. }
+            | hir::Split::Entries { seed, .. },
+        ) => *seed,
         Some(hir::Split::Given { .. } | hir::Split::LeaveOneOut | hir::Split::By { .. } | hir::Split::Time { .. })
         | None => 0,
     }
@@ -197,6 +294,25 @@ fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {
             test: *test,
             gap: *gap,
             folds: *folds as usize,
+        }),
+        Some(hir::Split::Identity { field, below, train, valid, test, folds, balance, seed }) => {
+            SplitSpec::Identity(IdentitySplit {
+                field: field.to_string(),
+                below: *below,
+                train: *train,
+                valid: *valid,
+                test: *test,
+                folds: *folds as usize,
+                balance: text(balance),
+                seed: *seed,
+            })
+        }
+        Some(hir::Split::Entries { field, train, valid, test, seed }) => SplitSpec::Entries(EntriesSplit {
+            field: field.to_string(),
+            train: *train,
+            valid: *valid,
+            test: *test,
+            seed: *seed,
         }),
     })
 }

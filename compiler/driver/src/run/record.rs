@@ -26,6 +26,9 @@ pub fn hash(
     for block in data {
         hasher.update(&block.spec.name);
         hasher.update(data_hash(&block.spec.source)?);
+        for table in &block.spec.tables {
+            hasher.update(file_hash(&table.source.path)?);
+        }
     }
     for file in files {
         hasher.update(file_hash(file)?);
@@ -83,7 +86,20 @@ pub fn run_json(
             };
             let lengths: serde_json::Map<String, Value> =
                 block.lengths.iter().map(|length| (length.name.to_string(), json!(length.axes))).collect();
-            json!({"name": block.spec.name, "file": file, "sha256": data_hash(&block.spec.source).ok(), "lengths": lengths})
+            let tables: Vec<Value> = block
+                .spec
+                .tables
+                .iter()
+                .map(|table| {
+                    let path = &table.source.path;
+                    json!({"name": table.name, "file": path.display().to_string(), "sha256": file_hash(path).ok()})
+                })
+                .collect();
+            let mut made = json!({"name": block.spec.name, "file": file, "sha256": data_hash(&block.spec.source).ok(), "lengths": lengths});
+            if !tables.is_empty() {
+                made["tables"] = Value::Array(tables);
+            }
+            made
         })
         .collect();
     let hyper: serde_json::Map<String, Value> =

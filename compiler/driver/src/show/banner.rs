@@ -2,7 +2,7 @@
 
 use super::number::grouped;
 use crate::run::Prepared;
-use bdl_check::hir::{Name, Split};
+use bdl_check::hir::{Name, ResampleHow, Split};
 use bdl_data::Kind;
 use std::path::Path;
 
@@ -84,6 +84,34 @@ fn split(prepared: &Prepared, all: Option<usize>) -> String {
             text.push_str(&format!(", in the order of {field}{}", first(*folds)))
         }
         Split::Time { field, .. } => text.push_str(&format!(", in the order of {field}")),
+        Split::Identity { field, below, folds, balance, seed, .. } => {
+            text.push_str(&format!(", {field} apart below an identity of {below}{}", balanced(balance, &None, *seed)));
+            if *folds > 1 {
+                text.push_str(&first(*folds));
+            }
+        }
+        Split::Entries { field, train, valid, test, seed } => {
+            let percent = |share: f64| format!("{}%", (share * 1000.0).round() / 10.0);
+            text = format!(
+                "elements of {field}: {} train / {} valid / {} test, split seed {seed}",
+                percent(*train),
+                percent(*valid),
+                percent(*test)
+            );
+        }
+    }
+    if let Some(resample) = &prepared.train.resample {
+        let how = match resample.how {
+            ResampleHow::Over => "rows of small classes repeated",
+            ResampleHow::Under => "rows of large classes left out",
+            ResampleHow::Smote { .. } => "rows of small classes made up (SMOTE)",
+        };
+        text.push_str(&format!(" · {} rows an epoch: {how}", grouped(prepared.trained.train.len() as u64)));
+    }
+    if let Some(weights) = &prepared.fitted.weights {
+        let each: Vec<String> =
+            weights.classes.iter().take(6).map(|(name, weight)| format!("{name} {}", super::number::short(*weight))).collect();
+        text.push_str(&format!(" · a row counts: {}", each.join(", ")));
     }
     if all.is_some() {
         return text;

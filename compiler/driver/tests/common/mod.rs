@@ -48,6 +48,14 @@ impl Folder {
         out
     }
 
+    /// Standard error of a command that must end well.
+    pub fn warned(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let err = text(&output.stderr);
+        assert!(output.status.success(), "bdl {}\n{err}", args.join(" "));
+        err
+    }
+
     /// What a command that must fail with exit code 1 says, with the folder's name taken out.
     pub fn fails(&self, args: &[&str]) -> String {
         let output = self.run(args);

@@ -75,10 +75,10 @@ pub fn field(name: &str, column: &str, step: Step) -> FieldSpec {
 
 pub fn columns(name: &str, include: &[&str], except: &[&str]) -> FieldSpec {
     let texts = |list: &[&str]| list.iter().map(|text| text.to_string()).collect();
-    FieldSpec::new(name, Origin::Columns { include: texts(include), except: texts(except) })
+    FieldSpec::new(name, Origin::Columns { of: None, include: texts(include), except: texts(except) })
 }
 
-pub const CATEGORY: Step = Step::Category { classes: None };
+pub const CATEGORY: Step = Step::Category { classes: None, unknown: None };
 
 /// The values of a field in the given rows after fitting on all rows.
 pub fn numbers(data: &Dataset, field: &str, rows: &[u32]) -> Vec<f64> {

@@ -1,0 +1,302 @@
+//! Ways in which a test can know too much: what feeds a model's inputs and its targets, what stands on both sides of a split.
+//!
+//! Nothing here is an error. Each finding is a [`Warning`]; the rules look at the training rows and at which side of the split a row is,
+//! never at what a model says.
+
+use crate::dataset::Dataset;
+use crate::facts::Kind;
+use crate::field::{Field, Layout, MISSING_ID, MISSING_TRUTH, Values};
+use crate::identity::{Pattern, Profile, similar};
+use crate::split::Parts;
+use crate::summary::{Warning, limited, thousands};
+use std::collections::{HashMap, HashSet};
+
+/// Which fields a `train` block uses for what.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Roles<'a> {
+    /// What the predictions read.
+    pub inputs: &'a [String],
+    /// What the loss reads beside them.
+    pub targets: &'a [String],
+    /// The field that the split keeps together.
+    pub groups: Option<&'a str>,
+}
+
+/// An AUROC of one column above which it is suspicious.
+const TOO_GOOD: f64 = 0.99;
+/// Fewer training rows of a class than this say nothing.
+const ENOUGH: usize = 10;
+/// Values that are looked at for `too-good`; of longer columns every n-th row.
+const LOOKED_AT: usize = 10_000_000;
+/// Sequences of at least this identity are nearly the same.
+const NEARLY: f64 = 0.95;
+/// Pairs that are compared for `near-duplicates`; of larger test parts the first rows.
+const PAIRS: usize = 4_000_000;
+
+/// Parts of the names of columns that say to whom a row belongs.
+const BELONGING: [&str; 14] = [
+    "patient", "subject", "donor", "individual", "participant", "person", "animal", "mouse", "family", "pedigree", "case_id",
+    "case id", "sample_id", "sample id",
+];
+
+/// Is it the name of a column that says to whom a row belongs?
+pub(crate) fn names_a_group(column: &str) -> bool {
+    let name = column.to_lowercase();
+    BELONGING.iter().any(|word| name.contains(word))
+}
+
+impl Dataset {
+    /// What is suspicious about a split, given what its model reads.
+    pub fn leaks(&self, roles: &Roles, parts: &Parts) -> Vec<Warning> {
+        let mut found = vec![];
+        let of = |names: &[String]| -> Vec<&Field> {
+            self.fields.iter().filter(|field| names.contains(&field.name)).collect()
+        };
+        let (inputs, targets) = (of(roles.inputs), of(roles.targets));
+        self.in_both(&inputs, &targets, &mut found);
+        self.straddling_groups(roles.groups, parts, &mut found);
+        if parts.test.iter().all(|row| (*row as usize) < self.rows()) {
+            self.other_strand(&inputs, parts, &mut found);
+            self.nearly_the_same(&inputs, parts, &mut found);
+        }
+        self.too_good(&inputs, &targets, parts, &mut found);
+        limited(found)
+    }
+
+    fn in_both(&self, inputs: &[&Field], targets: &[&Field], found: &mut Vec<Warning>) {
+        for target in targets {
+            for input in inputs.iter().filter(|input| input.name != target.name) {
+                let Some(column) = input.columns.iter().find(|column| target.columns.contains(column)) else { continue };
+                let name = self.places.columns.names[*column].clone();
+                found.push(Warning {
+                    code: "label-in-inputs",
+                    field: Some(input.name.clone()),
+                    message: format!("column `{name}` feeds the input `{}` and the target `{}`", input.name, target.name),
+                    column: Some(name),
+                    help: format!("leave it out of `{}`: `except` does so for `columns(..)`", input.name),
+                });
+            }
+        }
+    }
+
+    fn straddling_groups(&self, kept: Option<&str>, parts: &Parts, found: &mut Vec<Warning>) {
+        if parts.test.is_empty() && parts.valid.is_empty() {
+            return;
+        }
+        let kept: Vec<&str> = kept
+            .and_then(|name| self.fields.iter().find(|field| field.name == name))
+            .map(|field| field.facts.columns.iter().map(String::as_str).collect())
+            .unwrap_or_default();
+        for (column, ids) in self.group_columns.iter().filter(|(column, _)| !kept.contains(&column.as_str())) {
+            let side = |rows: &[u32]| -> HashSet<u32> {
+                rows.iter().filter_map(|row| ids.get(*row as usize)).copied().filter(|id| *id != MISSING_ID).collect()
+            };
+            let train = side(&parts.train);
+            let (rows, part) = if parts.test.is_empty() { (&parts.valid, "valid") } else { (&parts.test, "test") };
+            let both = side(rows).intersection(&train).count();
+            if both == 0 {
+                continue;
+            }
+            let (verb, is) = if both == 1 { ("stands", "value") } else { ("stand", "values") };
+            found.push(Warning {
+                code: "group-straddles",
+                field: None,
+                column: Some(column.clone()),
+                message: format!("{} {is} of column `{column}` {verb} in train and in {part}", thousands(both)),
+                help: format!(
+                    "rows of one of them resemble each other: read it, `who = text(column(\"{column}\"))`, and split with `groups: who`"
+                ),
+            });
+        }
+    }
+
+    fn other_strand(&self, inputs: &[&Field], parts: &Parts, found: &mut Vec<Warning>) {
+        for field in inputs {
+            let Values::Letters(codes) = &*field.values else { continue };
+            if !is_nucleic(field) {
+                continue;
+            }
+            let train: HashSet<&[u8]> = parts.train.iter().map(|row| &codes[field.layout.range(*row as usize)]).collect();
+            let turned = |row: &&u32| {
+                let own = &codes[field.layout.range(**row as usize)];
+                let other: Vec<u8> = own.iter().rev().map(|code| complement(*code)).collect();
+                !own.is_empty() && !train.contains(own) && train.contains(other.as_slice())
+            };
+            let twins = parts.test.iter().filter(turned).count();
+            if twins > 0 {
+                let are = if twins == 1 { "test row is" } else { "test rows are" };
+                found.push(Warning {
+                    code: "rc-duplicate",
+                    field: Some(field.name.clone()),
+                    column: field.facts.columns.first().cloned(),
+                    message: format!(
+                        "{} {are} the reverse complement of a training row in `{}`",
+                        thousands(twins),
+                        field.name
+                    ),
+                    help: format!(
+                        "they are the same molecule: keep them together, `split identity({0}, below: 0.95, ..)` after writing both on one strand, or by `groups:`",
+                        field.name
+                    ),
+                });
+            }
+        }
+    }
+
+    fn nearly_the_same(&self, inputs: &[&Field], parts: &Parts, found: &mut Vec<Warning>) {
+        for field in inputs {
+            let Values::Letters(codes) = &*field.values else { continue };
+            let of = |row: u32| &codes[field.layout.range(row as usize)];
+            let exact: HashSet<&[u8]> = parts.train.iter().map(|row| of(*row)).collect();
+            let train: Vec<&[u8]> = exact.iter().copied().collect();
+            let mut train: Vec<(&[u8], Profile)> = train.into_iter().map(|own| (own, Profile::of(own))).collect();
+            train.sort_by_key(|(own, _)| own.len());
+            let looked_at = (PAIRS / train.len().max(1)).min(parts.test.len());
+            let near = |row: &&u32| {
+                let own = of(**row);
+                // Short sequences are alike by chance; equal ones are counted elsewhere.
+                if own.len() < 20 || exact.contains(own) {
+                    return false;
+                }
+                let (pattern, profile) = (Pattern::of(own), Profile::of(own));
+                let shortest = train.partition_point(|(other, _)| (other.len() as f64) < NEARLY * own.len() as f64);
+                let alike: Vec<&[u8]> = train[shortest..]
+                    .iter()
+                    .take_while(|(other, _)| NEARLY * other.len() as f64 <= own.len() as f64)
+                    .filter(|(other, counts)| {
+                        let limit = (1.0 - NEARLY) * own.len().max(other.len()) as f64;
+                        profile.difference(counts) as f64 <= 4.0 * limit
+                    })
+                    .map(|(other, _)| *other)
+                    .collect();
+                similar(&pattern, own.len(), &alike, NEARLY).contains(&true)
+            };
+            let count = parts.test[..looked_at].iter().filter(near).count();
+            if count > 0 {
+                let of = if looked_at < parts.test.len() {
+                    format!(" of the first {}", thousands(looked_at))
+                } else {
+                    String::new()
+                };
+                let are = if count == 1 { "test row" } else { "test rows" };
+                let differ = if count == 1 { "differs" } else { "differ" };
+                found.push(Warning {
+                    code: "near-duplicates",
+                    field: Some(field.name.clone()),
+                    column: field.facts.columns.first().cloned(),
+                    message: format!(
+                        "{} {are}{of} {differ} from a training row in at most 5 % of `{}`",
+                        thousands(count),
+                        field.name
+                    ),
+                    help: format!("keep similar sequences together: `split identity({}, below: 0.95, ..)`", field.name),
+                });
+            }
+        }
+    }
+
+    fn too_good(&self, inputs: &[&Field], targets: &[&Field], parts: &Parts, found: &mut Vec<Warning>) {
+        for target in targets.iter().filter(|target| target.facts.dims.is_empty()) {
+            let classes: Vec<&str> = target.facts.classes.iter().map(|class| class.name.as_str()).collect();
+            let class_of = |row: u32| match &*target.values {
+                Values::Ids(ids) if target.facts.kind == Kind::Category => {
+                    Some(ids[row as usize]).filter(|id| *id != MISSING_ID)
+                }
+                Values::Truth(values) => Some(u32::from(values[row as usize])).filter(|x| *x != u32::from(MISSING_TRUTH)),
+                Values::Ids(_) | Values::F32(_) | Values::F64(_) | Values::Letters(_) => None,
+            };
+            let rows: Vec<(u32, u32)> = parts.train.iter().filter_map(|row| Some((*row, class_of(*row)?))).collect();
+            if rows.is_empty() || classes.len() > 20 {
+                continue;
+            }
+            // Of two classes one tells all.
+            let asked = if classes.len() == 2 { 1..2 } else { 0..classes.len() as u32 };
+            for input in inputs.iter().filter(|input| input.name != target.name && input.facts.kind == Kind::Number) {
+                let Layout::Fixed(width) = input.layout else { continue };
+                if input.one_hot.is_some() || !matches!(*input.values, Values::F32(_) | Values::F64(_)) {
+                    continue;
+                }
+                let step = (rows.len() * width / LOOKED_AT).max(1);
+                let some: Vec<(u32, u32)> = rows.iter().copied().step_by(step).collect();
+                for column in 0..width {
+                    let value = |row: u32| match &*input.values {
+                        Values::F32(values) => f64::from(values[row as usize * width + column]),
+                        Values::F64(values) => values[row as usize * width + column],
+                        Values::Truth(_) | Values::Ids(_) | Values::Letters(_) => f64::NAN,
+                    };
+                    let known = some.iter().map(|(row, class)| (value(*row), *class)).filter(|(x, _)| !x.is_nan());
+                    let mut known: Vec<(f64, u32)> = known.collect();
+                    known.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+                    let best = asked.clone().filter_map(|class| Some((class, auroc(&known, class)?)));
+                    let Some((class, area)) = best.max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+                    // A column that is the target itself is said to be so.
+                    let own = input.columns.get(column).or(input.columns.first());
+                    if area <= TOO_GOOD || own.is_some_and(|own| targets.iter().any(|t| t.columns.contains(own))) {
+                        continue;
+                    }
+                    let name = input.facts.columns.get(column).or(input.facts.columns.first());
+                    let name = name.cloned().unwrap_or_else(|| input.name.clone());
+                    let which = if classes == ["false", "true"] { String::new() } else { format!(" {}", classes[class as usize]) };
+                    found.push(Warning {
+                        code: "too-good",
+                        field: Some(input.name.clone()),
+                        message: format!("`{name}` alone tells `{}`{which} with an AUROC of {area:.3}", target.name),
+                        column: Some(name),
+                        help: "was it measured after the outcome, or made from it? leave it out if it is not known at prediction".into(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// How well values tell one class from the others, whichever side is larger. `known` in ascending order.
+fn auroc(known: &[(f64, u32)], class: u32) -> Option<f64> {
+    let yes = known.iter().filter(|(_, own)| *own == class).count();
+    let no = known.len() - yes;
+    if yes < ENOUGH || no < ENOUGH {
+        return None;
+    }
+    let (mut below, mut won) = (0.0, 0.0);
+    for tied in known.chunk_by(|a, b| a.0 == b.0) {
+        let own = tied.iter().filter(|(_, own)| *own == class).count() as f64;
+        let others = tied.len() as f64 - own;
+        won += own * (below + others / 2.0);
+        below += others;
+    }
+    let area = won / (yes as f64 * no as f64);
+    Some(area.max(1.0 - area))
+}
+
+fn is_nucleic(field: &Field) -> bool {
+    let names = |letters: &[String]| matches!(letters, [a, c, g, t] if a == "A" && c == "C" && g == "G" && (t == "T" || t == "U"));
+    match &field.facts.kind {
+        Kind::Letters { alphabet, .. } => alphabet == "DNA" || alphabet == "RNA",
+        Kind::Number => field.facts.axis_names.last().and_then(Option::as_ref).is_some_and(|letters| names(letters)),
+        Kind::Truth | Kind::Category | Kind::Index(_) | Kind::IndexOf(_) | Kind::Text => false,
+    }
+}
+
+/// The other base of the pair; of an ambiguity code the code of the others. Codes are those of [`crate::alphabet`]: A C G T, then
+/// R Y S W K M B D H V N.
+fn complement(code: u8) -> u8 {
+    const OF_CODES: [u8; 15] = [3, 2, 1, 0, 5, 4, 6, 7, 9, 8, 13, 12, 11, 10, 14];
+    OF_CODES.get(usize::from(code)).copied().unwrap_or(code)
+}
+
+/// The values of columns that say to whom a row belongs, numbered; columns in which every row is somebody else say nothing.
+pub(crate) fn groups_of(cells: impl Iterator<Item = Option<String>>) -> Option<Vec<u32>> {
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    let mut ids = vec![];
+    for cell in cells {
+        ids.push(match cell {
+            None => MISSING_ID,
+            Some(text) => {
+                let next = seen.len() as u32;
+                *seen.entry(text).or_insert(next)
+            }
+        });
+    }
+    let known = ids.iter().filter(|id| **id != MISSING_ID).count();
+    (seen.len() > 1 && seen.len() * 10 < known * 9).then_some(ids)
+}
