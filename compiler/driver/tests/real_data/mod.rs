@@ -97,13 +97,16 @@ fn mutagens_are_told_by_their_graphs() {
 #[test]
 fn secondary_structure_is_predicted_residue_by_residue() {
     let Some(chains) = data("protein_ss_qian") else { return };
-    let folder = program(
-        "secondary_structure/secondary_structure.bdl",
-        &[("epochs    24", "epochs    5"), ("expect structure { test.accuracy >= 0.625 }", "")],
-    );
+    let shorter = [
+        ("epochs    24", "epochs    8"),
+        ("lr: f32 = 2e-3", "lr: f32 = 5e-3"),
+        ("units: dim = 64", "units: dim = 24"),
+        ("expect structure { test.accuracy >= 0.625 }", ""),
+    ];
+    let folder = program("secondary_structure/secondary_structure.bdl", &shorter);
     let inputs = ["train", "test"].map(|part| chains.join(format!("protein-secondary-structure.{part}")));
     let Some(()) = prepared(&folder, "secondary_structure/prepare.py", &inputs) else { return };
     let found = test_scores(&folder, &["train", "model.bdl"]);
-    // Always neither: 0.546.
-    assert!(found["accuracy"].as_f64().unwrap() >= 0.58, "{found}");
+    // Always neither: 0.546. Published: 0.627.
+    assert!(found["accuracy"].as_f64().unwrap() >= 0.6, "{found}");
 }
