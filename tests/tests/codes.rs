@@ -43,7 +43,9 @@ fn said() -> BTreeMap<String, String> {
 
 fn codes_in(text: &str) -> BTreeSet<String> {
     let is_code = |word: &str| {
-        word.len() > 2 && word.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit()) && !word.starts_with('-')
+        word.len() > 2
+            && word.chars().all(|c| c.is_ascii_lowercase() || c == '-' || c.is_ascii_digit())
+            && !word.starts_with('-')
     };
     let mut found = BTreeSet::new();
     for start in MADE {
@@ -92,7 +94,10 @@ fn shown() -> String {
         for path in files(&root().join(folder), "") {
             let name = path.display().to_string();
             let is_test = name.contains("/tests/") && !name.contains("/parity/");
-            if is_test && [".rs", ".snap", ".screen"].iter().any(|end| name.ends_with(end)) && !name.ends_with("tests/codes.rs") {
+            if is_test
+                && [".rs", ".snap", ".screen"].iter().any(|end| name.ends_with(end))
+                && !name.ends_with("tests/codes.rs")
+            {
                 all.push_str(&std::fs::read_to_string(&path).unwrap_or_default());
             } else if name.ends_with(".rs") {
                 // Unit tests beside the code.
@@ -108,7 +113,9 @@ fn shown() -> String {
 fn every_code_has_a_test() {
     let shown = shown();
     let is_shown = |code: &str| {
-        [format!("[{code}]"), format!("\"{code}\""), format!("{code}]:")].iter().any(|text| shown.contains(text.as_str()))
+        [format!("[{code}]"), format!("\"{code}\""), format!("{code}]:")]
+            .iter()
+            .any(|text| shown.contains(text.as_str()))
     };
     let without: Vec<String> = said()
         .iter()

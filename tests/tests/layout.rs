@@ -14,10 +14,12 @@ fn every_program_of_the_tree_keeps_its_meaning_and_its_comments() {
         // Programs with syntax errors are left as they are.
         let Ok(once) = format(&shown, &text, false) else { continue };
         looked_at += 1;
-        let twice = format(&shown, &once, false).unwrap_or_else(|failure| panic!("{shown} no longer parses\n{failure}"));
+        let twice =
+            format(&shown, &once, false).unwrap_or_else(|failure| panic!("{shown} no longer parses\n{failure}"));
         assert_eq!(once, twice, "{shown} is formatted anew each time");
         let comments = |text: &str| {
-            let texts = text.lines().filter_map(|line| line.split_once("//").map(|(_, comment)| comment.trim().to_string()));
+            let texts =
+                text.lines().filter_map(|line| line.split_once("//").map(|(_, comment)| comment.trim().to_string()));
             texts.collect::<Vec<_>>()
         };
         assert_eq!(comments(&text), comments(&once), "{shown} loses a comment");

@@ -11,7 +11,11 @@ fn page() -> String {
 }
 
 fn session() -> Repl {
-    Repl::new(Context { global: bdl::cli::Global { threads: Some(1), ..Default::default() }, coloured: false, real: bdl::Real::F64 })
+    Repl::new(Context {
+        global: bdl::cli::Global { threads: Some(1), ..Default::default() },
+        coloured: false,
+        real: bdl::Real::F64,
+    })
 }
 
 /// The inputs of a block, one after the other; what is not as it claims.
@@ -88,7 +92,8 @@ fn every_example_of_the_reference_is_so() {
 fn every_section_has_an_example() {
     let page = page();
     let of_the_language = |heading: &str| {
-        !["Command line", "The prompt", "Canonical layout", "Codes of messages", "The crate `bdl-grammar`"].contains(&heading)
+        !["Command line", "The prompt", "Canonical layout", "Codes of messages", "The crate `bdl-grammar`"]
+            .contains(&heading)
     };
     for section in page.split("\n## ").skip(1) {
         let heading = section.lines().next().unwrap_or_default();

@@ -106,10 +106,7 @@ splits have no such row in common: give both runs the same `split` (and the same
         "unknown-command",
         "At the prompt a word behind a colon is a command; `:help` lists them. The beginning of a word is enough where only one begins so: `:t` is not enough, `:ty` is.",
     ),
-    (
-        "unknown-row",
-        "`:data NAME ROW` takes a row of the data block, from 1, counted after `keep` and `distinct`.",
-    ),
+    ("unknown-row", "`:data NAME ROW` takes a row of the data block, from 1, counted after `keep` and `distinct`."),
     (
         "not-drawn",
         "`:plot` draws a vector as a curve, a matrix as a heat map, and a function over a range: `:plot tanh(x), x in -3 .. 3`. Of other shapes \

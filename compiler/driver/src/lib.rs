@@ -21,6 +21,6 @@ pub mod report;
 pub mod run;
 pub mod show;
 
-pub use error::Failure;
 pub use bdl_schedule::Real;
+pub use error::Failure;
 pub use model::{Example, Model, Results, Tensor};

@@ -5,7 +5,6 @@ mod tools;
 
 use common::{Folder, SPLICE, small_splice, windows};
 
-
 #[test]
 fn fmt_keeps_comments_and_refuses_mistakes() {
     let folder = Folder::new(&[

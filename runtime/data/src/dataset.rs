@@ -13,8 +13,8 @@ use crate::field::{Field, Places, Rows, Values, for_field};
 use crate::fit::{Fitted, Replayed, encoded_values};
 use crate::group;
 use crate::join::Joins;
-use crate::leaks;
 use crate::keep::{self, Test};
+use crate::leaks;
 use crate::repeats;
 use crate::spec::{Column, DataSpec, Precision, Source, TableSource};
 use crate::steps::{FieldPlan, From, plan_all};
@@ -129,10 +129,9 @@ impl Dataset {
                 (Values::F64(_), _) if !field.tail.is_empty() || field.exact || field.computed.is_some() => {
                     Arc::new(encoded_values(&field, stored, &self.places, self.precision)?)
                 }
-                (
-                    Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_),
-                    _,
-                ) => Arc::clone(&field.values),
+                (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_), _) => {
+                    Arc::clone(&field.values)
+                }
             };
             fields.push(EncodedField::new(&field, values, self.rows()));
         }
@@ -184,7 +183,16 @@ fn read(spec: &DataSpec, precision: Precision, like: Option<Like>) -> DataResult
                 };
                 fields.push(for_field(made, &plan.name, &plan.pos)?);
             }
-            Ok(Dataset { name: spec.name.clone(), precision, rows_read: *rows, fields, places, absent: vec![], looked_up: vec![], group_columns: vec![] })
+            Ok(Dataset {
+                name: spec.name.clone(),
+                precision,
+                rows_read: *rows,
+                fields,
+                places,
+                absent: vec![],
+                looked_up: vec![],
+                group_columns: vec![],
+            })
         }
     }
 }
@@ -303,7 +311,16 @@ fn read_table(spec: &DataSpec, source: &TableSource, precision: Precision, like:
         fields = fields.into_iter().map(|field| group::grouped(field, &groups)).collect::<DataResult<_>>()?;
         places.rows = groups.iter().filter_map(|group| Some(places.rows[*group.first()? as usize])).collect();
     }
-    Ok(Dataset { name: spec.name.clone(), precision, rows_read: table.rows(), places, fields, absent, looked_up, group_columns })
+    Ok(Dataset {
+        name: spec.name.clone(),
+        precision,
+        rows_read: table.rows(),
+        places,
+        fields,
+        absent,
+        looked_up,
+        group_columns,
+    })
 }
 
 /// The fields of these names and all that they read, directly or not.
@@ -311,10 +328,7 @@ fn with_what_they_read(names: &[&str], plans: &[FieldPlan]) -> Vec<String> {
     with_what_they_read_of(names, plans.iter())
 }
 
-fn with_what_they_read_of<'p>(
-    names: &[&str],
-    plans: impl DoubleEndedIterator<Item = &'p FieldPlan>,
-) -> Vec<String> {
+fn with_what_they_read_of<'p>(names: &[&str], plans: impl DoubleEndedIterator<Item = &'p FieldPlan>) -> Vec<String> {
     let mut wanted: Vec<String> = names.iter().map(|name| name.to_string()).collect();
     // A field reads earlier ones only.
     for plan in plans.rev() {

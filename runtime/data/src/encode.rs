@@ -115,7 +115,8 @@ pub(crate) fn computed(
     let read = |name: &str| earlier.iter().any(|field| field.name == name && field.facts.optional);
     let optional = (formula.is_optional(&read) || plan.missing == Missing::Keep) && !plan.imputes();
     let missing = made.values.iter().filter(|x| x.is_nan()).count();
-    if !optional && !plan.imputes()
+    if !optional
+        && !plan.imputes()
         && let Some(at) = made.values.iter().position(|x| x.is_nan())
     {
         let text = format!("`{}` is missing in this row, because a value that it is computed from is", plan.name);
@@ -134,9 +135,8 @@ pub(crate) fn computed(
         for step in &plan.before {
             for at in 0..made.values.len() {
                 let x = made.values[at];
-                made.values[at] = numbers::apply(step, x).ok_or_else(|| {
-                    places.fault(numbers::domain_fault(step, x), made.layout.row_of(at), None, None)
-                })?;
+                made.values[at] = numbers::apply(step, x)
+                    .ok_or_else(|| places.fault(numbers::domain_fault(step, x), made.layout.row_of(at), None, None))?;
             }
         }
         let later = plan.exact || plan.waits || !plan.after.is_empty();

@@ -154,7 +154,10 @@ pub const CODES: &[(&str, &str)] = &[
         "missing-key",
         "A row is looked up in another table (`alleles[allele].column(\"sequence\")`) that has no row with this key. `alleles[allele else missing]` makes the value missing; `keep` leaves rows out.",
     ),
-    ("duplicate-key", "Two rows of a table in which rows are looked up have the same key, so that the key does not say which one is meant."),
+    (
+        "duplicate-key",
+        "Two rows of a table in which rows are looked up have the same key, so that the key does not say which one is meant.",
+    ),
     (
         "text-in-number",
         "A cell of a numeric column is not a number. If the text means that the value is unknown, list it under `missing:` of the source.",

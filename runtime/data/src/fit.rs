@@ -130,19 +130,18 @@ impl Replayed {
                 let code = |x: &f64| if x.is_nan() { MISSING_TRUTH } else { u8::from(*x == 1.0) };
                 Values::Truth(made.values.iter().map(code).collect())
             }
-            Kind::Number
-            | Kind::Category
-            | Kind::Letters { .. }
-            | Kind::Index(_)
-            | Kind::IndexOf(_)
-            | Kind::Text => Values::F64(made.values),
+            Kind::Number | Kind::Category | Kind::Letters { .. } | Kind::Index(_) | Kind::IndexOf(_) | Kind::Text => {
+                Values::F64(made.values)
+            }
         };
         Ok(Cow::Owned(Field { values: Arc::new(values), ..field.clone() }))
     }
 
     /// Keeps the fitted values of a field that a later formula reads.
     pub fn note(&mut self, data: &Dataset, field: &Field, fitted: &FittedField) -> DataResult<()> {
-        let read = |other: &Field| other.computed.as_ref().is_some_and(|formula| formula.fields().contains(&field.name.as_str()));
+        let read = |other: &Field| {
+            other.computed.as_ref().is_some_and(|formula| formula.fields().contains(&field.name.as_str()))
+        };
         let waited = field.computed.is_some() || !field.tail.is_empty();
         if !waited || !data.fields.iter().any(read) {
             return Ok(());
@@ -183,8 +182,7 @@ fn fit_field(field: &Field, places: &Places, rows: &[u32]) -> DataResult<FittedF
             }
             (0..unknown).filter(|id| !seen[*id as usize]).collect()
         }
-        (Values::Ids(_), None)
-        | (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Letters(_), _) => vec![],
+        (Values::Ids(_), None) | (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Letters(_), _) => vec![],
     };
     Ok(FittedField {
         name: facts.name.clone(),

@@ -440,7 +440,8 @@ fn both(a: Part, b: Part, f: impl Fn(f64, f64) -> f64) -> DataResult<Part> {
         sizes.collect::<Vec<_>>().join(" by ")
     };
     let text = format!("values of different shape are combined: {} and {}", size(&a.dims), size(&b.dims));
-    Err(DataError::new("shape-differs", text).help("both have the same number of columns, or one of them is one value a row"))
+    Err(DataError::new("shape-differs", text)
+        .help("both have the same number of columns, or one of them is one value a row"))
 }
 
 fn numbers_of(read: &Read) -> DataResult<Computed> {
@@ -453,8 +454,7 @@ fn numbers_of(read: &Read) -> DataResult<Computed> {
             values.iter().map(|x| if *x == MISSING_TRUTH { f64::NAN } else { f64::from(*x) }).collect()
         }
         (Values::Ids(_) | Values::Letters(_), None) => {
-            let fault =
-                DataError::new("wrong-step", format!("`{}` is neither numbers nor truth values", field.name));
+            let fault = DataError::new("wrong-step", format!("`{}` is neither numbers nor truth values", field.name));
             return Err(fault.help(format!("a class or text is compared by name: `{} == \"..\"`", field.name)));
         }
     };

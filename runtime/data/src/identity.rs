@@ -40,7 +40,10 @@ pub fn clusters(sequences: &[&[u8]], below: f64) -> Vec<usize> {
             move || links(sorted, profiles, below, first, threads)
         };
         let handles: Vec<_> = (0..threads).map(|first| scope.spawn(work(first))).collect();
-        handles.into_iter().map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        handles
+            .into_iter()
+            .map(|handle| handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut sets = Sets::new(sorted.len());
     links.iter().flatten().for_each(|(a, b)| sets.join(*a, *b));
@@ -106,7 +109,10 @@ pub(crate) fn similar(pattern: &Pattern, length: usize, texts: &[&[u8]], identit
     let reach = |(text, distance): (&&[u8], usize)| {
         limit(length.max(text.len()), identity).is_none_or(|limit| distance <= limit)
     };
-    texts.chunks(LANES).flat_map(|texts| texts.iter().zip(pattern.distances(texts)).map(reach).collect::<Vec<_>>()).collect()
+    texts
+        .chunks(LANES)
+        .flat_map(|texts| texts.iter().zip(pattern.distances(texts)).map(reach).collect::<Vec<_>>())
+        .collect()
 }
 
 /// How often each pair of letters stands side by side.
@@ -281,7 +287,8 @@ mod tests {
             let mut sets = Sets::new(borrowed.len());
             for a in 0..borrowed.len() {
                 for b in 0..a {
-                    let identity = 1.0 - plain(borrowed[a], borrowed[b]) as f64 / borrowed[a].len().max(borrowed[b].len()) as f64;
+                    let identity =
+                        1.0 - plain(borrowed[a], borrowed[b]) as f64 / borrowed[a].len().max(borrowed[b].len()) as f64;
                     if identity + 1e-12 >= below {
                         sets.join(a, b);
                     }

@@ -104,13 +104,7 @@ impl<'s> Joins<'s> {
     }
 
     /// The position of a looked-up column by the name that it has in messages and in a run: `alleles.sequence`.
-    pub fn named(
-        &mut self,
-        lookup: &Lookup,
-        name: &str,
-        columns: &Columns,
-        source: &TableSource,
-    ) -> DataResult<usize> {
+    pub fn named(&mut self, lookup: &Lookup, name: &str, columns: &Columns, source: &TableSource) -> DataResult<usize> {
         let wanted = name.strip_prefix(&format!("{}.", lookup.table)).unwrap_or(name);
         self.find(&Column::Of(Box::new(lookup.clone()), Box::new(Column::name(wanted))), columns, source)
     }
@@ -131,9 +125,8 @@ impl<'s> Joins<'s> {
     }
 
     fn ask(&mut self, table: usize, key: usize, column: usize, optional: bool) -> usize {
-        let same = |asked: &Asked| {
-            (asked.table, asked.key, asked.column, asked.optional) == (table, key, column, optional)
-        };
+        let same =
+            |asked: &Asked| (asked.table, asked.key, asked.column, asked.optional) == (table, key, column, optional);
         let at = self.asked.iter().position(same).unwrap_or_else(|| {
             let names = self.readers[table].as_ref().map(|reader| reader.columns.names[column].clone());
             let name = format!("{}.{}", self.tables[table].name, names.unwrap_or_default());
@@ -212,7 +205,11 @@ impl Required {
         let at = places.rows[row] as usize;
         let key = table.cell(at, self.key);
         let lost = places.rows.iter().filter(|row| self.rows[**row as usize] == NO_ROW).count();
-        let more = if lost > 1 { format!(" ({} rows have no partner there)", crate::summary::thousands(lost)) } else { String::new() };
+        let more = if lost > 1 {
+            format!(" ({} rows have no partner there)", crate::summary::thousands(lost))
+        } else {
+            String::new()
+        };
         let fault = if table.is_missing(at, self.key) {
             DataError::new("missing-value", format!("a row without a key for `{}`{more}", self.table))
         } else {

@@ -68,11 +68,13 @@ fn operand(operand: &Operand, find: &dyn Fn(&Column) -> DataResult<usize>, field
     match &field.origin {
         Origin::Column(column) if plain => find(column),
         Origin::Field(earlier) if plain => self::operand(&Operand::Field(earlier.clone()), find, fields),
-        Origin::Column(_) | Origin::Columns { .. } | Origin::Field(_) | Origin::Formula(_) | Origin::Draw { .. } => Err(DataError::new(
-            "wrong-step",
-            format!("`keep` cannot compare `{name}`, which is more than the text of one column"),
-        )
-        .help("compare the column itself: `keep column(\"...\") > 0`")),
+        Origin::Column(_) | Origin::Columns { .. } | Origin::Field(_) | Origin::Formula(_) | Origin::Draw { .. } => {
+            Err(DataError::new(
+                "wrong-step",
+                format!("`keep` cannot compare `{name}`, which is more than the text of one column"),
+            )
+            .help("compare the column itself: `keep column(\"...\") > 0`"))
+        }
     }
 }
 

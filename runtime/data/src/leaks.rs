@@ -35,8 +35,20 @@ const PAIRS: usize = 4_000_000;
 
 /// Parts of the names of columns that say to whom a row belongs.
 const BELONGING: [&str; 14] = [
-    "patient", "subject", "donor", "individual", "participant", "person", "animal", "mouse", "family", "pedigree", "case_id",
-    "case id", "sample_id", "sample id",
+    "patient",
+    "subject",
+    "donor",
+    "individual",
+    "participant",
+    "person",
+    "animal",
+    "mouse",
+    "family",
+    "pedigree",
+    "case_id",
+    "case id",
+    "sample_id",
+    "sample id",
 ];
 
 /// Is it the name of a column that says to whom a row belongs?
@@ -66,12 +78,17 @@ impl Dataset {
     fn in_both(&self, inputs: &[&Field], targets: &[&Field], found: &mut Vec<Warning>) {
         for target in targets {
             for input in inputs.iter().filter(|input| input.name != target.name) {
-                let Some(column) = input.columns.iter().find(|column| target.columns.contains(column)) else { continue };
+                let Some(column) = input.columns.iter().find(|column| target.columns.contains(column)) else {
+                    continue;
+                };
                 let name = self.places.columns.names[*column].clone();
                 found.push(Warning {
                     code: "label-in-inputs",
                     field: Some(input.name.clone()),
-                    message: format!("column `{name}` feeds the input `{}` and the target `{}`", input.name, target.name),
+                    message: format!(
+                        "column `{name}` feeds the input `{}` and the target `{}`",
+                        input.name, target.name
+                    ),
                     column: Some(name),
                     help: format!("leave it out of `{}`: `except` does so for `columns(..)`", input.name),
                 });
@@ -116,7 +133,8 @@ impl Dataset {
             if !is_nucleic(field) {
                 continue;
             }
-            let train: HashSet<&[u8]> = parts.train.iter().map(|row| &codes[field.layout.range(*row as usize)]).collect();
+            let train: HashSet<&[u8]> =
+                parts.train.iter().map(|row| &codes[field.layout.range(*row as usize)]).collect();
             let turned = |row: &&u32| {
                 let own = &codes[field.layout.range(**row as usize)];
                 let other: Vec<u8> = own.iter().rev().map(|code| complement(*code)).collect();
@@ -202,7 +220,9 @@ impl Dataset {
                 Values::Ids(ids) if target.facts.kind == Kind::Category => {
                     Some(ids[row as usize]).filter(|id| *id != MISSING_ID)
                 }
-                Values::Truth(values) => Some(u32::from(values[row as usize])).filter(|x| *x != u32::from(MISSING_TRUTH)),
+                Values::Truth(values) => {
+                    Some(u32::from(values[row as usize])).filter(|x| *x != u32::from(MISSING_TRUTH))
+                }
                 Values::Ids(_) | Values::F32(_) | Values::F64(_) | Values::Letters(_) => None,
             };
             let rows: Vec<(u32, u32)> = parts.train.iter().filter_map(|row| Some((*row, class_of(*row)?))).collect();
@@ -236,7 +256,11 @@ impl Dataset {
                     }
                     let name = input.facts.columns.get(column).or(input.facts.columns.first());
                     let name = name.cloned().unwrap_or_else(|| input.name.clone());
-                    let which = if classes == ["false", "true"] { String::new() } else { format!(" {}", classes[class as usize]) };
+                    let which = if classes == ["false", "true"] {
+                        String::new()
+                    } else {
+                        format!(" {}", classes[class as usize])
+                    };
                     found.push(Warning {
                         code: "too-good",
                         field: Some(input.name.clone()),

@@ -71,8 +71,8 @@ pub use group::RowGroup;
 pub use leaks::Roles;
 pub use repeats::{Repeats, Straddling};
 pub use spec::{
-    Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Lookup, Missing, Operand, Origin,
-    Precision, Separator, SideTable, Source, Step, TableSource,
+    Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Lookup, Missing, Operand,
+    Origin, Precision, Separator, SideTable, Source, Step, TableSource,
 };
 pub use split::{EntriesSplit, IdentitySplit, KfoldSplit, Parts, RandomSplit, SplitSpec, TimeSplit};
 pub use summary::{Summary, Warning};

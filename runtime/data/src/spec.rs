@@ -160,7 +160,14 @@ pub struct FieldSpec {
 impl FieldSpec {
     /// A field without steps or position, for which a missing cell is an error.
     pub fn new(name: &str, origin: Origin) -> Self {
-        FieldSpec { name: name.into(), pos: String::new(), origin, steps: vec![], missing: Missing::Error, hidden: false }
+        FieldSpec {
+            name: name.into(),
+            pos: String::new(),
+            origin,
+            steps: vec![],
+            missing: Missing::Error,
+            hidden: false,
+        }
     }
 
     /// The same field with one more step.

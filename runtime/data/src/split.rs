@@ -231,7 +231,9 @@ impl Dataset {
         }
         // The class of each element that is known; those that are not stay where they are.
         let (of, classes): (Vec<Option<u32>>, usize) = match &*field.values {
-            Values::Ids(ids) => (ids.iter().map(|id| (*id != MISSING_ID).then_some(*id)).collect(), field.facts.classes.len()),
+            Values::Ids(ids) => {
+                (ids.iter().map(|id| (*id != MISSING_ID).then_some(*id)).collect(), field.facts.classes.len())
+            }
             Values::Truth(values) => {
                 (values.iter().map(|x| (*x != MISSING_TRUTH).then_some(u32::from(*x))).collect(), 2)
             }
@@ -272,11 +274,14 @@ impl Dataset {
         };
         let number = groups.iter().max().map_or(0, |group| group + 1);
         let too_few = |fault: Box<DataError>| {
-            let text = format!("the {} sequences form {number} clusters below an identity of {}", self.rows(), split.below);
+            let text =
+                format!("the {} sequences form {number} clusters below an identity of {}", self.rows(), split.below);
             DataError { message: format!("{text}: {}", fault.message), ..*fault }
         };
         let part_of = by_groups(&fractions, &labels, &groups, &order).map_err(|fault| {
-            Box::new(too_few(fault)).help("unrelated proteins have an identity of about 0.2, unrelated DNA of about 0.5: take a larger `below:`")
+            Box::new(too_few(fault)).help(
+                "unrelated proteins have an identity of about 0.2, unrelated DNA of about 0.5: take a larger `below:`",
+            )
         })?;
         if split.folds > 1 {
             let fold = |fold: usize| {

@@ -5,8 +5,8 @@
 
 use crate::alphabet::Alphabet;
 use crate::error::{DataError, DataResult};
-use crate::numbers::step_name;
 use crate::formula::Formula;
+use crate::numbers::step_name;
 use crate::spec::{Column, Draw, FieldSpec, Lookup, Missing, Origin, Step};
 
 /// Where the values come from.
@@ -22,16 +22,32 @@ pub(crate) enum From {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Encoder {
     Number,
-    Truth { yes: Option<String>, no: Option<String> },
-    Category { classes: Option<Vec<String>>, unknown: Option<String> },
+    Truth {
+        yes: Option<String>,
+        no: Option<String>,
+    },
+    Category {
+        classes: Option<Vec<String>>,
+        unknown: Option<String>,
+    },
     Text,
     Letters(Alphabet),
-    Tokens { classes: Option<Vec<String>>, unknown: Option<String> },
-    Numbers { width: Option<usize> },
-    Indices { of: String, first: i64 },
+    Tokens {
+        classes: Option<Vec<String>>,
+        unknown: Option<String>,
+    },
+    Numbers {
+        width: Option<usize>,
+    },
+    Indices {
+        of: String,
+        first: i64,
+    },
     Drawn,
     /// Numbers, or truth values.
-    Computed { truth: bool },
+    Computed {
+        truth: bool,
+    },
 }
 
 /// A field, ready to be read.
@@ -146,9 +162,7 @@ pub(crate) fn flatten(fields: &[FieldSpec], position: usize) -> DataResult<(From
             let from = From::Columns { of: of.clone(), include: include.clone(), except: except.clone() };
             Ok((from, field.steps.clone(), field.missing.clone()))
         }
-        Origin::Formula(formula) => {
-            Ok((From::Formula(formula.clone()), field.steps.clone(), field.missing.clone()))
-        }
+        Origin::Formula(formula) => Ok((From::Formula(formula.clone()), field.steps.clone(), field.missing.clone())),
         Origin::Draw { draw, dims } => {
             let from = From::Draw { draw: draw.clone(), dims: dims.clone() };
             Ok((from, field.steps.clone(), field.missing.clone()))
@@ -253,7 +267,8 @@ fn plan(
     let waits = match &from {
         From::Formula(formula) => {
             let read = formula.fields();
-            let fitted = |plan: &&FieldPlan| read.contains(&plan.name.as_str()) && (plan.waits || !plan.after.is_empty());
+            let fitted =
+                |plan: &&FieldPlan| read.contains(&plan.name.as_str()) && (plan.waits || !plan.after.is_empty());
             earlier.iter().any(|plan| fitted(&plan))
         }
         From::Column(_) | From::Columns { .. } | From::Draw { .. } => false,

@@ -226,7 +226,8 @@ fn classes(field: &Field, ids: &[u32], rows: usize, found: &mut Vec<Warning>) {
 /// `chr1` and `1` in one column.
 fn mixed_names(field: &Field, found: &mut Vec<Warning>) {
     let names: HashSet<&str> = field.facts.classes.iter().map(|class| class.name.as_str()).collect();
-    let both = field.facts.classes.iter().filter_map(|class| class.name.strip_prefix("chr")).find(|bare| names.contains(bare));
+    let both =
+        field.facts.classes.iter().filter_map(|class| class.name.strip_prefix("chr")).find(|bare| names.contains(bare));
     if let (Some(bare), Some(column)) = (both, field.facts.columns.first()) {
         let text = format!("`{column}` has `chr{bare}` and `{bare}`");
         found.push(warning("mixed-names", field, Some(0), text, "write one of the two everywhere"));

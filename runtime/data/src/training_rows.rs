@@ -75,7 +75,10 @@ impl Encoded {
         let (mut bases, mut made) = (vec![], vec![]);
         for (class, rows) in members.iter().enumerate().filter(|(_, rows)| !rows.is_empty() && rows.len() < most) {
             if rows.len() < 2 {
-                let text = format!("class `{}` of `{}` has one training row, and SMOTE needs two", classes[class], smote.field);
+                let text = format!(
+                    "class `{}` of `{}` has one training row, and SMOTE needs two",
+                    classes[class], smote.field
+                );
                 return Err(DataError::new("class-too-small", text)
                     .help("leave the class out with `keep`, merge it with another, or use `rows oversample(..)`"));
             }
@@ -142,11 +145,15 @@ impl Encoded {
             let numbers: Option<Vec<f64>> = match (field.values(), field.layout(), field.facts().kind == Kind::Number) {
                 (Values::F32(values), Layout::Fixed(_), true) => Some(values.iter().map(|x| f64::from(*x)).collect()),
                 (Values::F64(values), Layout::Fixed(_), true) => Some(values.clone()),
-                (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_), _, _) => None,
+                (Values::F32(_) | Values::F64(_) | Values::Truth(_) | Values::Ids(_) | Values::Letters(_), _, _) => {
+                    None
+                }
             };
             let Some(numbers) = numbers else {
                 let text = format!("SMOTE makes rows up between others, and `{name}` is not made of numbers");
-                return Err(DataError::new("smote-needs-numbers", text).help("`rows oversample(..)` repeats rows as they are"));
+                return Err(
+                    DataError::new("smote-needs-numbers", text).help("`rows oversample(..)` repeats rows as they are")
+                );
             };
             if numbers.iter().any(|x| x.is_nan()) {
                 let text = format!("SMOTE needs distances between rows, and values of `{name}` are missing");
@@ -163,7 +170,9 @@ impl Encoded {
         }
         let mut values = Vec::with_capacity(width * self.rows);
         for row in 0..self.rows {
-            parts.iter().for_each(|(numbers, width)| values.extend_from_slice(&numbers[row * width..(row + 1) * width]));
+            parts
+                .iter()
+                .for_each(|(numbers, width)| values.extend_from_slice(&numbers[row * width..(row + 1) * width]));
         }
         Ok(Matrix { fields, values, width })
     }

@@ -324,8 +324,9 @@ fn epochs(
         let rate = examples as f64 / epoch_started.elapsed().as_secs_f64().max(1e-9);
         if position.sums.iter().all(|sums| sums.per == 0.0) {
             return Err(Stopped::Error(
-                RunError::new("no-loss", "no training row has a loss, so nothing is learned")
-                    .help("is the target missing in every row, or what the loss is divided by (`per`) 0 in all of them?"),
+                RunError::new("no-loss", "no training row has a loss, so nothing is learned").help(
+                    "is the target missing in every row, or what the loss is divided by (`per`) 0 in all of them?",
+                ),
             ));
         }
         let losses: Vec<f64> = position.sums.iter().map(Sums::ratio).collect();

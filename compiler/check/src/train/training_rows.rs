@@ -23,12 +23,7 @@ pub(super) struct TrainingRows<'a> {
 }
 
 impl<'a> Checker<'a> {
-    pub(super) fn training_rows(
-        &mut self,
-        entries: &Entries<'a>,
-        facts: &DataFacts,
-        file: FileAt,
-    ) -> TrainingRows<'a> {
+    pub(super) fn training_rows(&mut self, entries: &Entries<'a>, facts: &DataFacts, file: FileAt) -> TrainingRows<'a> {
         let mut written: Written<'a> = entries.training_rows.clone();
         let block = self.items.find_data(file, &facts.name);
         for entry in block.iter().flat_map(|block| &block.entries) {

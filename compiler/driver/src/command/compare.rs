@@ -63,7 +63,13 @@ pub fn run(context: &Context, a: &Path, b: &Path) -> Result<u8, Failure> {
             b - a
         });
         let higher_is_better = whole_a.higher_is_better;
-        compared.push(Compared { name: asked.name.clone(), a: whole_a.value, b: whole_b.value, interval, higher_is_better });
+        compared.push(Compared {
+            name: asked.name.clone(),
+            a: whole_a.value,
+            b: whole_b.value,
+            interval,
+            higher_is_better,
+        });
     }
     let decisions = decisions(&first, part_a, &places_a, &second, part_b, &places_b);
     let difference = difference(&first.checked.source.text, &second.checked.source.text);
@@ -82,7 +88,9 @@ pub fn run(context: &Context, a: &Path, b: &Path) -> Result<u8, Failure> {
 }
 
 fn last_part<'r>(run: &'r Reopened, path: &Path) -> Result<&'r MeasuredPart, Failure> {
-    run.measured.final_part().ok_or_else(|| Failure::user("empty-part", format!("`{}` has no rows to compare on", path.display())))
+    run.measured
+        .final_part()
+        .ok_or_else(|| Failure::user("empty-part", format!("`{}` has no rows to compare on", path.display())))
 }
 
 /// The rows of two files are the same rows only if the files are.
@@ -117,7 +125,9 @@ fn decisions(
     places_b: &[usize],
 ) -> Option<Decisions> {
     let of_classes = |run: &Reopened| {
-        let about = |asked: &&Asked| metrics::by_name(&asked.metric).is_some_and(|metric| metric.about == metrics::About::Choices);
+        let about = |asked: &&Asked| {
+            metrics::by_name(&asked.metric).is_some_and(|metric| metric.about == metrics::About::Choices)
+        };
         let asked = run.prepared.asked.iter().find(about)?;
         Some(Asked { metric: "accuracy".into(), name: "accuracy".into(), options: Vec::new(), ..asked.clone() })
     };
@@ -187,7 +197,11 @@ fn text(
     out.push_str(&format!("b  {}   seed {}\n", b.display(), runs.1.stored.seed));
     let held = number::grouped(rows as u64);
     let all = rows == part_a.rows.len() && rows == part_b.rows.len();
-    let of = if all { String::new() } else { format!(" of {} and {}", number::grouped(part_a.rows.len() as u64), number::grouped(part_b.rows.len() as u64)) };
+    let of = if all {
+        String::new()
+    } else {
+        format!(" of {} and {}", number::grouped(part_a.rows.len() as u64), number::grouped(part_b.rows.len() as u64))
+    };
     out.push_str(&format!("{held}{of} {} rows are in both\n\n", part_a.name));
     let width = compared.iter().map(|one| one.name.chars().count()).max().unwrap_or(0).max(8);
     out.push_str(&format!("  {:width$}  {:>9}  {:>9}  {:>9}   95 % interval\n", "", "a", "b", "b - a"));
@@ -211,7 +225,9 @@ fn text(
     }
     if let Some(Decisions { only_a, only_b, p }) = decisions {
         let p = if *p < 0.001 { format!("{p:.0e}") } else { format!("{p:.3}") };
-        out.push_str(&format!("  only a is right about {only_a} rows, only b about {only_b}: p = {p} (McNemar, exact)\n"));
+        out.push_str(&format!(
+            "  only a is right about {only_a} rows, only b about {only_b}: p = {p} (McNemar, exact)\n"
+        ));
     }
     out.push_str("\nprogram\n");
     if difference.is_empty() {

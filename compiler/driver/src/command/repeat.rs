@@ -13,12 +13,21 @@ use std::path::Path;
 pub fn run(context: &Context, path: &Path) -> Result<u8, Failure> {
     let stored = stored::open(path)?;
     if !stored.folder.has("last.safetensors") || !stored.folder.has("metrics.json") {
-        return Err(Failure::user("not-a-run", format!("`{}` was not finished, so there is nothing to repeat", path.display()))
-            .help("`bdl train .. --resume` finishes it"));
+        return Err(Failure::user(
+            "not-a-run",
+            format!("`{}` was not finished, so there is nothing to repeat", path.display()),
+        )
+        .help("`bdl train .. --resume` finishes it"));
     }
     let again = path.join("repeat");
     let quiet = Context {
-        global: Global { seed: Some(stored.seed), quiet: true, json: false, overrides: Vec::new(), ..context.global.clone() },
+        global: Global {
+            seed: Some(stored.seed),
+            quiet: true,
+            json: false,
+            overrides: Vec::new(),
+            ..context.global.clone()
+        },
         real: stored.real,
         coloured: context.coloured,
     };
@@ -28,14 +37,22 @@ pub fn run(context: &Context, path: &Path) -> Result<u8, Failure> {
             Real::F32 => "f32",
             Real::F64 => "f64",
         };
-        print(&format!("trains `{}` again: seed {}, {precision}, {} threads\n", stored.train, stored.seed, context.threads()))?;
+        print(&format!(
+            "trains `{}` again: seed {}, {precision}, {} threads\n",
+            stored.train,
+            stored.seed,
+            context.threads()
+        ))?;
     }
     let trained = Run::open(&quiet, &stored.program, Some(stored.train.clone()))?;
     trained.silently(&manner, stored.fold)?;
     let (first, second) = (&stored.folder, &RunFolder::open(&again)?);
     let found = difference(first, second)?;
     if context.global.json {
-        print(&format!("{}\n", json!({"run": path.display().to_string(), "same": found.is_none(), "difference": found})))?;
+        print(&format!(
+            "{}\n",
+            json!({"run": path.display().to_string(), "same": found.is_none(), "difference": found})
+        ))?;
     } else {
         print(&match &found {
             None => format!("the same bits: {}\n", counted(first)?),

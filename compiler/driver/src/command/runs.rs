@@ -37,8 +37,11 @@ pub fn run(context: &Context, folder: Option<&Path>) -> Result<u8, Failure> {
                 run.scores.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
             let hyper: serde_json::Map<String, Value> =
                 run.hyper.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-            format!("{}\n", json!({"run": run.path.display().to_string(), "train": run.train, "seed": run.seed, "fold": run.fold,
-                "hyper": hyper, "epochs": run.epochs, "part": run.part, "scores": scores}))
+            format!(
+                "{}\n",
+                json!({"run": run.path.display().to_string(), "train": run.train, "seed": run.seed, "fold": run.fold,
+                "hyper": hyper, "epochs": run.epochs, "part": run.part, "scores": scores})
+            )
         });
         return print(&lines.collect::<String>());
     }
@@ -95,7 +98,9 @@ fn listed(path: &Path) -> Option<Listed> {
         fold: run["fold"].as_u64().unwrap_or(0),
         hyper: hyper.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_string())).collect(),
         epochs,
-        when: std::fs::metadata(path.join("run.json")).and_then(|about| about.modified()).unwrap_or(SystemTime::UNIX_EPOCH),
+        when: std::fs::metadata(path.join("run.json"))
+            .and_then(|about| about.modified())
+            .unwrap_or(SystemTime::UNIX_EPOCH),
         part: part.map(|(name, _)| name.clone()),
         scores,
     })
@@ -130,12 +135,17 @@ fn table(name: &str, runs: &[&Listed]) -> String {
         row.push(run.epochs.to_string());
         for score in &scores {
             let found = run.scores.iter().find(|(known, _)| known == score);
-            row.push(found.map_or(if run.part.is_none() { "unfinished".into() } else { String::new() }, |(_, value)| number::score(*value)));
+            row.push(
+                found.map_or(if run.part.is_none() { "unfinished".into() } else { String::new() }, |(_, value)| {
+                    number::score(*value)
+                }),
+            );
         }
         rows.push(row);
     }
-    let widths: Vec<usize> =
-        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
     let mut out = format!("{name}\n");
     for row in &rows {
         let mut line = format!("  {:<width$}", row[0], width = widths[0]);

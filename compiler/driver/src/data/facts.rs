@@ -244,7 +244,14 @@ fn symbolic_field(field: &FieldSpec, facts: &DataFacts) -> Option<TensorType> {
             }
             Step::Text => return None,
             Step::Impute(_) => ty.optional = false,
-            Step::Number | Step::Counts | Step::Log1p | Step::Log | Step::Sqrt | Step::Arith(_) | Step::Standardize | Step::MinMax => {
+            Step::Number
+            | Step::Counts
+            | Step::Log1p
+            | Step::Log
+            | Step::Sqrt
+            | Step::Arith(_)
+            | Step::Standardize
+            | Step::MinMax => {
                 ty.scalar = Scalar::F32;
             }
         }

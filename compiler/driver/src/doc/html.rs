@@ -17,7 +17,11 @@ pub fn show(title: &str, modules: &[Module]) -> String {
             ));
         }
         nav.push_str("</section>");
-        main.push_str(&format!("<section class=module id=\"{id}\"><h2>{}</h2>{}", escape(&module.name), paragraphs(&module.doc)));
+        main.push_str(&format!(
+            "<section class=module id=\"{id}\"><h2>{}</h2>{}",
+            escape(&module.name),
+            paragraphs(&module.doc)
+        ));
         module.entries.iter().for_each(|entry| main.push_str(&article(&id, entry)));
         main.push_str("</section>");
     }

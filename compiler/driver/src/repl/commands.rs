@@ -55,7 +55,8 @@ pub fn run(repl: &mut Repl, text: &str) -> Result<Option<String>, Failure> {
     let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let rest = rest.trim();
     // A part of a word is enough where only one begins so.
-    let begin: Vec<&Command> = COMMANDS.iter().filter(|known| known.word.starts_with(word) && !word.is_empty()).collect();
+    let begin: Vec<&Command> =
+        COMMANDS.iter().filter(|known| known.word.starts_with(word) && !word.is_empty()).collect();
     let exact = begin.iter().find(|known| known.word == word);
     let found = match (exact, begin.as_slice()) {
         (Some(exact), _) => exact.word,
@@ -66,7 +67,8 @@ pub fn run(repl: &mut Repl, text: &str) -> Result<Option<String>, Failure> {
         }
     };
     let needs = |example: &str| match rest {
-        "" => Err(Failure::user("missing-argument", format!("`:{found}` needs something")).help(format!("`:{found} {example}`"))),
+        "" => Err(Failure::user("missing-argument", format!("`:{found}` needs something"))
+            .help(format!("`:{found} {example}`"))),
         _ => Ok(rest),
     };
     let text = match found {
@@ -169,7 +171,8 @@ fn shape(repl: &mut Repl, text: &str) -> Result<String, Failure> {
 fn gradient(repl: &mut Repl, text: &str) -> Result<String, Failure> {
     let is_word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
     let (first, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let applied = is_word(first) && !rest.trim().is_empty() && !rest.trim_start().starts_with(['+', '-', '*', '/', '|', ',']);
+    let applied =
+        is_word(first) && !rest.trim().is_empty() && !rest.trim_start().starts_with(['+', '-', '*', '/', '|', ',']);
     let asked = if applied && is_word(rest.trim()) && !rest.trim().starts_with(|c: char| c.is_ascii_digit()) {
         format!("grad({first}({rest}), {rest})", rest = rest.trim())
     } else if applied {
@@ -255,11 +258,17 @@ fn picture(repl: &mut Repl, text: &str) -> Result<String, Failure> {
     if let Some((body, name, from, to)) = over_range(text) {
         let bound = |repl: &mut Repl, text: &str| -> Result<f64, Failure> {
             let value = computed(repl, text)?;
-            value.numbers("").and_then(|values| values.first().copied()).filter(|value| value.is_finite()).ok_or_else(no_value)
+            value
+                .numbers("")
+                .and_then(|values| values.first().copied())
+                .filter(|value| value.is_finite())
+                .ok_or_else(no_value)
         };
         let (low, high) = (bound(repl, from)?, bound(repl, to)?);
         let last = POINTS - 1;
-        let drawn = format!("for i_ < {POINTS}: {{\n  let {name} = {low:?} + ({high:?} - ({low:?})) * i_ / {last}\n  {body}\n}}");
+        let drawn = format!(
+            "for i_ < {POINTS}: {{\n  let {name} = {low:?} + ({high:?} - ({low:?})) * i_ / {last}\n  {body}\n}}"
+        );
         let value = computed(repl, &drawn)?;
         let x: Vec<f64> = (0..POINTS).map(|at| low + (high - low) * at as f64 / last as f64).collect();
         let Type::Tensor(tensor) = &value.ty else { return Err(not_drawn(&value)) };
@@ -338,7 +347,8 @@ fn signature(repl: &Repl, item: &Item) -> String {
 
 fn doc(repl: &mut Repl, name: &str) -> Result<String, Failure> {
     let item = repl.session.item(name).ok_or_else(|| {
-        Failure::user("unknown-name", format!("nothing is called `{name}`")).help(":list shows what is defined; Tab completes names")
+        Failure::user("unknown-name", format!("nothing is called `{name}`"))
+            .help(":list shows what is defined; Tab completes names")
     })?;
     let mut out = format!("{}\n", signature(repl, item));
     item.doc.iter().for_each(|line| out.push_str(&format!("  {line}\n")));
@@ -347,7 +357,8 @@ fn doc(repl: &mut Repl, name: &str) -> Result<String, Failure> {
 
 fn list(repl: &Repl) -> String {
     let mut out = String::new();
-    let items: Vec<String> = repl.session.items.iter().filter_map(named).map(|(kind, name)| format!("{kind} {name}")).collect();
+    let items: Vec<String> =
+        repl.session.items.iter().filter_map(named).map(|(kind, name)| format!("{kind} {name}")).collect();
     if !items.is_empty() {
         out.push_str(&format!("{}\n", items.join(", ")));
     }
@@ -363,14 +374,20 @@ fn list(repl: &Repl) -> String {
 fn save(repl: &Repl, path: &Path) -> Result<String, Failure> {
     let text = crate::command::fmt::format("session", &repl.session.program(), repl.context.coloured)?;
     if path.exists() {
-        return Err(Failure::user("name-taken", format!("`{}` is there already", path.display())).help("give another name"));
+        return Err(
+            Failure::user("name-taken", format!("`{}` is there already", path.display())).help("give another name")
+        );
     }
     bdl_train::folder::write_whole(path, text.as_bytes())?;
     Ok(format!("saved {}\n", path.display()))
 }
 
 fn forget(repl: &mut Repl, name: &str) -> Result<String, Failure> {
-    if repl.session.remove(name)? { Ok(String::new()) } else { Err(Failure::user("unknown-name", format!("nothing of this session is called `{name}`"))) }
+    if repl.session.remove(name)? {
+        Ok(String::new())
+    } else {
+        Err(Failure::user("unknown-name", format!("nothing of this session is called `{name}`")))
+    }
 }
 
 fn load_file(repl: &mut Repl, path: &Path) -> Result<String, Failure> {
@@ -397,7 +414,9 @@ fn data(repl: &mut Repl, rest: &str) -> Result<String, Failure> {
     let (name, row) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let blocks: Vec<&str> = checked.data.iter().map(|block| block.spec.name.as_str()).collect();
     if blocks.is_empty() {
-        return Err(Failure::user("no-data", "no `data` block is defined").help("`:load FILE` takes those of a program"));
+        return Err(
+            Failure::user("no-data", "no `data` block is defined").help("`:load FILE` takes those of a program")
+        );
     }
     if !name.is_empty() && !blocks.contains(&name) {
         return Err(Failure::user("unknown-name", format!("no data block is called `{name}`"))
@@ -459,5 +478,8 @@ fn train(repl: &mut Repl, name: &str) -> Result<String, Failure> {
     if kept.is_empty() {
         return Ok(String::new());
     }
-    Ok(format!("  trained {} can be applied here\n", kept.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")))
+    Ok(format!(
+        "  trained {} can be applied here\n",
+        kept.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    ))
 }

@@ -59,7 +59,8 @@ pub fn run(repl: &mut Repl) -> Result<u8, Failure> {
 }
 
 fn bug(error: &ReadlineError) -> Failure {
-    Failure::user("terminal", format!("the terminal cannot be used: {error}")).help("pipe a text into `bdl repl` instead")
+    Failure::user("terminal", format!("the terminal cannot be used: {error}"))
+        .help("pipe a text into `bdl repl` instead")
 }
 
 /// `$XDG_STATE_HOME/bdl/history`, by default below `~/.local/state`.
@@ -91,7 +92,9 @@ impl Words {
     fn candidates(&self, line: &str, pos: usize) -> (usize, Vec<String>) {
         let before = &line[..pos];
         let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        let start = before.rfind(|c: char| !is_name(c)).map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
+        let start = before
+            .rfind(|c: char| !is_name(c))
+            .map_or(0, |at| at + before[at..].chars().next().map_or(1, char::len_utf8));
         let word = &before[start..];
         let lead = before[..start].trim_start();
         if lead == ":" {
@@ -118,15 +121,59 @@ impl Words {
 
 /// Words of the language that are worth completing.
 const KEYWORDS: &[&str] = &[
-    "alphabet", "chain", "const", "else", "expect", "iterate", "layer", "model", "optimizer", "reversed", "scan", "then",
-    "train", "training", "until", "where",
+    "alphabet",
+    "chain",
+    "const",
+    "else",
+    "expect",
+    "iterate",
+    "layer",
+    "model",
+    "optimizer",
+    "reversed",
+    "scan",
+    "then",
+    "train",
+    "training",
+    "until",
+    "where",
 ];
 
 /// Functions of the compiler itself.
 const BUILT_IN: &[&str] = &[
-    "argmax", "argmin", "argsort", "bernoulli", "categorical", "clamp", "concat", "cumsum", "digamma", "flatten", "floor",
-    "freeze", "grad", "known", "lgamma", "logsumexp", "missing", "normal", "onehot", "ones", "permutation", "reshape", "round",
-    "sigmoid", "softplus", "sort", "sqrt", "stack", "tanh", "top_k", "transpose", "uniform", "zeros",
+    "argmax",
+    "argmin",
+    "argsort",
+    "bernoulli",
+    "categorical",
+    "clamp",
+    "concat",
+    "cumsum",
+    "digamma",
+    "flatten",
+    "floor",
+    "freeze",
+    "grad",
+    "known",
+    "lgamma",
+    "logsumexp",
+    "missing",
+    "normal",
+    "onehot",
+    "ones",
+    "permutation",
+    "reshape",
+    "round",
+    "sigmoid",
+    "softplus",
+    "sort",
+    "sqrt",
+    "stack",
+    "tanh",
+    "top_k",
+    "transpose",
+    "uniform",
+    "zeros",
 ];
 
 /// Files and folders that begin so; of files only programs.
@@ -184,8 +231,32 @@ impl Highlighter for Words {
 /// Words of the language in bold, numbers and texts in colour, comments dim.
 fn coloured(line: &str) -> String {
     const WORDS: [&str; 26] = [
-        "fn", "let", "for", "if", "then", "else", "scan", "iterate", "next", "emit", "in", "where", "and", "or", "not", "layer",
-        "model", "optimizer", "data", "train", "param", "state", "update", "sum", "mean", "max",
+        "fn",
+        "let",
+        "for",
+        "if",
+        "then",
+        "else",
+        "scan",
+        "iterate",
+        "next",
+        "emit",
+        "in",
+        "where",
+        "and",
+        "or",
+        "not",
+        "layer",
+        "model",
+        "optimizer",
+        "data",
+        "train",
+        "param",
+        "state",
+        "update",
+        "sum",
+        "mean",
+        "max",
     ];
     let mut out = String::with_capacity(line.len() + 32);
     let mut rest = line;

@@ -132,7 +132,9 @@ impl Machine {
                 )
                 .help(format!("the sizes of `{instance}` stay what its first use made them; `let` makes a new one")));
             }
-            store.set(&array.name, &known.values.to_f64()).map_err(|error| Failure::from(memory_of_parameters(error)))?;
+            store
+                .set(&array.name, &known.values.to_f64())
+                .map_err(|error| Failure::from(memory_of_parameters(error)))?;
         }
         Ok(store)
     }

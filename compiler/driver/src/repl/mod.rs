@@ -47,7 +47,8 @@ impl Repl {
     pub fn answer(&mut self, input: &str) -> Answer {
         interrupt::clear();
         // A line that goes on where none is open goes on with the last value.
-        let continued = input.trim_start().starts_with("|>").then(|| format!("{} {}", session::LAST, input.trim_start()));
+        let continued =
+            input.trim_start().starts_with("|>").then(|| format!("{} {}", session::LAST, input.trim_start()));
         let input = continued.as_deref().unwrap_or(input);
         let found = match input.trim().strip_prefix(':') {
             Some(command) => commands::run(self, command),

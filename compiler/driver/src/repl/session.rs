@@ -192,10 +192,7 @@ impl Session {
         let name = &binding.name;
         let read = ast::Expr { kind: ExprKind::Name(name.clone()), span: name.span };
         let statement = |kind, span| ast::Stmt { kind, span };
-        let stmts = vec![
-            statement(StmtKind::Let(binding.clone()), span),
-            statement(StmtKind::Expr(read), name.span),
-        ];
+        let stmts = vec![statement(StmtKind::Let(binding.clone()), span), statement(StmtKind::Expr(read), name.span)];
         let found = self.evaluate(ast::Block { stmts, span }, false)?;
         let mut outcomes = found.warnings;
         let name = name.text.clone();
@@ -314,12 +311,8 @@ impl Session {
     }
 
     fn check_evaluation(&self, evaluation: Evaluation) -> Result<Checked, Failure> {
-        let request = Request {
-            read_data: ReadData::Never,
-            real: self.real,
-            evaluation: Some(evaluation),
-            ..Request::default()
-        };
+        let request =
+            Request { read_data: ReadData::Never, real: self.real, evaluation: Some(evaluation), ..Request::default() };
         self.check(self.definitions(), &request)
     }
 
@@ -342,8 +335,7 @@ impl Session {
 
     fn check(&self, items: Vec<Item>, request: &Request) -> Result<Checked, Failure> {
         let mut sources = self.sources.clone();
-        let main =
-            ast::File { doc: Vec::new(), items, layout: ast::Layout::default(), span: Span::new(self.id, 0, 0) };
+        let main = ast::File { doc: Vec::new(), items, layout: ast::Layout::default(), span: Span::new(self.id, 0, 0) };
         let (used, links, diagnostics) = load::used_by(&mut sources, &main, "", &self.folder);
         let modules = Modules { main, used, links, stdlib: self.stdlib.clone() };
         let source = Source { sources, modules, folder: self.folder.clone(), text: String::new(), diagnostics };
@@ -505,8 +497,8 @@ pub fn named(item: &Item) -> Option<(&'static str, String)> {
 
 /// Files that a `let` of a program may open; any other `let` is a value.
 const SOURCES: [&str; 16] = [
-    "csv", "tsv", "fasta", "fastq", "bed", "vcf", "bigwig", "h5ad", "mtx", "npy", "parquet", "pdb", "a3m", "png", "tiff",
-    "gmt",
+    "csv", "tsv", "fasta", "fastq", "bed", "vcf", "bigwig", "h5ad", "mtx", "npy", "parquet", "pdb", "a3m", "png",
+    "tiff", "gmt",
 ];
 
 fn is_value(item: &Item) -> bool {
@@ -518,7 +510,8 @@ fn is_value(item: &Item) -> bool {
 /// Does the text begin with an item's word and a name?
 fn begins_item(text: &str) -> bool {
     let mut words = text.split_whitespace();
-    let item = ["fn", "layer", "model", "optimizer", "data", "train", "tune", "expect", "type", "alphabet", "const", "use"];
+    let item =
+        ["fn", "layer", "model", "optimizer", "data", "train", "tune", "expect", "type", "alphabet", "const", "use"];
     words.next().is_some_and(|word| item.contains(&word))
         && words.next().is_some_and(|next| next.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '"'))
 }

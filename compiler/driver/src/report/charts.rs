@@ -43,16 +43,27 @@ pub fn lines(title: &str, series: &[Series], mark: Option<f64>) -> String {
     let mut across = self::ticks(left, right, 8);
     across.retain(|tick| (left..=right).contains(tick) && tick.fract() == 0.0);
     for tick in across {
-        svg.push_str(&format!("<text x={:.1} y={:.1} text-anchor=middle>{}</text>", x(tick), HEIGHT - 8.0, number(tick)));
+        svg.push_str(&format!(
+            "<text x={:.1} y={:.1} text-anchor=middle>{}</text>",
+            x(tick),
+            HEIGHT - 8.0,
+            number(tick)
+        ));
     }
     if let Some(mark) = mark {
         let at = x(mark);
-        svg.push_str(&format!("<line class=axis x1={at:.1} x2={at:.1} y1={TOP} y2={:.1} stroke-dasharray=\"3 3\" />", HEIGHT - BOTTOM));
+        svg.push_str(&format!(
+            "<line class=axis x1={at:.1} x2={at:.1} y1={TOP} y2={:.1} stroke-dasharray=\"3 3\" />",
+            HEIGHT - BOTTOM
+        ));
     }
     for (which, series) in series.iter().enumerate() {
         let path: Vec<String> = series.points.iter().map(|(px, py)| format!("{:.1},{:.1}", x(*px), y(*py))).collect();
         let colour = COLOURS[which % COLOURS.len()];
-        svg.push_str(&format!("<polyline fill=none stroke=\"{colour}\" stroke-width=1.8 stroke-linejoin=round points=\"{}\" />", path.join(" ")));
+        svg.push_str(&format!(
+            "<polyline fill=none stroke=\"{colour}\" stroke-width=1.8 stroke-linejoin=round points=\"{}\" />",
+            path.join(" ")
+        ));
         // What stands at a point shows where the pointer is.
         if series.points.len() <= 400 {
             for (px, py) in &series.points {
@@ -70,7 +81,13 @@ pub fn lines(title: &str, series: &[Series], mark: Option<f64>) -> String {
     let key: String = series
         .iter()
         .enumerate()
-        .map(|(which, series)| format!("<span><i style=\"background:{}\"></i>{}</span>", COLOURS[which % COLOURS.len()], escape(&series.name)))
+        .map(|(which, series)| {
+            format!(
+                "<span><i style=\"background:{}\"></i>{}</span>",
+                COLOURS[which % COLOURS.len()],
+                escape(&series.name)
+            )
+        })
         .collect();
     figure(title, &svg, &format!("<div class=key>{key}</div>"))
 }
@@ -81,17 +98,41 @@ pub fn reliability(title: &str, points: &[(f64, f64, (f64, f64), u64)]) -> Strin
     let y = |value: f64| TOP + (1.0 - value) * (HEIGHT - TOP - BOTTOM);
     let mut svg = String::new();
     for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
-        svg.push_str(&format!("<line class=grid x1={LEFT} x2={:.1} y1={at:.1} y2={at:.1} />", WIDTH - RIGHT, at = y(tick)));
-        svg.push_str(&format!("<text x={:.1} y={:.1} text-anchor=end>{}</text>", LEFT - 7.0, y(tick) + 3.5, number(tick)));
-        svg.push_str(&format!("<text x={:.1} y={:.1} text-anchor=middle>{}</text>", x(tick), HEIGHT - 8.0, number(tick)));
+        svg.push_str(&format!(
+            "<line class=grid x1={LEFT} x2={:.1} y1={at:.1} y2={at:.1} />",
+            WIDTH - RIGHT,
+            at = y(tick)
+        ));
+        svg.push_str(&format!(
+            "<text x={:.1} y={:.1} text-anchor=end>{}</text>",
+            LEFT - 7.0,
+            y(tick) + 3.5,
+            number(tick)
+        ));
+        svg.push_str(&format!(
+            "<text x={:.1} y={:.1} text-anchor=middle>{}</text>",
+            x(tick),
+            HEIGHT - 8.0,
+            number(tick)
+        ));
     }
     svg.push_str(&format!("<line class=axis x1={:.1} y1={:.1} x2={:.1} y2={:.1} />", x(0.0), y(0.0), x(1.0), y(1.0)));
     let most = points.iter().map(|point| point.3).max().unwrap_or(1) as f64;
     let path: Vec<String> = points.iter().map(|(p, share, ..)| format!("{:.1},{:.1}", x(*p), y(*share))).collect();
-    svg.push_str(&format!("<polyline fill=none stroke=\"{}\" stroke-width=1.3 opacity=.6 points=\"{}\" />", COLOURS[0], path.join(" ")));
+    svg.push_str(&format!(
+        "<polyline fill=none stroke=\"{}\" stroke-width=1.3 opacity=.6 points=\"{}\" />",
+        COLOURS[0],
+        path.join(" ")
+    ));
     for (p, share, (low, high), count) in points {
         let radius = 3.0 + 7.0 * (*count as f64 / most).sqrt();
-        svg.push_str(&format!("<line stroke=\"{}\" x1={at:.1} x2={at:.1} y1={:.1} y2={:.1} />", COLOURS[0], y(*low), y(*high), at = x(*p)));
+        svg.push_str(&format!(
+            "<line stroke=\"{}\" x1={at:.1} x2={at:.1} y1={:.1} y2={:.1} />",
+            COLOURS[0],
+            y(*low),
+            y(*high),
+            at = x(*p)
+        ));
         svg.push_str(&format!(
             "<circle cx={:.1} cy={:.1} r={radius:.1} fill=\"{}\" fill-opacity=.85><title>said {}, so {} of {count}</title></circle>",
             x(*p),

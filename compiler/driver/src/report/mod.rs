@@ -44,7 +44,10 @@ fn section(title: &str, body: &str) -> String {
 /// The lines of `log.jsonl` about epochs.
 fn log(run: &Reopened) -> Vec<Value> {
     let text = run.stored.folder.read_text("log.jsonl").unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter(|line| line["epoch"].is_u64()).collect()
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["epoch"].is_u64())
+        .collect()
 }
 
 // ------------------------------------------------------------------------------------------------ head
@@ -54,13 +57,15 @@ fn headline(run: &Reopened, path: &Path, about: &Value, log: &[Value]) -> String
     let mut cards = Vec::new();
     if let Some(part) = run.measured.final_part() {
         for (name, found) in part.scores.iter().filter(|(_, found)| found.confusion.is_none()).take(3) {
-            let interval = found.interval.map_or(String::new(), |(low, high)| format!("{} to {}", score(low), score(high)));
+            let interval =
+                found.interval.map_or(String::new(), |(low, high)| format!("{} to {}", score(low), score(high)));
             let baseline = if found.baseline.is_finite() {
                 format!("{} {}", escape(&found.constant), score(found.baseline))
             } else {
                 escape(&found.constant)
             };
-            let small = [interval, baseline].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" · ");
+            let small =
+                [interval, baseline].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" · ");
             cards.push(card(&format!("{} {}", part.name, name), &score(found.value), &small));
         }
     }
@@ -83,7 +88,9 @@ fn headline(run: &Reopened, path: &Path, about: &Value, log: &[Value]) -> String
         .store
         .params
         .iter()
-        .map(|param| param.ty.shape.iter().map(|axis| axis.size.as_const().unwrap_or(1).max(0) as usize).product::<usize>())
+        .map(|param| {
+            param.ty.shape.iter().map(|axis| axis.size.as_const().unwrap_or(1).max(0) as usize).product::<usize>()
+        })
         .sum();
     cards.push(card("parameters", &grouped(params as u64), &bytes(params as f64 * 4.0)));
     let folder = path.display().to_string();
@@ -108,7 +115,8 @@ fn scores(run: &Reopened) -> String {
     let mut names: Vec<(&str, bool)> = Vec::new();
     for part in parts {
         let losses = part.losses.iter().map(|(name, _)| (name.as_str(), true));
-        let scores = part.scores.iter().filter(|(_, found)| found.confusion.is_none()).map(|(name, _)| (name.as_str(), false));
+        let scores =
+            part.scores.iter().filter(|(_, found)| found.confusion.is_none()).map(|(name, _)| (name.as_str(), false));
         for name in losses.chain(scores) {
             if !names.contains(&name) {
                 names.push(name);
@@ -116,7 +124,13 @@ fn scores(run: &Reopened) -> String {
         }
     }
     let mut out = String::from("<table class=scores><thead><tr><th></th>");
-    parts.iter().for_each(|part| out.push_str(&format!("<th>{} <span class=soft>{} rows</span></th>", part.name, grouped(part.rows.len() as u64))));
+    parts.iter().for_each(|part| {
+        out.push_str(&format!(
+            "<th>{} <span class=soft>{} rows</span></th>",
+            part.name,
+            grouped(part.rows.len() as u64)
+        ))
+    });
     out.push_str("<th>without a model</th></tr></thead><tbody>");
     for (name, is_loss) in names {
         out.push_str(&format!("<tr><th>{}</th>", escape(name)));
@@ -128,9 +142,9 @@ fn scores(run: &Reopened) -> String {
                 (true, Some(loss), _) => score(loss),
                 (_, _, Some(found)) => {
                     last = Some(found);
-                    let interval = found
-                        .interval
-                        .map_or(String::new(), |(low, high)| format!(" <small>{} – {}</small>", score(low), score(high)));
+                    let interval = found.interval.map_or(String::new(), |(low, high)| {
+                        format!(" <small>{} – {}</small>", score(low), score(high))
+                    });
                     format!("{}{interval}", score(found.value))
                 }
                 (_, _, None) => String::new(),
@@ -146,7 +160,11 @@ fn scores(run: &Reopened) -> String {
     out.push_str("</tbody></table>");
     let notes: Vec<String> = parts
         .iter()
-        .flat_map(|part| part.scores.iter().filter_map(move |(name, found)| Some(format!("{} {name}: {}", part.name, found.note.as_ref()?))))
+        .flat_map(|part| {
+            part.scores
+                .iter()
+                .filter_map(move |(name, found)| Some(format!("{} {name}: {}", part.name, found.note.as_ref()?)))
+        })
         .map(|note| format!("<p class=soft>{}</p>", escape(&note)))
         .collect();
     out.push_str(&notes.concat());
@@ -170,7 +188,8 @@ fn training(run: &Reopened, log: &[Value]) -> String {
     let mut losses = Vec::new();
     match &log[0]["loss"] {
         Value::Object(named) => {
-            losses.extend(named.keys().map(|name| series(format!("train {name}"), &|line| line["loss"][name].as_f64())));
+            losses
+                .extend(named.keys().map(|name| series(format!("train {name}"), &|line| line["loss"][name].as_f64())));
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             losses.push(series("train loss".into(), &|line| line["loss"].as_f64()));
@@ -183,9 +202,12 @@ fn training(run: &Reopened, log: &[Value]) -> String {
     let scores: Vec<String> = scores.into_iter().filter(|score| !score.starts_with("train.")).collect();
     let of_score = |score: &String| series(score.replace('.', " "), &|line| line["scores"][score].as_f64());
     losses.extend(scores.iter().filter(|score| is_loss(score)).map(of_score));
-    let best = run.prepared.train.keep.as_ref().and_then(|_| {
-        log.iter().filter(|line| line["best"].as_bool() == Some(true)).map(x).reduce(f64::max)
-    });
+    let best = run
+        .prepared
+        .train
+        .keep
+        .as_ref()
+        .and_then(|_| log.iter().filter(|line| line["best"].as_bool() == Some(true)).map(x).reduce(f64::max));
     let mut figures = vec![charts::lines("Loss by epoch", &losses, best)];
     let others: Vec<Series> = scores.iter().filter(|score| !is_loss(score)).map(of_score).collect();
     // Scores of different kinds have different scales: shares together, others alone.
@@ -194,8 +216,14 @@ fn training(run: &Reopened, log: &[Value]) -> String {
     if !shares.is_empty() {
         figures.push(charts::lines("Scores by epoch", &shares, best));
     }
-    figures.extend(wide.iter().take(2).map(|series| charts::lines(&format!("{} by epoch", series.name), std::slice::from_ref(series), best)));
-    let note = best.map_or(String::new(), |best| format!("<p class=soft>The dashed line is epoch {best}, whose weights are kept.</p>"));
+    figures.extend(
+        wide.iter()
+            .take(2)
+            .map(|series| charts::lines(&format!("{} by epoch", series.name), std::slice::from_ref(series), best)),
+    );
+    let note = best.map_or(String::new(), |best| {
+        format!("<p class=soft>The dashed line is epoch {best}, whose weights are kept.</p>")
+    });
     format!("<div class=figures>{}</div>{note}", figures.concat())
 }
 
@@ -207,7 +235,11 @@ fn confusion(run: &Reopened) -> String {
     let mut out = String::new();
     for (name, table) in tables {
         let totals = table.true_counts();
-        out.push_str(&format!("<p class=soft>{}, on {}: rows are true, columns predicted; darker is a larger share of the row.</p>", escape(name), part.name));
+        out.push_str(&format!(
+            "<p class=soft>{}, on {}: rows are true, columns predicted; darker is a larger share of the row.</p>",
+            escape(name),
+            part.name
+        ));
         out.push_str("<div class=scroll><table class=confusion><thead><tr><th></th>");
         table.names.iter().for_each(|name| out.push_str(&format!("<th>{}</th>", escape(name))));
         out.push_str("<th class=soft>recall</th></tr></thead><tbody>");
@@ -257,10 +289,16 @@ fn calibration(run: &Reopened) -> Result<String, Failure> {
         let points: Vec<(f64, f64, (f64, f64), u64)> = bins
             .iter()
             .filter(|(_, _, count)| *count > 0)
-            .map(|(sum, so, count)| (sum / *count as f64, *so as f64 / *count as f64, metrics::wilson(*so, *count), *count))
+            .map(|(sum, so, count)| {
+                (sum / *count as f64, *so as f64 / *count as f64, metrics::wilson(*so, *count), *count)
+            })
             .collect();
-        let error: f64 = points.iter().map(|(p, share, _, count)| (p - share).abs() * *count as f64).sum::<f64>() / pairs.len() as f64;
-        figures.push(charts::reliability(&format!("{}: expected calibration error {}", asked.prediction, score(error)), &points));
+        let error: f64 = points.iter().map(|(p, share, _, count)| (p - share).abs() * *count as f64).sum::<f64>()
+            / pairs.len() as f64;
+        figures.push(charts::reliability(
+            &format!("{}: expected calibration error {}", asked.prediction, score(error)),
+            &points,
+        ));
     }
     if figures.is_empty() {
         return Ok(String::new());
@@ -301,9 +339,20 @@ fn said_and_so(run: &Reopened, part: &MeasuredPart, asked: &Asked) -> Result<Vec
                 pairs.push((probabilities[chosen as usize], i64::from(chosen) == i64::from(id)));
             }
         }
-        Kind::Truth | Kind::Category | Kind::Number | Kind::Letters { .. } | Kind::Index(_) | Kind::IndexOf(_) | Kind::Text => {}
+        Kind::Truth
+        | Kind::Category
+        | Kind::Number
+        | Kind::Letters { .. }
+        | Kind::Index(_)
+        | Kind::IndexOf(_)
+        | Kind::Text => {}
     }
-    Ok(pairs.into_iter().zip(known).filter(|(pair, known)| *known == 1 && pair.0.is_finite()).map(|(pair, _)| pair).collect())
+    Ok(pairs
+        .into_iter()
+        .zip(known)
+        .filter(|(pair, known)| *known == 1 && pair.0.is_finite())
+        .map(|(pair, _)| pair)
+        .collect())
 }
 
 // ------------------------------------------------------------------------------------------------ data, machine
@@ -311,7 +360,10 @@ fn said_and_so(run: &Reopened, part: &MeasuredPart, asked: &Asked) -> Result<Vec
 fn data(run: &Reopened) -> Result<String, Failure> {
     let block = run.checked.data(&run.prepared.train.data)?;
     let summary = Summary::of(&block.spec)?;
-    let file = summary.file.as_deref().map_or("synthetic".to_string(), |file| file.rsplit('/').next().unwrap_or(file).to_string());
+    let file = summary
+        .file
+        .as_deref()
+        .map_or("synthetic".to_string(), |file| file.rsplit('/').next().unwrap_or(file).to_string());
     let mut out = format!(
         "<p><b>{}</b> <span class=soft>{} · {} rows</span></p><table class=fields><thead><tr><th>field</th><th>type</th><th>from</th><th></th></tr></thead><tbody>",
         escape(&summary.name),
@@ -322,17 +374,30 @@ fn data(run: &Reopened) -> Result<String, Failure> {
         let columns = match field.columns.as_slice() {
             [] => String::new(),
             [one] => format!("<code>{}</code>", escape(one)),
-            [first, .., last] => format!("<code>{}</code> … <code>{}</code> <span class=soft>{} columns</span>", escape(first), escape(last), field.columns.len()),
+            [first, .., last] => format!(
+                "<code>{}</code> … <code>{}</code> <span class=soft>{} columns</span>",
+                escape(first),
+                escape(last),
+                field.columns.len()
+            ),
         };
         let total: usize = field.classes.iter().map(|class| class.count).sum();
         let what = match (field.range, field.classes.as_slice()) {
             (Some((low, high)), _) => format!("{} to {}", score(low), score(high)),
             (None, []) => String::new(),
             (None, classes) => charts::shares(
-                &classes.iter().take(12).map(|class| (class.name.clone(), class.count as f64 / total.max(1) as f64)).collect::<Vec<_>>(),
+                &classes
+                    .iter()
+                    .take(12)
+                    .map(|class| (class.name.clone(), class.count as f64 / total.max(1) as f64))
+                    .collect::<Vec<_>>(),
             ),
         };
-        let missing = if field.missing > 0 { format!(" <span class=soft>{} missing</span>", grouped(field.missing as u64)) } else { String::new() };
+        let missing = if field.missing > 0 {
+            format!(" <span class=soft>{} missing</span>", grouped(field.missing as u64))
+        } else {
+            String::new()
+        };
         out.push_str(&format!(
             "<tr><th>{}</th><td><code>{}</code></td><td>{columns}</td><td>{what}{missing}</td></tr>",
             escape(&field.name),
@@ -346,11 +411,18 @@ fn data(run: &Reopened) -> Result<String, Failure> {
         .named()
         .iter()
         .filter(|(_, rows)| !rows.is_empty())
-        .map(|(name, rows)| (format!("{name} {}", grouped(rows.len() as u64)), rows.len() as f64 / summary.rows.max(1) as f64))
+        .map(|(name, rows)| {
+            (format!("{name} {}", grouped(rows.len() as u64)), rows.len() as f64 / summary.rows.max(1) as f64)
+        })
         .collect();
     out.push_str(&format!("<p class=split>split {}</p>", charts::shares(&parts)));
     for warning in &summary.warnings {
-        out.push_str(&format!("<p class=warning><b>{}</b> {} <span class=soft>{}</span></p>", warning.code, sentence(&warning.message), sentence(&warning.help)));
+        out.push_str(&format!(
+            "<p class=warning><b>{}</b> {} <span class=soft>{}</span></p>",
+            warning.code,
+            sentence(&warning.message),
+            sentence(&warning.help)
+        ));
     }
     Ok(out)
 }

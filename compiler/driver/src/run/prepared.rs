@@ -6,8 +6,8 @@ use crate::error::Failure;
 use crate::pipeline::{self, Checked};
 use bdl_check::hir::{self, Score, Train};
 use bdl_data::{
-    Encoded, EntriesSplit, Fitted, IdentitySplit, KfoldSplit, Parts, RandomSplit, Repeats, Smote, SplitSpec, Straddling,
-    TimeSplit, Units,
+    Encoded, EntriesSplit, Fitted, IdentitySplit, KfoldSplit, Parts, RandomSplit, Repeats, Smote, SplitSpec,
+    Straddling, TimeSplit, Units,
 };
 use bdl_elaborate::Programs;
 use bdl_train::Watch;
@@ -120,13 +120,16 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
     }
     if let Some(hir::Resample { field, how }) = &train.resample {
         match how {
-            hir::ResampleHow::Over => trained.train = dataset.resampled(&parts.train, field, true, split_seed(train))?,
-            hir::ResampleHow::Under => trained.train = dataset.resampled(&parts.train, field, false, split_seed(train))?,
+            hir::ResampleHow::Over => {
+                trained.train = dataset.resampled(&parts.train, field, true, split_seed(train))?
+            }
+            hir::ResampleHow::Under => {
+                trained.train = dataset.resampled(&parts.train, field, false, split_seed(train))?
+            }
             hir::ResampleHow::Smote { neighbours } => {
                 let read = read_in_training(&programs);
                 let inputs: Vec<&str> = read.iter().map(String::as_str).filter(|name| *name != &**field).collect();
-                let smote =
-                    Smote { field, inputs: &inputs, neighbours: *neighbours as usize, seed: split_seed(train) };
+                let smote = Smote { field, inputs: &inputs, neighbours: *neighbours as usize, seed: split_seed(train) };
                 let first = data.rows() as u32;
                 let bases = data.smote(&smote, &parts.train)?;
                 trained.train.extend(first..first + bases.len() as u32);

@@ -109,8 +109,12 @@ fn split(prepared: &Prepared, all: Option<usize>) -> String {
         text.push_str(&format!(" · {} rows an epoch: {how}", grouped(prepared.trained.train.len() as u64)));
     }
     if let Some(weights) = &prepared.fitted.weights {
-        let each: Vec<String> =
-            weights.classes.iter().take(6).map(|(name, weight)| format!("{name} {}", super::number::short(*weight))).collect();
+        let each: Vec<String> = weights
+            .classes
+            .iter()
+            .take(6)
+            .map(|(name, weight)| format!("{name} {}", super::number::short(*weight)))
+            .collect();
         text.push_str(&format!(" · a row counts: {}", each.join(", ")));
     }
     if all.is_some() {

@@ -29,14 +29,55 @@ pub fn sentence(text: &str) -> String {
 }
 
 const WORDS: [&str; 45] = [
-    "fn", "let", "for", "if", "then", "else", "scan", "iterate", "next", "emit", "in", "where", "and", "or", "not", "layer",
-    "model", "optimizer", "data", "train", "tune", "expect", "type", "alphabet", "const", "use", "param", "state", "update",
-    "from", "until", "at", "most", "split", "loss", "epochs", "batch", "stop", "keep", "predict", "report", "penalty", "clip",
-    "fit", "reversed",
+    "fn",
+    "let",
+    "for",
+    "if",
+    "then",
+    "else",
+    "scan",
+    "iterate",
+    "next",
+    "emit",
+    "in",
+    "where",
+    "and",
+    "or",
+    "not",
+    "layer",
+    "model",
+    "optimizer",
+    "data",
+    "train",
+    "tune",
+    "expect",
+    "type",
+    "alphabet",
+    "const",
+    "use",
+    "param",
+    "state",
+    "update",
+    "from",
+    "until",
+    "at",
+    "most",
+    "split",
+    "loss",
+    "epochs",
+    "batch",
+    "stop",
+    "keep",
+    "predict",
+    "report",
+    "penalty",
+    "clip",
+    "fit",
+    "reversed",
 ];
 const KINDS: [&str; 16] = [
-    "f32", "f64", "bf16", "i32", "bool", "logit", "prob", "count", "category", "index", "dim", "schedule", "padding", "DNA",
-    "RNA", "Protein",
+    "f32", "f64", "bf16", "i32", "bool", "logit", "prob", "count", "category", "index", "dim", "schedule", "padding",
+    "DNA", "RNA", "Protein",
 ];
 
 /// bdl with its words, types, numbers, texts and comments marked.
@@ -54,7 +95,16 @@ pub fn code(text: &str) -> String {
         } else if is_name(first) {
             let length = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
             let word = &rest[..length];
-            (length, if WORDS.contains(&word) { "k" } else if KINDS.contains(&word) { "t" } else { "" })
+            (
+                length,
+                if WORDS.contains(&word) {
+                    "k"
+                } else if KINDS.contains(&word) {
+                    "t"
+                } else {
+                    ""
+                },
+            )
         } else {
             (first.len_utf8(), "")
         };

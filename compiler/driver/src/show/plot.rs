@@ -93,13 +93,16 @@ const COLOURS: [&str; 5] = ["38;5;74", "38;5;208", "38;5;71", "38;5;167", "38;5;
 pub fn heat(rows: usize, columns: usize, values: &[f64], coloured: bool) -> String {
     let (shown_rows, shown_columns) = (rows.min(MAP_ROWS), columns.min(MAP_COLUMNS));
     let cell = |row: usize, column: usize| {
-        let part = |at: usize, shown: usize, all: usize| (at * all / shown, ((at + 1) * all / shown).max(at * all / shown + 1));
+        let part = |at: usize, shown: usize, all: usize| {
+            (at * all / shown, ((at + 1) * all / shown).max(at * all / shown + 1))
+        };
         let ((r0, r1), (c0, c1)) = (part(row, shown_rows, rows), part(column, shown_columns, columns));
         let inside = (r0..r1).flat_map(|r| (c0..c1).map(move |c| values[r * columns + c]));
         let (sum, count) = inside.filter(|v| v.is_finite()).fold((0.0, 0), |(sum, count), v| (sum + v, count + 1));
         (count > 0).then(|| sum / f64::from(count))
     };
-    let cells: Vec<Option<f64>> = (0..shown_rows).flat_map(|r| (0..shown_columns).map(move |c| (r, c))).map(|(r, c)| cell(r, c)).collect();
+    let cells: Vec<Option<f64>> =
+        (0..shown_rows).flat_map(|r| (0..shown_columns).map(move |c| (r, c))).map(|(r, c)| cell(r, c)).collect();
     let finite: Vec<f64> = cells.iter().flatten().copied().collect();
     let Some((low, high)) = range(&finite) else { return "nothing to draw: no value is finite\n".into() };
     let share = |value: f64| if high > low { (value - low) / (high - low) } else { 0.5 };
@@ -119,7 +122,11 @@ pub fn heat(rows: usize, columns: usize, values: &[f64], coloured: bool) -> Stri
             out.push('\n');
         }
         let scale: String = (0..24).map(|at| format!("\x1b[{}m█\x1b[0m", rgb(f64::from(at) / 23.0, 38))).collect();
-        out.push_str(&format!("  {} {scale} {}\n", number(rounded(low, high - low)), number(rounded(high, high - low))));
+        out.push_str(&format!(
+            "  {} {scale} {}\n",
+            number(rounded(low, high - low)),
+            number(rounded(high, high - low))
+        ));
     } else {
         for row in 0..shown_rows {
             let line: String = (0..shown_columns)
@@ -162,7 +169,11 @@ fn rounded(value: f64, span: f64) -> f64 {
     }
     let unit = 10f64.powf((span / 1000.0).log10().floor());
     // Divided by the inverse where it is whole: 0.3, not 0.30000000000000004.
-    if unit < 1.0 { (value * (1.0 / unit).round()).round() / (1.0 / unit).round() } else { (value / unit).round() * unit }
+    if unit < 1.0 {
+        (value * (1.0 / unit).round()).round() / (1.0 / unit).round()
+    } else {
+        (value / unit).round() * unit
+    }
 }
 
 #[cfg(test)]

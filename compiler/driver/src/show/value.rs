@@ -139,8 +139,9 @@ pub fn element(scalar: &Scalar, value: f64) -> String {
         Scalar::Category(_, Some(names)) => {
             names.get(value.max(0.0) as usize).cloned().unwrap_or_else(|| number(value))
         }
-        Scalar::Letter(alphabet, _) => Alphabet::by_name(alphabet)
-            .map_or_else(|| number(value), |alphabet| alphabet.text_of(value.max(0.0) as u8)),
+        Scalar::Letter(alphabet, _) => {
+            Alphabet::by_name(alphabet).map_or_else(|| number(value), |alphabet| alphabet.text_of(value.max(0.0) as u8))
+        }
         Scalar::F32
         | Scalar::F64
         | Scalar::BF16
@@ -159,7 +160,13 @@ pub fn number(value: f64) -> String {
         return "0".into();
     }
     if !value.is_finite() {
-        return if value.is_nan() { "nan".into() } else if value > 0.0 { "inf".into() } else { "-inf".into() };
+        return if value.is_nan() {
+            "nan".into()
+        } else if value > 0.0 {
+            "inf".into()
+        } else {
+            "-inf".into()
+        };
     }
     let size = value.abs();
     if size.fract() == 0.0 && size < 1e9 {
@@ -182,7 +189,8 @@ fn trimmed(digits: &str) -> &str {
 
 /// Cells of one width, their points below each other; words to the left.
 fn aligned(cells: &mut [String]) {
-    let numeric = |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') || cell == "nan" || cell == "inf";
+    let numeric =
+        |cell: &str| cell.starts_with(|c: char| c.is_ascii_digit() || c == '-') || cell == "nan" || cell == "inf";
     if !cells.iter().all(|cell| numeric(cell)) {
         let width = cells.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
         cells.iter_mut().for_each(|cell| *cell = format!("{cell:<width$}"));

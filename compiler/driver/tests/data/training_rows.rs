@@ -57,7 +57,8 @@ fn a_written_type_is_held_against_the_data() {
     let wrong = BINDING.replace("x: f32 =", "x: f32[3] =").replace("y      =", "y: f32[T] =");
     let folder = Folder::new(&[("b.bdl", &wrong), ("rows.csv", ROWS), ("alleles.csv", ALLELES)]);
     insta::assert_snapshot!("declared", folder.fails(&["check", "b.bdl"]));
-    let shared = "data D = csv(\"rows.csv\") {\n  a: f32[T] = numbers(column(\"a\"))\n  b: f32[T] = numbers(column(\"b\"))\n}\n";
+    let shared =
+        "data D = csv(\"rows.csv\") {\n  a: f32[T] = numbers(column(\"a\"))\n  b: f32[T] = numbers(column(\"b\"))\n}\n";
     let folder = Folder::new(&[("d.bdl", shared), ("rows.csv", "a,b\n1 2,3 4\n1 2 3,4 5\n")]);
     insta::assert_snapshot!("declared_rows", folder.fails(&["check", "d.bdl"]));
 }
@@ -129,7 +130,8 @@ train t {
 
 #[test]
 fn classes_of_unequal_size_are_made_equal() {
-    let rows: String = (0..24).map(|at| format!("{},{},{}\n", at, at * 7 % 5, if at % 4 == 0 { "rare" } else { "usual" })).collect();
+    let rows: String =
+        (0..24).map(|at| format!("{},{},{}\n", at, at * 7 % 5, if at % 4 == 0 { "rare" } else { "usual" })).collect();
     let rows = format!("a,b,y\n{rows}");
     // A model that knows nothing of a row learns how often each class counts: a quarter, or a half.
     let share = |how: &str| -> f64 {
@@ -146,7 +148,8 @@ fn classes_of_unequal_size_are_made_equal() {
         ("rows smote(y, k: 3)", 0.5),
     ] {
         // x is not read by the model, so SMOTE is given something to read.
-        let how = if how.contains("smote") { format!("{how}\n  let nothing = 0 * sum[i] x[i]") } else { how.to_string() };
+        let how =
+            if how.contains("smote") { format!("{how}\n  let nothing = 0 * sum[i] x[i]") } else { how.to_string() };
         let found = if how.contains("smote") {
             let program = CLASSES.replace("HOW", &how).replace("net(x), y)", "net(x), y) + nothing");
             let folder = Folder::new(&[("c.bdl", &program), ("rows.csv", &rows)]);
@@ -213,7 +216,11 @@ fn other_lengths_are_predicted_where_no_parameter_depends_on_the_length() {
     let folder = Folder::new(&[("d.bdl", &pooled), ("rows.csv", rows), ("new.csv", "s\nACGTAC\nACGTACGTT\nACG\n")]);
     folder.ok(&["train", "d.bdl", "--out", "run"]);
     let told = folder.ok(&["predict", "run", "new.csv"]);
-    assert_eq!(told.lines().nth(1), folder.ok(&["predict", "run", "rows.csv"]).lines().nth(1), "the same to the last digit");
+    assert_eq!(
+        told.lines().nth(1),
+        folder.ok(&["predict", "run", "rows.csv"]).lines().nth(1),
+        "the same to the last digit"
+    );
     assert_eq!(told.lines().count(), 4);
     let flat = program("|> flatten |> Neuron()");
     let folder = Folder::new(&[("d.bdl", &flat), ("rows.csv", rows), ("new.csv", "s\nACGTAC\nACGTACGTT\n")]);

@@ -5,7 +5,11 @@ use bdl::Model;
 
 #[test]
 fn commands_say_what_is_missing() {
-    let two = format!("{}\n{}", SPLICE.replace("EPOCHS", "1"), "train other { data Junctions; model net = SpliceNet(); loss cross_entropy(net(dna), site) }\n");
+    let two = format!(
+        "{}\n{}",
+        SPLICE.replace("EPOCHS", "1"),
+        "train other { data Junctions; model net = SpliceNet(); loss cross_entropy(net(dna), site) }\n"
+    );
     let folder = Folder::new(&[
         ("bare.bdl", "fn f(x: f32) -> f32 { x }\n"),
         ("two.bdl", &two),
@@ -45,12 +49,21 @@ fn documentation_of_a_file_and_of_the_library() {
     let all = folder.ok(&["doc", "std"]);
     assert!(all.contains("layer Dense(units: dim, bias: bool = true)(x: f32[.., C]) -> f32[.., units]"), "{all}");
     let one = folder.ok(&["doc", "std", "softmax"]);
-    assert!(one.starts_with("fn softmax(x: f32[.., n]) -> prob[.., n]\n") && one.contains("logsumexp") || one.contains("exp(x"), "{one}");
+    assert!(
+        one.starts_with("fn softmax(x: f32[.., n]) -> prob[.., n]\n") && one.contains("logsumexp")
+            || one.contains("exp(x"),
+        "{one}"
+    );
     assert!(folder.ok(&["doc", "splice.bdl"]).contains("model SpliceNet"));
     let lines = folder.ok(&["doc", "std", "relu", "--json"]);
     let json: serde_json::Value = serde_json::from_str(lines.trim()).unwrap();
     assert_eq!((json["kind"].as_str(), json["module"].as_str()), (Some("fn"), Some("nn")));
     folder.ok(&["doc", "std", "--html", "doc.html"]);
     let page = std::fs::read_to_string(folder.file("doc.html")).unwrap();
-    assert!(page.contains("id=search") && page.contains("id=\"nn.Dense\"") && !page.contains("http://") && !page.contains("src="));
+    assert!(
+        page.contains("id=search")
+            && page.contains("id=\"nn.Dense\"")
+            && !page.contains("http://")
+            && !page.contains("src=")
+    );
 }

@@ -49,7 +49,10 @@ fn transcripts() {
 #[test]
 fn quiet_prints_answers_alone() {
     let folder = Folder::new(&[]);
-    assert_eq!(screen(&folder, "1 + 1\nlet x = [1, 2]\nx\n", &["--quiet"]), ("2   f32\nx: f32[2]\nf32[2]   1  2\n".into(), Some(0)));
+    assert_eq!(
+        screen(&folder, "1 + 1\nlet x = [1, 2]\nx\n", &["--quiet"]),
+        ("2   f32\nx: f32[2]\nf32[2]   1  2\n".into(), Some(0))
+    );
     assert_eq!(screen(&folder, "0.1 + 0.2 == 0.3\n", &["--quiet", "--precision", "f64"]).0, "false   bool\n");
 }
 

@@ -14,7 +14,10 @@ fn two_runs() -> Folder {
 fn runs_are_listed_compared_and_reported() {
     let folder = two_runs();
     let listed = folder.ok(&["runs", "."]);
-    assert!(listed.starts_with("splice\n") && listed.contains("narrow") && listed.contains("test.accuracy"), "{listed}");
+    assert!(
+        listed.starts_with("splice\n") && listed.contains("narrow") && listed.contains("test.accuracy"),
+        "{listed}"
+    );
     // What differs between the runs is a column.
     assert!(listed.contains("net.width"), "{listed}");
     let lines = folder.ok(&["runs", ".", "--json"]);
@@ -23,16 +26,25 @@ fn runs_are_listed_compared_and_reported() {
     assert!(runs[0]["scores"]["accuracy"].is_f64() && runs[0]["epochs"] == 3, "{lines}");
 
     let compared = folder.ok(&["compare", "runs/splice/latest", "narrow"]);
-    assert!(compared.contains("test rows are in both") && compared.contains("McNemar") && compared.contains("95 % interval"), "{compared}");
+    assert!(
+        compared.contains("test rows are in both")
+            && compared.contains("McNemar")
+            && compared.contains("95 % interval"),
+        "{compared}"
+    );
     assert!(compared.lines().any(|line| line.trim_start().starts_with("+ ") && line.contains("4")), "{compared}");
-    let json: Value = serde_json::from_str(folder.ok(&["compare", "runs/splice/latest", "narrow", "--json"]).trim()).unwrap();
+    let json: Value =
+        serde_json::from_str(folder.ok(&["compare", "runs/splice/latest", "narrow", "--json"]).trim()).unwrap();
     let accuracy = &json["scores"][0];
     let (low, high) = (accuracy["interval"][0].as_f64().unwrap(), accuracy["interval"][1].as_f64().unwrap());
     let difference = accuracy["difference"].as_f64().unwrap();
     assert!(low <= difference && difference <= high, "{json}");
     // A run is no better than itself.
     let same: Value = serde_json::from_str(folder.ok(&["compare", "narrow", "narrow", "--json"]).trim()).unwrap();
-    assert_eq!((&same["mcnemar"]["p"], &same["scores"][0]["interval"]), (&Value::from(1.0), &serde_json::json!([0.0, 0.0])));
+    assert_eq!(
+        (&same["mcnemar"]["p"], &same["scores"][0]["interval"]),
+        (&Value::from(1.0), &serde_json::json!([0.0, 0.0]))
+    );
 
     assert!(folder.ok(&["report", "narrow"]).contains("narrow/report.html"));
     let page = std::fs::read_to_string(folder.file("narrow/report.html")).unwrap();

@@ -3,7 +3,13 @@
 use crate::common::{CATEGORY, columns, csv, field};
 use bdl_data::{Alphabet, Dataset, Parts, Roles, Step};
 
-fn codes(data: &Dataset, inputs: &[&str], targets: &[&str], groups: Option<&str>, parts: &Parts) -> Vec<(&'static str, String)> {
+fn codes(
+    data: &Dataset,
+    inputs: &[&str],
+    targets: &[&str],
+    groups: Option<&str>,
+    parts: &Parts,
+) -> Vec<(&'static str, String)> {
     let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<String>>();
     let (inputs, targets) = (names(inputs), names(targets));
     let found = data.leaks(&Roles { inputs: &inputs, targets: &targets, groups }, parts);
@@ -19,7 +25,8 @@ fn a_column_that_feeds_both_sides_and_one_that_tells_the_answer() {
     let mut text = String::from("patient,a,b,y\n");
     for at in 0..80 {
         let yes = at % 2;
-        text += &format!("p{},{},{},{}\n", at % 7, at * 37 % 80, yes * 100 + at, if yes == 1 { "case" } else { "control" });
+        text +=
+            &format!("p{},{},{},{}\n", at % 7, at * 37 % 80, yes * 100 + at, if yes == 1 { "case" } else { "control" });
     }
     let given = csv(text).and(columns("x", &["a", "b"], &[])).field("y", "y", CATEGORY);
     let data = given.and(field("again", "y", CATEGORY)).and(field("who", "patient", Step::Text)).data();
@@ -36,7 +43,16 @@ fn a_column_that_feeds_both_sides_and_one_that_tells_the_answer() {
 #[test]
 fn the_other_strand_and_near_twins() {
     let own = "ACGGTTACAGGATCCTTAGGCATTACGGACCATTGACCAG";
-    let other: String = own.chars().rev().map(|c| match c { 'A' => 'T', 'C' => 'G', 'G' => 'C', _ => 'A' }).collect();
+    let other: String = own
+        .chars()
+        .rev()
+        .map(|c| match c {
+            'A' => 'T',
+            'C' => 'G',
+            'G' => 'C',
+            _ => 'A',
+        })
+        .collect();
     let near = own.replacen("GGATCC", "GGATAC", 1);
     let far = "TTTTTTTTTTAAAAAAAAAACCCCCCCCCCGGGGGGGGGG";
     let text = format!("s\n{own}\n{far}\n{other}\n{near}\n");
@@ -67,7 +83,8 @@ fn values_that_mean_something_else() {
     let logs = column(&mut (0..30).map(|at| format!("{}.5", at % 7)));
     assert!(suspicious(&logs, Step::Counts).contains(&("already-log", "`x` is read as counts and holds 0.5".into())));
     assert!(!suspicious(&logs, Step::Number).iter().any(|(code, _)| *code == "already-log"));
-    let pressure = column(&mut (0..60).map(|at| if at % 20 == 0 { "0".into() } else { (60 + at * 7 % 40).to_string() }));
+    let pressure =
+        column(&mut (0..60).map(|at| if at % 20 == 0 { "0".into() } else { (60 + at * 7 % 40).to_string() }));
     let mut found = suspicious(&pressure, Step::Number);
     found.retain(|(code, _)| *code != "duplicates");
     assert_eq!(found, [("zero-is-missing", "`x` is 0 in 3 rows, far from its other values".into())]);

@@ -60,7 +60,8 @@ fn smote_makes_rows_between_a_row_and_one_of_its_nearest() {
     let fault = words.encode(&words.fit(&train).unwrap()).unwrap().smote(&Smote { inputs: &["x"], ..smote }, &train);
     assert_eq!(fault.unwrap_err().code, "smote-needs-numbers");
     words = csv("x,k\n1,a\n2,b\n3,b\n").field("x", "x", Step::Number).field("k", "k", CATEGORY).data();
-    let fault = words.encode(&words.fit(&[0, 1, 2]).unwrap()).unwrap().smote(&Smote { inputs: &["x"], ..smote }, &[0, 1, 2]);
+    let fault =
+        words.encode(&words.fit(&[0, 1, 2]).unwrap()).unwrap().smote(&Smote { inputs: &["x"], ..smote }, &[0, 1, 2]);
     assert_eq!(fault.unwrap_err().code, "class-too-small");
 }
 

@@ -93,7 +93,8 @@ fn what_is_fitted_is_fitted_in_order_and_on_training_rows_only() {
     encoded.field("w").unwrap().fill_f64(&[0, 1, 2, 3], &mut w);
     // By hand: mean 3 and sd of 1, 3, 5; then the product, then its own mean and sd over the three rows.
     let sd = (8.0f64 / 3.0).sqrt();
-    let product: Vec<f64> = [(1.0, 2.0), (3.0, 5.0), (5.0, 1.0), (100.0, 7.0)].map(|(a, b)| (a - 3.0) / sd * b).to_vec();
+    let product: Vec<f64> =
+        [(1.0, 2.0), (3.0, 5.0), (5.0, 1.0), (100.0, 7.0)].map(|(a, b)| (a - 3.0) / sd * b).to_vec();
     let mean = product[..3].iter().sum::<f64>() / 3.0;
     let own = (product[..3].iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / 3.0).sqrt();
     for (found, product) in w.iter().zip(&product) {

@@ -1,7 +1,9 @@
 //! Rows of other tables, looked up by key.
 
 use crate::common::{Given, csv, numbers};
-use bdl_data::{Alphabet, Column, DataSpec, Dataset, FieldSpec, Lookup, Missing, Origin, Precision, SideTable, Step, TableSource};
+use bdl_data::{
+    Alphabet, Column, DataSpec, Dataset, FieldSpec, Lookup, Missing, Origin, Precision, SideTable, Step, TableSource,
+};
 
 const BINDING: &str = "peptide,allele\nLLF,A2\nILK,B7\nGIL,A2\n";
 const ALLELES: &str = "name,sequence,charge,gene\nB7,GSY,0.5,g1\nA2,GSH,1.5,g2\n";
@@ -41,7 +43,11 @@ fn cells_of_the_row_with_the_key_are_read_like_any_other() {
     let given = tables(BINDING, ALLELES);
     let charge = of("charge", "charge", false).step(Step::Number);
     let letters = of("mhc", "sequence", false).step(Step::Letters(Alphabet::protein()));
-    let all = Origin::Columns { of: Some(lookup(false)), include: vec!["*".into()], except: vec!["sequence".into(), "gene".into()] };
+    let all = Origin::Columns {
+        of: Some(lookup(false)),
+        include: vec!["*".into()],
+        except: vec!["sequence".into(), "gene".into()],
+    };
     let data = given.open(vec![charge, letters, FieldSpec::new("all", all)]).unwrap();
     assert_eq!(numbers(&data, "charge", &[0, 1, 2]), [1.5, 0.5, 1.5]);
     assert_eq!(numbers(&data, "all", &[0, 1, 2]), [1.5, 0.5, 1.5], "the key is not among the columns");

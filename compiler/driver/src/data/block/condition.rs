@@ -10,8 +10,10 @@ impl Lower<'_> {
         let of_cell = |value: &Expr| match &value.kind {
             ExprKind::Name(name) => self.made.iter().any(|field| {
                 let encoders = field.steps.iter().all(|step| {
-                    matches!(step, Step::Number | Step::Counts | Step::Truth { .. } | Step::Category { .. } | Step::Text)
-                        || matches!(step, Step::Letters(_) | Step::OneHotText(_))
+                    matches!(
+                        step,
+                        Step::Number | Step::Counts | Step::Truth { .. } | Step::Category { .. } | Step::Text
+                    ) || matches!(step, Step::Letters(_) | Step::OneHotText(_))
                 });
                 let own = matches!(&field.origin, Origin::Column(Column::Name(_) | Column::Number(_)));
                 field.name == name.text && !field.hidden && encoders && own

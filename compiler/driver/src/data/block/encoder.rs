@@ -45,11 +45,7 @@ impl Lower<'_> {
                         _ => named.push((name, value)),
                     }
                 }
-                if word == "category" {
-                    Step::Category { classes, unknown }
-                } else {
-                    Step::Tokens { classes, unknown }
-                }
+                if word == "category" { Step::Category { classes, unknown } } else { Step::Tokens { classes, unknown } }
             }
             "numbers" => {
                 let mut width = None;

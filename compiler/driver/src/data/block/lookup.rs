@@ -72,7 +72,11 @@ impl Lower<'_> {
             What::Column(args) => match only(args) {
                 Some(column) => self.column(column)?,
                 None => {
-                    self.say(written.table.span, "data-expression", "`column` takes a name or a number: `column(\"x\")`");
+                    self.say(
+                        written.table.span,
+                        "data-expression",
+                        "`column` takes a name or a number: `column(\"x\")`",
+                    );
                     return None;
                 }
             },
@@ -86,7 +90,9 @@ impl Lower<'_> {
                 self.diagnostics.push(
                     Diagnostic::error("data-expression", format!("this is a whole row of `{table}`"))
                         .primary(written.table.span, "which of its columns?")
-                        .help(format!("write `{table}[..].column(\"sequence\")`, or `.columns(\"*\")` for all of them")),
+                        .help(format!(
+                            "write `{table}[..].column(\"sequence\")`, or `.columns(\"*\")` for all of them"
+                        )),
                 );
                 return None;
             }
@@ -116,7 +122,11 @@ impl Lower<'_> {
             [Sub { kind: SubKind::Else { index, default }, .. }] => match &default.kind {
                 ExprKind::Name(word) if word.text == "missing" => (index, true),
                 _ => {
-                    self.say(default.span, "data-expression", "a row that is not there is `missing`: `table[key else missing]`");
+                    self.say(
+                        default.span,
+                        "data-expression",
+                        "a row that is not there is `missing`: `table[key else missing]`",
+                    );
                     return None;
                 }
             },
@@ -143,7 +153,11 @@ impl Lower<'_> {
                 return Some(column.clone());
             }
         }
-        self.say(key.span, "data-expression", "a key is a text: `column(\"x\")`, or a field that is `text(..)` or `category(..)` of one");
+        self.say(
+            key.span,
+            "data-expression",
+            "a key is a text: `column(\"x\")`, or a field that is `text(..)` or `category(..)` of one",
+        );
         None
     }
 }

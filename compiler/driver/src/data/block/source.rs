@@ -7,9 +7,8 @@ use bdl_grammar::ast::{Arg, ArgKind, Expr};
 use std::path::Path;
 
 /// Sources of the language page that this version does not read.
-const NOT_READ: [&str; 13] = [
-    "fasta", "fastq", "bed", "vcf", "bigwig", "h5ad", "mtx", "npy", "parquet", "pdb", "a3m", "png", "tiff",
-];
+const NOT_READ: [&str; 13] =
+    ["fasta", "fastq", "bed", "vcf", "bigwig", "h5ad", "mtx", "npy", "parquet", "pdb", "a3m", "png", "tiff"];
 
 /// Is it the name of a source?
 pub(super) fn is_source(word: &str) -> bool {
@@ -32,7 +31,11 @@ impl Lower<'_> {
             "csv" | "tsv" => {
                 let written = self.table(source, word, args, replaced)?;
                 if written.key.is_some() {
-                    self.say(source.span, "data-source", "`key:` is for a table in which rows are looked up, `let t = csv(..)`");
+                    self.say(
+                        source.span,
+                        "data-source",
+                        "`key:` is for a table in which rows are looked up, `let t = csv(..)`",
+                    );
                     return None;
                 }
                 Some(Source::Table(written.table))
