@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).map_or_else(|| std::env::temp_dir().join("bdl_read_speed.csv"), Into::into);
     if !path.exists() {
         let mut text = String::from("a1,a2,a3,a4,a5,a6,a7,a8,kind,dna\n");
-        let (mut numbers, mut letters) = ([0.0; NUMBERS], [0u64; LETTERS]);
+        let (mut numbers, mut letters) = ([0.0; NUMBERS], [0i64; LETTERS]);
         for row in 0..ROWS {
             fill_normal_f64(DrawKey { seed: 1, step: 0, site: 0 }, row, 0, &mut numbers);
             fill_below(DrawKey { seed: 1, step: 0, site: 1 }, row, 0, 4, &mut letters);

@@ -117,6 +117,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// The number of columns of the file itself.
+    pub fn own_columns(&self) -> usize {
+        self.columns.names.len() - self.joined.len()
+    }
+
     /// The record of the file that holds a row.
     pub fn record(&self, row: usize) -> u64 {
         let header = self.source.as_ref().is_some_and(|source| source.header);
@@ -132,7 +137,7 @@ impl Places {
         part: Option<(usize, usize)>,
     ) -> Box<DataError> {
         let Some(source) = &self.source else { return fault };
-        let own = self.columns.names.len() - self.joined.len();
+        let own = self.own_columns();
         if let Some(joined) = column.and_then(|column| self.joined.get(column.checked_sub(own)?)) {
             let there = joined.rows[self.rows[row] as usize];
             if there != NO_ROW {

@@ -155,6 +155,7 @@ impl Pattern {
     }
 
     /// Edit distances to at most [`LANES`] sequences.
+    #[allow(clippy::needless_range_loop, reason = "a lane is a place in several arrays")]
     pub fn distances(&self, texts: &[&[u8]]) -> Vec<usize> {
         if self.length == 0 {
             return texts.iter().map(|text| text.len()).collect();
@@ -174,21 +175,21 @@ impl Pattern {
                 }
             }
             let (mut more, mut less) = ([1u64; LANES], [0u64; LANES]);
-            for word in 0..self.words {
+            for (word, (up, down)) in up.iter_mut().zip(&mut down).enumerate() {
                 let high = if word + 1 == self.words { last } else { 63 };
+                let equal: [u64; LANES] = std::array::from_fn(|lane| rows[lane][word]);
                 for lane in 0..LANES {
-                    let (pv, mv) = (up[word][lane], down[word][lane]);
-                    let eq = rows[lane][word];
-                    let xv = eq | mv;
-                    let eq = eq | less[lane];
+                    let (pv, mv) = (up[lane], down[lane]);
+                    let xv = equal[lane] | mv;
+                    let eq = equal[lane] | less[lane];
                     let xh = ((eq & pv).wrapping_add(pv) ^ pv) | eq;
                     let ph = mv | !(xh | pv);
                     let mh = pv & xh;
                     let (out_more, out_less) = (ph >> high & 1, mh >> high & 1);
                     let ph = ph << 1 | more[lane];
                     let mh = mh << 1 | less[lane];
-                    up[word][lane] = mh | !(xv | ph);
-                    down[word][lane] = ph & xv;
+                    up[lane] = mh | !(xv | ph);
+                    down[lane] = ph & xv;
                     (more[lane], less[lane]) = (out_more, out_less);
                 }
             }

@@ -30,6 +30,10 @@ const ENOUGH: usize = 10;
 const LOOKED_AT: usize = 10_000_000;
 /// Sequences of at least this identity are nearly the same.
 const NEARLY: f64 = 0.95;
+/// Numbers that differ by less than this, in standard deviations of the training rows, are nearly the same.
+const NEARLY_EQUAL: f64 = 1e-3;
+/// Rows of fewer numbers are alike by chance.
+const FEWEST_NUMBERS: usize = 3;
 /// Pairs that are compared for `near-duplicates`; of larger test parts the first rows.
 const PAIRS: usize = 4_000_000;
 
@@ -70,6 +74,7 @@ impl Dataset {
         if parts.test.iter().all(|row| (*row as usize) < self.rows()) {
             self.other_strand(&inputs, parts, &mut found);
             self.nearly_the_same(&inputs, parts, &mut found);
+            self.nearly_equal_numbers(&inputs, parts, &mut found);
         }
         self.too_good(&inputs, &targets, parts, &mut found);
         limited(found)
@@ -210,6 +215,76 @@ impl Dataset {
                     help: format!("keep similar sequences together: `split identity({}, below: 0.95, ..)`", field.name),
                 });
             }
+        }
+    }
+
+    /// Rows of numbers, measured twice or rounded otherwise.
+    fn nearly_equal_numbers(&self, inputs: &[&Field], parts: &Parts, found: &mut Vec<Warning>) {
+        let mut columns: Vec<(&Field, usize, usize)> = vec![];
+        for field in inputs {
+            let Layout::Fixed(width) = field.layout else { return };
+            let numbers = matches!(*field.values, Values::F32(_) | Values::F64(_)) && field.one_hot.is_none();
+            if !numbers {
+                return;
+            }
+            columns.extend((0..width).map(|column| (*field, width, column)));
+        }
+        if columns.len() < FEWEST_NUMBERS || parts.train.is_empty() {
+            return;
+        }
+        let value = |(field, width, column): &(&Field, usize, usize), row: u32| match &*field.values {
+            Values::F32(values) => f64::from(values[row as usize * width + column]),
+            Values::F64(values) => values[row as usize * width + column],
+            Values::Truth(_) | Values::Ids(_) | Values::Letters(_) => f64::NAN,
+        };
+        let spread = |column: &(&Field, usize, usize)| {
+            let known: Vec<f64> = parts.train.iter().map(|row| value(column, *row)).filter(|x| !x.is_nan()).collect();
+            let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+            (known.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / known.len().max(1) as f64).sqrt()
+        };
+        let limits: Vec<f64> = columns.iter().map(|column| NEARLY_EQUAL * spread(column)).collect();
+        // Rows are found by the column in which most of them differ.
+        let different = |column: &(&Field, usize, usize)| {
+            parts.train.iter().map(|row| value(column, *row).to_bits()).collect::<HashSet<u64>>().len()
+        };
+        let some = columns.iter().take(64).enumerate();
+        let Some((by, _)) = some.max_by_key(|(_, column)| different(column)) else { return };
+        let mut order: Vec<(f64, u32)> = parts.train.iter().map(|row| (value(&columns[by], *row), *row)).collect();
+        order.retain(|(x, _)| !x.is_nan());
+        order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let twin = |row: &&u32| {
+            let own = value(&columns[by], **row);
+            let first = order.partition_point(|(x, _)| *x < own - limits[by]);
+            let close = order[first..].iter().take_while(|(x, _)| *x <= own + limits[by]);
+            let mut near = false;
+            for (_, other) in close {
+                let mut differs = false;
+                let alike = columns.iter().zip(&limits).all(|(column, limit)| {
+                    let (a, b) = (value(column, **row), value(column, *other));
+                    differs |= a != b && !(a.is_nan() && b.is_nan());
+                    (a - b).abs() <= *limit || a.is_nan() && b.is_nan()
+                });
+                if alike && !differs {
+                    // An equal row is counted elsewhere.
+                    return false;
+                }
+                near |= alike;
+            }
+            near
+        };
+        let count = parts.test.iter().filter(twin).count();
+        if count > 0 {
+            let (are, differ) = if count == 1 { ("test row", "differs") } else { ("test rows", "differ") };
+            found.push(Warning {
+                code: "near-duplicates",
+                field: None,
+                column: None,
+                message: format!(
+                    "{} {are} {differ} from a training row by less than a thousandth of a standard deviation in every column",
+                    thousands(count)
+                ),
+                help: "were they measured twice, or rounded? keep them together with `groups:`, or leave one of each out".into(),
+            });
         }
     }
 

@@ -172,6 +172,10 @@ impl Dataset {
         let mut found = vec![];
         for field in &self.fields {
             let (Values::Ids(ids), Kind::Category) = (&*field.values, &field.facts.kind) else { continue };
+            // What training has not seen has a class of its own.
+            if field.unknown.is_some() || field.hidden {
+                continue;
+            }
             let mut seen = vec![false; field.facts.classes.len()];
             for row in &parts.train {
                 let ids = ids[field.layout.range(*row as usize)].iter().filter(|id| **id != MISSING_ID);

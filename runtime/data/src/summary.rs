@@ -146,7 +146,7 @@ impl Summary {
 impl Dataset {
     /// Columns that look wrong; see the codes in [`WARNINGS`].
     pub fn warnings(&self) -> DataResult<Vec<Warning>> {
-        Ok(limited(suspicious::warnings(&self.fields, self.rows())?))
+        Ok(limited(suspicious::warnings(&self.fields, self.rows(), self.places.own_columns())?))
     }
 }
 
@@ -159,6 +159,10 @@ pub(crate) fn limited(found: Vec<Warning>) -> Vec<Warning> {
     let mut more: Vec<usize> = vec![];
     for warning in found {
         let alike = |known: &&Warning| known.code == warning.code && known.field == warning.field;
+        // Two fields may read one column.
+        if warning.column.is_some() && kept.iter().any(|k| k.code == warning.code && k.column == warning.column) {
+            continue;
+        }
         if kept.iter().filter(alike).count() < SHOWN_ALIKE {
             kept.push(warning);
             more.push(0);
@@ -264,7 +268,7 @@ pub fn thousands(n: usize) -> String {
     text
 }
 
-fn count(n: usize, what: &str) -> String {
+pub(crate) fn count(n: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 

@@ -8,7 +8,7 @@ use crate::error::DataResult;
 use crate::facts::Kind;
 use crate::field::{Field, Layout, MISSING_ID, Values};
 use crate::repeats::first_of_equals;
-use crate::summary::{Warning, thousands};
+use crate::summary::{Warning, count, thousands};
 use std::collections::{BTreeMap, HashSet};
 
 /// Fewer rows than this say nothing about how a column is distributed.
@@ -62,7 +62,7 @@ pub const WARNINGS: &[(&str, &str)] = &[
     ),
     (
         "near-duplicates",
-        "A test sequence differs from a training sequence in at most 5 % of its letters. `split identity(seq, below: 0.95, ..)` keeps such sequences together.",
+        "A test sequence differs from a training sequence in at most 5 % of its letters, or all numbers of a test row are nearly those of a training row. `split identity(seq, below: 0.95, ..)` keeps such sequences together, `groups:` other rows.",
     ),
     (
         "too-good",
@@ -85,8 +85,8 @@ pub const WARNINGS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Looks at the fields as read.
-pub(crate) fn warnings(fields: &[Field], rows: usize) -> DataResult<Vec<Warning>> {
+/// Looks at the fields as read. Columns of other tables follow the file's `own_columns`.
+pub(crate) fn warnings(fields: &[Field], rows: usize, own_columns: usize) -> DataResult<Vec<Warning>> {
     let mut found = vec![];
     for field in fields.iter().filter(|field| !field.hidden) {
         match (&*field.values, &field.facts.kind) {
@@ -100,7 +100,7 @@ pub(crate) fn warnings(fields: &[Field], rows: usize) -> DataResult<Vec<Warning>
         dates(field, &mut found);
         mixed_names(field, &mut found);
     }
-    duplicates(fields, rows, &mut found);
+    duplicates(fields, rows, own_columns, &mut found);
     Ok(found)
 }
 
@@ -157,12 +157,12 @@ fn numbers(field: &Field, value: &dyn Fn(usize) -> f64, rows: usize, found: &mut
         if let Some(times) = zeros_apart(&known) {
             add(
                 "zero-is-missing",
-                format!("`{name}` is 0 in {} rows, far from its other values", thousands(times)),
+                format!("`{name}` is 0 in {}, far from its other values", count(times, "row")),
                 "if 0 means that it was not measured, list it under `missing:` of the source, or ask `if x > 0 then x else missing`",
             );
         }
         if let Some((sentinel, times)) = sentinel(&known) {
-            let text = format!("`{name}` is {sentinel} in {} rows, far from its other values", thousands(times));
+            let text = format!("`{name}` is {sentinel} in {}, far from its other values", count(times, "row"));
             add("sentinel", text, "if it means that the value is not known, list it under `missing:` of the source");
         }
     }
@@ -291,10 +291,12 @@ fn dates(field: &Field, found: &mut Vec<Warning>) {
 }
 
 /// Identical sequences of each letters field; without one, rows identical in all fields.
-fn duplicates(fields: &[Field], rows: usize, found: &mut Vec<Warning>) {
+fn duplicates(fields: &[Field], rows: usize, own_columns: usize, found: &mut Vec<Warning>) {
     let sequences: BTreeMap<&str, Vec<&Field>> = fields
         .iter()
-        .filter(|field| matches!(*field.values, Values::Letters(_)) && !field.columns.is_empty())
+        .filter(|field| matches!(*field.values, Values::Letters(_)) && !field.columns.is_empty() && !field.hidden)
+        // Of a table in which rows are looked up, every row may be met many times.
+        .filter(|field| field.columns.iter().all(|column| *column < own_columns))
         .map(|field| (field.name.as_str(), vec![field]))
         .collect();
     let real: Vec<&Field> = fields.iter().filter(|field| !field.columns.is_empty()).collect();

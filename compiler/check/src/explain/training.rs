@@ -81,4 +81,14 @@ prediction builds a second instance of the model instead of using the trained on
     predict guess = net(x)
 "#,
     ),
+    (
+        "weighted-twice",
+        r#"
+Classes of unequal size are made up for in two ways at once: rows of small classes are repeated or made up, and each of them also
+counts more in the loss. Together they turn the small class into the large one. One of the two is enough:
+
+    rows    smote(y)
+    weights balanced(y)                                // either, not both
+"#,
+    ),
 ];

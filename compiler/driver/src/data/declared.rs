@@ -45,38 +45,28 @@ pub fn differences(data: &Data, facts: &DataFacts, rows: &[u32]) -> Vec<Diagnost
         }
         for (written, size) in written.iter().zip(&own.dims) {
             let Dim::Expr(expr) = written else { continue };
-            match &expr.kind {
-                ExprKind::Int(wanted) if *size != FieldDim::Fixed((*wanted).max(0) as usize) => {
-                    differs(format!("{wanted} is written, {} stands in the data", shown_size(size)));
-                    break;
-                }
-                ExprKind::Name(name) => match names.get(name.text.as_str()) {
-                    None => {
-                        names.insert(&name.text, (field, size.clone()));
-                    }
-                    Some((first, known)) => {
-                        let count = facts.rows;
-                        if let Some(row) = (0..count).find(|row| known.size(*row) != size.size(*row)) {
-                            let at = rows.get(row).map_or(row, |row| *row as usize) + 1;
-                            let message = format!(
-                                "`{name}` is {} in `{}` and {} in `{}`, in row {at}",
-                                known.size(row),
-                                first.name,
-                                size.size(row),
-                                field.name
-                            );
-                            found.push(
-                                Diagnostic::error("shape-differs", message)
-                                    .primary(expr.span, "one name is one size")
-                                    .secondary(first.ty.as_ref().map_or(first.span, |ty: &Type| ty.span), "the first")
-                                    .help("correct the row, leave it out with `keep`, or give the sizes two names"),
-                            );
-                            break;
-                        }
-                    }
-                },
-                _ => {}
+            if let ExprKind::Int(wanted) = &expr.kind
+                && *size != FieldDim::Fixed((*wanted).max(0) as usize)
+            {
+                differs(format!("{wanted} is written, {} stands in the data", shown_size(size)));
+                break;
             }
+            let ExprKind::Name(name) = &expr.kind else { continue };
+            let Some((first, known)) = names.get(name.text.as_str()) else {
+                names.insert(&name.text, (field, size.clone()));
+                continue;
+            };
+            let Some(row) = (0..facts.rows).find(|row| known.size(*row) != size.size(*row)) else { continue };
+            let at = rows.get(row).map_or(row, |row| *row as usize) + 1;
+            let (one, other) = (known.size(row), size.size(row));
+            let message = format!("`{name}` is {one} in `{}` and {other} in `{}`, in row {at}", first.name, field.name);
+            found.push(
+                Diagnostic::error("shape-differs", message)
+                    .primary(expr.span, "one name is one size")
+                    .secondary(first.ty.as_ref().map_or(first.span, |ty: &Type| ty.span), "the first")
+                    .help("correct the row, leave it out with `keep`, or give the sizes two names"),
+            );
+            break;
         }
     }
     found

@@ -20,8 +20,8 @@ pub fn diagnostics(source: &Source, block: &str, warnings: &[Warning]) -> Vec<Di
 }
 
 fn block_span(source: &Source, block: &str) -> Option<Span> {
-    source.modules.main.items.iter().find_map(|item| match &item.kind {
-        ItemKind::Data(data) if data.name.text == block => Some(data.name.span),
-        _ => None,
+    source.modules.main.items.iter().find_map(|item| {
+        let ItemKind::Data(data) = &item.kind else { return None };
+        (data.name.text == block).then_some(data.name.span)
     })
 }

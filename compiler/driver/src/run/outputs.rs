@@ -193,14 +193,17 @@ pub fn runnable(checked: &Checked) -> String {
             edits.extend(other_file(&data.source, &table.path));
         }
         // The tables in which rows are looked up: of the block, or of the file.
-        let own = data.entries.iter().filter_map(|entry| match &entry.kind {
-            DataEntryKind::Let(binding) => Some(binding),
-            _ => None,
-        });
-        let of_file = checked.source.modules.main.items.iter().filter_map(|item| match &item.kind {
-            ItemKind::Let(binding) => Some(binding),
-            _ => None,
-        });
+        let own = data
+            .entries
+            .iter()
+            .filter_map(|entry| if let DataEntryKind::Let(binding) = &entry.kind { Some(binding) } else { None });
+        let of_file = checked
+            .source
+            .modules
+            .main
+            .items
+            .iter()
+            .filter_map(|item| if let ItemKind::Let(binding) = &item.kind { Some(binding) } else { None });
         for binding in own.chain(of_file) {
             if let Some(table) = block.spec.tables.iter().find(|table| table.name == binding.name.text) {
                 edits.extend(other_file(&binding.value, &table.source.path));

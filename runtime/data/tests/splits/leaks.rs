@@ -99,3 +99,15 @@ fn values_that_mean_something_else() {
     let names = column(&mut (0..30).map(|at| ["chr1", "1", "chr2"][at % 3].to_string()));
     assert_eq!(suspicious(&names, CATEGORY)[0], ("mixed-names", "`x` has `chr1` and `1`".into()));
 }
+
+#[test]
+fn rows_of_numbers_that_were_rounded_otherwise() {
+    let mut text = String::from("a,b,c\n");
+    (0..40).for_each(|at| text += &format!("{}.25,{},{}\n", at * 37 % 40, at * 11 % 40, at * 7 % 40));
+    text += "37.2501,11,7\n37.25,11,7\n5.5,5.5,5.5\n";
+    let data = csv(text).and(columns("x", &["*"], &[])).data();
+    let parts = Parts { train: (0..40).collect(), valid: vec![], test: vec![40, 41, 42] };
+    let found = codes(&data, &["x"], &[], None, &parts);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].1.starts_with("1 test row differs from a training row by less than a thousandth"), "{found:?}");
+}

@@ -7,14 +7,14 @@ use bdl_grammar::ast::{Arg, ArgKind, BinaryOp, Expr, ExprKind, ItemKind, UnaryOp
 
 impl Lower<'_> {
     pub(super) fn column(&mut self, column: &Expr) -> Option<Column> {
-        match &column.kind {
-            ExprKind::Str(name) => Some(Column::Name(name.clone())),
-            ExprKind::Int(number) if *number >= 1 => Some(Column::Number(*number as usize)),
-            _ => {
-                self.say(column.span, "data-expression", "a column is named by a text, or numbered from 1");
-                None
-            }
+        if let ExprKind::Str(name) = &column.kind {
+            return Some(Column::Name(name.clone()));
         }
+        if let ExprKind::Int(number @ 1..) = &column.kind {
+            return Some(Column::Number(*number as usize));
+        }
+        self.say(column.span, "data-expression", "a column is named by a text, or numbered from 1");
+        None
     }
 
     /// `patient`, `"patient id"` or `column("patient")`.
@@ -51,21 +51,22 @@ impl Lower<'_> {
     }
 
     pub(super) fn missing(&mut self, value: &Expr) -> Option<Missing> {
-        Some(match &value.kind {
-            ExprKind::Name(word) if word.text == "error" => Missing::Error,
-            ExprKind::Name(word) if word.text == "keep" => Missing::Keep,
-            ExprKind::Str(text) => Missing::Text(text.clone()),
-            _ => Missing::Number(self.number(value)?),
-        })
+        if let ExprKind::Str(text) = &value.kind {
+            return Some(Missing::Text(text.clone()));
+        }
+        if let ExprKind::Name(word) = &value.kind {
+            match word.text.as_str() {
+                "error" => return Some(Missing::Error),
+                "keep" => return Some(Missing::Keep),
+                _ => {}
+            }
+        }
+        Some(Missing::Number(self.number(value)?))
     }
 
     /// A value as it stands in a cell: `yes: "M"`, `yes: 1`.
     pub(super) fn cell(&mut self, value: &Expr) -> Option<String> {
-        match &value.kind {
-            ExprKind::Str(text) => Some(text.clone()),
-            ExprKind::Int(number) => Some(number.to_string()),
-            _ => self.text(value),
-        }
+        if let ExprKind::Int(number) = &value.kind { Some(number.to_string()) } else { self.text(value) }
     }
 
     pub(super) fn text(&mut self, value: &Expr) -> Option<String> {
@@ -77,10 +78,10 @@ impl Lower<'_> {
     }
 
     pub(super) fn texts(&mut self, value: &Expr) -> Option<Vec<String>> {
-        match &value.kind {
-            ExprKind::List(items) => items.iter().map(|item| self.text(item)).collect(),
-            _ => Some(vec![self.text(value)?]),
+        if let ExprKind::List(items) = &value.kind {
+            return items.iter().map(|item| self.text(item)).collect();
         }
+        Some(vec![self.text(value)?])
     }
 
     pub(super) fn letter(&mut self, value: &Expr) -> Option<char> {
@@ -123,48 +124,57 @@ impl Lower<'_> {
 
     /// A number that is known without looking at any data; names are those of `let`s of the block and of the file.
     pub(super) fn constant(&self, value: &Expr) -> Option<f64> {
-        match &value.kind {
-            ExprKind::Int(number) => Some(*number as f64),
-            ExprKind::Float(number) => Some(*number),
-            ExprKind::Unary { op: UnaryOp::Neg, value } => Some(-self.constant(value)?),
-            ExprKind::Binary { op, left, right } => {
-                let (a, b) = (self.constant(left)?, self.constant(right)?);
-                match op {
-                    BinaryOp::Add => Some(a + b),
-                    BinaryOp::Sub => Some(a - b),
-                    BinaryOp::Mul => Some(a * b),
-                    BinaryOp::Div => Some(a / b).filter(|x| x.is_finite()),
-                    BinaryOp::Rem
-                    | BinaryOp::Eq
-                    | BinaryOp::Ne
-                    | BinaryOp::Lt
-                    | BinaryOp::Le
-                    | BinaryOp::Gt
-                    | BinaryOp::Ge
-                    | BinaryOp::And
-                    | BinaryOp::Or => None,
-                }
+        if let Some(number) = number_of(value) {
+            return Some(number);
+        }
+        if let ExprKind::Unary { op: UnaryOp::Neg, value } = &value.kind {
+            return Some(-self.constant(value)?);
+        }
+        if let ExprKind::Name(name) = &value.kind
+            && !self.fields.contains(&name.text)
+        {
+            if let Some((_, number)) = self.numbers.iter().find(|(known, _)| *known == name.text) {
+                return Some(*number);
             }
-            ExprKind::Name(name) if !self.fields.contains(&name.text) => {
-                if let Some((_, number)) = self.numbers.iter().find(|(known, _)| *known == name.text) {
-                    return Some(*number);
-                }
-                self.items.iter().find_map(|item| match &item.kind {
-                    ItemKind::Let(binding) if binding.name.text == name.text => number_of(&binding.value),
-                    ItemKind::Const(constant) if constant.name.text == name.text => number_of(&constant.value),
-                    _ => None,
-                })
-            }
-            _ => None,
+            return self.items.iter().find_map(|item| {
+                let (known, value) = if let ItemKind::Let(binding) = &item.kind {
+                    (&binding.name, &binding.value)
+                } else if let ItemKind::Const(constant) = &item.kind {
+                    (&constant.name, &constant.value)
+                } else {
+                    return None;
+                };
+                if known.text == name.text { number_of(value) } else { None }
+            });
+        }
+        let ExprKind::Binary { op, left, right } = &value.kind else { return None };
+        let (a, b) = (self.constant(left)?, self.constant(right)?);
+        match op {
+            BinaryOp::Add => Some(a + b),
+            BinaryOp::Sub => Some(a - b),
+            BinaryOp::Mul => Some(a * b),
+            BinaryOp::Div => Some(a / b).filter(|x| x.is_finite()),
+            BinaryOp::Rem
+            | BinaryOp::Eq
+            | BinaryOp::Ne
+            | BinaryOp::Lt
+            | BinaryOp::Le
+            | BinaryOp::Gt
+            | BinaryOp::Ge
+            | BinaryOp::And
+            | BinaryOp::Or => None,
         }
     }
 }
 
+/// A number as it is written.
 fn number_of(value: &Expr) -> Option<f64> {
-    match &value.kind {
-        ExprKind::Int(number) => Some(*number as f64),
-        ExprKind::Float(number) => Some(*number),
-        ExprKind::Unary { op: UnaryOp::Neg, value } => Some(-number_of(value)?),
-        _ => None,
+    if let ExprKind::Int(number) = &value.kind {
+        return Some(*number as f64);
     }
+    if let ExprKind::Float(number) = &value.kind {
+        return Some(*number);
+    }
+    let ExprKind::Unary { op: UnaryOp::Neg, value } = &value.kind else { return None };
+    Some(-number_of(value)?)
 }

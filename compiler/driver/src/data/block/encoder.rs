@@ -101,9 +101,10 @@ impl Lower<'_> {
                     self.say(span, "data-expression", "with what: `impute(mean)`, `impute(median)` or `impute(0)`");
                     return None;
                 };
-                Step::Impute(match &how.kind {
-                    ExprKind::Name(name) if name.text == "mean" => Impute::Mean,
-                    ExprKind::Name(name) if name.text == "median" => Impute::Median,
+                let word = if let ExprKind::Name(name) = &how.kind { name.text.as_str() } else { "" };
+                Step::Impute(match word {
+                    "mean" => Impute::Mean,
+                    "median" => Impute::Median,
                     _ => Impute::Constant(self.number(how)?),
                 })
             }

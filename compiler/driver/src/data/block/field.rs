@@ -13,15 +13,9 @@ impl Lower<'_> {
         match &value.kind {
             ExprKind::Pipe { value: inner, into } => {
                 let field = self.field(name, inner)?;
-                let (word, args) = match &into.kind {
-                    ExprKind::Name(word) => (word.text.as_str(), [].as_slice()),
-                    _ => match call(into) {
-                        Some(parts) => parts,
-                        None => {
-                            self.say(into.span, "data-expression", "after `|>` comes an encoder such as `standardize`");
-                            return None;
-                        }
-                    },
+                let Some((word, args)) = word_and_args(into) else {
+                    self.say(into.span, "data-expression", "after `|>` comes an encoder such as `standardize`");
+                    return None;
                 };
                 self.step(field, word, args, into.span)
             }
@@ -196,15 +190,9 @@ impl Lower<'_> {
     }
 
     pub(super) fn draw(&mut self, name: &str, value: &Expr, dims: &[usize]) -> Option<FieldSpec> {
-        let (word, args) = match &value.kind {
-            ExprKind::Name(word) => (word.text.as_str(), [].as_slice()),
-            _ => match call(value) {
-                Some(parts) => parts,
-                None => {
-                    self.say(value.span, "data-expression", "only a draw has a shape here: `normal[24, 40]`");
-                    return None;
-                }
-            },
+        let Some((word, args)) = word_and_args(value) else {
+            self.say(value.span, "data-expression", "only a draw has a shape here: `normal[24, 40]`");
+            return None;
         };
         let positional: Vec<&Expr> = args
             .iter()
@@ -227,6 +215,14 @@ impl Lower<'_> {
         };
         Some(FieldSpec::new(name, Origin::Draw { draw, dims: dims.to_vec() }))
     }
+}
+
+/// `standardize`, or `impute(median)`.
+fn word_and_args(value: &Expr) -> Option<(&str, &[Arg])> {
+    if let ExprKind::Name(word) = &value.kind {
+        return Some((&word.text, &[]));
+    }
+    call(value)
 }
 
 /// Functions that are steps too, so that a prediction can go back through them.

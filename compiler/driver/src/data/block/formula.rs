@@ -2,8 +2,8 @@
 
 use super::{Lower, call, only};
 use bdl_data::{FieldSpec, Formula, Function, Missing, Operator, Origin, Step};
-use bdl_grammar::Span;
 use bdl_grammar::ast::{Arg, ArgKind, BinaryOp, Expr, ExprKind, UnaryOp};
+use bdl_grammar::{Diagnostic, Span};
 
 impl Lower<'_> {
     pub(super) fn computed(&mut self, name: &str, value: &Expr) -> Option<FieldSpec> {
@@ -18,6 +18,14 @@ impl Lower<'_> {
         let boxed = |formula| Box::new(formula);
         match &value.kind {
             ExprKind::Bool(truth) => Some(Formula::Truth(*truth)),
+            ExprKind::Str(_) => {
+                self.diagnostics.push(
+                    Diagnostic::error("data-expression", "an expression gives numbers or truth values, not texts")
+                        .primary(value.span, "a text")
+                        .help("texts are compared, `sex == \"M\"`; a truth value makes two classes"),
+                );
+                None
+            }
             ExprKind::Name(word) if word.text == "missing" => Some(Formula::Missing),
             ExprKind::Binary { op: op @ (BinaryOp::Eq | BinaryOp::Ne), left, right } => {
                 let texts = (text_of(left), text_of(right));
@@ -58,7 +66,6 @@ impl Lower<'_> {
             | ExprKind::Field { .. }
             | ExprKind::Int(_)
             | ExprKind::Float(_)
-            | ExprKind::Str(_)
             | ExprKind::Quantity { .. }
             | ExprKind::Next(_)
             | ExprKind::List(_)

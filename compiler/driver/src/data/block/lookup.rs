@@ -25,42 +25,46 @@ pub(super) enum What<'e> {
 
 /// Is it a value of another table's row?
 pub(super) fn written(value: &Expr) -> Option<Written<'_>> {
-    let (base, what) = match &value.kind {
-        ExprKind::Call { callee, args } => {
-            let ExprKind::Field { base, field } = &callee.kind else { return None };
-            let what = match field.text.as_str() {
-                "column" => What::Column(args),
-                "columns" => What::Columns,
-                _ => What::Other,
-            };
-            (&**base, what)
-        }
-        ExprKind::Field { base, field } => (&**base, What::Named(field)),
-        ExprKind::Subscript { .. } => (value, What::Other),
-        _ => return None,
+    let (base, what) = if let ExprKind::Call { callee, .. } = &value.kind {
+        let ExprKind::Field { base, field } = &callee.kind else { return None };
+        (&**base, of_call(&field.text, value))
+    } else if let ExprKind::Field { base, field } = &value.kind {
+        (&**base, What::Named(field))
+    } else {
+        (value, What::Other)
     };
     let ExprKind::Subscript { base, subs } = &base.kind else { return None };
     let ExprKind::Name(table) = &base.kind else { return None };
     Some(Written { table, subs, what })
 }
 
+fn of_call<'e>(word: &str, value: &'e Expr) -> What<'e> {
+    match (&value.kind, word) {
+        (ExprKind::Call { args, .. }, "column") => What::Column(args),
+        (ExprKind::Call { .. }, "columns") => What::Columns,
+        (_, _) => What::Other,
+    }
+}
+
 impl Lower<'_> {
     /// Is there a table of that name, in the block or in the file? One of the file becomes one of the block where it is first used.
     pub(super) fn is_table(&mut self, name: &str) -> bool {
-        if self.tables.iter().any(|table| table.name == name) {
+        if self.tables.iter().any(|table| table.name == name) || self.broken_tables.iter().any(|broken| broken == name)
+        {
             return true;
         }
         let items = self.items;
-        let found = items.iter().find_map(|item| match &item.kind {
-            ItemKind::Let(binding) if binding.name.text == name => Some(&binding.value),
-            _ => None,
+        let found = items.iter().find_map(|item| {
+            let ItemKind::Let(binding) = &item.kind else { return None };
+            (binding.name.text == name).then_some(&binding.value)
         });
         match found.and_then(|value| Some((value, call(value)?))) {
             Some((value, (word, args))) if source::is_source(word) => {
-                let before = self.diagnostics.len();
                 self.side_table(name, value, word, args);
-                // A table with a mistake has had its message.
-                self.diagnostics.len() > before || self.tables.iter().any(|table| table.name == name)
+                if self.tables.iter().all(|table| table.name != name) {
+                    self.broken_tables.push(name.to_string());
+                }
+                true
             }
             Some(_) | None => false,
         }
@@ -68,6 +72,9 @@ impl Lower<'_> {
 
     /// The column of another table. `None` after a message.
     pub(super) fn looked_up(&mut self, written: &Written) -> Option<Column> {
+        if self.is_table(&written.table.text) && self.broken_tables.contains(&written.table.text) {
+            return None;
+        }
         let wanted = match &written.what {
             What::Column(args) => match only(args) {
                 Some(column) => self.column(column)?,
@@ -135,6 +142,9 @@ impl Lower<'_> {
                 return None;
             }
         };
+        if self.broken_tables.contains(table) {
+            return None;
+        }
         Some(Lookup { table: table.clone(), key: self.key(key)?, optional })
     }
 

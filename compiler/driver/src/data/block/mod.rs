@@ -37,6 +37,7 @@ pub fn lower(
         made: Vec::new(),
         numbers: Vec::new(),
         tables: Vec::new(),
+        broken_tables: Vec::new(),
     };
     let path = replaced.iter().find(|(name, _)| *name == data.name.text).map(|(_, path)| path.as_path());
     let source = lower.source(&data.source, path);
@@ -72,12 +73,14 @@ pub fn lower(
             }
             DataEntryKind::Distinct(names) => {
                 for name in names {
-                    match &name.kind {
-                        ExprKind::Name(name) if lower.fields.contains(&name.text) => {
-                            spec.distinct.push(name.text.clone())
-                        }
-                        ExprKind::Name(_) => lower.unknown_field(name.span),
-                        _ => lower.say(name.span, "data-expression", "`distinct` takes names of fields"),
+                    let ExprKind::Name(field) = &name.kind else {
+                        lower.say(name.span, "data-expression", "`distinct` takes names of fields");
+                        continue;
+                    };
+                    if lower.fields.contains(&field.text) {
+                        spec.distinct.push(field.text.clone());
+                    } else {
+                        lower.unknown_field(name.span);
                     }
                 }
             }
@@ -113,6 +116,8 @@ struct Lower<'s> {
     numbers: Vec<(String, f64)>,
     /// `let alleles = csv("alleles.csv")`.
     tables: Vec<SideTable>,
+    /// Tables with a mistake, which has been said.
+    broken_tables: Vec<String>,
 }
 
 impl Lower<'_> {
@@ -182,7 +187,11 @@ impl Lower<'_> {
         if let Some((word, args)) = call(&binding.value)
             && source::is_source(word)
         {
-            return self.side_table(&name.text, &binding.value, word, args);
+            self.side_table(&name.text, &binding.value, word, args);
+            if self.tables.iter().all(|table| table.name != name.text) {
+                self.broken_tables.push(name.text.clone());
+            }
+            return;
         }
         self.named(&name.text, &binding.value, name.span, true);
         self.fields.push(name.text.clone());
