@@ -255,6 +255,8 @@ pub enum StmtKind {
     /// `state mu: f32[C] = zeros`.
     State(Declare),
     Const(Const),
+    /// A function of the block's own, which may read the names around it.
+    Fn(Fn),
     /// `update mu = ...`.
     Update {
         name: Name,

@@ -350,20 +350,16 @@ fn reserved_word(place: &Place) -> Option<Diagnostic> {
 
 /// `x + if c then a else b`
 fn needs_parentheses(place: &Place) -> Option<Diagnostic> {
-    let word = match place.found()? {
-        Token::If => "if",
-        Token::For => "for",
-        Token::Not => "not",
-        _ => return None,
-    };
+    let found = place.found()?;
+    let words = [
+        (Token::If, "if", "(if c then a else b)"),
+        (Token::For, "for", "(for i: x[i])"),
+        (Token::Not, "not", "(not c)"),
+    ];
+    let (_, word, example) = words.into_iter().find(|(token, _, _)| *token == found)?;
     if !place.expects_value() {
         return None;
     }
-    let example = match word {
-        "if" => "(if c then a else b)",
-        "for" => "(for i: x[i])",
-        _ => "(not c)",
-    };
     Some(
         syntax(format!("`{word}` needs parentheses here"))
             .primary(place.span(), format!("after `{}` nothing so loose can stand", place.text_before()))
@@ -379,15 +375,16 @@ fn missing_operand(place: &Place) -> Option<Diagnostic> {
     }
     let before = place.text_before();
     let span = place.span_of(place.at.checked_sub(1)?);
-    match place.before()? {
-        Token::Comma => Some(
+    let token = place.before()?;
+    if token == Token::Comma {
+        return Some(
             syntax("a comma with nothing after it")
                 .primary(span, "remove it, or write what follows")
                 .help("only inside brackets a comma may come last"),
-        ),
-        Token::LParen | Token::LBracket | Token::LBrace | Token::Sep => None,
-        _ => Some(syntax(format!("a value is missing after `{before}`")).primary(span, "nothing follows")),
+        );
     }
+    let opens = matches!(token, Token::LParen | Token::LBracket | Token::LBrace | Token::Sep);
+    (!opens).then(|| syntax(format!("a value is missing after `{before}`")).primary(span, "nothing follows"))
 }
 
 /// `fn f(x) -> ...`

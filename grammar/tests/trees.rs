@@ -29,6 +29,7 @@ fn statements(text: &str) -> Vec<String> {
         StmtKind::Param(it) => format!("param {}", it.names[0]),
         StmtKind::State(it) => format!("state {}", it.names[0]),
         StmtKind::Const(it) => format!("const {}", it.name),
+        StmtKind::Fn(it) => format!("fn {}", it.name),
         StmtKind::Error => "error".to_string(),
     };
     item.body.stmts.iter().map(show).collect()

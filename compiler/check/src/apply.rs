@@ -57,6 +57,10 @@ impl<'a> Checker<'a> {
                 Some(sources) => self.apply_fn(def, *file, sources, span, want),
                 None => self.partial(Value::Callable(callable), args),
             },
+            Callable::Local(local) => match self.plain_sources(args) {
+                Some(sources) => self.apply_local(local, sources, span, want),
+                None => self.partial(Value::Callable(callable), args),
+            },
             Callable::Builtin(name) => self.call_builtin(name, None, args, span, want),
             Callable::LayerDef(def, file) => {
                 if def.hyper.is_empty() && !def.hyper_written && !args.is_empty() {
@@ -68,7 +72,7 @@ impl<'a> Checker<'a> {
                 }
                 self.configure(def, *file, args, span)
             }
-            Callable::Layer(_) | Callable::Chain(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => {
+            Callable::Layer(_) | Callable::Chain(_) | Callable::Partial { .. } | Callable::Unknown { .. } => {
                 match self.plain_sources(args) {
                     Some(sources) => self.apply(&Value::Callable(callable), sources, span, want),
                     None => self.partial(Value::Callable(callable), args),
@@ -174,7 +178,7 @@ impl<'a> Checker<'a> {
         if matches!(callee, Value::Error) {
             return Value::Error;
         }
-        Value::callable(Callable::Partial(callee, waiting))
+        Value::callable(Callable::Partial { callee, waiting, home: self.bodies.len() - 1 })
     }
 
     /// `x |> f(a) |> g`: left to right, without nesting.
@@ -241,6 +245,11 @@ impl<'a> Checker<'a> {
                             sources.insert(0, source);
                             return self.apply_fn(def, *file, sources, into.span, want);
                         }
+                        Callable::Local(local) => {
+                            let Some(mut sources) = self.plain_sources(args) else { return Value::Error };
+                            sources.insert(0, source);
+                            return self.apply_local(local, sources, into.span, want);
+                        }
                         Callable::LayerDef(def, file) => {
                             let layer = self.configure(def, *file, args, into.span);
                             return self.apply(&layer, vec![source], into.span, want);
@@ -248,7 +257,7 @@ impl<'a> Checker<'a> {
                         Callable::Builtin(_)
                         | Callable::Layer(_)
                         | Callable::Chain(_)
-                        | Callable::Partial(_, _)
+                        | Callable::Partial { .. }
                         | Callable::Unknown { .. } => {
                             let Some(mut sources) = self.plain_sources(args) else { return Value::Error };
                             sources.insert(0, source);
@@ -284,6 +293,7 @@ impl<'a> Checker<'a> {
         };
         match &**callable {
             Callable::Fn(def, file) => self.apply_fn(def, *file, sources, span, want),
+            Callable::Local(local) => self.apply_local(local, sources, span, want),
             Callable::Builtin(name) => {
                 let given = sources.into_iter().map(|source| {
                     let (name, at) = (source.name, source.span);
@@ -319,11 +329,15 @@ impl<'a> Checker<'a> {
                     ),
                 }
             }
-            Callable::Partial(callee, waiting) => {
+            Callable::Partial { callee, waiting, home } => {
                 let mut filled = Vec::new();
                 let mut given = sources.into_iter();
                 for slot in waiting {
                     match slot {
+                        Some(Value::Run(term)) => match self.carry("given", term.clone(), *home, span) {
+                            Some(term) => filled.push(Source { name: None, what: What::Value(Value::Run(term)), span }),
+                            None => return Value::Error,
+                        },
                         Some(value) => filled.push(Source { name: None, what: What::Value(value.clone()), span }),
                         None => match given.next() {
                             Some(source) => filled.push(source),

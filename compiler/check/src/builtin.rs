@@ -421,23 +421,26 @@ impl<'a> Checker<'a> {
     fn top_k(&mut self, args: Vec<Given<'a>>, span: Span) -> Value<'a> {
         let Some([x, k]) = exactly::<2>(args) else { return self.fail(arity("top_k", span, "a tensor and how many")) };
         let Some((value, ty)) = self.tensor_arg(x) else { return Value::Error };
-        let count = crate::expr::size_value(&k.value).and_then(|size| size.dim.as_const());
-        let (Some(count), Some((last, leading))) = (count, ty.shape.split_last()) else {
+        let size = crate::expr::size_value(&k.value).map(|size| size.dim);
+        // In a definition that is checked on its own a hyper-parameter is a size of its own name.
+        let known = |size: &Dim| size.as_const().or(if self.generic { Some(1) } else { None });
+        let count = size.as_ref().and_then(known);
+        let (Some(size), Some(count), Some((last, leading))) = (size, count, ty.shape.split_last()) else {
             return self.fail(arity(
                 "top_k",
                 k.span,
                 "a tensor with an axis, and a number known when the model is built",
             ));
         };
-        if count < 1 || !self.facts().proves(&(last.size.clone() - Dim::from(count))) {
+        if count < 1 || !self.facts().proves(&(last.size.clone() - size.clone())) {
             return self.fail(
-                Diagnostic::error("out-of-range", format!("the last axis may have fewer than {count} elements"))
+                Diagnostic::error("out-of-range", format!("the last axis may have fewer than {size} elements"))
                     .primary(span, format!("it has {}", last.size))
-                    .help(format!("state the law on sizes: `where {} >= {count} else \"..\"`", last.size)),
+                    .help(format!("state the law on sizes: `where {} >= {size} else \"..\"`", last.size)),
             );
         }
         let mut shape = leading.to_vec();
-        shape.push(axis(Dim::from(count)));
+        shape.push(axis(size));
         let record = Type::Record(vec![
             ("values".into(), tensor(ty.scalar.clone(), shape.clone())),
             ("indices".into(), tensor(Scalar::Index(last.size.clone()), shape)),
@@ -544,7 +547,6 @@ impl<'a> Checker<'a> {
     pub fn special_call(&mut self, name: &'static str, args: &'a [ast::Arg], span: Span) -> Option<Value<'a>> {
         match name {
             "chain" => Some(self.chain(args, span)),
-            "clamp" | "mod" => None,
             _ => None,
         }
     }

@@ -5,6 +5,7 @@
 
 use crate::hir::{self, Hir, IndexId, LocalId, Name, Type};
 use crate::item::Constants;
+use crate::local::Carried;
 use crate::prove::Facts;
 use crate::range::Read;
 use crate::scope::{FileAt, Items};
@@ -83,6 +84,8 @@ pub(crate) struct Body<'a> {
     pub new_value: Option<hir::Expr>,
     /// `next x` of the scan or iterate that is open.
     pub steps: Vec<HashMap<&'a str, Option<LocalId>>>,
+    /// Inputs beside the written ones.
+    pub carried: Vec<Carried>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +164,7 @@ impl<'a> Body<'a> {
             optimized: None,
             new_value: None,
             steps: Vec::new(),
+            carried: Vec::new(),
         }
     }
 
@@ -240,7 +244,27 @@ impl<'a> Body<'a> {
                     });
                     indices.max().unwrap_or(1)
                 }
-                _ => 1,
+                hir::ExprKind::Number(_)
+                | hir::ExprKind::Bool(_)
+                | hir::ExprKind::Size(_)
+                | hir::ExprKind::Param(_)
+                | hir::ExprKind::State(_)
+                | hir::ExprKind::NextState(_)
+                | hir::ExprKind::Const(_)
+                | hir::ExprKind::Ambient(_)
+                | hir::ExprKind::Block { .. }
+                | hir::ExprKind::For { .. }
+                | hir::ExprKind::Reduce { .. }
+                | hir::ExprKind::Unary(_, _)
+                | hir::ExprKind::Binary(_, _, _)
+                | hir::ExprKind::If(_, _, _)
+                | hir::ExprKind::Record(_)
+                | hir::ExprKind::Field(_, _)
+                | hir::ExprKind::Apply { .. }
+                | hir::ExprKind::Builtin(_, _)
+                | hir::ExprKind::List(_)
+                | hir::ExprKind::Scan(_)
+                | hir::ExprKind::Iterate(_) => 1,
             };
             depth = depth.max(own);
         });
@@ -425,6 +449,7 @@ pub(crate) fn check(
         checker.evaluation(asked);
     }
     checker.hir.sizes = size_kinds(&checker.hir);
+    checker.hir.library = files.stdlib.iter().map(|std| std.file.span.file).collect();
     (checker.hir, checker.diagnostics)
 }
 

@@ -4,6 +4,7 @@
 //! four blanks. A test holds the list of codes in the sources against the pages.
 
 mod indices;
+mod models;
 mod names;
 mod sizes;
 mod text;
@@ -14,7 +15,9 @@ mod types;
 pub(crate) type Page = (&'static str, &'static str);
 
 fn pages() -> impl Iterator<Item = &'static Page> {
-    [text::PAGES, names::PAGES, types::PAGES, sizes::PAGES, indices::PAGES, training::PAGES].into_iter().flatten()
+    [text::PAGES, names::PAGES, types::PAGES, sizes::PAGES, indices::PAGES, models::PAGES, training::PAGES]
+        .into_iter()
+        .flatten()
 }
 
 /// The page of a code; `None` if neither the checker nor the parser says it.

@@ -580,7 +580,13 @@ impl<'a> Checker<'a> {
         let lets = self.body().blocks.pop().unwrap_or_default();
         match value {
             Some(Value::Run(expr)) => Value::Run(with_lets(lets, expr)),
-            Some(value) => value,
+            Some(value) => {
+                // A function of the block may go on reading them.
+                if let (Value::Callable(_), Some(around)) = (&value, self.body().blocks.last_mut()) {
+                    around.extend(lets);
+                }
+                value
+            }
             None => self.fail(
                 Diagnostic::error("no-value", "this block has no value")
                     .primary(span, "it does not end with an expression"),
@@ -622,6 +628,12 @@ impl<'a> Checker<'a> {
                 StmtKind::Param(declare) => self.declare(declare, false, stmt.span),
                 StmtKind::State(declare) => self.declare(declare, true, stmt.span),
                 StmtKind::Const(constant) => self.declare_const(constant),
+                StmtKind::Fn(def) => {
+                    if let Some(first) = bound.insert(&def.name.text, def.name.span) {
+                        self.say(crate::scope::twice(&def.name, first));
+                    }
+                    self.local_fn(def);
+                }
                 StmtKind::Update { name, value } => self.update(name, value, stmt.span),
                 StmtKind::Next { name, value } => self.next_statement(name, value, stmt.span),
                 StmtKind::Emit(e) => self.emit_statement(e),
@@ -787,7 +799,24 @@ impl<'a> Checker<'a> {
                 ))),
             },
             ast::ExprKind::Error => Err(None),
-            _ => {
+            ast::ExprKind::Str(_)
+            | ast::ExprKind::Bool(_)
+            | ast::ExprKind::Quantity { .. }
+            | ast::ExprKind::Next(_)
+            | ast::ExprKind::Pipe { .. }
+            | ast::ExprKind::Call { .. }
+            | ast::ExprKind::Subscript { .. }
+            | ast::ExprKind::Field { .. }
+            | ast::ExprKind::List(_)
+            | ast::ExprKind::Record(_)
+            | ast::ExprKind::For { .. }
+            | ast::ExprKind::Reduce { .. }
+            | ast::ExprKind::Else { .. }
+            | ast::ExprKind::Except { .. }
+            | ast::ExprKind::Block(_)
+            | ast::ExprKind::Scan(_)
+            | ast::ExprKind::Unary { op: ast::UnaryOp::Not, .. }
+            | ast::ExprKind::Iterate(_) => {
                 let value = self.eval(e, None);
                 match size_value(&value) {
                     Some(size) => Ok(size),

@@ -51,13 +51,14 @@ impl<'a> Checker<'a> {
         self.start_program();
         self.generic = true;
         self.bodies.push(Body::new(file, BodyKind::Objective, None));
+        let mut built = Value::Error;
         match &item.kind {
             ItemKind::Fn(def) => {
                 let sources = self.symbolic_inputs(&def.inputs, &[]);
                 if let Some(sources) = sources {
                     // A shape that only the place of use knows (`-> f32[..]`) is one axis here.
-                    let want = self.symbolic_result(&def.result, &def.inputs);
-                    self.apply_fn(def, file, sources, name.span, want.as_ref());
+                    let want = self.symbolic_result(&def.result, &def.inputs, &[]);
+                    built = self.apply_fn(def, file, sources, name.span, want.as_ref());
                 }
             }
             ItemKind::Layer(def) | ItemKind::Model(def) => {
@@ -70,18 +71,41 @@ impl<'a> Checker<'a> {
                         self.unread_inputs(&def.inputs, &def.body);
                         self.unread_hyper(def);
                     }
+                    built = result;
                 }
             }
             ItemKind::Optimizer(def) => self.symbolic_optimizer(def, file),
-            _ => {}
+            ItemKind::Use(_)
+            | ItemKind::Data(_)
+            | ItemKind::Train(_)
+            | ItemKind::Tune(_)
+            | ItemKind::Expect(_)
+            | ItemKind::Type(_)
+            | ItemKind::Alphabet(_)
+            | ItemKind::Const(_)
+            | ItemKind::Let(_)
+            | ItemKind::Error => {}
         }
         self.bodies.clear();
         self.calls.clear();
         self.generic = false;
+        if let Value::Run(hir::Expr { kind: ExprKind::Apply { function, .. }, .. }) = built
+            && self.errors() == before
+        {
+            self.suspect(function, crate::suspect::Rows::default());
+        }
         self.hir.functions.truncate(functions);
         if self.errors() > before {
             self.poisoned.insert((file, name.text.clone()));
         }
+    }
+
+    /// Says what is right by its types and hardly meant, once a place.
+    pub fn suspect(&mut self, function: hir::FunctionId, rows: crate::suspect::Rows) {
+        let items = &self.items;
+        let own = |span: bdl_grammar::Span| !items.is_stdlib(span.file);
+        let found = crate::suspect::warnings(&self.hir.functions, function, rows, &own);
+        found.into_iter().for_each(|diagnostic| self.say(diagnostic));
     }
 
     fn symbolic_layer(&mut self, def: &'a ast::Layer, file: FileAt) -> Option<Layer<'a>> {
@@ -119,7 +143,11 @@ impl<'a> Checker<'a> {
     }
 
     /// One argument for each input, its sizes named as in the signature. `None` after a message.
-    fn symbolic_inputs(&mut self, inputs: &'a [ast::Param], hyper: &[(&'a str, Value<'a>)]) -> Option<Vec<Source<'a>>> {
+    pub fn symbolic_inputs(
+        &mut self,
+        inputs: &'a [ast::Param],
+        hyper: &[(&'a str, Value<'a>)],
+    ) -> Option<Vec<Source<'a>>> {
         let file = self.here().file;
         let mut scratch = Body::new(file, BodyKind::Init, None);
         for (name, value) in hyper {
@@ -163,9 +191,17 @@ impl<'a> Checker<'a> {
         Some(sources)
     }
 
-    fn symbolic_result(&mut self, result: &'a ast::Type, inputs: &'a [ast::Param]) -> Option<hir::Type> {
+    pub fn symbolic_result(
+        &mut self,
+        result: &'a ast::Type,
+        inputs: &'a [ast::Param],
+        around: &[(&'a str, Value<'a>)],
+    ) -> Option<hir::Type> {
         let file = self.here().file;
         let mut scratch = Body::new(file, BodyKind::Init, None);
+        for (name, value) in around {
+            scratch.bind(name, Binding::Value(value.clone()));
+        }
         scratch.pack = Some(vec![Axis { size: Dim::var("N"), names: None, origin: None }]);
         self.bodies.push(scratch);
         inputs.iter().for_each(|input| self.bind_free(&input.ty));
@@ -339,7 +375,17 @@ impl<'a> Checker<'a> {
                 let layer = Value::callable(Callable::Layer(layer));
                 Some(self.apply(&layer, sources, def.name.span, None))
             }
-            _ => {
+            ItemKind::Use(_)
+            | ItemKind::Data(_)
+            | ItemKind::Optimizer(_)
+            | ItemKind::Train(_)
+            | ItemKind::Tune(_)
+            | ItemKind::Expect(_)
+            | ItemKind::Type(_)
+            | ItemKind::Alphabet(_)
+            | ItemKind::Const(_)
+            | ItemKind::Let(_)
+            | ItemKind::Error => {
                 self.say(
                     Diagnostic::error("not-a-function", format!("`{}` cannot be applied", request.name))
                         .primary(item.span, "neither a model, a layer nor a function"),

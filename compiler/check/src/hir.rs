@@ -410,6 +410,8 @@ pub struct Hir {
     pub sizes: Vec<(Name, SizeKind)>,
     /// What the sizes of every example must satisfy; what could be proved is not among them.
     pub laws: Vec<SizeLaw>,
+    /// Files of the standard library: a message points at what the user wrote.
+    pub library: Vec<bdl_grammar::FileId>,
     /// What the statements are that were to be computed on their own; where they have a value it is an entry.
     pub evaluated: Option<Evaluated>,
 }
@@ -564,8 +566,17 @@ pub struct Objective {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frozen {
     pub path: Name,
-    /// Only in so many first epochs.
-    pub epochs: Option<i64>,
+    /// Without: always.
+    pub until: Option<Until>,
+}
+
+/// How long something is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// In so many first epochs.
+    Epoch(i64),
+    /// In so many first steps of the run, that is batches.
+    Step(i64),
 }
 
 /// `fit cut = threshold(p, y, recall: 0.9) on valid`.
@@ -805,6 +816,8 @@ pub struct Report {
     pub args: Vec<ReportArg>,
     /// A metric of one's own: a scalar of one example, averaged over the part; `args` is then empty.
     pub own: Option<FunctionId>,
+    /// Of a metric of one's own: `better: lower`.
+    pub lower_is_better: bool,
     /// Named numbers (`threshold: 0.5`).
     pub options: Vec<(Name, f64)>,
     pub by: Option<Name>,

@@ -222,21 +222,12 @@ impl<'a> Checker<'a> {
                         Value::Error => None,
                         layer => Some(layer),
                     },
-                    Callable::Partial(_, waiting) if waiting.iter().flatten().any(|value| !value.is_static()) => {
-                        self.say(
-                            Diagnostic::error(
-                                "not-built-yet",
-                                "a layer with inputs filled in cannot be a hyper-parameter yet",
-                            )
-                            .primary(e.span, "it holds values of the running model"),
-                        );
-                        None
-                    }
                     Callable::Fn(_, _)
+                    | Callable::Local(_)
                     | Callable::Builtin(_)
                     | Callable::Layer(_)
                     | Callable::Chain(_)
-                    | Callable::Partial(_, _)
+                    | Callable::Partial { .. }
                     | Callable::Unknown { .. } => Some(Value::Callable(callable)),
                 },
                 value => self.wrong_hyper(param, e, &value, "a layer or function"),

@@ -56,14 +56,17 @@ impl<'a> Checker<'a> {
                 });
                 Value::callable(Callable::Chain(named.collect()))
             }
-            Callable::Partial(Value::Callable(inner), waiting) => {
-                Value::callable(Callable::Partial(self.named(inner, prefix), waiting.clone()))
-            }
+            Callable::Partial { callee: Value::Callable(inner), waiting, home } => Value::callable(Callable::Partial {
+                callee: self.named(inner, prefix),
+                waiting: waiting.clone(),
+                home: *home,
+            }),
             Callable::Fn(_, _)
+            | Callable::Local(_)
             | Callable::Builtin(_)
             | Callable::LayerDef(_, _)
             | Callable::Layer(_)
-            | Callable::Partial(_, _)
+            | Callable::Partial { .. }
             | Callable::Unknown { .. } => Value::callable(callable.clone()),
         }
     }
@@ -97,6 +100,21 @@ impl<'a> Checker<'a> {
         span: Span,
         want: Option<&Type>,
     ) -> Value<'a> {
+        let caller = self.here();
+        let mut body = Body::new(file, BodyKind::Fn, caller.path.clone());
+        body.application = caller.application;
+        self.apply_fn_in(def, body, sources, span, want)
+    }
+
+    /// As [`apply_fn`](Self::apply_fn), in a body that knows names already.
+    pub fn apply_fn_in(
+        &mut self,
+        def: &'a ast::Fn,
+        body: Body<'a>,
+        sources: Vec<Source<'a>>,
+        span: Span,
+        want: Option<&Type>,
+    ) -> Value<'a> {
         let signature = Signature {
             name: &def.name,
             hyper: &[],
@@ -104,12 +122,9 @@ impl<'a> Checker<'a> {
             result: &def.result,
             laws: &def.laws,
             body: &def.body,
-            file,
+            file: body.file,
             shown: def.name.text.clone(),
         };
-        let caller = self.here();
-        let mut body = Body::new(file, BodyKind::Fn, caller.path.clone());
-        body.application = caller.application;
         self.build(&signature, body, sources, span, want, None)
     }
 
@@ -225,7 +240,11 @@ impl<'a> Checker<'a> {
             caller.draws = done.draws;
             caller.ordinals = std::mem::take(&mut done.ordinals);
         }
-        let Some((value, inputs, args)) = built else { return Value::Error };
+        let Some((value, mut inputs, mut args)) = built else { return Value::Error };
+        for (input, arg) in done.take_carried() {
+            inputs.push(input);
+            args.push(arg);
+        }
         let value = match value {
             Value::Run(value) => value,
             value => return value,
@@ -517,12 +536,13 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 fn kind_name(callable: &Callable) -> Option<String> {
     match callable {
         Callable::Layer(layer) => Some(snake_case(&layer.def.name.text)),
-        Callable::Partial(Value::Callable(inner), _) => kind_name(inner),
+        Callable::Partial { callee: Value::Callable(inner), .. } => kind_name(inner),
         Callable::Chain(_) => Some("chain".to_string()),
         Callable::Fn(_, _)
+        | Callable::Local(_)
         | Callable::Builtin(_)
         | Callable::LayerDef(_, _)
-        | Callable::Partial(_, _)
+        | Callable::Partial { .. }
         | Callable::Unknown { .. } => None,
     }
 }

@@ -125,7 +125,21 @@ impl<'a> Checker<'a> {
                 match op {
                     BinaryOp::Min => Some(Value::size(Dim::from(a.min(b)))),
                     BinaryOp::Max => Some(Value::size(Dim::from(a.max(b)))),
-                    _ => numbers_now(op, a as f64, b as f64),
+                    BinaryOp::Add
+                    | BinaryOp::Sub
+                    | BinaryOp::Mul
+                    | BinaryOp::Div
+                    | BinaryOp::FloorDiv
+                    | BinaryOp::Rem
+                    | BinaryOp::Pow
+                    | BinaryOp::And
+                    | BinaryOp::Or
+                    | BinaryOp::Eq
+                    | BinaryOp::Ne
+                    | BinaryOp::Lt
+                    | BinaryOp::Le
+                    | BinaryOp::Gt
+                    | BinaryOp::Ge => numbers_now(op, a as f64, b as f64),
                 }
             }
             BinaryOp::Eq | BinaryOp::Ne => {
@@ -315,9 +329,10 @@ impl<'a> Checker<'a> {
         for (side, ty) in [(&left, a), (&right, b)] {
             if !ty.scalar.is_real() && !ty.scalar.is_whole() {
                 let text = self.text(side.span);
-                let help = match &ty.scalar {
-                    Scalar::Bool => format!("write `f32({text})` to count yes as 1, or `if {text} then .. else ..`"),
-                    _ => format!("`onehot({text})` gives one number for each class or letter"),
+                let help = if ty.scalar == Scalar::Bool {
+                    format!("write `f32({text})` to count yes as 1, or `if {text} then .. else ..`")
+                } else {
+                    format!("`onehot({text})` gives one number for each class or letter")
                 };
                 self.say(
                     Diagnostic::error("type-mismatch", "arithmetic needs numbers")
@@ -465,9 +480,10 @@ impl<'a> Checker<'a> {
         let Some(Some(ty)) = self.operand_type(&operand) else { return Value::Error };
         if !ty.scalar.is_real() && !ty.scalar.is_whole() {
             let text = self.text(operand.span);
-            let help = match &ty.scalar {
-                Scalar::Bool => format!("write `f32({text})` to count yes as 1 and no as 0"),
-                _ => format!("`onehot({text})` gives one number for each class or letter"),
+            let help = if ty.scalar == Scalar::Bool {
+                format!("write `f32({text})` to count yes as 1 and no as 0")
+            } else {
+                format!("`onehot({text})` gives one number for each class or letter")
             };
             return self.fail(
                 Diagnostic::error("type-mismatch", "this function needs numbers")

@@ -272,17 +272,35 @@ impl<'a> Checker<'a> {
     }
 
     fn names_of(&mut self, e: &'a ast::Expr) -> Option<Vec<String>> {
-        let items: Vec<&'a ast::Expr> = match &e.kind {
-            ast::ExprKind::List(items) => items.iter().collect(),
-            _ => vec![e],
-        };
+        let items: Vec<&'a ast::Expr> =
+            if let ast::ExprKind::List(items) = &e.kind { items.iter().collect() } else { vec![e] };
         let mut names = Vec::new();
         for item in items {
             match &item.kind {
                 ast::ExprKind::Str(text) => names.push(text.clone()),
                 ast::ExprKind::Int(number) => names.push(number.to_string()),
                 ast::ExprKind::Bool(truth) => names.push(truth.to_string()),
-                _ => {
+                ast::ExprKind::Name(_)
+                | ast::ExprKind::Float(_)
+                | ast::ExprKind::Quantity { .. }
+                | ast::ExprKind::Next(_)
+                | ast::ExprKind::Unary { .. }
+                | ast::ExprKind::Binary { .. }
+                | ast::ExprKind::Pipe { .. }
+                | ast::ExprKind::Call { .. }
+                | ast::ExprKind::Subscript { .. }
+                | ast::ExprKind::Field { .. }
+                | ast::ExprKind::List(_)
+                | ast::ExprKind::Record(_)
+                | ast::ExprKind::For { .. }
+                | ast::ExprKind::Reduce { .. }
+                | ast::ExprKind::If { .. }
+                | ast::ExprKind::Else { .. }
+                | ast::ExprKind::Except { .. }
+                | ast::ExprKind::Block(_)
+                | ast::ExprKind::Scan(_)
+                | ast::ExprKind::Iterate(_)
+                | ast::ExprKind::Error => {
                     self.no_split(item.span, "a value of the field is expected, such as \"chr8\"");
                     return None;
                 }
@@ -605,7 +623,15 @@ impl<'a> Checker<'a> {
         let field = facts.fields.iter().find(|field| field.name == truth_name)?;
         self.metric_kinds(name, prediction, guess.span, field, truth.span)?;
         let args = vec![ReportArg::Prediction(prediction.name.clone()), ReportArg::Field(truth_name)];
-        Some(Report { metric: name.text.as_str().into(), args, own: None, options, by, span: e.span })
+        Some(Report {
+            metric: name.text.as_str().into(),
+            args,
+            own: None,
+            lower_is_better: false,
+            options,
+            by,
+            span: e.span,
+        })
     }
 
     /// `predict y = net(x) as open`: a field of numbers of the same shape.
@@ -684,7 +710,15 @@ impl<'a> Checker<'a> {
             }
             args.push(ReportArg::Field(field));
         }
-        Some(Report { metric: name.text.as_str().into(), args, own: None, options: Vec::new(), by, span })
+        Some(Report {
+            metric: name.text.as_str().into(),
+            args,
+            own: None,
+            lower_is_better: false,
+            options: Vec::new(),
+            by,
+            span,
+        })
     }
 
     fn prediction<'p>(

@@ -187,8 +187,10 @@ impl<'a> Items<'a> {
                 };
                 let mut own: HashSet<&str> = inputs.iter().chain(hyper).map(|p| p.name.text.as_str()).collect();
                 for stmt in &body.stmts {
-                    if let ast::StmtKind::Let(binding) = &stmt.kind {
-                        own.insert(&binding.name.text);
+                    if let ast::StmtKind::Let(ast::Let { name, .. }) | ast::StmtKind::Fn(ast::Fn { name, .. }) =
+                        &stmt.kind
+                    {
+                        own.insert(&name.text);
                     }
                 }
                 let mut found = Vec::new();
@@ -355,14 +357,14 @@ fn circle<'n>(
     None
 }
 
-fn twice(name: &ast::Name, first: Span) -> Diagnostic {
+pub(crate) fn twice(name: &ast::Name, first: Span) -> Diagnostic {
     Diagnostic::error("duplicate-name", format!("`{name}` is defined twice"))
         .primary(name.span, "here again")
         .secondary(first, "first here")
         .help("give one of them another name")
 }
 
-fn recursion(name: &str, span: Span) -> Diagnostic {
+pub(crate) fn recursion(name: &str, span: Span) -> Diagnostic {
     Diagnostic::error("recursion", format!("`{name}` applies itself"))
         .primary(span, "this would go on for ever")
         .help("repeat a layer with `chain(_ in n: ..)`, and a step with `scan` or `iterate`")

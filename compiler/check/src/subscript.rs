@@ -433,7 +433,27 @@ impl<'a> Checker<'a> {
                 }
                 self.data_term(e)
             }
-            _ => self.data_term(e),
+            ast::ExprKind::Int(_)
+            | ast::ExprKind::Float(_)
+            | ast::ExprKind::Str(_)
+            | ast::ExprKind::Bool(_)
+            | ast::ExprKind::Quantity { .. }
+            | ast::ExprKind::Next(_)
+            | ast::ExprKind::Pipe { .. }
+            | ast::ExprKind::Subscript { .. }
+            | ast::ExprKind::Field { .. }
+            | ast::ExprKind::List(_)
+            | ast::ExprKind::Record(_)
+            | ast::ExprKind::For { .. }
+            | ast::ExprKind::Reduce { .. }
+            | ast::ExprKind::If { .. }
+            | ast::ExprKind::Else { .. }
+            | ast::ExprKind::Except { .. }
+            | ast::ExprKind::Block(_)
+            | ast::ExprKind::Scan(_)
+            | ast::ExprKind::Iterate(_)
+            | ast::ExprKind::Unary { op: ast::UnaryOp::Not, .. }
+            | ast::ExprKind::Error => self.data_term(e),
         }
     }
 

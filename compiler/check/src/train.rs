@@ -8,6 +8,7 @@ use crate::checker::{Binding, Body, BodyKind, Checker};
 use crate::hir::{self, Name, Type};
 use crate::scope::FileAt;
 use crate::suggest::nearest;
+use crate::suspect::Rows;
 use crate::value::{Callable, Size, Value};
 use crate::walk;
 use bdl_grammar::ast::{self, ItemKind};
@@ -37,6 +38,8 @@ pub(crate) struct Stage<'a> {
     pub predicted: Vec<(&'a ast::Name, &'a ast::Expr)>,
     /// Numbers fitted after training, by name.
     pub fitted: Vec<(&'a str, Value<'a>)>,
+    /// What a metric of one's own is applied to, where that is not all that is written.
+    pub metric_args: Option<&'a [ast::Arg]>,
     /// Which objective is at hand, from 0.
     pub step: usize,
     /// What fields become in training, where a loss is computed.
@@ -115,6 +118,7 @@ impl<'a> Checker<'a> {
             lets: entries.own.lets.clone(),
             predicted: Vec::new(),
             fitted: Vec::new(),
+            metric_args: None,
             step: 0,
             augment: Vec::new(),
             sizes: Vec::new(),
@@ -301,6 +305,10 @@ impl<'a> Checker<'a> {
         if self.errors() > before {
             return None;
         }
+        let roots = objectives.iter().map(|objective| objective.loss);
+        let roots: Vec<hir::FunctionId> = roots.chain(predictions.iter().map(|made| made.function)).collect();
+        let rows = Rows { batch, trained: facts.rows.map(|rows| trained_rows(rows, split.as_ref())) };
+        roots.into_iter().for_each(|root| self.suspect(root, rows));
         let store = std::mem::take(&mut self.store);
         Some(hir::Train {
             name: train.name.text.as_str().into(),
@@ -366,9 +374,11 @@ impl<'a> Checker<'a> {
             Value::Callable(callable) => match &**callable {
                 Callable::LayerDef(def, file) => self.configure(def, *file, &[], value.span),
                 Callable::Layer(_) | Callable::Chain(_) => found.clone(),
-                Callable::Fn(_, _) | Callable::Builtin(_) | Callable::Partial(_, _) | Callable::Unknown { .. } => {
-                    Value::Bool(false)
-                }
+                Callable::Fn(_, _)
+                | Callable::Local(_)
+                | Callable::Builtin(_)
+                | Callable::Partial { .. }
+                | Callable::Unknown { .. } => Value::Bool(false),
             },
             Value::Error => Value::Error,
             Value::Run(_) | Value::Size(_) | Value::Number(_) | Value::Bool(_) | Value::Text(_) | Value::List(_) => {
@@ -378,7 +388,7 @@ impl<'a> Checker<'a> {
         match callable {
             Value::Callable(callable) => self.named(&callable, &name.text),
             Value::Error => Value::Error,
-            _ => {
+            Value::Run(_) | Value::Size(_) | Value::Number(_) | Value::Bool(_) | Value::Text(_) | Value::List(_) => {
                 let shown = self.describe(&found);
                 self.fail(
                     Diagnostic::error("not-a-function", format!("`{name}` is no model"))
@@ -495,4 +505,17 @@ fn from_data(field: &mut hir::Field, block: &ast::Data) {
             }
         }
     }
+}
+
+/// How many of so many rows train, about.
+fn trained_rows(rows: usize, split: Option<&hir::Split>) -> i64 {
+    let share = match split {
+        None => 1.0,
+        Some(hir::Split::Random { train, .. }) => *train,
+        Some(hir::Split::Time { valid, test, .. }) => 1.0 - valid - test,
+        Some(hir::Split::KFold { folds, .. }) => 1.0 - 1.0 / (*folds).max(2) as f64,
+        // Which rows train is in the file.
+        Some(hir::Split::Given { .. } | hir::Split::By { .. } | hir::Split::LeaveOneOut) => 0.0,
+    };
+    (rows as f64 * share).round() as i64
 }

@@ -4,6 +4,7 @@
 //! HIR. What is known now steers the rest (`if bias then ..`), and becomes a number of the HIR where it meets the running program.
 
 use crate::hir::{self, Name, SizeOrigin, Type};
+use crate::local::LocalFn;
 use crate::scope::FileAt;
 use bdl_dims::Dim;
 use bdl_grammar::{Span, ast};
@@ -37,6 +38,8 @@ pub(crate) enum Value<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Callable<'a> {
     Fn(&'a ast::Fn, FileAt),
+    /// A function written inside a body.
+    Local(Rc<LocalFn<'a>>),
     /// A function of the compiler.
     Builtin(&'static str),
     /// A layer before its hyper-parameters are given.
@@ -45,7 +48,12 @@ pub(crate) enum Callable<'a> {
     /// Several, one after the other.
     Chain(Vec<Value<'a>>),
     /// `GinLayer(128)(_, src, dst)`: `None` is the hole.
-    Partial(Value<'a>, Vec<Option<Value<'a>>>),
+    Partial {
+        callee: Value<'a>,
+        waiting: Vec<Option<Value<'a>>>,
+        /// Which of the open bodies the values belong to.
+        home: usize,
+    },
     /// A function- or layer-valued hyper-parameter without a value, in the check of a definition on its own.
     Unknown {
         result: &'a ast::Type,
@@ -124,11 +132,12 @@ impl Callable<'_> {
     pub fn shown(&self) -> String {
         match self {
             Callable::Fn(def, _) => format!("`{}`", def.name),
+            Callable::Local(local) => format!("`{}`", local.def.name),
             Callable::Builtin(name) => format!("`{name}`"),
             Callable::LayerDef(def, _) => format!("`{}`", def.name),
             Callable::Layer(layer) => format!("`{}`", layer.shown),
             Callable::Chain(layers) => format!("a chain of {}", layers.len()),
-            Callable::Partial(callee, _) => callee.shown(),
+            Callable::Partial { callee, .. } => callee.shown(),
             Callable::Unknown { .. } => "a layer".to_string(),
         }
     }

@@ -1,8 +1,8 @@
 //! Which names an expression mentions, whatever they mean.
 
 use bdl_grammar::ast::{
-    Arg, ArgKind, Binder, BinderKind, Block, Dim, Expr, ExprKind, Name, Reversed, Stmt, StmtKind, Sub, SubKind, Type,
-    TypeKind,
+    Arg, ArgKind, Binder, BinderKind, Block, Dim, Expr, ExprKind, Fn, Name, Reversed, Stmt, StmtKind, Sub, SubKind,
+    Type, TypeKind,
 };
 
 /// Calls `seen` for every name in the expression, names of fields included (`other.time`).
@@ -103,6 +103,7 @@ fn stmt<'a>(stmt: &'a Stmt, seen: &mut dyn FnMut(&'a Name)) {
             names(&declare.init, seen);
         }
         StmtKind::Const(constant) => names(&constant.value, seen),
+        StmtKind::Fn(def) => function(def, seen),
         StmtKind::Update { name, value } | StmtKind::Next { name, value } => {
             seen(name);
             names(value, seen);
@@ -110,6 +111,17 @@ fn stmt<'a>(stmt: &'a Stmt, seen: &mut dyn FnMut(&'a Name)) {
         StmtKind::Emit(value) | StmtKind::Expr(value) => names(value, seen),
         StmtKind::Error => {}
     }
+}
+
+/// As [`names`], for the types, laws and body of a function.
+pub fn function<'a>(def: &'a Fn, seen: &mut dyn FnMut(&'a Name)) {
+    for input in &def.inputs {
+        type_names(&input.ty, seen);
+        input.default.iter().for_each(|default| names(default, seen));
+    }
+    type_names(&def.result, seen);
+    def.laws.iter().for_each(|law| names(&law.condition, seen));
+    block(&def.body, seen);
 }
 
 fn argument<'a>(arg: &'a Arg, seen: &mut dyn FnMut(&'a Name)) {

@@ -91,7 +91,9 @@ fn the_programs_that_the_language_was_designed_on() {
         let text = std::fs::read_to_string(folder.join(format!("{name}.bdl"))).expect("a program");
         let text = format!("{}{text}", with_facts(name));
         let checked = support::check_with(&format!("{name}.bdl"), &text, &[], &[]);
-        if !checked.diagnostics.is_empty() {
+        // It compares patients, of whom a batch of the default size holds some.
+        let expected: &[&str] = if name == "cox" { &["part-of-batch"] } else { &[] };
+        if checked.codes() != expected {
             wrong += &format!("---- {name}\n{}", checked.rendered());
         }
     }

@@ -125,12 +125,12 @@ fn guarded_reads_say_what_is_outside() {
 #[test]
 fn paths_of_parameters_are_stable() {
     let program = "
-layer Unit(width: dim)(x: f32[C]) -> f32[width] { x |> Dense(width) |> relu |> Dense(width) }
+layer Unit(width: dim)(x: f32[C]) -> f32[width] { x |> Dense(width) |> relu |> Dense(width) |> relu }
 model f(x: f32[5]) -> f32[2] {
   let trunk = Dense(3)
   let pair = chain(_ in 2: Unit(3))
-  let h = x |> trunk |> pair
-  h |> Unit(4) |> chain(w in [3, 2]: Dense(w))
+  let h = x |> trunk |> relu |> pair
+  h |> Unit(4) |> chain(w in [1, 2]: Dense(w))
 }";
     let checked = support::entry(program, "f");
     let paths: Vec<&str> = checked.hir.entries[0]

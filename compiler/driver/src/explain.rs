@@ -44,6 +44,12 @@ rows differ in that size. Reduce over the positions first (`GlobalMaxPool()`, `G
         "A part of the split holds no rows, but the program needs it. Give it a share: \
 `split random(train: 0.7, valid: 0.15, test: 0.15)`.",
     ),
+    (
+        "grad-across-batch",
+        "`grad(f(x), x)` is the gradient of one example's value by that example's x. Where f looks across the batch, as BatchNorm does, \
+other examples have a part in the value and there is no such gradient. Normalise within the example (`LayerNorm()`), as critics with a \
+gradient penalty do, or take the gradient of a value that all examples share (`mean[batch] f(x)`).",
+    ),
     ("no-expect", "`bdl test` judges `expect` blocks, and the file has none: `expect NAME { test.accuracy >= 0.9 }`."),
     (
         "expect",

@@ -5,8 +5,8 @@
 use bdl::{Model, Results, Tensor};
 
 /// Models of each kind.
-const MODELS: u64 = 30;
-/// Examples of each model: 30 models of 2 kinds with 20 examples are 1,200 cases.
+const MODELS: u64 = 40;
+/// Examples of each model: 40 models of 2 kinds with 20 examples are 1,600 cases.
 const EXAMPLES: usize = 20;
 
 /// A sequence of random numbers (xorshift64*).
@@ -38,6 +38,49 @@ impl Random {
     }
 }
 
+/// Layers of the test's own: order, running sums, loops that end by themselves, loops with blocks, sums by a key that is computed.
+const LAYERS: &str = "
+layer Sorted()(x: f32[T, C]) -> f32[T, C] {
+  let s = for c: sort(for t: x[t, c])
+  for t, c: s[c, t]
+}
+layer Ranked()(x: f32[T, C]) -> f32[T, C] {
+  let r = for c: argsort(for t: x[t, c])
+  for t, c: x[r[c, t], c] + 0.1 * r[c, t]
+}
+layer Summed()(x: f32[T, C]) -> f32[T, C] {
+  let s = for c: cumsum(for t: x[t, c])
+  for t, c: s[c, t] / (t + 1)
+}
+layer Settled()(x: f32[T, C]) -> f32[T, C] {
+  let s = iterate from (y = x) until (max[t, c else 0] abs(y[t, c])) < 0.5 at most 9 {
+    next y = for t, c: y[t, c] * 0.7 + 0.01 * tanh(y[t, c])
+  }
+  s.y
+}
+layer Fading()(x: f32[T, C]) -> f32[T, C] {
+  scan t in T reversed from (h = zeros[C], n = 0) {
+    next h = 0.5 * h + x[t] / (1 + n)
+    next n = n + 0.25
+    emit next h
+  }
+}
+layer Grid()(x: f32[T, C]) -> f32[T, C] {
+  let y = scan t in T from (h = zeros[C]) {
+    let row = scan c in C from (a = 0) { next a = tanh(a + x[t, c]); emit next a }
+    next h = 0.5 * h + row
+    emit next h
+  }
+  y
+}
+layer Largest(k: dim)(x: f32[T, C]) -> f32[T, k] where C >= k { top_k(x, k).values }
+layer ByKey()(x: f32[T, C]) -> f32[T, C] where C >= 1 {
+  let k[t] = argmax[c] x[t, c]
+  let s = for v < C, c: max[t if k[t] == v else 0] x[t, c]
+  for t, c: s[k[t], c] - x[t, c]
+}
+";
+
 /// How long a sequence must be for `n` positions to be left of it: `times * n + plus`.
 struct Shortest {
     times: usize,
@@ -46,7 +89,7 @@ struct Shortest {
 
 /// A layer over a sequence `[T, C]`, with what it makes of the number of channels and of the length.
 fn sequence_layer(random: &mut Random, channels: &mut usize, shortest: &mut Shortest) -> String {
-    match random.below(13) {
+    match random.below(21) {
         0 => {
             let (kernel, dilation) = (1 + random.below(4), 1 + random.below(2));
             *channels = 2 + random.below(40);
@@ -74,6 +117,17 @@ fn sequence_layer(random: &mut Random, channels: &mut usize, shortest: &mut Shor
             *channels = 2 + random.below(12);
             format!("Lstm({channels}, reverse: {})", random.one_of(&["true", "false"]))
         }
+        11 => "Sorted()".into(),
+        12 => "Ranked()".into(),
+        13 => "Summed()".into(),
+        14 => "Settled()".into(),
+        15 => "Fading()".into(),
+        16 => "Grid()".into(),
+        17 => {
+            *channels = (*channels).min(2);
+            format!("Largest({channels})")
+        }
+        18 => "ByKey()".into(),
         10 => {
             *channels = 2 + random.below(12);
             format!("Gru({channels}, reverse: {})", random.one_of(&["true", "false"]))
@@ -106,7 +160,7 @@ fn sequence_model(random: &mut Random) -> (String, usize) {
         ends.extend([("f32[T, 4]", "h |> Dense(4)"), ("f32[T]", "h |> Neuron()")]);
     }
     let (ty, end) = ends[random.below(ends.len())];
-    (format!("layer Random()(x: f32[T, 3]) -> {ty} {{\n  let h = {text}\n  {end}\n}}"), shortest)
+    (format!("{LAYERS}layer Random()(x: f32[T, 3]) -> {ty} {{\n  let h = {text}\n  {end}\n}}"), shortest)
 }
 
 fn graph_model(random: &mut Random) -> String {

@@ -185,3 +185,79 @@ fn cv_without_folds_says_what_to_write() {
     let said = small_splice(1).fails(&["cv", "splice.bdl"]);
     assert!(said.contains("no-folds") && said.contains("split kfold(5)"), "{said}");
 }
+
+/// Every program that the language was designed on trains, on a few small examples.
+#[test]
+fn the_programs_of_the_design_train() {
+    let programs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/design/programs");
+    let Ok(entries) = std::fs::read_dir(&programs) else {
+        eprintln!("SKIPPED: the programs of the design are not beside this checkout");
+        return;
+    };
+    let names = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+    let mut names: Vec<_> = names.filter(|path| path.extension().is_some_and(|e| e == "bdl")).collect();
+    names.sort();
+    assert!(names.len() >= 10, "{names:?}");
+    let smaller = [
+        ("[5000]", "[60]"),
+        ("[2000]", "[40]"),
+        ("letters(DNA)[1000]", "letters(DNA)[120]"),
+        ("letters(DNA)[600]", "letters(DNA)[60]"),
+        ("[256]", "[12]"),
+        ("Conv1d(300,", "Conv1d(30,"),
+        ("Conv1d(200,", "Conv1d(20,"),
+        ("Dense(1000)", "Dense(100)"),
+        ("Dense(925)", "Dense(90)"),
+        ("Lstm(320", "Lstm(16"),
+        ("Conv1d(320,", "Conv1d(32,"),
+    ];
+    let patients: String = (0..24)
+        .map(|at| {
+            format!("{},{},{},{},{}\n", at % 7, if at % 5 > 0 { "0.5" } else { "" }, at % 3, 1 + at * 5 % 17, at % 2)
+        })
+        .collect();
+    let patients = format!("x0,x1,x2,duration,event\n{patients}");
+    for path in names {
+        let name = path.file_stem().unwrap().to_string_lossy().to_string();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        for (from, to) in smaller {
+            text = text.replace(from, to);
+        }
+        // Few rows, two steps.
+        let lines = text.lines().map(|line| match line.trim_start() {
+            entry if entry.starts_with("batch ") => "  batch 2".to_string(),
+            entry if entry.starts_with("epochs ") => "  epochs 1".to_string(),
+            entry if entry.starts_with("data ") => match (line.find("rows: "), line.find(", seed")) {
+                (Some(from), Some(to)) => format!("{}rows: 4{}", &line[..from], &line[to..]),
+                (_, _) => line.to_string(),
+            },
+            _ => line.to_string(),
+        });
+        let mut text = lines.collect::<Vec<_>>().join("\n");
+        text.push_str(match name.as_str() {
+            "mps" => {
+                "
+data R = synthetic(rows: 4, seed: 1) { dna = onehot(letters(DNA)[60]); y = category(3) }
+train t { model net = Mps(); data R; loss cross_entropy(net(dna), y); optimizer adam(1e-3); batch 2; epochs 1 }
+"
+            }
+            "ode" => {
+                "
+data R = synthetic(rows: 4, seed: 1) { y0 = normal[3] }
+train t {
+  model net = Rk4(4, field: Flow(8), dt: 0.1)
+  data R
+  loss sum[t, g] square(net(y0)[t, g])
+  optimizer adam(1e-3)
+  batch 2
+  epochs 1
+}
+"
+            }
+            _ => "\n",
+        });
+        let folder = Folder::new(&[("program.bdl", &text), ("metabric.csv", &patients)]);
+        folder.ok(&["train", "program.bdl", "--quiet", "--out", "run"]);
+        assert!(folder.file("run/last.safetensors").exists(), "{name}");
+    }
+}

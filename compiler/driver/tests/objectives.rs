@@ -120,6 +120,10 @@ fn what_is_frozen_stays_and_runs_as_if_not_training() {
     assert_eq!((found["a.w"], found["a.n"], found["b.w"], found["b.n"]), (0.0, 0.0, 0.875, 3.0));
     let found = trained(&block("frozen a until epoch 2"));
     assert_eq!((found["a.w"], found["a.n"], found["b.w"], found["b.n"]), (0.5, 1.0, 0.875, 3.0));
+    // Six steps of four rows, two an epoch: a moves in the last of them, b in the last two.
+    let both = block("frozen a until step 5\n frozen b until epoch 2").replace("batch 8", "batch 4");
+    let found = trained(&both);
+    assert_eq!((found["a.w"], found["a.n"], found["b.w"], found["b.n"]), (0.5, 1.0, 0.75, 2.0));
 }
 
 #[test]

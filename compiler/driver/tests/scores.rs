@@ -57,6 +57,32 @@ fn metrics_of_ones_own_are_averaged_and_see_the_whole_part() {
 }
 
 #[test]
+fn a_metric_of_ones_own_says_which_values_are_better() {
+    // The weight grows by 1 an epoch.
+    let kept = |better: &str| {
+        let found = metrics(&format!(
+            "fn weight(p: f32, x: f32) -> f32 {{ p - x }}
+             train t {{
+               model net = Nothing()
+               data  D
+               split random(train: 0.5, valid: 0.5)
+               loss  x - net(x)
+               optimizer sgd(1)
+               batch 50
+               epochs 3
+               keep  best valid.weight
+               predict p = net(x)
+               report weight(p, x{better})
+             }}"
+        ));
+        found["valid"]["weight"]["value"].as_f64()
+    };
+    assert_eq!(kept(""), Some(3.0));
+    assert_eq!(kept(", better: higher"), Some(3.0));
+    assert_eq!(kept(", better: lower"), Some(1.0));
+}
+
+#[test]
 fn scores_by_group_and_of_times_to_an_event() {
     let found = metrics(
         "train t {

@@ -30,7 +30,10 @@ impl<'h> Elaborator<'h> {
         for arg in args {
             values.push((self.expr(scope, arg)?, arg.span));
         }
-        self.call(function, values, &scope.prefix.clone(), span)
+        self.calls.push(span);
+        let value = self.call(function, values, &scope.prefix.clone(), span);
+        self.calls.pop();
+        value
     }
 
     /// The value of a function of these arguments. `caller` prefixes the names of what a `fn` computes.

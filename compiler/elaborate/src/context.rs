@@ -39,6 +39,10 @@ pub(crate) struct Elaborator<'h> {
     vars: Vec<Var>,
     /// Tensors with one value an example, before batching.
     per_example: HashSet<TensorId>,
+    /// Where the open applications stand, outermost first.
+    pub calls: Vec<Span>,
+    /// What the integers of a field are below.
+    pub bounds: HashMap<TensorId, Dim>,
     params: BTreeMap<hir::ParamId, TensorId>,
     states: BTreeMap<hir::StateId, TensorId>,
     consts: BTreeMap<hir::ConstId, TensorId>,
@@ -109,6 +113,8 @@ impl<'h> Elaborator<'h> {
             draws_per_example: true,
             vars: Vec::new(),
             per_example: HashSet::new(),
+            calls: Vec::new(),
+            bounds: HashMap::new(),
             params: BTreeMap::new(),
             states: BTreeMap::new(),
             consts: BTreeMap::new(),

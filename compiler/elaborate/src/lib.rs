@@ -30,5 +30,5 @@ mod training;
 mod value;
 
 pub use program::{
-    Objective, Programs, Step, differentiable_entry, entry, entry_init, fit_output, metric_output, programs,
+    Objective, Programs, Since, Step, differentiable_entry, entry, entry_init, fit_output, metric_output, programs,
 };

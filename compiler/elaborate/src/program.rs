@@ -9,7 +9,7 @@
 //! | `predict` | predictions alone, reading only what they need | every prediction by name | |
 //!
 //! Each objective (`step critic { .. }`) has a `step` and a `gradient` of its own; `eval` then gives `critic.loss_sum critic.per_sum` for
-//! each. What is frozen for some epochs makes a `step` for each stretch of epochs.
+//! each. What is frozen for some time makes a `step` for each stretch of time.
 //!
 //! The loss of a batch is  sum over b of loss[b] / sum over b of per[b] + penalties.  `step steps epoch epochs` are inputs of those
 //! names, scalars that the trainer supplies; they exist in a program only where something reads them. A parameter that no program
@@ -41,9 +41,16 @@ pub struct Programs {
 pub struct Objective {
     /// Empty where the block has no `step`.
     pub name: Name,
-    /// By the first epoch in which each holds, from 0 on; empty where the block has no optimiser.
-    pub steps: Vec<(u64, Step)>,
+    /// By the time from which each holds, from the start on; empty where the block has no optimiser.
+    pub steps: Vec<(Since, Step)>,
     pub gradient: Program,
+}
+
+/// The epoch and the step of the run from which on something holds: both must be reached. Of several the greatest holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Since {
+    pub epoch: u64,
+    pub step: u64,
 }
 
 /// A training step.
@@ -262,6 +269,7 @@ impl<'h> Elaborator<'h> {
         match ty {
             Type::Tensor(tensor) => {
                 let input = self.input(name, dtype_of(&tensor.scalar), shape_of(tensor), true);
+                self.bounds.extend(tensor.scalar.below().map(|bound| (input, bound)));
                 let value = self.whole(input);
                 if !tensor.optional {
                     return Ok(Value::Tensor(value));
@@ -305,9 +313,29 @@ impl<'h> Elaborator<'h> {
         Pointwise { axes, ..value }
     }
 
+    /// A `grad` of one example's value that other examples have a part in.
+    fn across_batch(&self, origin: &bdl_equations::Origin, span: Span) -> Box<Diagnostic> {
+        let own = |span: &&Span| !self.hir.library.contains(&span.file);
+        let at = std::iter::once(&span).chain(self.calls.iter().rev()).find(own).copied().unwrap_or(span);
+        let mut diagnostic = Diagnostic::error(
+            "grad-across-batch",
+            "this gradient is of a value that the other examples of the batch change",
+        )
+        .primary(at, "the gradient of one example would be one by all of them");
+        if let Some(what) = &origin.what {
+            diagnostic = diagnostic.note(format!("the {what} is taken over the batch"));
+        }
+        Box::new(diagnostic.help(
+            "normalise within the example (`LayerNorm()` in the place of `BatchNorm()`), or take the gradient of something that all share, such as `mean[batch] f(x)`",
+        ))
+    }
+
     /// d loss / d each of `wrt`, by equations that are added to the program.
     pub fn differentiated(&mut self, loss: TensorId, wrt: &[TensorId], span: Span) -> Result<Vec<TensorId>> {
         bdl_equations::differentiate(&mut self.program, loss, wrt).map_err(|error| {
+            if let bdl_equations::DifferentiateError::BatchFirst { origin } = &error {
+                return self.across_batch(origin, span);
+            }
             let at = error.origin().map_or(span, |o| Span::new(bdl_grammar::FileId(o.file), o.start, o.end));
             Box::new(
                 Diagnostic::error("no-derivative", format!("this cannot be differentiated: {error}"))

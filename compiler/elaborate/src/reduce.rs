@@ -319,10 +319,18 @@ impl<'h> Elaborator<'h> {
         }
     }
 
-    /// Can the reduction run sorted by this data: is it read as it stands, integers, and compared with an index?
+    /// Can the reduction run sorted by this data: is it read as it stands, integers, and compared with an index? That has to run over all
+    /// values that the data may have: sorted, each of them has its place.
     fn is_key(&self, form: &Affine, data: &Expr) -> bool {
         match data {
-            Expr::Read(read) => !form.terms.is_empty() && self.program.get(read.tensor).dtype == DType::I32,
+            Expr::Read(read) => {
+                let covered = match (self.bounds.get(&read.tensor), form.as_index()) {
+                    (Some(bound), Some(index)) => self.range(index) == bound,
+                    (Some(_), None) => false,
+                    (None, _) => !form.terms.is_empty(),
+                };
+                covered && self.program.get(read.tensor).dtype == DType::I32
+            }
             Expr::Const(_)
             | Expr::Number(_)
             | Expr::Unary(_, _)

@@ -33,6 +33,12 @@ impl<'h> Elaborator<'h> {
     pub fn scan(&mut self, scope: &mut Scope<'h>, scan: &'h hir::Scan, expr: &'h hir::Expr) -> Result<Value> {
         let made = origin(expr.span, format!("scan in `{}`", scope.prefix));
         let starts = self.starts(scope, &scan.carried)?;
+        if scan.extent.is_zero() {
+            return Ok(match scan.emit {
+                Some(_) => self.nothing(&expr.ty),
+                None => unmoved(scope, &scan.carried, starts, &expr.ty),
+            });
+        }
         let mut context = self.loop_context(&starts);
         loop {
             let before = self.save();
@@ -148,6 +154,9 @@ impl<'h> Elaborator<'h> {
     pub fn iterate(&mut self, scope: &mut Scope<'h>, iterate: &'h hir::Iterate, expr: &'h hir::Expr) -> Result<Value> {
         let made = origin(expr.span, format!("iteration in `{}`", scope.prefix));
         let starts = self.starts(scope, &iterate.carried)?;
+        if iterate.at_most.is_zero() {
+            return Ok(unmoved(scope, &iterate.carried, starts, &expr.ty));
+        }
         let mut context = self.loop_context(&starts);
         loop {
             let before = self.save();
@@ -190,6 +199,21 @@ impl<'h> Elaborator<'h> {
                 origin: made,
             }));
             return Ok(last_values(carried, &expr.ty));
+        }
+    }
+
+    /// What a loop without steps emits: tensors without elements.
+    fn nothing(&mut self, ty: &Type) -> Value {
+        match ty {
+            Type::Tensor(tensor) => {
+                let axes = self.axes(&crate::context::shape_of(tensor));
+                let dtype = crate::context::dtype_of(&tensor.scalar);
+                Value::Tensor(Pointwise { axes, body: Expr::Const(0.0), dtype, known: None, hint: None })
+            }
+            Type::Record(fields) => {
+                Value::Record(fields.iter().map(|(name, ty)| (name.clone(), self.nothing(ty))).collect())
+            }
+            Type::Error => Value::Record(Vec::new()),
         }
     }
 
@@ -302,10 +326,19 @@ impl<'h> Elaborator<'h> {
     }
 }
 
+/// The carried values of a loop without steps.
+fn unmoved(scope: &Scope, carried: &[(hir::LocalId, hir::Expr)], starts: Vec<Pointwise>, ty: &Type) -> Value {
+    let name = |local: &hir::LocalId| scope.function.locals[local.0 as usize].name.clone();
+    let fields = carried.iter().zip(starts).map(|((local, _), start)| (name(local), Value::Tensor(start)));
+    by_name(fields.collect(), ty)
+}
+
 /// The carried values after the last step, by name.
 fn last_values(carried: Vec<(Carried, (Name, Pointwise))>, ty: &Type) -> Value {
-    let mut fields: Vec<(Name, Value)> =
-        carried.into_iter().map(|(_, (name, value))| (name, Value::Tensor(value))).collect();
+    by_name(carried.into_iter().map(|(_, (name, value))| (name, Value::Tensor(value))).collect(), ty)
+}
+
+fn by_name(mut fields: Vec<(Name, Value)>, ty: &Type) -> Value {
     match (ty, fields.len()) {
         (Type::Tensor(_), 1) => fields.remove(0).1,
         (Type::Tensor(_) | Type::Record(_) | Type::Error, _) => Value::Record(fields),

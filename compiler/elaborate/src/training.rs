@@ -5,10 +5,11 @@
 
 use crate::context::{Elaborator, Result, broken, not_built, origin, shape_of};
 use crate::names;
-use crate::program::{Forward, Objective, Step, finished, scalar, totals, within};
+use crate::program::{Forward, Objective, Since, Step, finished, scalar, totals, within};
 use crate::value::{Pointwise, Value};
-use bdl_check::hir::{self, Clip, Hir, Train, is_under};
+use bdl_check::hir::{self, Clip, Hir, Train, Until, is_under};
 use bdl_equations::{BinaryOp, CompareOp, DType, Expr, Name, Origin, PieceBuilder, Program, Sub, TensorId, UnaryOp};
+use std::collections::BTreeSet;
 
 /// The programs of one objective.
 pub(crate) fn objective(hir: &Hir, train: &Train, objective: &hir::Objective) -> Result<Objective> {
@@ -28,7 +29,7 @@ pub(crate) fn objective(hir: &Hir, train: &Train, objective: &hir::Objective) ->
             steps.push((*first, step));
         }
     }
-    let last = starts.last().copied().unwrap_or(0);
+    let last = starts.last().copied().unwrap_or_default();
     let gradient = training(hir, train, objective, &frozen_in(train, last), Kind::Gradient)?;
     Ok(Objective { name: objective.name.clone(), steps, gradient })
 }
@@ -44,18 +45,33 @@ enum Kind {
     Accumulate,
 }
 
-/// The epochs in which something begins to move, and 0.
-fn stretches(train: &Train) -> Vec<u64> {
-    let until = train.frozen.iter().filter_map(|frozen| frozen.epochs).map(|epochs| epochs.max(0) as u64);
-    let mut starts: Vec<u64> = std::iter::once(0).chain(until).collect();
-    starts.sort_unstable();
-    starts.dedup();
-    starts
+/// The times at which something begins to move, and the first.
+fn stretches(train: &Train) -> Vec<Since> {
+    let starts = |of: &dyn Fn(Until) -> Option<i64>| {
+        let until =
+            train.frozen.iter().filter_map(|frozen| frozen.until).filter_map(of).map(|count| count.max(0) as u64);
+        let starts: BTreeSet<u64> = std::iter::once(0).chain(until).collect();
+        starts
+    };
+    let epochs = starts(&|until| match until {
+        Until::Epoch(count) => Some(count),
+        Until::Step(_) => None,
+    });
+    let steps = starts(&|until| match until {
+        Until::Epoch(_) => None,
+        Until::Step(count) => Some(count),
+    });
+    // How many steps an epoch has, only the run knows.
+    epochs.into_iter().flat_map(|epoch| steps.iter().map(move |&step| Since { epoch, step })).collect()
 }
 
-/// What does not move in an epoch.
-fn frozen_in(train: &Train, epoch: u64) -> Vec<Name> {
-    let frozen = train.frozen.iter().filter(|frozen| frozen.epochs.is_none_or(|until| epoch < until.max(0) as u64));
+/// What does not move from then on.
+fn frozen_in(train: &Train, since: Since) -> Vec<Name> {
+    let frozen = train.frozen.iter().filter(|frozen| match frozen.until {
+        None => true,
+        Some(Until::Epoch(until)) => since.epoch < until.max(0) as u64,
+        Some(Until::Step(until)) => since.step < until.max(0) as u64,
+    });
     frozen.map(|frozen| frozen.path.clone()).collect()
 }
 

@@ -332,8 +332,8 @@ pub struct Scan {
     /// `(tensor of the body, tensor outside)`: outside\[step, ..\] = its value at that step. The tensor of the body may be a carried
     /// value (`inside`). In a batched program a per-example one is stacked behind its batch axis: outside\[b, step, ..\].
     pub stacks: Vec<(TensorId, TensorId)>,
-    /// The adjoint computes the body again from the carried values instead of keeping what it computed, and nothing is stored for all steps
-    /// in front of the loop. (Every carried value is kept, whatever the number is.)
+    /// The adjoint keeps the carried values of every so many steps only and computes the rest again, and nothing is stored for all steps in
+    /// front of the loop. (A loop whose body draws, and a loop without derivative, keeps every step's.)
     pub checkpoint: Option<Dim>,
     pub origin: Origin,
 }

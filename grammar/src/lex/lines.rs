@@ -150,10 +150,8 @@ impl<'s> Pass<'_, 's> {
             return true;
         }
         // `)` and `]` do not reach out of the block they stand in.
-        let reach = match lexeme.token {
-            Token::RBrace => 0,
-            _ => self.open.iter().rposition(|open| open.token == Token::LBrace).map_or(0, |at| at + 1),
-        };
+        let block = self.open.iter().rposition(|open| open.token == Token::LBrace).map_or(0, |at| at + 1);
+        let reach = if lexeme.token == Token::RBrace { 0 } else { block };
         if let Some(partner) = self.open[reach..].iter().rposition(closes) {
             self.close_down_to(reach + partner + 1, lexeme.start, "before this");
             self.open.pop();

@@ -65,11 +65,7 @@ impl Printer<'_> {
             }
             ItemKind::Use(Use::File(text)) => Doc::text(format!("use {}", quoted(&text.text))),
             ItemKind::Data(data) => self.data(data, item.span.end),
-            ItemKind::Fn(item) => {
-                let inputs = self.params(&item.inputs);
-                let result = docs![" -> ", self.ty(&item.result)];
-                docs!["fn ", &item.name.text, inputs, result, self.laws(&item.laws), " ", self.block(&item.body)]
-            }
+            ItemKind::Fn(item) => self.function(item),
             ItemKind::Layer(layer) => docs!["layer ", self.layer(layer)],
             ItemKind::Model(layer) => docs!["model ", self.layer(layer)],
             ItemKind::Optimizer(item) => {
@@ -113,6 +109,12 @@ impl Printer<'_> {
             ItemKind::Let(item) => self.definition(item).finish(),
             ItemKind::Error => Doc::text(self.source(item.span)),
         }
+    }
+
+    fn function(&mut self, item: &Fn) -> Doc {
+        let inputs = self.params(&item.inputs);
+        let result = docs![" -> ", self.ty(&item.result)];
+        docs!["fn ", &item.name.text, inputs, result, self.laws(&item.laws), " ", self.block(&item.body)]
     }
 
     fn layer(&mut self, layer: &Layer) -> Doc {
@@ -163,6 +165,7 @@ impl Printer<'_> {
             StmtKind::Param(declare) => self.declare("param", declare),
             StmtKind::State(declare) => self.declare("state", declare),
             StmtKind::Const(item) => self.constant(item),
+            StmtKind::Fn(item) => Row::of(self.function(item)),
             StmtKind::Update { name, value } => self.defined(format!("update {name}"), name.span.end, value),
             StmtKind::Next { name, value } => self.defined(format!("next {name}"), name.span.end, value),
             StmtKind::Emit(value) => Row::of(docs!["emit ", self.expr(value, ANY)]),

@@ -9,7 +9,7 @@
 
 use super::{
     Ambient, BinaryOp, Builtin, Expr, ExprKind, Function, FunctionId, Hir, IndexId, IndexKind, Let, LocalId, Outside,
-    Reduction, Store, Sub, Train, Type, UnaryOp, visit,
+    Reduction, Store, Sub, Train, Type, UnaryOp, Until, visit,
 };
 use crate::value::{show_scalar, show_shape, show_type};
 use std::collections::BTreeSet;
@@ -80,7 +80,11 @@ fn print_train(out: &mut String, hir: &Hir, train: &Train) {
         let _ = writeln!(out, "  optimizer {}", optimizer.shown);
     }
     for frozen in &train.frozen {
-        let until = frozen.epochs.map_or(String::new(), |epochs| format!(" until epoch {epochs}"));
+        let until = match frozen.until {
+            Some(Until::Epoch(count)) => format!(" until epoch {count}"),
+            Some(Until::Step(count)) => format!(" until step {count}"),
+            None => String::new(),
+        };
         let _ = writeln!(out, "  frozen {}{until}", frozen.path);
     }
     let _ = writeln!(out, "  epochs {}  batch {}", train.epochs, train.batch);

@@ -59,26 +59,33 @@ impl<'a> Checker<'a> {
         let mut frozen: Vec<hir::Frozen> = Vec::new();
         for (value, until) in &entries.frozen {
             let path = self.path_of_parameters(value);
-            let epochs = match until {
-                Some(until) if matches!(until.unit.text.as_str(), "epoch" | "epochs") => {
-                    match self.count(&until.count, "until epoch") {
-                        Some(epochs) => Some(epochs),
-                        None => continue,
-                    }
-                }
-                Some(until) => {
-                    self.not_built(
-                        until.span,
-                        &format!("`until` counted in `{}`", until.unit),
-                        "count in epochs: `until epoch 3`",
-                    );
-                    continue;
-                }
+            let until = match until {
+                Some(until) => match self.until(until) {
+                    Some(until) => Some(until),
+                    None => continue,
+                },
                 None => None,
             };
-            frozen.extend(path.map(|path| hir::Frozen { path, epochs }));
+            frozen.extend(path.map(|path| hir::Frozen { path, until }));
         }
         frozen
+    }
+
+    fn until(&mut self, until: &'a ast::Until) -> Option<hir::Until> {
+        let of_steps = match until.unit.text.as_str() {
+            "epoch" | "epochs" => false,
+            "step" | "steps" => true,
+            _ => {
+                self.say(
+                    Diagnostic::error("unknown-name", format!("`{}` is no unit of time", until.unit))
+                        .primary(until.unit.span, "`epoch` or `step` is expected")
+                        .help("write `until epoch 3` or `until step 1000`"),
+                );
+                return None;
+            }
+        };
+        let count = self.count(&until.count, if of_steps { "until step" } else { "until epoch" })?;
+        Some(if of_steps { hir::Until::Step(count) } else { hir::Until::Epoch(count) })
     }
 
     /// The parameters that a step's loss and penalties read.
@@ -142,7 +149,7 @@ impl<'a> Checker<'a> {
     ) -> Option<hir::Optimizer> {
         let read = self.params_read(objective);
         let under = |paths: &[hir::Name], path: &str| paths.is_empty() || paths.iter().any(|p| hir::is_under(path, p));
-        let moves = |path: &str| !frozen.iter().any(|f| f.epochs.is_none() && hir::is_under(path, &f.path));
+        let moves = |path: &str| !frozen.iter().any(|f| f.until.is_none() && hir::is_under(path, &f.path));
         let trained: Vec<hir::ParamId> =
             read.into_iter().filter(|id| under(&objective.over, &self.store.params[id.0 as usize].path)).collect();
         if trained.is_empty() && !objective.over.is_empty() {
@@ -332,15 +339,13 @@ impl<'a> Checker<'a> {
         let Some((name, args)) = walk::application(value) else { return self.no_optimizer(value) };
         let file = self.here().file;
         match self.items.find(file, &name.text) {
-            Some(def) => match &def.item.kind {
-                ItemKind::Optimizer(optimizer) => {
-                    if self.poisoned.contains(&(def.file, name.text.clone())) {
-                        return None;
-                    }
-                    Some((optimizer, def.file, args))
+            Some(def) => {
+                let ItemKind::Optimizer(optimizer) = &def.item.kind else { return self.no_optimizer(value) };
+                if self.poisoned.contains(&(def.file, name.text.clone())) {
+                    return None;
                 }
-                _ => self.no_optimizer(value),
-            },
+                Some((optimizer, def.file, args))
+            }
             None => {
                 let names: Vec<&str> = self.items.visible(file);
                 let optimizers = names.into_iter().filter(|name| {

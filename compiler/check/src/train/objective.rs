@@ -127,14 +127,15 @@ impl<'a> Checker<'a> {
             }
         }
         // A loss in braces may take the sizes that its lines found.
-        let value = match &e.kind {
-            ast::ExprKind::Block(block) => self.statements(block, None).unwrap_or_else(|| {
+        let value = match (&e.kind, stage.metric_args) {
+            (ast::ExprKind::Block(block), _) => self.statements(block, None).unwrap_or_else(|| {
                 self.fail(
                     Diagnostic::error("no-value", "this block has no value")
                         .primary(e.span, "it does not end with an expression"),
                 )
             }),
-            _ => self.eval(e, None),
+            (ast::ExprKind::Call { callee, args: _ }, Some(args)) => self.call(callee, args, e.span, None),
+            (_, _) => self.eval(e, None),
         };
         if matches!(value, Value::Error) {
             self.finish_statement();

@@ -116,7 +116,12 @@ impl<'c> Run<'c> {
             let suspicious = data_warnings(checked, &prepared)?;
             context.warn(&diagnostics(&checked.source, &train.data, &suspicious), &checked.source.sources);
         }
-        if prepared.programs.eval_at_once && (train.batch as usize) < prepared.parts.train.len() && train.trains() {
+        let warned = checked.diagnostics.iter().any(|said| said.code == "part-of-batch");
+        if !warned
+            && prepared.programs.eval_at_once
+            && (train.batch as usize) < prepared.parts.train.len()
+            && train.trains()
+        {
             let rows = number::grouped(prepared.parts.train.len() as u64);
             opening.text(&format!(
                 "  loss    compares the examples of a batch, {} of the {rows} that train\n",
@@ -264,14 +269,14 @@ fn fit(
         epochs: train_block.epochs.max(0) as u64,
         batch: train_block.batch.max(1) as u64,
         stop: train_block.stop.as_ref().and_then(|stop| match stop.when {
-            StopWhen::Stalls(epochs) => Some((watch(&stop.score, &losses), epochs.max(1) as u64)),
+            StopWhen::Stalls(epochs) => Some((watch(&stop.score, &losses, &train_block.reports), epochs.max(1) as u64)),
             StopWhen::Is(_, _) => None,
         }),
         goal: train_block.stop.as_ref().and_then(|stop| match stop.when {
             StopWhen::Stalls(_) => None,
             StopWhen::Is(op, value) => Some(Goal { name: shown(&stop.score), side: side(op)?, value }),
         }),
-        keep: train_block.keep.as_ref().map(|score| watch(score, &losses)),
+        keep: train_block.keep.as_ref().map(|score| watch(score, &losses, &train_block.reports)),
         save_every: manner.save_every.unwrap_or(Settings::SAVE_EVERY),
     };
     let mut bar = Progress::new(
@@ -375,6 +380,9 @@ fn finish(
         for line in &fitted {
             say.text(&format!("  fit     {line}\n"));
         }
+    }
+    if !fitted.is_empty() || !prepared.train.trains() {
+        // What only evaluates has weights too: those that it was given.
         checkpoint::save(&folder.file("best.safetensors"), &machine.weights(), position)?;
     }
     let measured = outputs::measure(&prepared, machine)?;

@@ -50,7 +50,8 @@ pub fn of(file: &File) -> Vec<&Const> {
         };
         let consts = body.stmts.iter().filter_map(|stmt| match &stmt.kind {
             StmtKind::Const(constant) => Some(constant),
-            StmtKind::Let(_)
+            StmtKind::Fn(_)
+            | StmtKind::Let(_)
             | StmtKind::Param(_)
             | StmtKind::State(_)
             | StmtKind::Update { .. }

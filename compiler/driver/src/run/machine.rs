@@ -7,7 +7,7 @@ use super::prepared::Prepared;
 use crate::error::Failure;
 use bdl_data::Encoded;
 use bdl_dims::Dim;
-use bdl_elaborate::Programs;
+use bdl_elaborate::{Programs, Since};
 use bdl_equations::{Expr, Node, Program, Role, Tensor, TensorId};
 use bdl_execute::{Executor, Inputs, Outputs, Store};
 use bdl_plan::{DType, Place, Plan};
@@ -45,8 +45,8 @@ pub struct CpuMachine {
 struct Objective {
     /// It runs on every so many batches.
     every: u64,
-    /// By the first epoch in which each holds.
-    steps: Vec<(u64, Step)>,
+    /// By the time from which each holds.
+    steps: Vec<(Since, Step)>,
     /// What a trace of values that are not finite starts from.
     gradient: Program,
 }
@@ -70,8 +70,9 @@ impl Objective {
         due.then(|| Moment { step: moment.step / self.every, steps: moment.steps / self.every, ..moment })
     }
 
-    fn at(&mut self, epoch: u64) -> Option<&mut Step> {
-        self.steps.iter_mut().rev().find(|(first, _)| *first <= epoch).map(|(_, step)| step)
+    fn at(&mut self, moment: Moment) -> Option<&mut Step> {
+        let reached = |since: &Since| since.epoch <= moment.epoch && since.step <= moment.step;
+        self.steps.iter_mut().rev().find(|(since, _)| reached(since)).map(|(_, step)| step)
     }
 }
 
@@ -301,11 +302,12 @@ impl Machine for CpuMachine {
     fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Vec<Sums>> {
         let mut all = Vec::new();
         for objective in &mut self.objectives {
-            let Some(moment) = objective.turn(moment) else {
+            let of_run = moment;
+            let Some(moment) = objective.turn(of_run) else {
                 all.push(Sums::default());
                 continue;
             };
-            let Some(step) = objective.at(moment.epoch) else {
+            let Some(step) = objective.at(of_run) else {
                 return Err(RunError::new(
                     "bug",
                     "this is a bug in bdl: a program without an optimiser was asked to train",

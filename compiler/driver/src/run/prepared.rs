@@ -352,11 +352,13 @@ pub fn shown(score: &Score) -> String {
 }
 
 /// A score as the training loop watches it.
-pub fn watch(score: &Score, losses: &[String]) -> Watch {
-    // A loss is better when lower, a metric of one's own when higher.
-    let higher_is_better = match metrics::by_name(&score.metric) {
-        Some(metric) => metric.higher_is_better,
-        None => !losses.contains(&score.metric.to_string()),
+pub fn watch(score: &Score, losses: &[String], reports: &[hir::Report]) -> Watch {
+    // A loss is better when lower, a metric of one's own when it says so.
+    let own = reports.iter().find(|report| report.own.is_some() && report.metric == score.metric);
+    let higher_is_better = match (own, metrics::by_name(&score.metric)) {
+        (Some(report), _) => !report.lower_is_better,
+        (None, Some(metric)) => metric.higher_is_better,
+        (None, None) => !losses.contains(&score.metric.to_string()),
     };
     Watch { name: shown(score), higher_is_better }
 }

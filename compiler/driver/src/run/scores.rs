@@ -15,6 +15,8 @@ pub struct Asked {
     /// Fields of the data; none for a metric of one's own.
     pub truth: Vec<String>,
     pub options: Vec<(String, f64)>,
+    /// Of a metric of one's own.
+    pub lower_is_better: bool,
     /// A field whose every value is measured alone too.
     pub by: Option<String>,
     /// Prediction and truth are measured in these units.
@@ -50,7 +52,8 @@ pub fn asked(reports: &[Report]) -> RunResult<Vec<Asked>> {
         };
         let options = report.options.iter().map(|(name, value)| (name.to_string(), *value)).collect();
         let by = report.by.as_ref().map(|by| by.to_string());
-        asked.push(Asked { name, metric: report.metric.to_string(), prediction, truth, options, by, units: None });
+        let (metric, lower_is_better) = (report.metric.to_string(), report.lower_is_better);
+        asked.push(Asked { name, metric, prediction, truth, options, lower_is_better, by, units: None });
     }
     Ok(asked)
 }
@@ -136,7 +139,7 @@ pub fn of_rows(
     let rows: Vec<u32> = places.iter().map(|at| rows[*at]).collect();
     let field = |name: &String| data.field(name).map_err(|e| RunError::new("metric", e.message));
     match asked.truth.as_slice() {
-        [] => Ok(averaged(&chosen.values)),
+        [] => Ok(Score { higher_is_better: !asked.lower_is_better, ..averaged(&chosen.values) }),
         [truth] => one(asked, &chosen, field(truth)?, &rows),
         [time, event, ..] => {
             let (time, event) = (field(time)?, field(event)?);

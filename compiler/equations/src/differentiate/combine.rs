@@ -12,6 +12,7 @@ use crate::data::{
     TensorId, UnaryOp,
 };
 use crate::simplify::Known;
+use bdl_dims::Dim;
 
 /// One contribution: pieces that do not overlap, over the shape of the tensor.
 #[derive(Clone, Debug)]
@@ -21,6 +22,14 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Does a piece of it write every element of a tensor of this shape?
+    fn covers(&self, shape: &[Dim]) -> bool {
+        self.pieces.iter().any(|piece| {
+            let ranges = piece.indices[..piece.free].iter().map(|index| &index.range);
+            piece.is_plain() && piece.filter.is_empty() && ranges.eq(shape)
+        })
+    }
+
     /// The value as an expression of the axes, when it is one: nothing bound, plain subscripts.
     fn pointwise(&self, program: &Program, known: &Known) -> Option<Expr> {
         let [piece] = self.pieces.as_slice() else { return None };
@@ -170,7 +179,7 @@ impl Tape<'_> {
         let origin = parts.first().map(|p| p.origin.clone()).unwrap_or_default();
         let mut sum: Option<Expr> = None;
         let mut names: Vec<Name> = Vec::new();
-        let mut stored: Vec<Part> = Vec::new();
+        let (mut stored, mut covering): (Vec<Part>, Vec<Part>) = (Vec::new(), Vec::new());
         for part in parts {
             if names.is_empty()
                 && let Some(piece) = part.pieces.first().filter(|p| p.is_plain())
@@ -179,6 +188,8 @@ impl Tape<'_> {
             }
             match part.pointwise(self.program, &self.known) {
                 Some(e) => sum = Some(sum.map_or(e.clone(), |s| super::rules::add(s, e))),
+                // What covers the tensor is apart from nothing. (A weight that a deep chain reads at every level has as many of these.)
+                None if part.covers(&self.program.get(id).shape) => covering.push(part),
                 None => {
                     let apart = |other: &&mut Part| {
                         crate::simplify::apart(self.program, &other.pieces, &part.pieces, &self.known.sizes)
@@ -190,6 +201,7 @@ impl Tape<'_> {
                 }
             }
         }
+        stored.extend(covering);
         match (sum, stored.len()) {
             (Some(e), 0) if cheap(&e) => Adjoint::Inline(e),
             (Some(e), 0) => {

@@ -16,6 +16,7 @@
 //! Deliberately absent: forward mode, and what to keep or to compute again (the schedule decides).
 
 mod activity;
+mod blocks;
 mod combine;
 mod iterate;
 pub mod rules;
@@ -103,11 +104,14 @@ fn differentiate_in_place(
             return Err(DifferentiateError::NotReal { tensor: tensor.name.to_string() });
         }
     }
-    // What does not depend on a loop's carried values has no business in its adjoint.
-    while hoist(program) > 0 {}
+    // Loops with checkpoints become loops over blocks; what a block computes once is then moved out of its inner loop.
     let mut nodes = std::mem::take(&mut program.nodes);
     let active = activity::active(program, &nodes, wrt);
     iterate::unroll_active(program, &mut nodes, &active);
+    program.nodes = blocks::cut_active(program, nodes, &active);
+    // What does not depend on a loop's carried values has no business in its adjoint.
+    while hoist(program) > 0 {}
+    let mut nodes = std::mem::take(&mut program.nodes);
     let active = activity::active(program, &nodes, wrt);
     let mut tape = Tape { program, active, known: Known::default() };
     tape.note(&nodes);

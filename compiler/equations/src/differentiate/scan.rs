@@ -45,7 +45,10 @@ impl Tape<'_> {
             reached |= up.is_some();
             lasts.push(up);
         }
-        let mut child = Scope { local: Some(body_tensors(scan)), ..Scope::default() };
+        let shared = self.accumulated(scan);
+        let mut local = body_tensors(scan);
+        local.extend(&shared);
+        let mut child = Scope { local: Some(local), ..Scope::default() };
         for (inside, outside) in &scan.stacks {
             if !self.is_active(*outside) {
                 continue;
@@ -105,6 +108,9 @@ impl Tape<'_> {
             };
             back.push((c, of));
         }
+        for of in shared {
+            back.extend(self.accumulate(parent, &mut child, of, &origin).map(|c| (c, of)));
+        }
 
         // Stacks for what is worked out after the loop, then saved values for what the body reads.
         let forward = body_tensors(scan);
@@ -133,24 +139,19 @@ impl Tape<'_> {
         }));
 
         for (of, last) in starts {
-            let Some(c) = scan.carried.iter().find(|c| c.inside == of) else { continue };
-            if !self.is_active(c.start) {
+            // The adjoint of a carried value is one of its start; that of a tensor from outside is its own.
+            let of = scan.carried.iter().find(|c| c.inside == of).map_or(of, |c| c.start);
+            if !self.is_active(of) {
                 continue;
             }
-            let piece = combine::whole(self.program, c.start, &|axes| Expr::read(last, axes.iter().copied()));
-            if parent.is_local(c.start) {
-                parent.add(c.start, Part { pieces: vec![piece], origin: origin.clone() });
+            if parent.is_local(of) {
+                let piece = combine::whole(self.program, of, &|axes| Expr::read(last, axes.iter().copied()));
+                parent.add(of, Part { pieces: vec![piece], origin: origin.clone() });
             } else {
-                let piece = combine::whole(self.program, c.start, &|axes| Expr::read(c.start, axes.iter().copied()));
-                let (only, origin) = (HashSet::from([c.start]), scan.origin.clone());
-                parent.deferred.push(Deferred::Piece {
-                    piece: Box::new(piece),
-                    value: None,
-                    out: c.start,
-                    up: last,
-                    only,
-                    origin,
-                });
+                let piece = combine::whole(self.program, of, &|axes| Expr::read(of, axes.iter().copied()));
+                let (only, origin) = (HashSet::from([of]), scan.origin.clone());
+                let piece = Box::new(piece);
+                parent.deferred.push(Deferred::Piece { piece, value: None, out: of, up: last, only, origin });
             }
         }
         for job in deferred {
@@ -228,10 +229,45 @@ impl Tape<'_> {
         out
     }
 
+    // ------------------------------------------------------------------------------------------------ accumulated adjoints
+
+    /// Under `checkpoint`, tensors from outside that the body reads the same at every step: their adjoints are summed up from step to step, so
+    /// that nothing is kept for all steps. (Where the steps are the example's own, what examples share is worked out after the loop.)
+    fn accumulated(&self, scan: &Scan) -> Vec<TensorId> {
+        if scan.checkpoint.is_none() || self.program.is_per_example_size(&scan.extent) {
+            return Vec::new();
+        }
+        let own: HashSet<TensorId> = scan.body.iter().flat_map(Node::writes_deep).collect();
+        let own: HashSet<TensorId> = own.into_iter().chain(scan.carried.iter().map(|c| c.inside)).collect();
+        let mut by_step: HashSet<TensorId> = HashSet::new();
+        scan.body.iter().for_each(|node| read_at_step(node, &scan.step, &mut by_step));
+        let mut found: Vec<TensorId> = scan.body.iter().flat_map(Node::reads_deep).collect();
+        found.retain(|id| self.is_active(*id) && !own.contains(id) && !by_step.contains(id));
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// The carried sum of the adjoints of a tensor from outside; `None` where no step contributes.
+    fn accumulate(&mut self, parent: &mut Scope, child: &mut Scope, of: TensorId, origin: &Origin) -> Option<Carried> {
+        let adjoint = self.adjoint(child, of)?;
+        let each = self.materialise(child, of, adjoint);
+        let start = self.zero(parent, of);
+        let tensor = self.program.get(of).clone();
+        let hint = format!("d_{}", tensor.name);
+        let inside = self.program.computed(&format!("{hint}_sum"), tensor.dtype, tensor.shape.iter().cloned());
+        let last = self.program.computed(&format!("{hint}_all"), tensor.dtype, tensor.shape);
+        let sum = combine::whole(self.program, of, &|axes| {
+            Expr::read(inside, axes.iter().copied()) + Expr::read(each, axes.iter().copied())
+        });
+        let next = combine::emit(self.program, &mut child.nodes, of, vec![sum], origin.clone());
+        Some(Carried { start, inside, next, last })
+    }
+
     // ------------------------------------------------------------------------------------------------ saved values
 
     /// Under `checkpoint` what the adjoint body needs of the forward body is computed again, from the carried values: only these are saved
-    /// (and what is emitted anyway, and draws and loops of the body).
+    /// (and what is emitted anyway, and draws of the body).
     fn recompute(&mut self, scan: &Scan, forward: &HashSet<TensorId>, body: Vec<Node>) -> Vec<Node> {
         let kept = |id: &TensorId| {
             scan.carried.iter().any(|c| c.inside == *id) || scan.stacks.iter().any(|(inside, _)| inside == id)
@@ -243,33 +279,20 @@ impl Tape<'_> {
         need(body.iter().flat_map(Node::reads_deep).collect(), &mut needed);
         let mut again: Vec<Node> = Vec::new();
         for node in scan.body.iter().rev() {
-            let simple = matches!(node, Node::Equation(_) | Node::View(_));
-            if simple && node.writes().iter().any(|out| needed.contains(out)) {
+            let repeats =
+                matches!(node, Node::Equation(_) | Node::View(_) | Node::Sort(_) | Node::Scan(_) | Node::Iterate(_));
+            if repeats && node.writes().iter().any(|out| needed.contains(out)) {
                 need(node.reads_deep(), &mut needed);
                 again.push(node.clone());
             }
         }
         again.reverse();
         let mut names = HashMap::new();
-        for out in again.iter().flat_map(Node::writes).collect::<Vec<_>>() {
-            let tensor = self.program.get(out).clone();
-            names.insert(out, self.program.computed(&format!("{}_again", tensor.name), tensor.dtype, tensor.shape));
-        }
-        let renamed = |id: TensorId| names.get(&id).copied().unwrap_or(id);
-        for node in &mut again {
-            match node {
-                Node::Equation(n) => n.out = renamed(n.out),
-                Node::View(n) => n.out = renamed(n.out),
-                Node::Scan(_)
-                | Node::Iterate(_)
-                | Node::Draw(_)
-                | Node::Sort(_)
-                | Node::Literal(_)
-                | Node::Library(_) => {}
-            }
-        }
+        let again = again.iter().map(|node| super::blocks::copied(self.program, node, &mut names));
+        let mut again: Vec<Node> = again.collect();
+        let mut body = body;
+        body.iter_mut().for_each(|node| crate::simplify::rename(node, &names));
         again.extend(body);
-        again.iter_mut().for_each(|node| crate::simplify::rename(node, &names));
         again
     }
 
@@ -423,6 +446,21 @@ impl Tape<'_> {
             }
         }
     }
+}
+
+/// Tensors that a node reads at the step of a loop around it.
+fn read_at_step(node: &Node, step: &Name, found: &mut HashSet<TensorId>) {
+    if let Node::Equation(equation) = node {
+        for read in equation.reads() {
+            let at_step = Expr::Read(read.clone());
+            let mut named = false;
+            at_step.visit_affine(&mut |form| named |= form.mentions_size(step));
+            if named {
+                found.insert(read.tensor);
+            }
+        }
+    }
+    node.inner().for_each(|node| read_at_step(node, step, found));
 }
 
 /// What a loop's body defines for itself.

@@ -240,7 +240,9 @@ impl State<'_> {
                 let mut positions: Vec<usize> = (0..row.len()).collect();
                 positions.sort_by(|a, b| {
                     let ordering: Ordering = order(row[*a], row[*b]);
-                    if sort.descending { ordering.reverse() } else { ordering }
+                    // What is no number comes last, whichever way numbers go.
+                    let numbers = !row[*a].is_nan() && !row[*b].is_nan();
+                    if sort.descending && numbers { ordering.reverse() } else { ordering }
                 });
                 for (rank, position) in ranks.iter_mut().zip(positions) {
                     *rank = position as f64;

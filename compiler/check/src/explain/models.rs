@@ -1,0 +1,62 @@
+//! Pages about models that are right by their types and hardly meant.
+
+use super::Page;
+
+pub(super) const PAGES: &[Page] = &[
+    (
+        "nothing-between",
+        r#"
+Two layers that only multiply and add stand next to each other. An affine map of an affine map is an affine map: the two together can do
+nothing that one of them could not, they only cost twice and train worse. Usually an activation was forgotten.
+
+    x |> Dense(128) |> Dense(64)                       // one map from x to 64 numbers, at the price of two
+    x |> Dense(128) |> relu |> Dense(64)
+
+No warning is given where the numbers between are fewer than those on both sides: such a pair is a map of low rank, and meant.
+"#,
+    ),
+    (
+        "logit-not-negative",
+        r#"
+A logit is the logarithm of odds and may be any number: below 0 the answer is rather no. A model whose logits are cut at 0, or squared,
+or exponentiated, can never say no: every probability is at least one half, and in a choice no class can be ruled out.
+
+    model Net(x: f32[C]) -> logit[3] { x |> Dense(3) |> relu }     // an activation too many
+    model Net(x: f32[C]) -> logit[3] { x |> Dense(3) }
+"#,
+    ),
+    (
+        "softmax-of-one",
+        r#"
+`softmax` divides each of several numbers by their sum. Of one number that is 1, whatever the number, and nothing trains through it.
+
+    model Net(x: f32[C]) -> logit[1] { x |> Dense(1) }
+    predict p = softmax(net(x))                        // always 1
+    model Net(x: f32[C]) -> logit { x |> Neuron() }    // one question: yes or no
+    predict p = sigmoid(net(x))
+"#,
+    ),
+    (
+        "part-of-batch",
+        r#"
+Cox's partial likelihood compares each patient who had the event with everyone who was still at risk then. In a batch that holds only some
+of the patients the risk sets are incomplete, and the loss is another one in every batch. Take all rows that train as one batch; a survival
+data set is rarely so large that this does not fit.
+
+    let rest = logsumexp[other in batch if other.time >= time] other.risk
+    batch 32                                           // of 1,300 patients: 32 are compared
+    batch 1300
+"#,
+    ),
+    (
+        "batch-of-one",
+        r#"
+A layer compares each value with its mean over the batch, and the batch is one example: the difference is 0 and nothing of the value is
+left. Train on larger batches, or normalise within the example.
+
+    batch 1                                            // with BatchNorm() after a dense layer: always 0
+    batch 32
+    x |> Dense(64) |> LayerNorm()                      // needs no other example
+"#,
+    ),
+];
