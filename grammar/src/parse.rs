@@ -94,10 +94,7 @@ pub fn parse_statements(sources: &SourceMap, file: FileId) -> (Block, Vec<Diagno
     tokens.push(at(Token::RBrace, span.end));
     let parser = ItemParser::new();
     let mut reader = Reader { text, file, parser: &parser, layout: Layout::default(), diagnostics };
-    let block = match reader.item(&tokens).kind {
-        ItemKind::Fn(made) => Block { span, ..made.body },
-        _ => empty,
-    };
+    let block = if let ItemKind::Fn(made) = reader.item(&tokens).kind { Block { span, ..made.body } } else { empty };
     (block, one_a_line(reader.diagnostics, sources))
 }
 

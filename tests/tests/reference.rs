@@ -2,7 +2,7 @@
 
 use bdl::command::Context;
 use bdl::repl::Repl;
-use bdl::repl::script::units;
+use bdl::repl::script::{Unit, units};
 use bdl_grammar::SourceMap;
 use bdl_tests::{Block, Claim, blocks, claim, elements, root, same};
 
@@ -18,11 +18,31 @@ fn session() -> Repl {
     })
 }
 
+/// The inputs of a block; definitions that follow each other are one, since their order does not matter.
+fn inputs(text: &str) -> Vec<Unit> {
+    let is_definition = |text: &str| {
+        let sources = SourceMap::of("block", text);
+        let (file, messages) = bdl_grammar::parse(&sources, bdl_grammar::FileId(0));
+        messages.is_empty() && file.items.iter().all(|item| !matches!(item.kind, bdl_grammar::ast::ItemKind::Let(_)))
+    };
+    let mut inputs: Vec<Unit> = Vec::new();
+    for unit in units(text) {
+        match inputs.last_mut() {
+            Some(last) if is_definition(&last.text) && is_definition(&unit.text) => {
+                last.text.push('\n');
+                last.text.push_str(&unit.text);
+            }
+            Some(_) | None => inputs.push(unit),
+        }
+    }
+    inputs
+}
+
 /// The inputs of a block, one after the other; what is not as it claims.
 fn run(block: &Block) -> Vec<String> {
     let mut repl = session();
     let mut wrong = Vec::new();
-    for unit in units(&block.text) {
+    for unit in inputs(&block.text) {
         let place = format!("grammar/README.md:{}: {}", block.line + unit.line - 1, unit.text.trim());
         let answer = repl.answer(&unit.text);
         if answer.failed {

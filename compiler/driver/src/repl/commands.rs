@@ -461,11 +461,9 @@ fn train(repl: &mut Repl, name: &str) -> Result<String, Failure> {
         .filter_map(|item| if let ItemKind::Train(train) = &item.kind { Some(train) } else { None })
         .filter(|train| train.name.text == block)
         .flat_map(|train| &train.entries)
-        .filter_map(|entry| match &entry.kind {
-            TrainEntryKind::Model { name, value, .. } => {
-                Some(bdl_grammar::ast::Let { name: name.clone(), binders: None, value: value.clone() })
-            }
-            _ => None,
+        .filter_map(|entry| {
+            let TrainEntryKind::Model { name, value, .. } = &entry.kind else { return None };
+            Some(bdl_grammar::ast::Let { name: name.clone(), binders: None, value: value.clone() })
         })
         .collect();
     let mut kept = Vec::new();

@@ -1,6 +1,6 @@
 //! The line that is edited: history, completion, brackets that are still open.
 
-use super::commands::COMMANDS;
+use super::commands::{COMMANDS, Command};
 use super::{Answer, Repl};
 use crate::command::print;
 use crate::error::Failure;
@@ -98,8 +98,11 @@ impl Words {
         let word = &before[start..];
         let lead = before[..start].trim_start();
         if lead == ":" {
-            let commands = COMMANDS.iter().map(|command| command.word).filter(|name| name.starts_with(word));
-            return (start, commands.map(str::to_string).collect());
+            let commands = COMMANDS.iter().filter(|command| command.word.starts_with(word));
+            // What takes something is followed by it.
+            let whole =
+                |command: &Command| format!("{}{}", command.word, if command.takes.is_empty() { "" } else { " " });
+            return (start, commands.map(whole).collect());
         }
         if let Some(path) = lead.strip_prefix(":load ").or_else(|| lead.strip_prefix(":save ")) {
             let typed = format!("{path}{word}");
@@ -300,7 +303,7 @@ mod tests {
         assert_eq!(of("1 + softm"), (4, vec!["softmax".to_string()]));
         assert_eq!(of("graph.").1, ["nodes", "src"]);
         assert_eq!(of("sum[i] graph.s").1, ["src"]);
-        assert_eq!(of(":ty"), (1, vec!["type".to_string()]));
+        assert_eq!(of(":ty"), (1, vec!["type ".to_string()]));
         assert_eq!(of("1 + ").1.len(), 0);
     }
 

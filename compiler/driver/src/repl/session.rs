@@ -291,21 +291,26 @@ impl Session {
     }
 
     fn check_block(&self, block: ast::Block, differentiated: bool) -> Result<Checked, Failure> {
-        if differentiated {
-            // By `x` of `let x = 3` can be differentiated too: then it is a value and no size.
-            let values = self.known.iter().map(|known| match known {
-                Known::Let(binding) if self.words.contains_key(&binding.name.text) => {
-                    let value = &self.values[&binding.name.text];
-                    Known::Value(binding.name.text.as_str().into(), value.ty.clone())
-                }
-                Known::Let(_) | Known::Value(_, _) => known.clone(),
-            });
-            let checked = self.check_evaluation(Evaluation { known: values.collect(), block: block.clone() })?;
-            if checked.require_sound(false).is_ok() {
-                return Ok(checked);
-            }
+        // A list, or a number that something is differentiated by, is a value; where it must be known when a model is built
+        // (`chain(d in dilations: ..)`, `zeros[n]`) it is its words.
+        let as_value = |binding: &ast::Let| -> Option<Known> {
+            let name = binding.name.text.as_str();
+            let ty = &self.values.get(name).filter(|_| self.words.contains_key(name))?.ty;
+            let is_number = matches!(ty, Type::Tensor(tensor) if tensor.shape.is_empty());
+            (differentiated || !is_number).then(|| Known::Value(name.into(), ty.clone()))
+        };
+        let values = self.known.iter().map(|known| match known {
+            Known::Let(binding) => as_value(binding).unwrap_or_else(|| known.clone()),
+            Known::Value(_, _) => known.clone(),
+        });
+        let checked = self.check_evaluation(Evaluation { known: values.collect(), block: block.clone() })?;
+        if checked.require_sound(false).is_ok() {
+            return Ok(checked);
         }
-        let checked = self.check_evaluation(Evaluation { known: self.known.clone(), block })?;
+        let by_words = self.check_evaluation(Evaluation { known: self.known.clone(), block })?;
+        if by_words.require_sound(false).is_ok() {
+            return Ok(by_words);
+        }
         checked.require_sound(self.coloured)?;
         Ok(checked)
     }

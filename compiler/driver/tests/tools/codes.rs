@@ -14,6 +14,7 @@ fn commands_say_what_is_missing() {
         ("bare.bdl", "fn f(x: f32) -> f32 { x }\n"),
         ("two.bdl", &two),
         ("splice.csv", &windows(30, 20)),
+        ("taken", ""),
         ("none.bdl", "data D = synthetic(rows: 0, seed: 1) { x = normal[2] }\n"),
     ]);
     std::fs::write(folder.file("latin.bdl"), b"// caf\xe9\n").unwrap();
@@ -26,7 +27,7 @@ fn commands_say_what_is_missing() {
         (vec!["data", "none.bdl"], "bad-option"),
         (vec!["check", "latin.bdl"], "not-text"),
         (vec!["new", "9 lives"], "bad-name"),
-        (vec!["new", "bare.bdl"], "name-taken"),
+        (vec!["new", "taken"], "name-taken"),
         (vec!["runs"], "no-runs"),
         (vec!["doc", "std", "Nonsense"], "unknown-name"),
     ] {

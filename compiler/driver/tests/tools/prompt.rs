@@ -64,7 +64,10 @@ fn an_interrupt_ends_a_long_computation_and_keeps_the_session() {
     for (long, threads) in [
         ("scan t in 2000000000 from (h = 0.5) { next h = sin(h) + 0.1 }", "1"),
         ("iterate from (x = 0.5) until x > 2 at most 2000000000 { next x = sin(x) }", "1"),
-        ("scan t in 2000000000 from (h = ones[300]) { next h = for j: sum[i] sin(h[i]) * cos(i + j) / 300 }", "2"),
+        (
+            "scan t in 2000000000 from (h = ones[300]) { next h = for j < 300: sum[i] sin(h[i]) * cos(i + j) / 300 }",
+            "2",
+        ),
     ] {
         let mut command = folder.command(&["repl", "--quiet", "--threads", threads]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
