@@ -147,9 +147,12 @@ pub enum Command {
         /// Seconds to measure
         #[arg(long, default_value_t = 3.0, value_name = "S")]
         seconds: f64,
-        /// Time of each kernel
+        /// Time of each kernel with its line, its rates against the machine's
         #[arg(long)]
         profile: bool,
+        /// Write the profile as a picture (SVG): a step as a time line
+        #[arg(long, value_name = "FILE.svg")]
+        picture: Option<PathBuf>,
     },
     /// List run folders with what they scored
     Runs {

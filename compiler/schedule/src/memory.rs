@@ -110,15 +110,21 @@ pub(crate) fn place(plan: &mut Plan) {
         wanting.push((-typical(&bytes), at as u32, bytes));
     }
     wanting.sort();
+    // Results that only pass share slots among themselves: an executor that holds a block of their rows needs none of these.
+    let passing = passing(plan);
+    let mut slot_passes = Vec::new();
     let mut slots: Vec<(Dim, Vec<Life>)> = Vec::new();
     for (_, buffer, bytes) in wanting {
         // A buffer that nothing touches still needs a place to be named.
         let life = lives.get(&buffer).copied().unwrap_or(Life { from: now, to: now });
         let free = |lives: &[Life]| lives.iter().all(|l| l.to < life.from || life.to < l.from);
-        let slot = match slots.iter().position(|(size, lives)| size.dominates(&bytes) && free(lives)) {
+        let fits = |at: usize, size: &Dim| slot_passes[at] == passing[buffer as usize] && size.dominates(&bytes);
+        let found = slots.iter().enumerate().position(|(at, (size, lives))| fits(at, size) && free(lives));
+        let slot = match found {
             Some(slot) => slot,
             None => {
                 slots.push((bytes, Vec::new()));
+                slot_passes.push(passing[buffer as usize]);
                 slots.len() - 1
             }
         };
@@ -188,7 +194,8 @@ pub(crate) fn typical(dim: &Dim) -> i64 {
 /// Memory of one run in bytes, as a formula in the sizes' names: `c0 + B * c1`. Counts parameters, state, inputs, literals, tables and
 /// the arena; not what the runtime itself needs.
 pub fn peak(plan: &Plan) -> Dim {
-    let mut total: Dim = plan.slots.iter().cloned().sum();
+    let kept = plan.slots.iter().zip(kept_slots(plan)).filter(|(_, kept)| *kept);
+    let mut total: Dim = kept.map(|(size, _)| size.clone()).sum();
     for buffer in &plan.buffers {
         total = match buffer.place {
             Place::Slot(_) => total,

@@ -6,8 +6,8 @@ use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::{
-    Bound, BufferId, CompiledKernels, Contraction, DType, Distribution, Kernel, KernelFn, KernelUse, Launch, LoopMode,
-    Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Stmt, Table,
+    AxisRole, Bound, BufferId, CompiledKernels, Contraction, DType, Distribution, Kernel, KernelFn, KernelUse, Launch,
+    LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Stmt, Table,
 };
 
 pub struct Compiled {
@@ -15,6 +15,8 @@ pub struct Compiled {
     pub kinds: Vec<CompiledKind>,
     pub buffers: Vec<CompiledBuffer>,
     pub slots: Vec<Size>,
+    /// Slots that hold more than what passes from contractions to their epilogues.
+    pub kept_slots: Vec<bool>,
     pub launches: Vec<CompiledLaunch>,
     /// How many launches there are, those inside of loops included.
     pub launch_count: usize,
@@ -36,6 +38,8 @@ pub struct CompiledBuffer {
     pub dtype: DType,
     pub len: Size,
     pub shape: Vec<Size>,
+    /// Elements of one example, where the first axis is the batch.
+    pub each: Option<Size>,
     pub table: Option<CompiledTable>,
 }
 
@@ -146,6 +150,10 @@ pub struct CompiledContraction {
     pub b: (usize, Size),
     pub form: Form,
     pub epilogue: Option<CompiledUse>,
+    /// The result has no memory of its own.
+    pub is_passing: bool,
+    /// The right operand is the same in all steps of the loop around, which may hold a copy of it in panels.
+    pub is_fixed: bool,
     /// Among all contractions of the plan, in the order of the launches.
     pub number: usize,
 }
@@ -154,6 +162,8 @@ struct Compiler<'p> {
     plan: &'p Plan,
     kernels: &'p CompiledKernels,
     names: Vec<Name>,
+    /// By buffer.
+    passing: Vec<bool>,
     launch_count: usize,
     iterations: Vec<Origin>,
     contraction_count: usize,
@@ -161,7 +171,9 @@ struct Compiler<'p> {
 
 pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error> {
     let names: Vec<Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
-    let mut c = Compiler { plan, kernels, names, launch_count: 0, iterations: Vec::new(), contraction_count: 0 };
+    let passing = bdl_plan::passing(plan);
+    let mut c =
+        Compiler { plan, kernels, names, passing, launch_count: 0, iterations: Vec::new(), contraction_count: 0 };
     let kinds = plan
         .sizes
         .iter()
@@ -180,7 +192,8 @@ pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error
     let slots = plan.slots.iter().map(|s| c.size(s)).collect::<Result<_, _>>()?;
     let launches = c.launches(&plan.launches)?;
     let Compiler { names, launch_count, iterations, contraction_count, .. } = c;
-    Ok(Compiled { names, kinds, buffers, slots, launches, launch_count, iterations, contraction_count })
+    let kept_slots = bdl_plan::kept_slots(plan);
+    Ok(Compiled { names, kinds, buffers, slots, kept_slots, launches, launch_count, iterations, contraction_count })
 }
 
 impl Compiler<'_> {
@@ -220,6 +233,7 @@ impl Compiler<'_> {
             len: self.size(&buffer.len)?,
             // Shapes are for reports and may name sizes of examples.
             shape: buffer.shape.iter().map(|d| self.size(d)).collect::<Result<_, _>>().unwrap_or_default(),
+            each: self.size(&buffer.shape.get(1..).unwrap_or_default().iter().cloned().product()).ok(),
             table,
         })
     }
@@ -288,13 +302,14 @@ impl Compiler<'_> {
             },
             Op::Copy { from, to } => CompiledOp::Copy { from: self.id(*from)?, to: self.id(*to)? },
             Op::Clear { buffer } => CompiledOp::Clear { buffer: self.id(*buffer)? },
-            Op::Scan(scan) => CompiledOp::Scan {
-                step: self.position(&scan.step)?,
-                extent: self.size(&scan.extent)?,
-                reversed: scan.reversed,
-                running: self.running(&scan.running)?,
-                body: self.launches(&scan.body)?,
-            },
+            Op::Scan(scan) => {
+                let step = self.position(&scan.step)?;
+                let mut body = self.launches(&scan.body)?;
+                let running = self.running(&scan.running)?;
+                let changing: Vec<usize> = [step].into_iter().chain(running.as_ref().map(|r| r.count)).collect();
+                mark_fixed(&scan.body, &mut body, &changing);
+                CompiledOp::Scan { step, extent: self.size(&scan.extent)?, reversed: scan.reversed, running, body }
+            }
             Op::Order { out, by } => CompiledOp::Order { out: self.id(*out)?, by: self.size(by)? },
             Op::Iterate(iterate) => {
                 self.iterations.push(origin.clone());
@@ -396,6 +411,7 @@ impl Compiler<'_> {
                 return Err(Error::Plan(format!("a contraction of {found:?} into {dtype:?}")));
             }
         }
+        let is_passing = self.passing[out.0] && c.epilogue.is_some();
         self.contraction_count += 1;
         Ok(CompiledContraction {
             number: self.contraction_count - 1,
@@ -405,7 +421,46 @@ impl Compiler<'_> {
             b,
             form: Form { axes, clips, accumulate: c.accumulate },
             epilogue: c.epilogue.as_ref().map(|e| self.kernel_use(e)).transpose()?,
+            is_passing,
+            is_fixed: false,
         })
+    }
+}
+
+/// Marks the contractions of a loop's body, not those of loops inside, whose right operand no step writes or moves.
+fn mark_fixed(launches: &[Launch], body: &mut [CompiledLaunch], changing: &[usize]) {
+    let mut written = Vec::new();
+    launches.iter().for_each(|launch| writes(&launch.op, &mut written));
+    for launch in body {
+        let CompiledOp::Contract(c) = &mut launch.op else { continue };
+        let moves = |size: &Size| changing.iter().any(|at| size.mentions(*at));
+        let right = c.form.axes.iter().filter(|axis| matches!(axis.role, AxisRole::N | AxisRole::K));
+        let same_sizes = right.clone().all(|axis| !moves(&axis.extent) && !moves(&axis.b));
+        c.is_fixed = same_sizes && !moves(&c.b.1) && !written.contains(&(c.b.0 as u32)) && c.form.ragged().is_none();
+    }
+}
+
+/// The buffers that an operation writes, or may write.
+fn writes(op: &Op, all: &mut Vec<u32>) {
+    let kernel = |used: &KernelUse| used.buffers.iter().map(|slice| slice.buffer.0).collect::<Vec<_>>();
+    match op {
+        // Also what it only reads: a kernel's right operand is seldom a contraction's.
+        Op::Kernel(used) => all.extend(kernel(used)),
+        Op::Contract(c) => {
+            all.push(c.out.buffer.0);
+            all.extend(c.epilogue.iter().flat_map(kernel));
+        }
+        Op::Draw(draw) => all.push(draw.out.0),
+        Op::Copy { to, .. } => all.push(to.0),
+        Op::Clear { buffer } => all.push(buffer.0),
+        Op::Order { out, .. } => all.push(out.0),
+        Op::Scan(scan) => scan.body.iter().for_each(|launch| writes(&launch.op, all)),
+        Op::Iterate(n) => {
+            all.push(n.until.0);
+            n.condition.iter().chain(&n.body).for_each(|launch| writes(&launch.op, all));
+        }
+        Op::Sort(sort) => all.push(sort.out.0),
+        Op::Library { out, .. } => all.push(out.0),
     }
 }
 

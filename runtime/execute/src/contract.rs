@@ -13,9 +13,14 @@
 //! The epilogue runs on blocks of rows while they are in cache where a chunk has whole rows, else in a phase of its own.
 
 use crate::nest::{Axis, Clip, MAX_AXES, Nest};
+use crate::packed::Packing;
 use crate::pool::{Gone, Worker};
 use crate::size::Size;
-use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, contract_taps_f32, contract_taps_f64};
+use crate::stretch::stretch;
+use bdl_kernels::contraction::{
+    Matrix, MatrixMut, Mode, Panels, Taps, contract_panels_f32, contract_panels_f64, contract_taps_f32,
+    contract_taps_f64, pack_panels_f32, pack_panels_f64,
+};
 use bdl_plan::AxisRole;
 
 /// Multiply-adds below which one worker does all.
@@ -28,6 +33,8 @@ const PART: i64 = 512;
 const MAX_PARTS: i64 = 16;
 /// Bytes of output rows after which the epilogue runs.
 const BLOCK_BYTES: i64 = 256 << 10;
+/// Bytes of a passing result that are kept as a whole, so that columns may be shared.
+const PASSED_WHOLE: i64 = 1 << 20;
 
 /// An element type that contractions exist for.
 ///
@@ -47,6 +54,24 @@ pub unsafe trait Real: Copy + Default + std::ops::Add<Output = Self> + 'static {
         c: MatrixMut<Self>,
         mode: Mode,
     );
+
+    /// # Safety
+    /// See `bdl_kernels::contraction`.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn contract_panels(
+        m: usize,
+        n: usize,
+        k: usize,
+        taps: Taps,
+        a: Matrix<Self>,
+        b: Panels<Self>,
+        c: MatrixMut<Self>,
+        mode: Mode,
+    );
+
+    /// # Safety
+    /// See `bdl_kernels::contraction`.
+    unsafe fn pack(k: usize, n: usize, b: Matrix<Self>, out: *mut Self, panel: usize);
 }
 
 // SAFETY: passes on to the kernel of the type.
@@ -65,6 +90,26 @@ unsafe impl Real for f32 {
         // SAFETY: the caller's promise.
         unsafe { contract_taps_f32(m, n, k, taps, a, b, c, mode) }
     }
+
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn contract_panels(
+        m: usize,
+        n: usize,
+        k: usize,
+        taps: Taps,
+        a: Matrix<f32>,
+        b: Panels<f32>,
+        c: MatrixMut<f32>,
+        mode: Mode,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { contract_panels_f32(m, n, k, taps, a, b, c, mode) }
+    }
+
+    unsafe fn pack(k: usize, n: usize, b: Matrix<f32>, out: *mut f32, panel: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { pack_panels_f32(k, 0, n, b, out, panel) }
+    }
 }
 
 // SAFETY: as above.
@@ -82,6 +127,26 @@ unsafe impl Real for f64 {
     ) {
         // SAFETY: the caller's promise.
         unsafe { contract_taps_f64(m, n, k, taps, a, b, c, mode) }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn contract_panels(
+        m: usize,
+        n: usize,
+        k: usize,
+        taps: Taps,
+        a: Matrix<f64>,
+        b: Panels<f64>,
+        c: MatrixMut<f64>,
+        mode: Mode,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe { contract_panels_f64(m, n, k, taps, a, b, c, mode) }
+    }
+
+    unsafe fn pack(k: usize, n: usize, b: Matrix<f64>, out: *mut f64, panel: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { pack_panels_f64(k, 0, n, b, out, panel) }
     }
 }
 
@@ -168,15 +233,48 @@ pub fn parts(nest: &Nest) -> Option<(usize, i64)> {
     (parts > 1).then_some((axis, parts))
 }
 
-/// Elements of scratch that [`run`] needs for this nest.
-pub fn scratch(nest: &Nest) -> usize {
-    match parts(nest) {
-        Some((_, parts)) => {
-            let result = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M) * nest.extent(AxisRole::N);
-            (result * parts) as usize
-        }
-        None => 0,
+/// What a nest needs of the scratch, in elements.
+struct Needs {
+    /// Partial sums.
+    parts: usize,
+    /// The right operand in panels.
+    packing: Option<Packing>,
+    /// Rows that only pass to the epilogue: those of one worker.
+    rows: usize,
+    /// All rows are kept, so that they may be shared in any way.
+    all_rows: bool,
+}
+
+impl Needs {
+    fn of<T: Real>(nest: &Nest, is_passing: bool) -> Needs {
+        let result = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M) * nest.extent(AxisRole::N);
+        let parts = parts(nest).map_or(0, |(_, parts)| (result * parts) as usize);
+        let packing = if parts == 0 && !is_small(nest) { Packing::of::<T>(nest) } else { None };
+        let all_rows = is_passing && (parts > 0 || packing.is_none() && result * size_of::<T>() as i64 <= PASSED_WHOLE);
+        let rows = match (is_passing, all_rows) {
+            (false, _) => 0,
+            (true, true) => result as usize,
+            (true, false) => (block_rows::<T>(nest) * nest.extent(AxisRole::N)) as usize,
+        };
+        Needs { parts, packing, rows, all_rows }
     }
+
+    fn packed(&self) -> usize {
+        self.packing.as_ref().map_or(0, Packing::len)
+    }
+}
+
+/// Rows of a block that an epilogue follows.
+fn block_rows<T>(nest: &Nest) -> i64 {
+    let row_bytes = (nest.extent(AxisRole::N) * size_of::<T>() as i64).max(1);
+    // Whole tiles, of 6 or of 14 rows.
+    (BLOCK_BYTES / row_bytes / 42 * 42).max(42)
+}
+
+/// Elements of scratch that [`run`] needs for this nest.
+pub fn scratch<T: Real>(nest: &Nest, workers: usize, is_passing: bool) -> usize {
+    let needs = Needs::of::<T>(nest, is_passing);
+    needs.parts + needs.packed() + needs.rows * if needs.all_rows { 1 } else { workers }
 }
 
 /// Multiply-adds.
@@ -231,37 +329,76 @@ pub struct Operands<T> {
     pub out: *mut T,
     pub a: *const T,
     pub b: *const T,
+    /// From a panel of `b` to the next, where it lies in panels (see `packed`); 0 where it is a matrix.
+    pub panel: usize,
 }
 
-/// Runs the nest as phases of a region. `epilogue(begin, end)` is called for rows whose results are complete, each row once.
+/// What follows a contraction: `(begin, end, out)` for rows whose results are complete, each row once, with the result as if it began at `out`.
+pub type Epilogue<'e, T> = &'e mut dyn FnMut(i64, i64, *mut T);
+
+/// Elements of the copy of a right operand that all steps of a loop share; none where it would not pay.
+pub fn held<T: Real>(nest: &Nest) -> Option<Packing> {
+    if parts(nest).is_some() { None } else { Packing::in_loop::<T>(nest) }
+}
+
+/// Runs the nest as phases of a region. With `is_passing`, the result is for the epilogue alone and `operands.out` is nowhere. `held`: the right
+/// operand in panels, as [`held`] makes it.
 ///
 /// # Safety
 /// The nest's accesses are inside the operands; `scratch` has room for [`scratch`] elements; nothing else touches `out`. All workers
 /// call it with the same arguments.
 pub unsafe fn run<T: Real>(
     nest: &Nest,
-    operands: Operands<T>,
+    mut operands: Operands<T>,
     scratch: *mut T,
     accumulate: bool,
     worker: &mut Worker,
-    mut epilogue: Option<&mut dyn FnMut(i64, i64)>,
+    mut epilogue: Option<Epilogue<T>>,
+    is_passing: bool,
+    held: Option<*const T>,
 ) -> Result<(), Gone> {
     let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
     let chunks = worker.count;
+    let needs = Needs::of::<T>(nest, is_passing);
+    let in_loop = held.zip(Packing::in_loop::<T>(nest)).filter(|_| needs.parts == 0);
+    let passed = scratch.wrapping_add(needs.parts + needs.packed());
+    if needs.all_rows {
+        operands.out = passed;
+    }
+    let out = operands.out;
+    if let Some((packed, packing)) = &in_loop {
+        let operands = Operands { b: *packed, panel: packing.panel, ..operands };
+        let own = (is_passing && !needs.all_rows).then_some((passed, needs.rows));
+        // SAFETY: the caller's promise, with the copy in place of the right operand.
+        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, own) };
+    }
+    if let Some(packing) = &needs.packing {
+        let packed = scratch.wrapping_add(needs.parts);
+        // SAFETY: the caller's promise; the scratch has room.
+        unsafe { packing.copy(operands.b, packed, worker)? };
+        let operands = Operands { b: packed.cast_const(), panel: packing.panel, ..operands };
+        let own = (is_passing && !needs.all_rows).then_some((passed, needs.rows));
+        // SAFETY: as above, with the copy in place of the right operand.
+        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, own) };
+    }
+    if is_passing && !needs.all_rows {
+        // SAFETY: the caller's promise.
+        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, Some((passed, needs.rows))) };
+    }
     let axis = match split(nest, chunks) {
         Split::One => {
             return worker.phase(1, |_| {
                 // SAFETY: the caller's promise.
                 unsafe { whole(nest, operands, accumulate) };
                 if let Some(epilogue) = &mut epilogue {
-                    epilogue(0, rows);
+                    epilogue(0, rows, out);
                 }
             });
         }
         Split::Parts { axis, parts } => {
             // SAFETY: the caller's promise.
             unsafe { in_parts(nest, operands, scratch, accumulate, worker, axis, parts)? };
-            return by_rows(worker, rows, epilogue);
+            return by_rows(worker, rows, epilogue, out);
         }
         Split::Axis(axis) => axis,
     };
@@ -269,24 +406,10 @@ pub unsafe fn run<T: Real>(
     let step = if ax.extent >= 64 * chunks as i64 { 16 } else { 1 };
     let is_row = |a: &Axis| matches!(a.role, AxisRole::Batch | AxisRole::M);
     let outermost = is_row(&ax) && nest.axes()[..axis].iter().all(|a| !is_row(a) || a.extent == 1);
-    if let (true, Some(epilogue)) = (outermost, &mut epilogue) {
+    if outermost && epilogue.is_some() {
         // Whole rows: the epilogue follows block by block.
-        let inner = rows / ax.extent.max(1);
-        let row_bytes = (nest.extent(AxisRole::N) * size_of::<T>() as i64).max(1);
-        let block = (BLOCK_BYTES / (row_bytes * inner.max(1))).max(64 / inner.max(1)).max(1);
-        return worker.phase(chunks, |chunk| {
-            let (from, to) = share(ax.extent, chunk, chunks, step);
-            let mut at = from;
-            while at < to {
-                let end = (at + block).min(to);
-                let mut part = *nest;
-                part.restrict(axis, at, end);
-                // SAFETY: the caller's promise, for a part of the rows.
-                unsafe { whole(&part, operands, accumulate) };
-                epilogue(at * inner, end * inner);
-                at = end;
-            }
-        });
+        // SAFETY: the caller's promise.
+        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, None) };
     }
     worker.phase(chunks, |chunk| {
         let (from, to) = share(ax.extent, chunk, chunks, step);
@@ -297,17 +420,52 @@ pub unsafe fn run<T: Real>(
             unsafe { whole(&part, operands, accumulate) };
         }
     })?;
-    by_rows(worker, rows, epilogue)
+    by_rows(worker, rows, epilogue, out)
+}
+
+/// Rows shared by the workers, in blocks that the epilogue follows while they are in cache. `passed`: memory for rows that nobody else sees, and
+/// how much of it is each worker's.
+///
+/// # Safety
+/// [`run`]'s.
+unsafe fn by_blocks<T: Real>(
+    nest: &Nest,
+    operands: Operands<T>,
+    accumulate: bool,
+    worker: &mut Worker,
+    mut epilogue: Option<Epilogue<T>>,
+    passed: Option<(*mut T, usize)>,
+) -> Result<(), Gone> {
+    let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
+    let columns = nest.extent(AxisRole::N);
+    let block = if epilogue.is_some() { block_rows::<T>(nest) } else { rows };
+    let chunks = worker.count;
+    let step = if rows >= 42 * 8 * chunks as i64 { 42 } else { 1 };
+    worker.phase(chunks, |chunk| {
+        let (from, to) = share(rows, chunk, chunks, step);
+        stretch(nest, from, to, block, &mut |part, begin, end| {
+            let mut operands = operands;
+            if let Some((passed, room)) = passed {
+                // As if all rows before these were there.
+                operands.out = passed.wrapping_add(chunk * room).wrapping_offset(-(begin * columns) as isize);
+            }
+            // SAFETY: the caller's promise, for a part of the rows; a chunk has room for a block of its own.
+            unsafe { whole(part, operands, accumulate) };
+            if let Some(epilogue) = &mut epilogue {
+                epilogue(begin, end, operands.out);
+            }
+        });
+    })
 }
 
 /// The epilogue, once all results are there.
-fn by_rows(worker: &mut Worker, rows: i64, epilogue: Option<&mut dyn FnMut(i64, i64)>) -> Result<(), Gone> {
+fn by_rows<T>(worker: &mut Worker, rows: i64, epilogue: Option<Epilogue<T>>, out: *mut T) -> Result<(), Gone> {
     let Some(epilogue) = epilogue else { return Ok(()) };
     let chunks = worker.count;
     worker.phase(chunks, |chunk| {
         let (begin, end) = share(rows, chunk, chunks, 1);
         if begin < end {
-            epilogue(begin, end);
+            epilogue(begin, end, out);
         }
     })
 }
@@ -452,22 +610,21 @@ unsafe fn unclipped<T: Real>(nest: &Nest, operands: Operands<T>, accumulate: boo
             first &= axes[i].role != AxisRole::K || counter[position] == 0;
         }
         let mode = if accumulate || !first { Mode::Add } else { Mode::Write };
+        let (rows, columns, sum) = (am.extent as usize, an.extent as usize, ak.extent as usize);
+        let taps = Taps { count: at.extent as usize, a: at.a as isize, b: at.b as isize };
+        let left = Matrix { ptr: operands.a.wrapping_offset(a as isize), row: am.a as isize, col: ak.a as isize };
+        let right = operands.b.wrapping_offset(b as isize);
+        let result = operands.out.wrapping_offset(out as isize);
+        let result = MatrixMut { ptr: result, row: am.out as isize, col: an.out as isize };
         // SAFETY: every element that these extents and strides reach is one of the nest's.
         unsafe {
-            T::contract(
-                am.extent as usize,
-                an.extent as usize,
-                ak.extent as usize,
-                Taps { count: at.extent as usize, a: at.a as isize, b: at.b as isize },
-                Matrix { ptr: operands.a.wrapping_offset(a as isize), row: am.a as isize, col: ak.a as isize },
-                Matrix { ptr: operands.b.wrapping_offset(b as isize), row: ak.b as isize, col: an.b as isize },
-                MatrixMut {
-                    ptr: operands.out.wrapping_offset(out as isize),
-                    row: am.out as isize,
-                    col: an.out as isize,
-                },
-                mode,
-            );
+            if operands.panel > 0 {
+                let right = Panels { ptr: right, row: ak.b as isize, panel: operands.panel };
+                T::contract_panels(rows, columns, sum, taps, left, right, result, mode);
+            } else {
+                let right = Matrix { ptr: right, row: ak.b as isize, col: an.b as isize };
+                T::contract(rows, columns, sum, taps, left, right, result, mode);
+            }
         }
         // The next point of the loops, the last one fastest.
         let mut position = loop_count;

@@ -6,9 +6,9 @@
 
 use crate::compiled::{Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse};
 use crate::contract::{self, Operands, Real, share};
-use crate::memory::size_of_dtype;
+use crate::memory::{ALIGN, size_of_dtype};
 use crate::nest::Nest;
-use crate::pool::{Gone, Worker};
+use crate::pool::{Gone, Work, Worker};
 use crate::program::set_example;
 use crate::rows::{Decisions, Longest, Rows};
 use crate::{draw, iterate, library};
@@ -36,6 +36,8 @@ pub struct Run {
     pub sizes: Vec<i64>,
     pub lengths: HashMap<usize, Vec<i64>>,
     pub scratch: *mut u8,
+    /// Where copies that loops hold begin.
+    pub held: *mut u8,
     pub seed: u64,
     pub step: u64,
     pub positions: Vec<i64>,
@@ -52,6 +54,35 @@ pub struct Run {
 }
 
 impl Run {
+    /// Not yet any run: [`Program`](crate::Program) fills in what belongs to one.
+    pub fn new(compiled: Arc<Compiled>) -> Run {
+        Run {
+            pointers: Vec::new(),
+            lens: Vec::new(),
+            sizes: Vec::new(),
+            lengths: HashMap::new(),
+            scratch: std::ptr::null_mut(),
+            held: std::ptr::null_mut(),
+            seed: 0,
+            step: 0,
+            positions: Vec::new(),
+            times: None,
+            interrupt: None,
+            decisions: Decisions::default(),
+            unfinished: (0..compiled.iterations.len()).map(|_| AtomicUsize::new(0)).collect(),
+            flop: (0..compiled.contraction_count).map(|_| AtomicU64::new(0)).collect(),
+            compiled,
+        }
+    }
+
+    /// Nothing is decided or counted yet.
+    pub fn begin(&mut self, is_measured: bool) {
+        self.times = is_measured.then(Mutex::default);
+        self.decisions.clear();
+        self.unfinished.iter_mut().for_each(|count| *count.get_mut() = 0);
+        self.flop.iter_mut().for_each(|count| *count.get_mut() = 0);
+    }
+
     pub fn is_interrupted(&self) -> bool {
         self.interrupt.is_some_and(|set| set.load(Ordering::Relaxed))
     }
@@ -77,21 +108,52 @@ pub(crate) struct State {
     times: Vec<Duration>,
     /// The batch, and the rows of each open loop over running examples.
     pub rows: Vec<Rows>,
+    /// Memory of rows and orders of loops that are over.
+    spare_rows: Vec<Rows>,
+    spare_orders: Vec<Longest>,
+    /// Copies of right operands that the open loops hold, by number of the contraction.
+    held: Vec<Held>,
     /// How many decisions of iterations were seen.
     pub decided: usize,
+}
+
+/// A copy that a loop holds.
+struct Held {
+    /// Of the contraction.
+    number: usize,
+    copy: *mut u8,
+    /// Where the next copy begins, from the first one on.
+    end: usize,
+}
+
+impl State {
+    /// Sizes and rows of the batch.
+    fn begin(&mut self, run: &Run) {
+        self.sizes.clear();
+        self.sizes.extend_from_slice(&run.sizes);
+        self.rows.truncate(1);
+        if self.rows.is_empty() {
+            self.rows.push(Rows::default());
+        }
+        self.rows[0].be_batch(run.positions.len());
+        self.held.clear();
+    }
 }
 
 thread_local! {
     static STATE: RefCell<State> = RefCell::default();
 }
 
+impl Work for Run {
+    fn run(&self, worker: &mut Worker) -> Result<(), Gone> {
+        run(self, worker)
+    }
+}
+
 /// A worker's part of a run.
 pub fn run(run: &Run, worker: &mut Worker) -> Result<(), Gone> {
     STATE.with_borrow_mut(|state| {
-        state.sizes.clear();
-        state.sizes.extend_from_slice(&run.sizes);
-        state.rows.clear();
-        state.rows.push(Rows::batch(run.positions.len()));
+        state.begin(run);
         state.decided = 0;
         state.times.clear();
         state.times.resize(run.compiled.launch_count, Duration::ZERO);
@@ -135,10 +197,7 @@ pub(crate) fn launches(run: &Run, worker: &mut Worker, state: &mut State, list: 
 /// Is one worker enough for all launches? Then the others need not be called.
 pub fn all_small(run: &Run) -> bool {
     STATE.with_borrow_mut(|state| {
-        state.sizes.clear();
-        state.sizes.extend_from_slice(&run.sizes);
-        state.rows.clear();
-        state.rows.push(Rows::batch(run.positions.len()));
+        state.begin(run);
         run.compiled.launches.iter().all(|launch| is_small(run, state, &launch.op))
     })
 }
@@ -270,41 +329,126 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
         }
         CompiledOp::Order { out, by } => {
             let longest = longest_first(run, state, by);
-            worker.phase(1, |_| {
+            let done = worker.phase(1, |_| {
                 let out = run.pointers[*out].cast::<i32>();
                 for (i, (row, _)) in longest.order.iter().enumerate() {
                     // SAFETY: an order has room for all examples of the batch.
                     unsafe { out.add(i).write(*row as i32) }
                 }
-            })
+            });
+            state.spare_orders.push(longest);
+            done
         }
-        CompiledOp::Scan { step, extent, reversed, running, body } => {
-            let longest = running.as_ref().map(|_| longest_first(run, state, extent));
-            let extent = longest.as_ref().map_or_else(|| extent.at(&state.sizes), Longest::steps);
+        CompiledOp::Scan { step, extent, reversed, running: None, body } => {
+            let extent = extent.at(&state.sizes);
+            let outside = state.held.len();
+            hold(run, worker, state, body, *step, extent)?;
+            let mut done = Ok(());
             for i in 0..extent {
-                let now = if *reversed { extent - 1 - i } else { i };
-                state.sizes[*step] = now;
-                if let (Some(longest), Some(running)) = (&longest, running) {
-                    let count = longest.running(now);
-                    state.sizes[running.count] = count as i64;
-                    state.rows.push(longest.rows(count));
+                state.sizes[*step] = if *reversed { extent - 1 - i } else { i };
+                done = launches(run, worker, state, body);
+                if done.is_err() {
+                    break;
                 }
-                let done = launches(run, worker, state, body);
-                if longest.is_some() {
-                    state.rows.pop();
-                }
-                done?;
             }
-            Ok(())
+            state.held.truncate(outside);
+            done
+        }
+        CompiledOp::Scan { step, extent, reversed, running: Some(running), body } => {
+            let longest = longest_first(run, state, extent);
+            let rows = state.spare_rows.pop().unwrap_or_default();
+            all_rows(state, &Some(CompiledRunning { ..*running }));
+            let outside = state.held.len();
+            hold(run, worker, state, body, *step, longest.steps())?;
+            state.rows.push(rows);
+            let mut done = Ok(());
+            for i in 0..longest.steps() {
+                let now = if *reversed { longest.steps() - 1 - i } else { i };
+                state.sizes[*step] = now;
+                let count = longest.running(now);
+                state.sizes[running.count] = count as i64;
+                if let Some(rows) = state.rows.last_mut() {
+                    longest.rows_into(count, rows);
+                }
+                done = launches(run, worker, state, body);
+                if done.is_err() {
+                    break;
+                }
+            }
+            state.held.truncate(outside);
+            state.spare_rows.extend(state.rows.pop());
+            state.spare_orders.push(longest);
+            done
         }
         CompiledOp::Iterate(iterate) => iterate::run(run, worker, state, iterate),
     }
 }
 
+/// Bytes of the copy of its right operand that the loop around a contraction holds.
+fn held_bytes(c: &CompiledContraction, sizes: &[i64]) -> usize {
+    if !c.is_fixed {
+        return 0;
+    }
+    let nest = c.form.nest(sizes, 0, 0, 0);
+    let elements = match c.dtype {
+        DType::F64 => contract::held::<f64>(&nest).map(|packing| packing.len()),
+        DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
+            contract::held::<f32>(&nest).map(|packing| packing.len())
+        }
+    };
+    (elements.unwrap_or(0) * size_of_dtype(c.dtype)).next_multiple_of(ALIGN)
+}
+
+/// Copies the right operands that are the same in all steps of a loop, once. Whatever a step's number of rows, it finds them.
+fn hold(
+    run: &Run,
+    worker: &mut Worker,
+    state: &mut State,
+    body: &[CompiledLaunch],
+    step: usize,
+    steps: i64,
+) -> Result<(), Gone> {
+    if steps < crate::packed::LEAST_STEPS {
+        return Ok(());
+    }
+    state.sizes[step] = 0;
+    for launch in body {
+        let CompiledOp::Contract(c) = &launch.op else { continue };
+        let bytes = held_bytes(c, &state.sizes);
+        if bytes == 0 {
+            continue;
+        }
+        let begin = state.held.last().map_or(0, |held| held.end);
+        let copy = run.held.wrapping_add(begin);
+        let nest = c.form.nest(&state.sizes, 0, 0, 0);
+        // SAFETY: the plan's accesses are in bounds; `scratch_bytes` made room for what open loops hold.
+        unsafe {
+            match c.dtype {
+                DType::F64 => {
+                    let b = operand::<f64>(run, &state.sizes, &c.b).cast_const();
+                    if let Some(packing) = contract::held::<f64>(&nest) {
+                        packing.copy(b, copy.cast(), worker)?;
+                    }
+                }
+                DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
+                    let b = operand::<f32>(run, &state.sizes, &c.b).cast_const();
+                    if let Some(packing) = contract::held::<f32>(&nest) {
+                        packing.copy(b, copy.cast(), worker)?;
+                    }
+                }
+            }
+        }
+        state.held.push(Held { number: c.number, copy, end: begin + bytes });
+    }
+    Ok(())
+}
+
 fn longest_first(run: &Run, state: &mut State, by: &crate::size::Size) -> Longest {
     static NONE: Rows = Rows { examples: Vec::new() };
-    let State { sizes, rows, .. } = state;
-    Longest::of(rows.last().unwrap_or(&NONE), by, sizes, &run.lengths)
+    let State { sizes, rows, spare_orders, .. } = state;
+    let mut longest = spare_orders.pop().unwrap_or_default();
+    longest.find(rows.last().unwrap_or(&NONE), by, sizes, &run.lengths);
+    longest
 }
 
 /// As many rows as the loop can have: to judge it before it runs.
@@ -317,6 +461,22 @@ fn all_rows(state: &mut State, running: &Option<CompiledRunning>) {
 /// # Safety
 /// The range lies in the grid, and nobody else runs it.
 unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin: i64, end: i64) {
+    // SAFETY: the caller's promise.
+    unsafe { kernel_range_with(run, state, kernel, begin, end, None) }
+}
+
+/// With a buffer that is not where the run has it.
+///
+/// # Safety
+/// As for [`kernel_range`].
+unsafe fn kernel_range_with(
+    run: &Run,
+    state: &mut State,
+    kernel: &CompiledUse,
+    begin: i64,
+    end: i64,
+    passed: Option<(usize, *mut u8)>,
+) {
     if begin >= end {
         return;
     }
@@ -324,7 +484,8 @@ unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin
     buffers.clear();
     for (buffer, offset) in &kernel.buffers {
         let bytes = offset.at(sizes) * size_of_dtype(run.compiled.buffers[*buffer].dtype) as i64;
-        buffers.push(run.pointers[*buffer].wrapping_offset(bytes as isize));
+        let place = passed.filter(|(at, _)| at == buffer).map_or(run.pointers[*buffer], |(_, place)| place);
+        buffers.push(place.wrapping_offset(bytes as isize));
     }
     arguments.clear();
     arguments.extend(kernel.sizes.iter().map(|at| sizes[*at]));
@@ -341,21 +502,37 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         out: operand::<T>(run, &state.sizes, &c.out),
         a: operand::<T>(run, &state.sizes, &c.a).cast_const(),
         b: operand::<T>(run, &state.sizes, &c.b).cast_const(),
+        panel: 0,
     };
     let Some((axis, table)) = c.form.ragged() else {
         let nest = c.form.nest(&state.sizes, 0, 0, 0);
+        let held = state.held.iter().rev().find(|held| held.number == c.number).map(|held| held.copy);
         if worker.index == 0 {
             run.count(c, &nest);
         }
-        let mut epilogue = |begin, end| {
+        let mut epilogue = |begin, end, out: *mut T| {
             if let Some(epilogue) = &c.epilogue {
+                let passed = c.is_passing.then_some((c.out.0, out.cast()));
                 // SAFETY: rows that are complete, each once.
-                unsafe { kernel_range(run, state, epilogue, begin, end) }
+                unsafe { kernel_range_with(run, state, epilogue, begin, end, passed) }
             }
         };
-        let epilogue = c.epilogue.as_ref().map(|_| &mut epilogue as &mut dyn FnMut(i64, i64));
+        let epilogue = c.epilogue.as_ref().map(|_| &mut epilogue as contract::Epilogue<T>);
+        let (scratch, accumulate) = (run.scratch.cast(), c.form.accumulate);
+        let held = held.map(<*mut u8>::cast_const);
         // SAFETY: the plan's accesses are in bounds; `scratch_bytes` made room.
-        return unsafe { contract::run(&nest, operands, run.scratch.cast(), c.form.accumulate, worker, epilogue) };
+        return unsafe {
+            contract::run(
+                &nest,
+                operands,
+                scratch,
+                accumulate,
+                worker,
+                epilogue,
+                c.is_passing,
+                held.map(<*const u8>::cast),
+            )
+        };
     };
     // Examples of different length: whole examples go to a chunk, cut where the packed rows are shared evenly.
     let chunks = worker.count;
@@ -390,28 +567,74 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
     })
 }
 
-/// Bytes of scratch that the contractions of a run need.
-pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize) -> usize {
-    fn walk(list: &[CompiledLaunch], sizes: &mut [i64], batch: i64, most: &mut usize) {
+/// Bytes of what loops hold, those of loops inside of loops included.
+fn held_room(list: &[CompiledLaunch], sizes: &mut [i64], batch: i64) -> usize {
+    let own = |op: &CompiledOp, sizes: &[i64]| match op {
+        CompiledOp::Contract(c) => held_bytes(c, sizes),
+        CompiledOp::Kernel(_)
+        | CompiledOp::Order { .. }
+        | CompiledOp::Scan { .. }
+        | CompiledOp::Iterate(_)
+        | CompiledOp::Draw { .. }
+        | CompiledOp::Copy { .. }
+        | CompiledOp::Clear { .. }
+        | CompiledOp::Sort { .. }
+        | CompiledOp::Library { .. } => 0,
+    };
+    let mut most = 0;
+    for launch in list {
+        let (step, running, bodies) = match &launch.op {
+            CompiledOp::Scan { step, running, body, .. } => (*step, running, [body.as_slice(), &[]]),
+            CompiledOp::Iterate(n) => (n.step, &n.running, [n.condition.as_slice(), n.body.as_slice()]),
+            CompiledOp::Kernel(_)
+            | CompiledOp::Contract(_)
+            | CompiledOp::Order { .. }
+            | CompiledOp::Draw { .. }
+            | CompiledOp::Copy { .. }
+            | CompiledOp::Clear { .. }
+            | CompiledOp::Sort { .. }
+            | CompiledOp::Library { .. } => continue,
+        };
+        sizes[step] = 0;
+        if let Some(running) = running {
+            sizes[running.count] = batch;
+        }
+        for body in bodies {
+            let here: usize = body.iter().map(|launch| own(&launch.op, sizes)).sum();
+            most = most.max(here + held_room(body, sizes, batch));
+        }
+    }
+    most
+}
+
+/// Bytes of scratch that a run needs: for its contractions one after the other, and for what its loops hold.
+pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize, workers: usize) -> [usize; 2] {
+    fn walk(list: &[CompiledLaunch], sizes: &mut [i64], batch: i64, workers: usize, most: &mut usize) {
         for launch in list {
             match &launch.op {
                 CompiledOp::Contract(c) => {
                     // Examples of different length are not cut into parts.
                     if c.form.ragged().is_none() {
                         let nest = c.form.nest(sizes, 0, 0, 0);
-                        *most = (*most).max(contract::scratch(&nest) * size_of_dtype(c.dtype));
+                        let elements = match c.dtype {
+                            DType::F64 => contract::scratch::<f64>(&nest, workers, c.is_passing),
+                            DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
+                                contract::scratch::<f32>(&nest, workers, c.is_passing)
+                            }
+                        };
+                        *most = (*most).max(elements * size_of_dtype(c.dtype));
                     }
                 }
                 // A step has at most as many rows as there are examples, and needs most with all of them.
                 CompiledOp::Scan { step, running: Some(running), body, .. } => {
                     sizes[*step] = 0;
                     sizes[running.count] = batch;
-                    walk(body, sizes, batch, most);
+                    walk(body, sizes, batch, workers, most);
                 }
                 CompiledOp::Scan { step, extent, running: None, body, .. } => {
                     for i in 0..extent.at(sizes) {
                         sizes[*step] = i;
-                        walk(body, sizes, batch, most);
+                        walk(body, sizes, batch, workers, most);
                         if !body_depends(body, *step) {
                             break;
                         }
@@ -423,8 +646,8 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize) -> us
                     if let Some(running) = &n.running {
                         sizes[running.count] = batch;
                     }
-                    walk(&n.condition, sizes, batch, most);
-                    walk(&n.body, sizes, batch, most);
+                    walk(&n.condition, sizes, batch, workers, most);
+                    walk(&n.body, sizes, batch, workers, most);
                 }
                 CompiledOp::Kernel(_)
                 | CompiledOp::Order { .. }
@@ -437,8 +660,8 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize) -> us
         }
     }
     let mut most = 0;
-    walk(&compiled.launches, sizes, batch as i64, &mut most);
-    most
+    walk(&compiled.launches, sizes, batch as i64, workers, &mut most);
+    [most.next_multiple_of(ALIGN), held_room(&compiled.launches, sizes, batch as i64)]
 }
 
 /// Does an extent of a contraction in the body name the step?

@@ -4,6 +4,7 @@ use crate::error::Error;
 use bdl_plan::DType;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Buffers and slots begin at multiples of this many bytes: a cache line, the widest vector.
 pub const ALIGN: usize = 64;
@@ -22,6 +23,20 @@ pub struct Memory {
     /// From the block's start to the first aligned byte.
     skip: usize,
     bytes: usize,
+    /// It lies between pages that nobody may touch.
+    is_guarded: bool,
+}
+
+static GUARDED: AtomicBool = AtomicBool::new(false);
+
+/// For tests: all memory from now on, each slot of an arena and each input by itself, ends where a page begins that no one may touch, and
+/// begins less than a page behind another. A kernel that leaves its buffer (by more than rounding to [`ALIGN`]) ends the process.
+pub fn guard_memory(on: bool) {
+    GUARDED.store(on, Ordering::SeqCst);
+}
+
+pub(crate) fn is_guarded() -> bool {
+    GUARDED.load(Ordering::SeqCst)
 }
 
 // SAFETY: `Memory` owns its bytes as a `Vec<u8>` does.
@@ -35,13 +50,39 @@ impl Memory {
         let rounded = bytes.max(ALIGN).checked_next_multiple_of(ALIGN);
         let layout = rounded.and_then(|bytes| Layout::from_size_align(bytes.checked_add(ALIGN)?, 16).ok());
         let (Some(bytes), Some(layout)) = (rounded, layout) else { return Err(refused) };
+        #[cfg(target_os = "linux")]
+        if is_guarded() {
+            return Memory::between_guards(bytes).ok_or(refused);
+        }
         // SAFETY: the size is not zero.
         let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(refused)?;
         let skip = block.as_ptr().align_offset(ALIGN).min(ALIGN);
         if bytes >= HUGE {
             ask_for_huge_pages(block.as_ptr(), layout.size());
         }
-        Ok(Memory { block, layout, skip, bytes })
+        Ok(Memory { block, layout, skip, bytes, is_guarded: false })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn between_guards(bytes: usize) -> Option<Memory> {
+        let inner = bytes.checked_next_multiple_of(PAGE)?;
+        let layout = Layout::from_size_align(inner.checked_add(2 * PAGE)?, PAGE).ok()?;
+        // SAFETY: new pages of our own, of which those in the middle become readable and writable.
+        let block = unsafe {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            let block = libc::mmap(std::ptr::null_mut(), layout.size(), libc::PROT_NONE, flags, -1, 0);
+            if block == libc::MAP_FAILED {
+                return None;
+            }
+            let middle = block.cast::<u8>().add(PAGE).cast();
+            if libc::mprotect(middle, inner, libc::PROT_READ | libc::PROT_WRITE) != 0 {
+                libc::munmap(block, layout.size());
+                return None;
+            }
+            block
+        };
+        let skip = PAGE + inner - bytes;
+        Some(Memory { block: NonNull::new(block.cast())?, layout, skip, bytes, is_guarded: true })
     }
 
     pub fn pointer(&self) -> *mut u8 {
@@ -54,10 +95,12 @@ impl Memory {
     }
 }
 
+#[cfg(target_os = "linux")]
+const PAGE: usize = 4096;
+
 /// A hint; without it everything works, slower.
 #[cfg(target_os = "linux")]
 fn ask_for_huge_pages(block: *mut u8, bytes: usize) {
-    const PAGE: usize = 4096;
     let skip = block.align_offset(PAGE);
     if skip < bytes {
         // SAFETY: whole pages of our own block; the advice changes no content.
@@ -70,6 +113,13 @@ fn ask_for_huge_pages(_: *mut u8, _: usize) {}
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        #[cfg(target_os = "linux")]
+        if self.is_guarded {
+            // SAFETY: mapped in `between_guards` with this size.
+            unsafe { libc::munmap(self.block.as_ptr().cast(), self.layout.size()) };
+            return;
+        }
+        debug_assert!(!self.is_guarded, "there are no guards here");
         // SAFETY: allocated in `new` with this layout.
         unsafe { dealloc(self.block.as_ptr(), self.layout) }
     }

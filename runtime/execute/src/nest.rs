@@ -173,6 +173,32 @@ impl Nest {
         }
     }
 
+    /// Joins the columns that every operand steps through with one stride and no clip touches.
+    pub fn join_columns(&mut self) {
+        let mut at = 0;
+        while at + 1 < self.count {
+            let o = self.axes[at];
+            let inner = (at + 1..self.count).find(|i| self.axes[*i].role == AxisRole::N);
+            let joins = inner.filter(|i| {
+                let n = self.axes[*i];
+                let free = !self.is_clipped(at) && !self.is_clipped(*i);
+                o.role == AxisRole::N
+                    && free
+                    && o.out == n.out * n.extent
+                    && o.a == n.a * n.extent
+                    && o.b == n.b * n.extent
+            });
+            match joins {
+                Some(inner) => {
+                    self.axes[inner].extent *= o.extent;
+                    self.whole[inner] *= self.whole[at];
+                    self.remove_axis(at);
+                }
+                None => at += 1,
+            }
+        }
+    }
+
     /// Calls `visit` for each box without clips, in an order that depends on the sizes alone. A box may have a sum over nothing.
     pub fn boxes(&self, visit: &mut impl FnMut(&Nest)) {
         let Some(clip) = self.clips().first().copied() else {

@@ -36,7 +36,17 @@ const SPINS: u32 = 6000;
 const YIELDS: u32 = 50;
 
 /// What all threads of a region run. A worker that finds the door closed leaves with [`Gone`].
-pub type Job = Arc<dyn Fn(&mut Worker) -> Result<(), Gone> + Send + Sync>;
+pub trait Work: Send + Sync {
+    fn run(&self, worker: &mut Worker) -> Result<(), Gone>;
+}
+
+impl<F: Fn(&mut Worker) -> Result<(), Gone> + Send + Sync> Work for F {
+    fn run(&self, worker: &mut Worker) -> Result<(), Gone> {
+        self(worker)
+    }
+}
+
+pub type Job = Arc<dyn Work>;
 
 /// The region ended while this worker was away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +263,7 @@ impl Executor {
         let threads = self.threads();
         let shared = &*self.shared;
         if threads == 1 {
-            let _ = job(&mut Worker { index: 0, count: 1, shared, region: 0, phase: 0, is_inside: true });
+            let _ = job.run(&mut Worker { index: 0, count: 1, shared, region: 0, phase: 0, is_inside: true });
             return;
         }
         let _one = lock(&self.one);
@@ -265,7 +275,7 @@ impl Executor {
         shared.door.store(region * REGION + OPEN, Ordering::Release);
         shared.sleep.wake();
         let mut worker = Worker { index: 0, count: threads, shared, region, phase: 0, is_inside: true };
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.run(&mut worker))) {
             shared.keep(panic);
         }
         shared.door.fetch_sub(OPEN, Ordering::AcqRel);
@@ -328,7 +338,10 @@ fn work(shared: &Shared, index: usize, count: usize) {
             continue;
         };
         let mut worker = Worker { index, count, shared, region, phase: 0, is_inside: true };
-        match catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
+        let done = catch_unwind(AssertUnwindSafe(|| job.run(&mut worker)));
+        // Before it goes out, so that the caller finds the job its own again.
+        drop(job);
+        match done {
             Ok(Ok(())) => shared.go_out(),
             // It broke off while outside, or inside because the region is broken.
             Ok(Err(Gone)) => {

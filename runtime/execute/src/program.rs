@@ -1,21 +1,20 @@
 //! A plan with its code, memory and tables: made once, run once a batch.
 //!
 //! A run binds parameters by name in the [`Store`], inputs by name in [`Inputs`], computes the tables, and goes through the launches in one
-//! parallel region. The arena grows to the largest batch seen and is used again by smaller ones: after the first run of a size only
-//! lists of pointers and sizes are allocated.
+//! parallel region. The arena grows to the largest batch seen and is used again by smaller ones, and so do the lists of pointers, sizes and
+//! lengths that workers see: after the first run of a size nothing is allocated (`tests/allocation.rs`; an `iterate` keeps what it decides).
 
 use crate::compiled::{Compiled, CompiledKind, compile};
 use crate::error::Error;
 use crate::launch::{self, Run};
 use crate::memory::{ALIGN, Buffer, Element, Memory, dtype_name, read_number, size_of_dtype};
 use crate::pool::{Executor, Worker};
-use crate::rows::Decisions;
 use crate::store::Store;
-use crate::tables;
+use crate::tables::{self, Scratch};
 use bdl_plan::{CompiledKernels, DType, Origin, Place, Plan, SizeKind};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What a run is given.
@@ -97,8 +96,17 @@ pub struct Program {
     _kernels: CompiledKernels,
     arena: Memory,
     scratch: Memory,
+    /// Where in the scratch copies that loops hold begin.
+    held: usize,
     /// Memory of literals, tables and converted inputs, by buffer.
     owned: Vec<Option<Buffer>>,
+    /// Where the slots begin in the arena.
+    slots: Vec<usize>,
+    /// Slots by themselves, where memory is guarded.
+    guarded: Vec<Memory>,
+    tables: Scratch,
+    /// What workers were given in earlier runs, to be used again.
+    runs: Vec<Arc<Run>>,
     sizes: Vec<i64>,
     lengths: HashMap<usize, Vec<i64>>,
     pointers: Vec<*mut u8>,
@@ -140,7 +148,12 @@ impl Program {
             positions: Vec::new(),
             arena: Memory::new(0)?,
             scratch: Memory::new(0)?,
+            held: 0,
             owned,
+            slots: Vec::new(),
+            guarded: Vec::new(),
+            tables: Scratch::default(),
+            runs: Vec::new(),
             profile: None,
             flop: Vec::new(),
             unfinished: vec![0; compiled.iterations.len()],
@@ -178,6 +191,11 @@ impl Program {
         &self.flop
     }
 
+    /// Bytes of copies that contractions work with: panels of right operands, partial sums, rows that only pass. Beside what [`peak_bytes`] predicts.
+    pub fn scratch_bytes(&self) -> usize {
+        self.scratch.len()
+    }
+
     /// Bytes that this program holds now: arena, tables, literals, scratch.
     pub fn bytes(&self) -> usize {
         self.arena.len() + self.scratch.len() + self.owned.iter().flatten().map(Buffer::bytes).sum::<usize>()
@@ -200,33 +218,19 @@ impl Program {
             inputs,
             &mut self.owned,
             &mut self.pointers,
+            &mut self.tables,
         )?;
-        let scratch = launch::scratch_bytes(&self.compiled, &mut self.sizes, inputs.batch);
-        if scratch > self.scratch.len() {
-            self.scratch = Memory::new(scratch)?;
+        let [scratch, held] = launch::scratch_bytes(&self.compiled, &mut self.sizes, inputs.batch, executor.threads());
+        if scratch + held > self.scratch.len() {
+            self.scratch = Memory::new(scratch + held)?;
         }
-        let run = Arc::new(Run {
-            compiled: self.compiled.clone(),
-            pointers: self.pointers.clone(),
-            lens: self.lens.clone(),
-            sizes: self.sizes.clone(),
-            lengths: self.lengths.clone(),
-            scratch: self.scratch.pointer(),
-            seed: inputs.seed,
-            step: inputs.step,
-            positions: self.positions.clone(),
-            times: self.profile.is_some().then(Mutex::default),
-            interrupt: executor.interrupt(),
-            decisions: Decisions::default(),
-            unfinished: (0..self.compiled.iterations.len()).map(|_| AtomicUsize::new(0)).collect(),
-            flop: (0..self.compiled.contraction_count).map(|_| AtomicU64::new(0)).collect(),
-        });
+        self.held = scratch;
+        let run = self.lent(inputs, executor);
         if launch::all_small(&run) {
             // A team of one is never gone, but for an interrupt.
             let _ = launch::run(&run, &mut Worker::alone());
         } else {
-            let of_workers = run.clone();
-            executor.region(Arc::new(move |worker| launch::run(&of_workers, worker)));
+            executor.region(run.clone());
         }
         if run.is_interrupted() {
             return Err(Error::Interrupted);
@@ -240,7 +244,32 @@ impl Program {
             let times = times.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             total.iter_mut().zip(times.iter()).for_each(|(total, time)| *total += *time);
         }
+        self.runs.push(run);
         Ok(Outputs { program: self, _store: store })
+    }
+
+    /// What workers are given. A run that a worker still holds (it slept through the end of its region) is left alone.
+    fn lent(&mut self, inputs: &Inputs, executor: &Executor) -> Arc<Run> {
+        let free = self.runs.iter_mut().position(|run| Arc::get_mut(run).is_some());
+        let mut run = match free {
+            Some(at) => self.runs.swap_remove(at),
+            None => Arc::new(Run::new(self.compiled.clone())),
+        };
+        if let Some(run) = Arc::get_mut(&mut run) {
+            run.pointers.clone_from(&self.pointers);
+            run.lens.clone_from(&self.lens);
+            run.sizes.clone_from(&self.sizes);
+            for (at, lengths) in &self.lengths {
+                run.lengths.entry(*at).or_default().clone_from(lengths);
+            }
+            run.scratch = self.scratch.pointer();
+            run.held = self.scratch.pointer().wrapping_add(self.held);
+            (run.seed, run.step) = (inputs.seed, inputs.step);
+            run.positions.clone_from(&self.positions);
+            run.interrupt = executor.interrupt();
+            run.begin(self.profile.is_some());
+        }
+        run
     }
 
     fn bind_sizes(&mut self, inputs: &Inputs) -> Result<(), Error> {
@@ -292,11 +321,19 @@ impl Program {
     }
 
     fn bind_buffers(&mut self, store: &mut Store, inputs: &Inputs) -> Result<(), Error> {
-        let (arena, offsets) = arena_bytes(&self.compiled, &self.sizes);
-        if arena > self.arena.len() {
-            // The old arena goes first, so that both are never held.
-            self.arena = Memory::new(0)?;
-            self.arena = Memory::new(arena)?;
+        let arena = arena_bytes(&self.compiled, &self.sizes, &mut self.slots);
+        let is_guarded = crate::memory::is_guarded();
+        if is_guarded {
+            let kept = self.compiled.slots.iter().zip(&self.compiled.kept_slots);
+            let lengths = kept.map(|(slot, kept)| if *kept { slot.at(&self.sizes).max(0) as usize } else { 0 });
+            self.guarded = lengths.map(Memory::new).collect::<Result<_, _>>()?;
+        } else {
+            self.guarded.clear();
+            if arena > self.arena.len() {
+                // The old arena goes first, so that both are never held.
+                self.arena = Memory::new(0)?;
+                self.arena = Memory::new(arena)?;
+            }
         }
         let plan = self.plan.clone();
         for (at, buffer) in plan.buffers.iter().enumerate() {
@@ -305,11 +342,12 @@ impl Program {
             self.lens[at] = len as usize;
             self.pointers[at] = match &buffer.place {
                 Place::Param | Place::State => {
-                    let mut shape: Vec<i64> = compiled.shape.iter().map(|d| d.at(&self.sizes)).collect();
-                    if shape.iter().product::<i64>() != len {
-                        shape = vec![len];
-                    }
-                    let entry = store.insert(&buffer.name, buffer.dtype, shape)?;
+                    let sizes = &self.sizes;
+                    let shape = || {
+                        let shape: Vec<i64> = compiled.shape.iter().map(|d| d.at(sizes)).collect();
+                        if shape.iter().product::<i64>() == len { shape } else { vec![len] }
+                    };
+                    let entry = store.bind(&buffer.name, buffer.dtype, len, shape)?;
                     entry.trained |= matches!(buffer.place, Place::Param);
                     entry.buffer.pointer()
                 }
@@ -321,7 +359,7 @@ impl Program {
                         let (name, found) = (buffer.name.to_string(), data.len() as i64);
                         return Err(Error::Length { name, expected: len, found });
                     }
-                    if data.dtype() == buffer.dtype && data.len() > 0 {
+                    if data.dtype() == buffer.dtype && data.len() > 0 && !is_guarded {
                         // Kernels only read inputs.
                         data.pointer().cast_mut()
                     } else {
@@ -334,12 +372,15 @@ impl Program {
                     }
                 }
                 Place::Slot(slot) => {
-                    let offset = offsets[slot.0 as usize];
+                    let offset = self.slots[slot.0 as usize];
                     let room = self.compiled.slots[slot.0 as usize].at(&self.sizes).max(0);
                     if len * size_of_dtype(buffer.dtype) as i64 > room {
                         return Err(Error::Plan(format!("`{}` is longer than its slot", buffer.name)));
                     }
-                    self.arena.pointer().wrapping_add(offset)
+                    match self.guarded.get(slot.0 as usize) {
+                        Some(memory) => memory.pointer(),
+                        None => self.arena.pointer().wrapping_add(offset),
+                    }
                 }
                 Place::Literal(values) => {
                     if values.len() as i64 != len {
@@ -377,16 +418,20 @@ pub fn clear_example(sizes: &mut [i64], lengths: &HashMap<usize, Vec<i64>>) {
 }
 
 /// Bytes of the arena, and where each slot begins.
-fn arena_bytes(compiled: &Compiled, sizes: &[i64]) -> (usize, Vec<usize>) {
+fn arena_bytes(compiled: &Compiled, sizes: &[i64], offsets: &mut Vec<usize>) -> usize {
     let mut at = 0usize;
-    let mut offsets = Vec::with_capacity(compiled.slots.len());
-    for slot in &compiled.slots {
+    offsets.clear();
+    for (slot, kept) in compiled.slots.iter().zip(&compiled.kept_slots) {
         offsets.push(at);
+        if !kept {
+            // Blocks of its rows are in the scratch, when they are made.
+            continue;
+        }
         // Too much for a number is too much for the memory, which says so.
         let bytes = (slot.at(sizes).max(0) as usize).checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX);
         at = at.saturating_add(bytes);
     }
-    (at, offsets)
+    at
 }
 
 /// What a run left behind, until the next run.
@@ -445,7 +490,7 @@ impl Outputs<'_> {
 /// store's. `sizes` gives every size that the lengths name.
 pub fn peak_bytes(plan: &Plan, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<usize> {
     let mut total = 0usize;
-    for slot in &plan.slots {
+    for (slot, _) in plan.slots.iter().zip(bdl_plan::kept_slots(plan)).filter(|(_, kept)| *kept) {
         total += (slot.eval(sizes)?.max(0) as usize).next_multiple_of(ALIGN);
     }
     for buffer in &plan.buffers {
@@ -462,7 +507,8 @@ pub fn peak_bytes(plan: &Plan, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<us
 
 /// The same as a formula, in bytes, rounding to cache lines left out: `slots + tables`.
 pub fn peak_formula(plan: &Plan) -> bdl_dims::Dim {
-    let slots: bdl_dims::Dim = plan.slots.iter().cloned().sum();
+    let kept = plan.slots.iter().zip(bdl_plan::kept_slots(plan)).filter(|(_, kept)| *kept);
+    let slots: bdl_dims::Dim = kept.map(|(slot, _)| slot.clone()).sum();
     let owned = plan.buffers.iter().filter(|b| matches!(b.place, Place::Literal(_) | Place::Table(_)));
     slots + owned.map(|b| b.len.scale(size_of_dtype(b.dtype) as i64)).sum::<bdl_dims::Dim>()
 }

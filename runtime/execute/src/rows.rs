@@ -16,32 +16,37 @@ pub struct Rows {
 }
 
 impl Rows {
-    pub fn batch(count: usize) -> Rows {
-        Rows { examples: (0..count as u32).collect() }
+    pub fn be_batch(&mut self, count: usize) {
+        self.examples.clear();
+        self.examples.extend(0..count as u32);
     }
 }
 
 /// Rows of a loop in the order of its steps: longest first.
+#[derive(Default)]
 pub struct Longest {
     /// Row of the loop around, and its example.
     pub order: Vec<(u32, u32)>,
     lengths: Vec<i64>,
+    /// What is sorted, kept for the next loop.
+    all: Vec<(i64, u32, u32)>,
 }
 
 impl Longest {
     /// The rows of `around` by the size `by` of their examples; equal ones stay in order.
-    pub fn of(around: &Rows, by: &Size, sizes: &mut [i64], lengths: &HashMap<usize, Vec<i64>>) -> Longest {
-        let mut all: Vec<(i64, u32, u32)> = Vec::with_capacity(around.examples.len());
+    pub fn find(&mut self, around: &Rows, by: &Size, sizes: &mut [i64], lengths: &HashMap<usize, Vec<i64>>) {
+        self.all.clear();
         for (row, example) in around.examples.iter().enumerate() {
             set_example(sizes, lengths, *example as usize);
-            all.push((by.at(sizes).max(0), row as u32, *example));
+            self.all.push((by.at(sizes).max(0), row as u32, *example));
         }
         clear_example(sizes, lengths);
-        all.sort_by_key(|(length, _, _)| -length);
-        Longest {
-            order: all.iter().map(|(_, row, example)| (*row, *example)).collect(),
-            lengths: all.iter().map(|(length, _, _)| *length).collect(),
-        }
+        // By row where lengths are equal: a stable sort would need memory.
+        self.all.sort_unstable_by_key(|(length, row, _)| (-length, *row));
+        self.order.clear();
+        self.order.extend(self.all.iter().map(|(_, row, example)| (*row, *example)));
+        self.lengths.clear();
+        self.lengths.extend(self.all.iter().map(|(length, _, _)| *length));
     }
 
     /// Steps of the longest.
@@ -55,8 +60,9 @@ impl Longest {
     }
 
     /// The examples in order, to become the rows of a step by truncation.
-    pub fn rows(&self, count: usize) -> Rows {
-        Rows { examples: self.order[..count].iter().map(|(_, example)| *example).collect() }
+    pub fn rows_into(&self, count: usize, rows: &mut Rows) {
+        rows.examples.clear();
+        rows.examples.extend(self.order[..count].iter().map(|(_, example)| *example));
     }
 }
 
@@ -76,6 +82,11 @@ impl Decisions {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(Arc::new(decision));
     }
 
+    /// None yet.
+    pub fn clear(&mut self) {
+        self.0.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+    }
+
     pub fn get(&self, at: usize) -> Option<Arc<Decision>> {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(at).cloned()
     }
@@ -90,10 +101,14 @@ mod tests {
     fn the_longest_come_first_and_the_finished_leave() {
         let by = Size::new(&Dim::var("T"), &["T".into()]).unwrap();
         let lengths = HashMap::from([(0, vec![2, 5, 0, 5])]);
-        let longest = Longest::of(&Rows::batch(4), &by, &mut [0], &lengths);
+        let mut batch = Rows::default();
+        batch.be_batch(4);
+        let (mut longest, mut rows) = (Longest::default(), Rows::default());
+        longest.find(&batch, &by, &mut [0], &lengths);
         assert_eq!(longest.order, [(1, 1), (3, 3), (0, 0), (2, 2)]);
         assert_eq!((longest.steps(), longest.running(0), longest.running(2), longest.running(5)), (5, 3, 2, 0));
-        let inner = Longest::of(&Rows { examples: vec![3, 0] }, &by, &mut [0], &lengths);
-        assert_eq!((inner.order.as_slice(), inner.rows(1).examples), (&[(0, 3), (1, 0)][..], vec![3]));
+        longest.find(&Rows { examples: vec![3, 0] }, &by, &mut [0], &lengths);
+        longest.rows_into(1, &mut rows);
+        assert_eq!((longest.order.as_slice(), rows.examples), (&[(0, 3), (1, 0)][..], vec![3]));
     }
 }

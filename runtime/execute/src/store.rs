@@ -42,6 +42,17 @@ impl Store {
         let len =
             if shape.contains(&0) { Some(0) } else { shape.iter().try_fold(1i64, |len, size| len.checked_mul(*size)) };
         let len = len.ok_or(Error::Memory { bytes: usize::MAX })?;
+        self.bind(name, dtype, len, || shape)
+    }
+
+    /// [`insert`](Store::insert) that asks for the shape of `len` elements only where there is no such buffer yet.
+    pub fn bind(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        len: i64,
+        shape: impl FnOnce() -> Vec<i64>,
+    ) -> Result<&mut Entry, Error> {
         let at = match self.by_name.get(name) {
             Some(&at) => {
                 let found = &self.entries[at].buffer;
@@ -61,7 +72,7 @@ impl Store {
                 let buffer = Buffer::zeros(dtype, len.max(0) as usize)?;
                 let name: Arc<str> = name.into();
                 self.by_name.insert(name.clone(), self.entries.len());
-                self.entries.push(Entry { name, shape, trained: false, buffer });
+                self.entries.push(Entry { name, shape: shape(), trained: false, buffer });
                 self.entries.len() - 1
             }
         };

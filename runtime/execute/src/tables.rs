@@ -7,9 +7,18 @@ use crate::compiled::{Compiled, CompiledTable, Groups};
 use crate::error::Error;
 use crate::memory::{Buffer, read_number};
 use crate::program::{Inputs, set_example};
-use bdl_kernels::sort::sort_by_key;
+use bdl_kernels::sort::{SortedKeys, sort_by_key_into};
 use bdl_plan::{DType, Place, Plan};
 use std::collections::HashMap;
+
+/// Lists that are used again batch after batch.
+#[derive(Default)]
+pub struct Scratch {
+    sizes: Vec<i64>,
+    values: Vec<i64>,
+    keys: Vec<i64>,
+    sorted: SortedKeys,
+}
 
 #[allow(clippy::too_many_arguments)]
 pub fn fill(
@@ -20,16 +29,19 @@ pub fn fill(
     inputs: &Inputs,
     owned: &mut [Option<Buffer>],
     pointers: &mut [*mut u8],
+    scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    let mut example_sizes = sizes.to_vec();
+    let Scratch { sizes: example_sizes, values, keys: global, sorted } = scratch;
+    example_sizes.clear();
+    example_sizes.extend_from_slice(sizes);
     for (at, buffer) in compiled.buffers.iter().enumerate() {
         let Some(table) = &buffer.table else { continue };
         let len = buffer.len.at(sizes).max(0) as usize;
         let mut per_example = |size: &crate::size::Size, example: usize| {
-            set_example(&mut example_sizes, lengths, example);
-            size.at(&example_sizes).max(0)
+            set_example(example_sizes, lengths, example);
+            size.at(example_sizes).max(0)
         };
-        let mut values: Vec<i64> = Vec::with_capacity(len);
+        values.clear();
         match table {
             CompiledTable::Lengths(dim) => values.extend((0..inputs.batch).map(|b| per_example(dim, b))),
             CompiledTable::Offsets(dim) => {
@@ -51,9 +63,9 @@ pub fn fill(
                 None => values.extend(0..inputs.batch as i64),
             },
             CompiledTable::SortedBy { keys, groups } | CompiledTable::Runs { keys, groups } => {
-                let (global, count) =
-                    global_keys(compiled, plan, sizes, *keys, groups, pointers, inputs, &mut per_example)?;
-                let sorted = sort_by_key(&global, count)
+                let count =
+                    global_keys(compiled, plan, sizes, *keys, groups, pointers, inputs, &mut per_example, global)?;
+                sort_by_key_into(global, count, sorted)
                     .map_err(|bad| key_error(plan, *keys, bad.position, bad.key, count as i64))?;
                 let chosen = match table {
                     CompiledTable::SortedBy { .. } => &sorted.order,
@@ -75,12 +87,12 @@ pub fn fill(
         match buffer.dtype {
             DType::I32 => {
                 if let Some(to) = memory.slice_mut::<i32>() {
-                    to.iter_mut().zip(&values).for_each(|(to, v)| *to = *v as i32);
+                    to.iter_mut().zip(&*values).for_each(|(to, v)| *to = *v as i32);
                 }
             }
             DType::I64 => {
                 if let Some(to) = memory.slice_mut::<i64>() {
-                    to.iter_mut().zip(&values).for_each(|(to, v)| *to = *v);
+                    to.iter_mut().zip(&*values).for_each(|(to, v)| *to = *v);
                 }
             }
             DType::F32 | DType::F64 | DType::BF16 | DType::Bool => {
@@ -95,7 +107,7 @@ fn key_error(plan: &Plan, keys: usize, position: usize, key: i64, count: i64) ->
     Error::Key { name: plan.buffers[keys].name.to_string(), position, key, keys: count }
 }
 
-/// Keys counted over all groups of the batch, and how many groups there are.
+/// `values`: the keys counted over all groups of the batch. Gives how many groups there are.
 #[allow(clippy::too_many_arguments)]
 fn global_keys(
     compiled: &Compiled,
@@ -106,7 +118,8 @@ fn global_keys(
     pointers: &[*mut u8],
     inputs: &Inputs,
     per_example: &mut impl FnMut(&crate::size::Size, usize) -> i64,
-) -> Result<(Vec<i64>, usize), Error> {
+    values: &mut Vec<i64>,
+) -> Result<usize, Error> {
     match plan.buffers[keys].place {
         Place::Input { .. } | Place::State | Place::Literal(_) => {}
         Place::Param | Place::Slot(_) | Place::Table(_) => {
@@ -117,21 +130,22 @@ fn global_keys(
     let len = compiled.buffers[keys].len.at(sizes).max(0) as usize;
     let (pointer, dtype) = (pointers[keys], compiled.buffers[keys].dtype);
     // SAFETY: the buffer was bound with `len` elements of its type.
-    let mut values: Vec<i64> = (0..len).map(|i| unsafe { read_number(pointer, dtype, i) } as i64).collect();
+    let all = (0..len).map(|i| unsafe { read_number(pointer, dtype, i) } as i64);
+    values.clear();
+    values.extend(all);
     match groups {
-        Groups::Shared(count) => Ok((values, count.at(sizes).max(0) as usize)),
+        Groups::Shared(count) => Ok(count.at(sizes).max(0) as usize),
         Groups::Unknown => {
             let most = values.iter().copied().max().unwrap_or(-1);
-            Ok((values, (most + 1).max(0) as usize))
+            Ok((most + 1).max(0) as usize)
         }
         Groups::PerExample(count) => {
             // How many keys each example has: its share of the packed buffer, or of the batch.
-            let per_batch = plan.buffers[keys].shape.get(1..).unwrap_or_default();
-            let names: Vec<bdl_plan::Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
-            let own = crate::size::Size::new(&per_batch.iter().cloned().product(), &names)?;
+            let own = compiled.buffers[keys].each.as_ref();
+            let own = own.ok_or_else(|| Error::Plan(format!("`{}` has no shape", plan.buffers[keys].name)))?;
             let (mut at, mut first) = (0usize, 0i64);
             for example in 0..inputs.batch {
-                let n = per_example(&own, example) as usize;
+                let n = per_example(own, example) as usize;
                 let mine = per_example(count, example);
                 let end = (at + n).min(values.len());
                 for (offset, value) in values[at..end].iter_mut().enumerate() {
@@ -142,7 +156,7 @@ fn global_keys(
                 }
                 (at, first) = (end, first + mine);
             }
-            Ok((values, first.max(0) as usize))
+            Ok(first.max(0) as usize)
         }
     }
 }

@@ -121,14 +121,19 @@ struct Job<T> {
 }
 
 impl<T> Job<T> {
-    /// The same sums, in the form the loops like best: fewest taps, C with contiguous rows if it has contiguous anything.
-    fn normalised(mut self) -> Job<T> {
+    /// Fewest taps.
+    fn join_taps(&mut self) {
         let Taps { count, a, b } = self.taps;
         if count > 1 && a == self.k as isize * self.a.col && b == self.k as isize * self.b.row {
             (self.k, self.taps) = (self.k * count, Taps::ONE);
         } else if self.k == 1 {
             (self.k, self.taps, self.a.col, self.b.row) = (count, Taps::ONE, a, b);
         }
+    }
+
+    /// The same sums, in the form the loops like best: fewest taps, C with contiguous rows if it has contiguous anything.
+    fn normalised(mut self) -> Job<T> {
+        self.join_taps();
         // A product with a few columns is run as one with a few rows: then vectors hold rows of A.
         let few_columns = self.n <= 4 && self.m >= 8;
         if few_columns || (self.c.col != 1 && self.c.row == 1 && self.m > 4) {
@@ -147,8 +152,88 @@ impl<T> Job<T> {
     }
 }
 
+/// A right operand that was copied into panels by a `pack` function: panel p holds columns `p * width` and on, step after step, `width`
+/// side by side, zeros beyond the last column. Step k of it is at `ptr + p * panel + k * width`, where a step may be any row of the copied
+/// matrix: [`Taps::b`] and [`row`](Panels::row) then count in elements as ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Panels<T> {
+    pub ptr: *const T,
+    /// From a step to the next, within a tap: a multiple of the width.
+    pub row: isize,
+    /// From a panel to the next.
+    pub panel: usize,
+}
+
+/// Columns of a panel on this processor, for elements of so many bytes.
+pub fn panel_width(bytes: usize) -> usize {
+    let vector = match Isa::current() {
+        Isa::Avx512 => 64,
+        Isa::Avx2 | Isa::Portable => 32,
+    };
+    2 * vector / bytes
+}
+
 macro_rules! contraction {
-    ($plain:ident $taps:ident $safe:ident $T:ty, $avx512:ident $avx2:ident $portable:ident) => {
+    ($plain:ident $taps:ident $safe:ident $panels:ident $pack:ident $T:ty, $avx512:ident $avx2:ident $portable:ident,
+        $avx512_panels:ident $avx2_panels:ident $portable_panels:ident, $avx512_pack:ident $avx2_pack:ident $portable_pack:ident) => {
+        /// Copies rows `0..k` and columns `from..from + n` of B into panels (see [`Panels`]), the first of them to `out`. `from` need not be a
+        /// multiple of the width, but where panels are packed in several calls all but the last take whole ones.
+        ///
+        /// # Safety
+        /// Those elements of B are readable, and `out` has room for `k * width` elements in each panel, which `panel` lies apart.
+        pub unsafe fn $pack(k: usize, from: usize, n: usize, b: Matrix<$T>, out: *mut $T, panel: usize) {
+            let (a, c) = (
+                Matrix { ptr: std::ptr::null(), row: 0, col: 0 },
+                MatrixMut { ptr: std::ptr::null_mut(), row: 0, col: 0 },
+            );
+            let job = Job { m: 0, n, k, taps: Taps::ONE, a, b, c, add: false };
+            // SAFETY: the caller's promise about memory; `Isa::current` only names what the processor has.
+            unsafe {
+                match Isa::current() {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => blocks::$avx512_pack(&job, from, n, out, panel),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => blocks::$avx2_pack(&job, from, n, out, panel),
+                    #[cfg(not(target_arch = "x86_64"))]
+                    Isa::Avx512 | Isa::Avx2 => blocks::$portable_pack(&job, from, n, out, panel),
+                    Isa::Portable => blocks::$portable_pack(&job, from, n, out, panel),
+                }
+            }
+        }
+
+        /// The contraction with a right operand in panels: the same bits as without.
+        ///
+        /// # Safety
+        /// As for the contraction with taps; B was packed on this processor for at least n columns.
+        #[allow(clippy::too_many_arguments, reason = "extents, operands, mode: a struct would only rename them")]
+        pub unsafe fn $panels(
+            m: usize,
+            n: usize,
+            k: usize,
+            taps: Taps,
+            a: Matrix<$T>,
+            b: Panels<$T>,
+            c: MatrixMut<$T>,
+            mode: Mode,
+        ) {
+            let panel = b.panel;
+            let b = Matrix { ptr: b.ptr, row: b.row, col: 1 };
+            let mut job = Job { m, n, k, taps, a, b, c, add: mode == Mode::Add };
+            job.join_taps();
+            // SAFETY: the caller's promise about memory; `Isa::current` only names what the processor has.
+            unsafe {
+                match Isa::current() {
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx512 => blocks::$avx512_panels(&job, panel),
+                    #[cfg(target_arch = "x86_64")]
+                    Isa::Avx2 => blocks::$avx2_panels(&job, panel),
+                    #[cfg(not(target_arch = "x86_64"))]
+                    Isa::Avx512 | Isa::Avx2 => blocks::$portable_panels(&job, panel),
+                    Isa::Portable => blocks::$portable_panels(&job, panel),
+                }
+            }
+        }
+
         /// The contraction with one summed axis (see the module).
         ///
         /// # Safety
@@ -200,8 +285,10 @@ macro_rules! contraction {
         }
     };
 }
-contraction!(contract_f32 contract_taps_f32 product_f32 f32, avx512_f32 avx2_f32 portable_f32);
-contraction!(contract_f64 contract_taps_f64 product_f64 f64, avx512_f64 avx2_f64 portable_f64);
+contraction!(contract_f32 contract_taps_f32 product_f32 contract_panels_f32 pack_panels_f32 f32, avx512_f32 avx2_f32 portable_f32,
+    avx512_panels_f32 avx2_panels_f32 portable_panels_f32, avx512_pack_f32 avx2_pack_f32 portable_pack_f32);
+contraction!(contract_f64 contract_taps_f64 product_f64 contract_panels_f64 pack_panels_f64 f64, avx512_f64 avx2_f64 portable_f64,
+    avx512_panels_f64 avx2_panels_f64 portable_panels_f64, avx512_pack_f64 avx2_pack_f64 portable_pack_f64);
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,13 @@
 
 pub mod code;
 pub mod data;
+mod passing;
 mod text;
+pub mod traffic;
 mod verify;
 
 pub use code::{CompiledKernels, KernelFn};
 pub use data::*;
+pub use passing::{kept_slots, passing};
 pub use text::{ParseError, parse_kernel, parse_plan};
 pub use verify::{VerifyError, verify, verify_kernel};

@@ -11,7 +11,7 @@
 //! A block and a group stay in the second-level cache while they are used. Most operands are read where they lie. None of
 //! the sizes but [`CHUNK`] shows in a result.
 
-use super::pack::{Chunk, copy_a, pack_b, with_scratch};
+use super::pack::{Chunk, copy_a, copy_side_by_side, pack_b, scratch};
 use super::tile::{Panel, Steps, Target, Tiles};
 use super::{CHUNK, Job};
 use crate::vector_math::lanes::Lanes;
@@ -79,19 +79,167 @@ fn steps<E>(job: &Job<E>, chunk: Chunk, row: usize) -> Steps<E> {
     }
 }
 
-/// Does B have to be copied? Not if vectors can be loaded from it and its steps are even. A tile of few rows does little work
-/// a step, so it is slowed by steps that lie far apart; there a copy pays for itself after a dozen tiles.
+/// Does B have to be copied? Not if vectors can be loaded from it. A tile of few rows does little work a step, so it is slowed by steps
+/// that lie far apart; there a copy pays for itself after a dozen tiles.
 fn copy_columns<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
-    let even_steps = job.taps.count == 1 || job.taps.b == job.k as isize * job.b.row;
     let many_small_tiles = T::ROWS < 8 && job.m > 12 * T::ROWS;
-    job.b.col != 1 || !even_steps || many_small_tiles
+    job.b.col != 1 || many_small_tiles
 }
 
-/// Are the rows of A copied? Pays where they fall on the same places of the first-level cache.
-fn copy_rows<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
-    let line = job.a.row.unsigned_abs() * size_of::<<T::L as Lanes>::Elem>();
-    job.a.col == 1 && job.k >= 32 && job.m > 1 && job.n >= 8 * T::L::N && line.is_multiple_of(1024) && line > 0
+/// How the rows of a block of A are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Where they lie.
+    InPlace,
+    /// From a copy with rows a little longer than a chunk, because they fall on the same places of the first-level cache.
+    Lines,
+    /// From a copy of tile after tile, step after step, because steps lie far apart (`xᵀ dy`): a cache line for each, of which a tile needs a part.
+    SideBySide,
 }
+
+fn left<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> Left {
+    let line = job.a.row.unsigned_abs() * size_of::<<T::L as Lanes>::Elem>();
+    if job.a.row == 1 && job.a.col != 1 && job.m >= T::ROWS && job.n >= 4 * T::L::N {
+        Left::SideBySide
+    } else if job.a.col == 1
+        && job.k >= 32
+        && job.m > 1
+        && job.n >= 8 * T::L::N
+        && line.is_multiple_of(1024)
+        && line > 0
+    {
+        Left::Lines
+    } else {
+        Left::InPlace
+    }
+}
+
+impl Left {
+    /// From a row of the copy to the next where it is in lines: a cache line longer than a chunk, so that they do not collide again.
+    fn line<E>(chunk: Chunk) -> usize {
+        chunk.len + 64 / size_of::<E>()
+    }
+
+    /// Elements of a copy of a block.
+    fn room<T: Tiles>(self, job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) -> usize {
+        let tiles = job.m.min(BLOCK_ROWS).div_ceil(T::ROWS) + 1;
+        match self {
+            Left::InPlace => 0,
+            Left::Lines => Left::line::<<T::L as Lanes>::Elem>(chunk) * (tiles * T::ROWS),
+            Left::SideBySide => tiles * T::ROWS * chunk.len,
+        }
+    }
+}
+
+/// Copies a block of rows, if they are read from a copy.
+///
+/// # Safety
+/// [`contract`]'s; `out` has room for it.
+#[inline(always)]
+unsafe fn copy_block<T: Tiles>(
+    job: &Job<<T::L as Lanes>::Elem>,
+    chunk: Chunk,
+    rows: Rows,
+    block: &std::ops::Range<usize>,
+    left: Left,
+    out: *mut <T::L as Lanes>::Elem,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match left {
+            Left::InPlace => {}
+            Left::Lines => {
+                let line = Left::line::<<T::L as Lanes>::Elem>(chunk);
+                copy_a(job, chunk, rows.first(block.start), rows.first(block.end), out, line);
+            }
+            Left::SideBySide => {
+                for tile in block.clone() {
+                    let (row, end) = (rows.first(tile), rows.first(tile + 1));
+                    let out = out.add((tile - block.start) * T::ROWS * chunk.len);
+                    // The number of rows of a tile on this instruction set, as a constant.
+                    if T::ROWS == 6 {
+                        copy_side_by_side::<_, 6>(job, chunk, row, end - row, out);
+                    } else {
+                        copy_side_by_side::<_, 14>(job, chunk, row, end - row, out);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// B at the first step of a chunk, without packing.
+#[inline(always)]
+fn first_of_b<E>(job: &Job<E>, chunk: Chunk) -> *const E {
+    let (tap, first) = (chunk.from / job.k, chunk.from % job.k);
+    job.b.ptr.wrapping_offset(tap as isize * job.taps.b + first as isize * job.b.row)
+}
+
+/// Tiles of rows that differ by at most one row, in blocks.
+#[derive(Clone, Copy)]
+struct Rows {
+    m: usize,
+    tiles: usize,
+}
+
+impl Rows {
+    fn first(self, tile: usize) -> usize {
+        tile * self.m / self.tiles
+    }
+}
+
+/// A panel of columns, wherever it lies.
+#[derive(Clone, Copy)]
+struct Columns<E> {
+    panel: Panel<E>,
+    vectors: usize,
+    /// The first one, and how many there are.
+    col: usize,
+    cols: usize,
+}
+
+/// The tiles of a block of rows with one panel.
+///
+/// # Safety
+/// [`contract`]'s; `copy` holds the block's rows as `left` says.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "what a block is made of")]
+unsafe fn tiles<T: Tiles>(
+    job: &Job<<T::L as Lanes>::Elem>,
+    chunk: Chunk,
+    rows: Rows,
+    block: &std::ops::Range<usize>,
+    left: Left,
+    copy: *const <T::L as Lanes>::Elem,
+    columns: Columns<<T::L as Lanes>::Elem>,
+    add: bool,
+) {
+    let block_row = rows.first(block.start);
+    // Copies have no taps.
+    let of_copy = Steps { a: copy, row: 1, col: 1, k: chunk.len, first: 0, tap: 0, len: chunk.len };
+    let panel = if left == Left::InPlace { columns.panel } else { Panel { skip: 0, ..columns.panel } };
+    for tile in block.clone() {
+        let (row, row_end) = (rows.first(tile), rows.first(tile + 1));
+        let steps = match left {
+            Left::InPlace => steps(job, chunk, row),
+            Left::Lines => {
+                let line = Left::line::<<T::L as Lanes>::Elem>(chunk);
+                Steps { a: copy.wrapping_add((row - block_row) * line), row: line as isize, ..of_copy }
+            }
+            Left::SideBySide => {
+                let a = copy.wrapping_add((tile - block.start) * T::ROWS * chunk.len);
+                Steps { a, col: T::ROWS as isize, ..of_copy }
+            }
+        };
+        let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + columns.col as isize * job.c.col);
+        let target = Target { c, row: job.c.row, col: job.c.col, cols: columns.cols, add };
+        // SAFETY: the tile lies inside A, B or their copies, and C.
+        unsafe { T::run(row_end - row, columns.vectors, &steps, panel, &target) }
+    }
+}
+
+/// Elements of a chunk of B that are copied at once, for all blocks of rows, rather than again for each.
+const COPIED_AT_ONCE: usize = 1 << 19;
 
 /// One chunk.
 ///
@@ -101,66 +249,102 @@ fn copy_rows<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
 unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
     let n = T::L::N;
     let add = job.add || chunk.from > 0;
-    let (copy_rows, copy_columns) = (copy_rows::<T>(job), copy_columns::<T>(job));
+    let even_steps = job.taps.count == 1 || job.taps.b == job.k as isize * job.b.row;
+    let copy_columns = copy_columns::<T>(job);
+    // Rows without taps go with columns without: a copy of one, where steps of the other are uneven, would not fit.
+    let left = if copy_columns || even_steps { left::<T>(job) } else { Left::InPlace };
     // A tile of few rows needs more vectors for enough chains to run side by side.
     let most_vectors = if job.m <= 3 && job.n >= T::WIDE * n { T::WIDE } else { 2 };
     let width = most_vectors * n;
-    let group = if most_vectors == 2 { GROUP * width } else { width };
-    // The rows of tiles differ by at most one.
-    let tiles = job.m.div_ceil(T::ROWS);
-    let rows_of = |tile: usize| (tile * job.m / tiles, (tile + 1) * job.m / tiles);
-    // Steps of the taps lie evenly where B is not copied, so the chunk starts this far from the first.
-    let b = job.b.ptr.wrapping_offset(chunk.from as isize * job.b.row);
-    // Rows of the copy of A are a cache line longer than a chunk, so that they do not collide again.
-    let line = chunk.len + 64 / size_of::<<T::L as Lanes>::Elem>();
-    let columns_room = chunk.len * group.min(job.n.next_multiple_of(width));
-    let rows_room = if copy_rows { line * BLOCK_ROWS.min(job.m) } else { 0 };
-    with_scratch(columns_room + rows_room, |columns_copy: *mut <T::L as Lanes>::Elem| {
-        let rows_copy = columns_copy.wrapping_add(columns_room);
-        for block in (0..tiles).step_by(BLOCK_ROWS / T::ROWS) {
-            let block_end = (block + BLOCK_ROWS / T::ROWS).min(tiles);
-            let block_row = rows_of(block).0;
-            if copy_rows {
-                // SAFETY: the scratch holds a block of rows.
-                unsafe { copy_a(job, chunk, block_row, rows_of(block_end - 1).1, rows_copy, line) }
+    let all_columns = job.n.next_multiple_of(width);
+    let group = match most_vectors {
+        2 if copy_columns && job.m > BLOCK_ROWS && all_columns * chunk.len <= COPIED_AT_ONCE => all_columns,
+        2 => GROUP * width,
+        _ => width,
+    };
+    let rows = Rows { m: job.m, tiles: job.m.div_ceil(T::ROWS) };
+    let b = first_of_b(job, chunk);
+    let skip = if job.taps.count == 1 { 0 } else { job.taps.b - job.k as isize * job.b.row };
+    let columns_room = chunk.len * group.min(all_columns);
+    let columns_copy: *mut <T::L as Lanes>::Elem = scratch(columns_room + left.room::<T>(job, chunk));
+    let rows_copy = columns_copy.wrapping_add(columns_room);
+    for block in (0..rows.tiles).step_by(BLOCK_ROWS / T::ROWS) {
+        let block = block..(block + BLOCK_ROWS / T::ROWS).min(rows.tiles);
+        // SAFETY: the scratch holds a block of rows.
+        unsafe { copy_block::<T>(job, chunk, rows, &block, left, rows_copy) }
+        for first in (0..job.n).step_by(group) {
+            let end = (first + group).min(job.n);
+            // Columns from here on are copied; that is always so for those that do not fill a vector.
+            let whole = if copy_columns { first } else { first + (end - first) / n * n };
+            let copy_width = if end - whole <= n { n } else { width };
+            let is_there = group >= all_columns && block.start > 0;
+            if whole < end && !is_there {
+                let panel_len = copy_width * chunk.len;
+                // SAFETY: the scratch holds a group of columns.
+                unsafe { pack_b::<T::L>(job, chunk, whole, end - whole, copy_width, columns_copy, panel_len) }
             }
-            for first in (0..job.n).step_by(group) {
-                let end = (first + group).min(job.n);
-                // Columns from here on are copied; that is always so for those that do not fill a vector.
-                let whole = if copy_columns { first } else { first + (end - first) / n * n };
-                let copy_width = if end - whole <= n { n } else { width };
-                if whole < end {
-                    // SAFETY: the scratch holds a group of columns.
-                    unsafe { pack_b::<T::L>(job, chunk, whole, end - whole, copy_width, columns_copy) }
-                }
-                let mut col = first;
-                while col < end {
-                    let (panel, vectors, cols) = if col < whole {
-                        let left = (whole - col) / n;
-                        let vectors = if left >= most_vectors { most_vectors } else { left.min(2) };
-                        (Panel { b: b.wrapping_add(col), step: job.b.row }, vectors, vectors * n)
-                    } else {
-                        let b = columns_copy.wrapping_add((col - whole) * chunk.len);
-                        (Panel { b, step: copy_width as isize }, copy_width / n, (end - col).min(copy_width))
-                    };
-                    for tile in block..block_end {
-                        let (row, row_end) = rows_of(tile);
-                        let mut steps = steps(job, chunk, row);
-                        if copy_rows {
-                            let a = rows_copy.wrapping_add((row - block_row) * line);
-                            steps =
-                                Steps { a, row: line as isize, col: 1, k: chunk.len, first: 0, tap: 0, len: chunk.len };
-                        }
-                        let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + col as isize * job.c.col);
-                        let target = Target { c, row: job.c.row, col: job.c.col, cols, add };
-                        // SAFETY: the tile lies inside A, B or their copies, and C.
-                        unsafe { T::run(row_end - row, vectors, &steps, panel, &target) }
-                    }
-                    col += cols;
-                }
+            let mut col = first;
+            while col < end {
+                let columns = if col < whole {
+                    let left = (whole - col) / n;
+                    let vectors = if left >= most_vectors { most_vectors } else { left.min(2) };
+                    let panel = Panel { b: b.wrapping_add(col), step: job.b.row, skip };
+                    Columns { panel, vectors, col, cols: vectors * n }
+                } else {
+                    let b = columns_copy.wrapping_add((col - whole) * chunk.len);
+                    let panel = Panel { b: b.cast_const(), step: copy_width as isize, skip: 0 };
+                    Columns { panel, vectors: copy_width / n, col, cols: (end - col).min(copy_width) }
+                };
+                // SAFETY: the caller's promise.
+                unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add) }
+                col += columns.cols;
             }
         }
-    });
+    }
+}
+
+/// All chunks of a product whose B lies in panels: `job.b.row` from a step to the next, `panel` from a panel to the next.
+///
+/// # Safety
+/// The contract of a contraction over panels, on a processor with the instruction set of T.
+#[inline(always)]
+unsafe fn contract_panels<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, panel: usize) {
+    let n = T::L::N;
+    let width = 2 * n;
+    let total = job.taps.count * job.k;
+    if job.m == 0 || job.n == 0 {
+        return;
+    }
+    if total == 0 {
+        if !job.add {
+            // SAFETY: C[i, j] is writable.
+            unsafe { clear(job) }
+        }
+        return;
+    }
+    let rows = Rows { m: job.m, tiles: job.m.div_ceil(T::ROWS) };
+    let skip = if job.taps.count == 1 { 0 } else { job.taps.b - job.k as isize * job.b.row };
+    let left = if skip == 0 { left::<T>(job) } else { Left::InPlace };
+    let mut from = 0;
+    while from < total {
+        let chunk = Chunk { from, len: (total - from).min(CHUNK) };
+        let b = first_of_b(job, chunk);
+        let rows_copy: *mut <T::L as Lanes>::Elem = scratch(left.room::<T>(job, chunk));
+        for block in (0..rows.tiles).step_by(BLOCK_ROWS / T::ROWS) {
+            let block = block..(block + BLOCK_ROWS / T::ROWS).min(rows.tiles);
+            // SAFETY: the scratch holds a block of rows.
+            unsafe { copy_block::<T>(job, chunk, rows, &block, left, rows_copy) }
+            for col in (0..job.n).step_by(width) {
+                let cols = (job.n - col).min(width);
+                let panel = Panel { b: b.wrapping_add(col / width * panel), step: job.b.row, skip };
+                let columns = Columns { panel, vectors: cols.div_ceil(n), col, cols };
+                let add = job.add || from > 0;
+                // SAFETY: the caller's promise; what a panel has beyond the last column is readable.
+                unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add) }
+            }
+        }
+        from += chunk.len;
+    }
 }
 
 /// One chunk of a product of at most three rows with columns of B that run along k: squares of B are turned in passing, for
@@ -178,12 +362,12 @@ unsafe fn few_rows<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chunk) {
         let c = job.c.ptr.wrapping_offset(col as isize * job.c.col);
         let target = Target { c, row: job.c.row, col: job.c.col, cols: (job.n - col).min(width), add };
         // SAFETY: the tile lies inside A, B and C.
-        unsafe { T::run_turned(job.m, &steps, Panel { b, step: job.b.col }, &target) }
+        unsafe { T::run_turned(job.m, &steps, Panel { b, step: job.b.col, skip: 0 }, &target) }
     }
 }
 
 macro_rules! compiled_for {
-    ($(#[$feature:meta])* $name:ident $Tiles:ident $T:ty) => {
+    ($(#[$feature:meta])* $name:ident $panels:ident $pack:ident $Tiles:ident $T:ty) => {
         /// # Safety
         /// [`contract`]'s.
         $(#[$feature])*
@@ -191,15 +375,33 @@ macro_rules! compiled_for {
             // SAFETY: the caller's promise.
             unsafe { contract::<super::tile::$Tiles>(job) }
         }
+
+        /// # Safety
+        /// [`contract_panels`]'s.
+        $(#[$feature])*
+        pub(super) unsafe fn $panels(job: &Job<$T>, panel: usize) {
+            // SAFETY: the caller's promise.
+            unsafe { contract_panels::<super::tile::$Tiles>(job, panel) }
+        }
+
+        /// # Safety
+        /// [`pack_b`]'s.
+        $(#[$feature])*
+        pub(super) unsafe fn $pack(job: &Job<$T>, col: usize, cols: usize, out: *mut $T, panel: usize) {
+            let all = Chunk { from: 0, len: job.k };
+            let width = 2 * <<super::tile::$Tiles as Tiles>::L as Lanes>::N;
+            // SAFETY: the caller's promise.
+            unsafe { pack_b::<<super::tile::$Tiles as Tiles>::L>(job, all, col, cols, width, out, panel) }
+        }
     };
 }
 #[cfg(target_arch = "x86_64")]
-compiled_for! { #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")] avx512_f32 Avx512TilesF32 f32 }
+compiled_for! { #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")] avx512_f32 avx512_panels_f32 avx512_pack_f32 Avx512TilesF32 f32 }
 #[cfg(target_arch = "x86_64")]
-compiled_for! { #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")] avx512_f64 Avx512TilesF64 f64 }
+compiled_for! { #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")] avx512_f64 avx512_panels_f64 avx512_pack_f64 Avx512TilesF64 f64 }
 #[cfg(target_arch = "x86_64")]
-compiled_for! { #[target_feature(enable = "avx2,fma")] avx2_f32 Avx2TilesF32 f32 }
+compiled_for! { #[target_feature(enable = "avx2,fma")] avx2_f32 avx2_panels_f32 avx2_pack_f32 Avx2TilesF32 f32 }
 #[cfg(target_arch = "x86_64")]
-compiled_for! { #[target_feature(enable = "avx2,fma")] avx2_f64 Avx2TilesF64 f64 }
-compiled_for! { portable_f32 PortableTilesF32 f32 }
-compiled_for! { portable_f64 PortableTilesF64 f64 }
+compiled_for! { #[target_feature(enable = "avx2,fma")] avx2_f64 avx2_panels_f64 avx2_pack_f64 Avx2TilesF64 f64 }
+compiled_for! { portable_f32 portable_panels_f32 portable_pack_f32 PortableTilesF32 f32 }
+compiled_for! { portable_f64 portable_panels_f64 portable_pack_f64 PortableTilesF64 f64 }

@@ -14,22 +14,20 @@ pub(super) struct Chunk {
     pub len: usize,
 }
 
-/// Calls `run(step of the chunk, tap, k, length)` for each stretch of the chunk within one tap.
+/// A stretch of a chunk within one tap: its first step in the chunk, the tap, its first k, its length.
+type Run = (usize, usize, usize, usize);
+
+/// The stretch that begins `done` steps into the chunk.
 #[inline(always)]
-fn each_run(chunk: Chunk, k: usize, mut run: impl FnMut(usize, usize, usize, usize)) {
-    let mut done = 0;
-    while done < chunk.len {
-        let (tap, at) = ((chunk.from + done) / k, (chunk.from + done) % k);
-        let len = (chunk.len - done).min(k - at);
-        run(done, tap, at, len);
-        done += len;
-    }
+fn run_at(chunk: Chunk, k: usize, done: usize) -> Run {
+    let (tap, at) = ((chunk.from + done) / k, (chunk.from + done) % k);
+    (done, tap, at, (chunk.len - done).min(k - at))
 }
 
-/// Panels of B for `cols` columns from `col`: panel p holds `width` columns, step after step, at `out + p * width * len`.
+/// Panels of B for `cols` columns from `col`: panel p holds `width` columns, step after step, at `out + p * panel_len`.
 ///
 /// # Safety
-/// The job's B is readable; `out` has room for `cols` rounded up to `width`, a multiple of N, times the chunk's length.
+/// The job's B is readable; `out` has room for the chunk's steps of `width`, a multiple of N, in each panel.
 #[inline(always)]
 pub(super) unsafe fn pack_b<L: Lanes>(
     job: &Job<L::Elem>,
@@ -38,9 +36,12 @@ pub(super) unsafe fn pack_b<L: Lanes>(
     cols: usize,
     width: usize,
     out: *mut L::Elem,
+    panel_len: usize,
 ) {
-    let panel_len = width * chunk.len;
-    each_run(chunk, job.k, |step, tap, at, run| {
+    let mut done = 0;
+    while done < chunk.len {
+        let (step, tap, at, run) = run_at(chunk, job.k, done);
+        done += run;
         let start =
             job.b.ptr.wrapping_offset(tap as isize * job.taps.b + at as isize * job.b.row + col as isize * job.b.col);
         // SAFETY: every element read is B[at + i, col + j] of this tap with i < run and j < cols, every element written lies
@@ -69,7 +70,7 @@ pub(super) unsafe fn pack_b<L: Lanes>(
                 }
             }
         }
-    });
+    }
 }
 
 /// Rows `row..end` of A at `out`, each of the chunk's steps one after the other, `line` from one row to the next.
@@ -79,11 +80,46 @@ pub(super) unsafe fn pack_b<L: Lanes>(
 #[inline(always)]
 pub(super) unsafe fn copy_a<E: Copy>(job: &Job<E>, chunk: Chunk, row: usize, end: usize, out: *mut E, line: usize) {
     for i in row..end {
-        each_run(chunk, job.k, |step, tap, at, run| {
+        let mut done = 0;
+        while done < chunk.len {
+            let (step, tap, at, run) = run_at(chunk, job.k, done);
+            done += run;
             let from = job.a.ptr.wrapping_offset(tap as isize * job.taps.a + at as isize + i as isize * job.a.row);
             // SAFETY: A[i, at..at + run] of this tap is readable, and scratch is not part of it.
             unsafe { std::ptr::copy_nonoverlapping(from, out.add((i - row) * line + step), run) }
-        });
+        }
+    }
+}
+
+/// The rows of a tile where A's rows lie side by side: `ROWS` of them, step after step, at `out`. A tile of fewer rows leaves the rest of each step
+/// as it is.
+///
+/// # Safety
+/// The job's A is readable with unit stride along its rows; `out` has room for `ROWS` elements a step.
+#[inline(always)]
+pub(super) unsafe fn copy_side_by_side<E: Copy, const ROWS: usize>(
+    job: &Job<E>,
+    chunk: Chunk,
+    row: usize,
+    rows: usize,
+    out: *mut E,
+) {
+    let mut done = 0;
+    while done < chunk.len {
+        let (step, tap, at, run) = run_at(chunk, job.k, done);
+        done += run;
+        let from = job.a.ptr.wrapping_offset(tap as isize * job.taps.a + at as isize * job.a.col + row as isize);
+        for i in 0..run {
+            // SAFETY: `rows` elements of A at this step are readable, and scratch is not part of it.
+            unsafe {
+                let (from, to) = (from.offset(i as isize * job.a.col), out.add((step + i) * ROWS));
+                if rows == ROWS {
+                    std::ptr::copy_nonoverlapping(from, to, ROWS);
+                } else {
+                    std::ptr::copy_nonoverlapping(from, to, rows);
+                }
+            }
+        }
     }
 }
 
@@ -148,14 +184,15 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `body` with this thread's scratch of at least `len` elements, aligned to 64 bytes.
+/// This thread's scratch, of at least `len` elements, aligned to 64 bytes: good until the next call. (No closure is called with it: code in a
+/// closure would not be compiled for the instruction set of the function around.)
 #[inline(always)]
-pub(super) fn with_scratch<T>(len: usize, body: impl FnOnce(*mut T)) {
+pub(super) fn scratch<T>(len: usize) -> *mut T {
     let lines = (len * size_of::<T>()).div_ceil(64);
     SCRATCH.with_borrow_mut(|scratch| {
         if scratch.len() < lines {
             scratch.resize(lines, Line([0; 64]));
         }
-        body(scratch.as_mut_ptr().cast());
-    });
+        scratch.as_mut_ptr().cast()
+    })
 }

@@ -27,6 +27,8 @@ pub(super) struct Panel<T> {
     pub b: *const T,
     /// From a step to the next.
     pub step: isize,
+    /// What is added where a tap ends, from the step after its last one to the next tap's first.
+    pub skip: isize,
 }
 
 /// The place in C of one tile.
@@ -82,6 +84,7 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
                 break;
             }
             a = a.wrapping_offset(steps.tap - at as isize * col);
+            b = b.wrapping_offset(panel.skip);
             at = 0;
         }
         finish(sum, target);

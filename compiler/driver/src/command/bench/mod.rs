@@ -1,14 +1,17 @@
 //! `bdl bench FILE[:TRAIN]`: time per training step, arithmetic rate against this machine's, memory against the prediction.
 
+mod picture;
+mod profile;
+
 use super::{Context, print};
 use crate::cli::target;
 use crate::error::Failure;
 use crate::pipeline;
 use crate::run::{CpuMachine, prepare};
 use crate::show::number;
-use bdl_plan::{AxisRole, Launch, Op, Plan};
 use bdl_train::{Machine, Moment};
 use serde_json::json;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -24,7 +27,17 @@ pub fn note_start() {
     STARTED.get_or_init(Instant::now);
 }
 
-pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Result<u8, Failure> {
+/// What is to be measured and shown.
+pub struct Wanted<'w> {
+    pub seconds: f64,
+    /// Time of each launch.
+    pub profile: bool,
+    /// Where the picture of the profile goes.
+    pub picture: Option<&'w Path>,
+}
+
+pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Failure> {
+    let profile = wanted.profile || wanted.picture.is_some();
     let started = *STARTED.get_or_init(Instant::now);
     let (file, name) = target(written);
     let checked = pipeline::check(&file, &context.request(name.clone()))?;
@@ -58,7 +71,7 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
     let mut times = Vec::new();
     let begun = Instant::now();
     let mut step = WARM_UP;
-    while times.len() < FEWEST || begun.elapsed().as_secs_f64() < seconds {
+    while times.len() < FEWEST || begun.elapsed().as_secs_f64() < wanted.seconds {
         step += 1;
         let one = Instant::now();
         machine.step(rows(step), moment(step))?;
@@ -75,8 +88,17 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
     let machine_gflops = bdl_kernels::machine::measure_gflops(threads);
     let peak = peak_megabytes();
     let predicted = machine.predicted_bytes(batch) as f64 / 1e6;
+    let rows = launches.map(|launches| {
+        let limits =
+            profile::Limits { gflops: machine_gflops, gigabytes: bdl_kernels::machine::measure_bandwidth(threads) };
+        (limits, profile::rows(&plan, &launches, &flops, times.len(), batch as i64, &checked.source.sources))
+    });
+    if let (Some(path), Some((limits, rows))) = (wanted.picture, &rows) {
+        let title = format!("{} · batch {batch} · {threads} threads", train.name);
+        picture::write(path, &title, rows, limits)?;
+    }
     if context.global.json {
-        let line = json!({
+        let mut line = json!({
             "event": "done", "train": &*train.name, "threads": threads, "batch": batch, "steps": times.len(),
             "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
             "first_values_ms": ms(first_values),
@@ -84,6 +106,10 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
             "machine_gflops": machine_gflops, "peak_mb": peak, "predicted_peak_mb": predicted,
             "launches": plan.launches.len(),
         });
+        if let Some((limits, rows)) = &rows {
+            line["machine_gb_per_s"] = json!(limits.gigabytes);
+            line["profile"] = rows.iter().map(profile::Row::json).collect();
+        }
         print(&format!("{line}\n"))?;
         return Ok(0);
     }
@@ -104,8 +130,8 @@ pub fn run(context: &Context, written: &str, seconds: f64, profile: bool) -> Res
         peak.unwrap_or(f64::NAN),
         predicted
     );
-    if let Some(launches) = launches {
-        text.push_str(&table(&plan, &launches, &flops, times.len()));
+    if let Some((limits, rows)) = &rows {
+        text.push_str(&profile::table(rows, limits));
     }
     print(&text)
 }
@@ -120,73 +146,4 @@ fn peak_megabytes() -> Option<f64> {
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes * 1024.0 / 1e6)
-}
-
-/// Launches as a profile counts them: those of a loop after it.
-fn in_order(launches: &[Launch]) -> Vec<&Launch> {
-    launches
-        .iter()
-        .flat_map(|launch| {
-            let inside = match &launch.op {
-                Op::Scan(scan) => in_order(&scan.body),
-                Op::Iterate(n) => {
-                    n.condition.iter().chain(&n.body).flat_map(|l| in_order(std::slice::from_ref(l))).collect()
-                }
-                Op::Kernel(_)
-                | Op::Contract(_)
-                | Op::Draw(_)
-                | Op::Copy { .. }
-                | Op::Clear { .. }
-                | Op::Order { .. }
-                | Op::Sort(_)
-                | Op::Library { .. } => Vec::new(),
-            };
-            std::iter::once(launch).chain(inside)
-        })
-        .collect()
-}
-
-/// Where the time goes: launches, slowest first.
-fn table(plan: &Plan, times: &[Duration], flops: &[u64], steps: usize) -> String {
-    let total: f64 = times.iter().map(Duration::as_secs_f64).sum();
-    let mut rows: Vec<(usize, f64)> =
-        times.iter().enumerate().map(|(at, time)| (at, time.as_secs_f64() / steps as f64)).collect();
-    rows.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let launches = in_order(&plan.launches);
-    let mut text = String::from("  launches, slowest first\n         ms    %   GFLOP/s\n");
-    for (at, seconds) in rows.into_iter().take(25) {
-        let Some(launch) = launches.get(at) else { continue };
-        let (rate, kind) = match &launch.op {
-            Op::Contract(contraction) => {
-                let before = launches[..at].iter().filter(|other| matches!(other.op, Op::Contract(_))).count();
-                let flop = flops.get(before).copied().unwrap_or(0) as f64;
-                let sizes: Vec<String> = contraction
-                    .axes
-                    .iter()
-                    .map(|axis| {
-                        let role = match axis.role {
-                            AxisRole::Batch => "b",
-                            AxisRole::M => "m",
-                            AxisRole::N => "n",
-                            AxisRole::K => "k",
-                        };
-                        format!("{role}{}", axis.extent)
-                    })
-                    .collect();
-                (format!("{:8.1}", flop / seconds / 1e9), format!("contract {}", sizes.join(" ")))
-            }
-            Op::Kernel(kernel) => (" ".repeat(8), plan.kernels[kernel.kernel.0 as usize].name.to_string()),
-            Op::Draw(_) => (" ".repeat(8), "draw".into()),
-            Op::Copy { .. } => (" ".repeat(8), "copy".into()),
-            Op::Clear { .. } => (" ".repeat(8), "clear".into()),
-            Op::Order { .. } => (" ".repeat(8), "order".into()),
-            Op::Scan(_) => (" ".repeat(8), "scan".into()),
-            Op::Iterate(_) => (" ".repeat(8), "iterate".into()),
-            Op::Sort(_) => (" ".repeat(8), "sort".into()),
-            Op::Library { .. } => (" ".repeat(8), "library".into()),
-        };
-        let share = 100.0 * seconds * steps as f64 / total;
-        text.push_str(&format!("  {:9.4} {share:4.1} {rate}   {} ({kind})\n", seconds * 1e3, launch.origin.what));
-    }
-    text
 }

@@ -1,0 +1,246 @@
+//! Where the time of a step goes: launch by launch, with the line of the program that each came from, and how near it is to what the
+//! machine can do.
+//!
+//! A launch takes at least as long as its arithmetic at the contraction kernel's measured rate, and as long as its bytes at the memory's
+//! measured bandwidth. The longer of the two over its time is how much of the limit it reaches. What stays in the caches may well exceed
+//! the memory's bandwidth.
+
+use crate::show::number;
+use bdl_grammar::{FileId, SourceMap};
+use bdl_plan::{AxisRole, Launch, Op, Origin, Plan};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What this machine reaches.
+pub struct Limits {
+    pub gflops: f64,
+    pub gigabytes: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Contraction,
+    /// Generated code.
+    Kernel,
+    Loop,
+    /// Draws, copies, sorts and the like.
+    Other,
+}
+
+/// One launch of the plan.
+pub struct Row {
+    pub kind: Kind,
+    /// 0 outside of loops.
+    pub depth: usize,
+    pub what: String,
+    /// The equation's tensor and what it is for.
+    pub origin: String,
+    /// `file.bdl:12`
+    pub line: String,
+    /// Each in one step.
+    pub seconds: f64,
+    pub flop: f64,
+    pub bytes: f64,
+}
+
+impl Row {
+    /// The part of the machine's limit that this launch reaches.
+    fn of_limit(&self, limits: &Limits) -> f64 {
+        let arithmetic = self.flop / (limits.gflops * 1e9);
+        let memory = self.bytes / (limits.gigabytes * 1e9);
+        arithmetic.max(memory) / self.seconds
+    }
+
+    pub fn gflops(&self) -> f64 {
+        self.flop / self.seconds / 1e9
+    }
+
+    pub fn gigabytes(&self) -> f64 {
+        self.bytes / self.seconds / 1e9
+    }
+
+    pub fn json(&self) -> Value {
+        json!({
+            "what": self.what, "origin": self.origin, "line": self.line, "depth": self.depth,
+            "ms": self.seconds * 1e3, "flop": self.flop, "bytes": self.bytes,
+        })
+    }
+}
+
+/// A launch among those of a profile: loops are followed by what they hold.
+struct Place<'p> {
+    launch: &'p Launch,
+    depth: usize,
+    /// How often it runs in one step, where that is known from the sizes.
+    rounds: f64,
+}
+
+fn in_order<'p>(
+    launches: &'p [Launch],
+    depth: usize,
+    rounds: f64,
+    sizes: &dyn Fn(&str) -> Option<i64>,
+    all: &mut Vec<Place<'p>>,
+) {
+    for launch in launches {
+        all.push(Place { launch, depth, rounds });
+        let inside = |extent: &bdl_dims::Dim| rounds * extent.eval(sizes).unwrap_or(1).max(0) as f64;
+        match &launch.op {
+            Op::Scan(scan) => in_order(&scan.body, depth + 1, inside(&scan.extent), sizes, all),
+            Op::Iterate(n) => {
+                in_order(&n.condition, depth + 1, inside(&n.at_most), sizes, all);
+                in_order(&n.body, depth + 1, inside(&n.at_most), sizes, all);
+            }
+            Op::Kernel(_)
+            | Op::Contract(_)
+            | Op::Draw(_)
+            | Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Order { .. }
+            | Op::Sort(_)
+            | Op::Library { .. } => {}
+        }
+    }
+}
+
+/// All launches in the order in which they run. `times` are sums over so many steps.
+pub fn rows(plan: &Plan, times: &[Duration], flops: &[u64], steps: usize, batch: i64, sources: &SourceMap) -> Vec<Row> {
+    // The step of a loop counts as its first, running rows as all examples.
+    let sizes = |name: &str| {
+        let kind = plan.sizes.iter().find(|size| &*size.name == name).map(|size| &size.kind);
+        match kind {
+            Some(bdl_plan::SizeKind::Batch | bdl_plan::SizeKind::Running) => Some(batch),
+            Some(bdl_plan::SizeKind::Step) => Some(0),
+            Some(bdl_plan::SizeKind::Built | bdl_plan::SizeKind::Total(_) | bdl_plan::SizeKind::PerExample) | None => {
+                None
+            }
+        }
+    };
+    let mut places = Vec::new();
+    in_order(&plan.launches, 0, 1.0, &sizes, &mut places);
+    let mut contractions = flops.iter();
+    let rows = places.iter().zip(times).map(|(Place { launch, depth, rounds }, time)| {
+        let flop = match &launch.op {
+            Op::Contract(_) => contractions.next().copied().unwrap_or(0) as f64,
+            Op::Kernel(_)
+            | Op::Draw(_)
+            | Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Order { .. }
+            | Op::Scan(_)
+            | Op::Iterate(_)
+            | Op::Sort(_)
+            | Op::Library { .. } => 0.0,
+        };
+        let (kind, what) = describe(plan, &launch.op);
+        Row {
+            kind,
+            depth: *depth,
+            what,
+            origin: launch.origin.what.to_string(),
+            line: line(&launch.origin, sources),
+            seconds: (time.as_secs_f64() / steps.max(1) as f64).max(1e-9),
+            flop,
+            bytes: bdl_plan::traffic::bytes(plan, &launch.op, &sizes) as f64 * rounds,
+        }
+    });
+    rows.collect()
+}
+
+fn line(origin: &Origin, sources: &SourceMap) -> String {
+    if origin.end == 0 {
+        return String::new();
+    }
+    let file = FileId(origin.file);
+    let name = sources.name(file).rsplit('/').next().unwrap_or_default();
+    format!("{name}:{}", sources.line_column(file, origin.start).0)
+}
+
+fn describe(plan: &Plan, op: &Op) -> (Kind, String) {
+    match op {
+        Op::Contract(contraction) => {
+            let sizes = contraction.axes.iter().map(|axis| {
+                let role = match axis.role {
+                    AxisRole::Batch => "b",
+                    AxisRole::M => "m",
+                    AxisRole::N => "n",
+                    AxisRole::K => "k",
+                };
+                format!(" {role}{}", axis.extent)
+            });
+            (Kind::Contraction, format!("contract{}", sizes.collect::<String>()))
+        }
+        Op::Kernel(used) => {
+            let kernel = plan.kernels.get(used.kernel.0 as usize);
+            (Kind::Kernel, kernel.map_or_else(String::new, |kernel| format!("kernel {}", kernel.name)))
+        }
+        Op::Scan(scan) => (Kind::Loop, format!("scan {}", scan.extent)),
+        Op::Iterate(_) => (Kind::Loop, "iterate".into()),
+        Op::Draw(_) => (Kind::Other, "draw".into()),
+        Op::Copy { .. } => (Kind::Other, "copy".into()),
+        Op::Clear { .. } => (Kind::Other, "clear".into()),
+        Op::Order { .. } => (Kind::Other, "order".into()),
+        Op::Sort(_) => (Kind::Other, "sort".into()),
+        Op::Library { .. } => (Kind::Other, "library".into()),
+    }
+}
+
+/// Launches of a table at most.
+const SHOWN: usize = 25;
+
+/// Launches, slowest first.
+pub fn table(rows: &[Row], limits: &Limits) -> String {
+    let total: f64 = rows.iter().filter(|row| row.depth == 0).map(|row| row.seconds).sum();
+    let mut slowest: Vec<&Row> = rows.iter().collect();
+    slowest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let width = slowest.iter().take(SHOWN).map(|row| row.line.chars().count()).max().unwrap_or(0);
+    let mut text = format!(
+        "  machine   {:.0} GFLOP/s in contractions, {:.1} GB/s of memory\n  launches, slowest first\n         ms    %  GFLOP/s      MB   GB/s  limit\n",
+        limits.gflops, limits.gigabytes
+    );
+    for row in slowest.into_iter().take(SHOWN) {
+        let rate = if row.flop > 0.0 { format!("{:8.1}", row.gflops()) } else { " ".repeat(8) };
+        let (moved, limit) = match row.kind {
+            Kind::Loop => (" ".repeat(14), " ".repeat(5)),
+            Kind::Contraction | Kind::Kernel | Kind::Other => (
+                format!("{:7.2} {:6.1}", row.bytes / 1e6, row.gigabytes()),
+                format!("{:3.0} %", 100.0 * row.of_limit(limits)),
+            ),
+        };
+        text.push_str(&format!(
+            "  {:9.4} {:4.1} {rate} {moved}  {limit}  {:width$}  {} ({})\n",
+            row.seconds * 1e3,
+            100.0 * row.seconds / total,
+            row.line,
+            row.origin,
+            row.what
+        ));
+    }
+    let rest = rows.len().saturating_sub(SHOWN);
+    if rest > 0 {
+        text.push_str(&format!("  and {} more\n", number::short(rest as f64)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_is_held_against_the_nearer_limit() {
+        let limits = Limits { gflops: 100.0, gigabytes: 10.0 };
+        let row = |flop, bytes| Row {
+            kind: Kind::Contraction,
+            depth: 0,
+            what: String::new(),
+            origin: String::new(),
+            line: String::new(),
+            seconds: 0.5,
+            flop,
+            bytes,
+        };
+        assert_eq!(row(25e9, 1e9).of_limit(&limits), 0.5);
+        assert_eq!(row(1e9, 4e9).of_limit(&limits), 0.8);
+    }
+}

@@ -1,0 +1,138 @@
+//! The right operand of a contraction in panels, copied once for all rows.
+//!
+//! The kernel wants vectors of columns side by side, step after step. Left to itself it copies what it needs on every call; but a
+//! contraction is many calls, for blocks of rows, examples and boxes. So where there are rows enough, the workers copy the operand together
+//! first, and then each runs its rows. Axes of the sum keep their places: a box that begins in the middle of one begins there in the panels too.
+//!
+//! ```text
+//! k: tap (11), channel (32)      step = 32 tap + channel       panel p, step s, columns 16 p .. 16 p + 16  at  (352 p + s) * 16
+//! ```
+
+use crate::contract::{Real, share};
+use crate::nest::{MAX_AXES, Nest};
+use crate::pool::{Gone, Worker};
+use bdl_kernels::contraction::{Matrix, panel_width};
+use bdl_plan::AxisRole;
+
+/// Fewer rows, and the copy costs more than it saves.
+const LEAST_ROWS: i64 = 192;
+/// The same where one copy is for all steps of a loop.
+const LEAST_ROWS_IN_LOOP: i64 = 4;
+/// Steps of a loop that are worth a copy.
+pub const LEAST_STEPS: i64 = 4;
+const LEAST_COLUMNS: i64 = 8;
+/// Elements of a copy at most: what stays in the last-level cache.
+const MOST: i64 = 1 << 20;
+
+#[derive(Clone, Copy)]
+pub struct Packing {
+    /// With the copy in place of the right operand.
+    pub nest: Nest,
+    /// Elements from a panel to the next.
+    pub panel: usize,
+    panels: i64,
+    width: i64,
+    columns: i64,
+    /// From a column to the next in the operand itself.
+    column: i64,
+    /// Where the operand itself begins.
+    start: i64,
+    /// Axes of the sum: how many, and from one to the next in the operand itself and in the copy's steps.
+    steps: [(i64, i64, i64); MAX_AXES],
+    count: usize,
+}
+
+impl Packing {
+    /// Elements of the copy.
+    pub fn len(&self) -> usize {
+        self.panel * self.panels as usize
+    }
+
+    /// How the nest reads a copy, if one pays that is for it alone.
+    pub fn of<T: Real>(nest: &Nest) -> Option<Packing> {
+        Packing::with::<T>(nest, LEAST_ROWS)
+    }
+
+    /// The same for a copy that all steps of a loop share.
+    pub fn in_loop<T: Real>(nest: &Nest) -> Option<Packing> {
+        Packing::with::<T>(nest, LEAST_ROWS_IN_LOOP)
+    }
+
+    fn with<T: Real>(nest: &Nest, least_rows: i64) -> Option<Packing> {
+        let mut nest = *nest;
+        nest.join_columns();
+        let axes = nest.axes();
+        let of = |role: AxisRole| (0..axes.len()).filter(move |i| axes[*i].role == role && axes[*i].extent > 1);
+        let (rows, columns) = (nest.extent(AxisRole::M), nest.extent(AxisRole::N));
+        let sum = nest.extent(AxisRole::K);
+        let mut n = of(AxisRole::N);
+        let n = n.next().filter(|_| n.next().is_none())?;
+        let pays = rows >= least_rows && columns >= LEAST_COLUMNS && sum >= 4;
+        if !pays || of(AxisRole::Batch).next().is_some() || axes[n].out != 1 || nest.is_clipped(n) {
+            return None;
+        }
+        let width = panel_width(size_of::<T>()) as i64;
+        let panels = (columns + width - 1) / width;
+        if sum.saturating_mul(panels * width) > MOST {
+            return None;
+        }
+        let (column, start) = (axes[n].b, nest.b);
+        let (mut steps, mut count, mut inner) = ([(1, 0, 0); MAX_AXES], 0, 1);
+        nest.b = 0;
+        for axis in nest.axes_mut().iter_mut().rev() {
+            match axis.role {
+                AxisRole::K => {
+                    // Innermost first; an axis that goes on where the one inside of it ends is one with it.
+                    match steps[..count].last_mut() {
+                        Some((extent, stride, _)) if axis.b == *stride * *extent => *extent *= axis.extent,
+                        Some(_) | None => {
+                            steps[count] = (axis.extent, axis.b, inner);
+                            count += 1;
+                        }
+                    }
+                    axis.b = inner * width;
+                    inner *= axis.extent;
+                }
+                AxisRole::N => axis.b = 1,
+                AxisRole::M | AxisRole::Batch => {}
+            }
+        }
+        let panel = (sum * width) as usize;
+        Some(Packing { nest, panel, panels, width, columns, column, start, steps, count })
+    }
+
+    /// Copies, all workers together.
+    ///
+    /// # Safety
+    /// The nest's accesses are inside `b`; `out` has room for [`len`](Packing::len) elements.
+    pub unsafe fn copy<T: Real>(&self, b: *const T, out: *mut T, worker: &mut Worker) -> Result<(), Gone> {
+        let chunks = worker.count;
+        worker.phase(chunks, |chunk| {
+            let (from, to) = share(self.panels, chunk, chunks, 1);
+            let columns = (to * self.width).min(self.columns) - from * self.width;
+            if columns > 0 {
+                let b = b.wrapping_offset((self.start + from * self.width * self.column) as isize);
+                let out = out.wrapping_add(from as usize * self.panel);
+                // SAFETY: the caller's promise, for the panels of this chunk.
+                unsafe { self.axis(self.count, b, out, columns) }
+            }
+        })
+    }
+
+    /// The steps of the innermost `count` axes of the sum.
+    unsafe fn axis<T: Real>(&self, count: usize, b: *const T, out: *mut T, columns: i64) {
+        let (extent, stride, step) = self.steps[count.saturating_sub(1)];
+        if count > 1 {
+            for i in 0..extent {
+                let b = b.wrapping_offset((i * stride) as isize);
+                let out = out.wrapping_offset((i * step * self.width) as isize);
+                // SAFETY: a part of the caller's.
+                unsafe { self.axis(count - 1, b, out, columns) }
+            }
+            return;
+        }
+        let b = Matrix { ptr: b, row: stride as isize, col: self.column as isize };
+        // SAFETY: these steps and columns are the nest's; panels have room for all steps.
+        unsafe { T::pack(extent as usize, columns as usize, b, out, self.panel) }
+    }
+}
