@@ -40,7 +40,7 @@ pub fn differences(data: &Data, facts: &DataFacts, rows: &[u32]) -> Vec<Diagnost
             continue;
         }
         if written.len() != own.dims.len() {
-            differs(format!("{} are written, the data have {}", axes(written.len()), axes(own.dims.len())));
+            differs(format!("{} here, {} in the data", axes(written.len()), axes(own.dims.len())));
             continue;
         }
         for (written, size) in written.iter().zip(&own.dims) {
