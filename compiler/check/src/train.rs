@@ -514,6 +514,10 @@ fn trained_rows(rows: usize, split: Option<&hir::Split>) -> i64 {
         Some(hir::Split::Random { train, .. }) => *train,
         Some(hir::Split::Time { valid, test, .. }) => 1.0 - valid - test,
         Some(hir::Split::KFold { folds, .. }) => 1.0 - 1.0 / (*folds).max(2) as f64,
+        Some(hir::Split::Identity { folds, .. }) if *folds > 1 => 1.0 - 1.0 / *folds as f64,
+        Some(hir::Split::Identity { train, .. }) => *train,
+        // Elements are split, not rows.
+        Some(hir::Split::Entries { .. }) => 1.0,
         // Which rows train is in the file.
         Some(hir::Split::Given { .. } | hir::Split::By { .. } | hir::Split::LeaveOneOut) => 0.0,
     };
