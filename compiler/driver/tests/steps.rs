@@ -117,7 +117,7 @@ fn a_step_after_the_first_allocates_nothing() {
                 step(&mut machine, &prepared, batch, at);
                 counts.push(ALLOCATIONS.load(Ordering::Relaxed) - before);
             }
-            // What `step` itself hands out: the rows' sums, and the lists of inputs and lengths that it passes on.
+            // What `Machine::step` hands out and passes on: the sums, and the lists of inputs and lengths.
             let own = 4;
             let after_the_first = counts[1..].iter().filter(|count| **count > own).count();
             assert!(after_the_first <= 1, "{workload} on {threads} threads: allocations {counts:?}");

@@ -171,9 +171,12 @@ impl FedInput {
                     RunNumber::Epoch => moment.epoch,
                     RunNumber::Epochs => moment.epochs,
                 } as f64;
-                self.f32 = vec![value as f32];
-                self.f64 = vec![value];
-                self.i32 = vec![value as i32];
+                self.f32.clear();
+                self.f32.push(value as f32);
+                self.f64.clear();
+                self.f64.push(value);
+                self.i32.clear();
+                self.i32.push(value as i32);
                 return;
             }
         };
