@@ -123,11 +123,16 @@ impl Session {
         let mut outcomes = Vec::new();
         // All or nothing: a text with a mistake in its last line changes nothing.
         let (known, values, words) = (self.known.clone(), self.values.clone(), self.words.clone());
-        let weights = self.weights.clone();
+        let (items, weights) = (self.items.clone(), self.weights.clone());
         for stmt in &block.stmts {
             let done = match &stmt.kind {
                 StmtKind::Let(binding) => self.keep(binding, stmt.span),
                 StmtKind::Expr(_) => self.compute(stmt, text),
+                // On one line with values it is read as a function of a block; here it is one of the prompt.
+                StmtKind::Fn(function) => {
+                    let kind = ItemKind::Fn(function.clone());
+                    self.define(vec![Item { kind, doc: Vec::new(), span: stmt.span }], id)
+                }
                 StmtKind::Param(_)
                 | StmtKind::State(_)
                 | StmtKind::Const(_)
@@ -146,7 +151,7 @@ impl Session {
                 Ok(more) => outcomes.extend(more),
                 Err(failure) => {
                     (self.known, self.values, self.words) = (known, values, words);
-                    self.weights = weights;
+                    (self.items, self.weights) = (items, weights);
                     return Err(failure);
                 }
             }
