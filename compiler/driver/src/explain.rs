@@ -92,6 +92,10 @@ given; the rest is then differentiated.",
 `split random(.., balance: y)` gives every part its share of each class.",
     ),
     (
+        "write-failed",
+        "A file that a command was asked to write could not be written: its folder does not exist, or may not be written to.",
+    ),
+    (
         "unknown-code",
         "Codes stand in brackets behind `error` or `warning`: in `error[dim-mismatch]` it is dim-mismatch.",
     ),

@@ -3,6 +3,14 @@
 use crate::common::{Folder, SPLICE, small_splice, windows};
 use bdl::Model;
 
+/// A program on made-up rows.
+fn small(loss: &str, body: &str) -> String {
+    format!(
+        "data D = synthetic(rows: 16, seed: 1) {{ x = normal[3] }}\nmodel Net(x: f32[C]) -> f32 {{ {body} }}\n\
+         train t {{ model net = Net(); data D; loss {loss}; optimizer adam(1e-3); epochs 1; batch 8 }}\n"
+    )
+}
+
 #[test]
 fn commands_say_what_is_missing() {
     let two = format!(
@@ -15,6 +23,8 @@ fn commands_say_what_is_missing() {
         ("two.bdl", &two),
         ("splice.csv", &windows(30, 20)),
         ("taken", ""),
+        ("across.bdl", &small("square(norm(grad(net(x), x)) - 1)", "x |> Dense(4) |> BatchNorm() |> Neuron()")),
+        ("small.bdl", &small("square(net(x))", "x |> Neuron()")),
         ("none.bdl", "data D = synthetic(rows: 0, seed: 1) { x = normal[2] }\n"),
     ]);
     std::fs::write(folder.file("latin.bdl"), b"// caf\xe9\n").unwrap();
@@ -29,6 +39,8 @@ fn commands_say_what_is_missing() {
         (vec!["new", "9 lives"], "bad-name"),
         (vec!["new", "taken"], "name-taken"),
         (vec!["runs"], "no-runs"),
+        (vec!["check", "across.bdl"], "grad-across-batch"),
+        (vec!["bench", "small.bdl", "--seconds", "0.05", "--picture", "no/such/folder/x.svg"], "write-failed"),
         (vec!["doc", "std", "Nonsense"], "unknown-name"),
     ] {
         let said = folder.fails(&args);
