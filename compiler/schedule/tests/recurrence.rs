@@ -94,8 +94,7 @@ fn gradients_run_backwards_over_the_same_steps() {
     }
 }
 
-/// Memory for time: less is kept. The loss and what flows backwards through the steps keep every bit; the sums over all steps are taken
-/// block by block.
+/// Memory for time: less is kept, and the loss keeps every bit. Gradients are summed block by block.
 #[test]
 fn a_loop_with_checkpoints_keeps_less() {
     let lstm = "program lstm
@@ -154,7 +153,7 @@ fn a_loop_with_checkpoints_keeps_less() {
         for ((name, whole), (_, cut)) in whole.iter().zip(cut) {
             let largest = whole.iter().fold(0.0f64, |most, x| most.max(x.abs()));
             let apart = whole.iter().zip(cut).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));
-            let allowed = if name.as_str() == "loss" || name.as_str() == "d_x" { 0.0 } else { 1e-14 * largest };
+            let allowed = if name.as_str() == "loss" { 0.0 } else { 1e-14 * largest };
             assert!(apart <= allowed, "{name}: {apart} of {largest}");
         }
     }
