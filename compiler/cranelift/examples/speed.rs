@@ -103,9 +103,11 @@ fn main() {
     println!("{} threads, {}", executor.threads(), bdl_kernels::machine::isa_name());
 
     let rounds = 1000;
-    let phases: bdl_execute::Job = Arc::new(move |w| (0..rounds).try_for_each(|_| w.phase(w.count, |_| {})));
+    let phases: bdl_execute::Job =
+        Arc::new(move |w: &mut bdl_execute::Worker<'_>| (0..rounds).try_for_each(|_| w.phase(w.count, |_| {})));
     let phase = best(|| executor.region(phases.clone())) / f64::from(rounds);
-    let region = best(|| executor.region(Arc::new(|_| Ok(()))));
+    let empty: bdl_execute::Job = Arc::new(|_: &mut bdl_execute::Worker<'_>| Ok(()));
+    let region = best(|| executor.region(empty.clone()));
     println!("phase {:.2} µs, empty region {:.2} µs", phase * 1e6, region * 1e6);
 
     for n in [4 << 10, 64 << 10, 1 << 20, 16 << 20] {

@@ -456,6 +456,11 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU32;
 
+    /// A closure as a job; said as a function, so that its argument has a type.
+    fn job(run: impl Fn(&mut Worker<'_>) -> Result<(), Gone> + Send + Sync + 'static) -> Job {
+        Arc::new(run)
+    }
+
     #[test]
     fn every_chunk_runs_once_and_phases_follow_each_other() {
         for threads in [1, 2, 4] {
@@ -464,7 +469,7 @@ mod tests {
             for round in 0..50 {
                 let counts: Arc<Vec<AtomicU32>> = Arc::new((0..40).map(|_| AtomicU32::new(0)).collect());
                 let seen = counts.clone();
-                executor.region(Arc::new(move |worker| {
+                executor.region(job(move |worker| {
                     for phase in 0..8 {
                         worker.phase(5, |chunk| {
                             // All of the phase before are done.
@@ -491,7 +496,7 @@ mod tests {
             let late = late.clone();
             let chunks = Arc::new(AtomicU32::new(0));
             let count = chunks.clone();
-            executor.region(Arc::new(move |worker| {
+            executor.region(job(move |worker| {
                 for _ in 0..20 {
                     worker.phase(2, |_| {
                         count.fetch_add(1, Ordering::Relaxed);
@@ -512,7 +517,7 @@ mod tests {
         let executor = Executor::new(3);
         for guilty in 0..3 {
             let caught = catch_unwind(AssertUnwindSafe(|| {
-                executor.region(Arc::new(move |worker| {
+                executor.region(job(move |worker| {
                     worker.phase(3, |chunk| {
                         if chunk == guilty {
                             resume_unwind(Box::new("on purpose"));
@@ -524,7 +529,7 @@ mod tests {
             assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"on purpose"));
             let count = Arc::new(AtomicU32::new(0));
             let seen = count.clone();
-            executor.region(Arc::new(move |worker| {
+            executor.region(job(move |worker| {
                 worker.phase(7, |_| {
                     seen.fetch_add(1, Ordering::SeqCst);
                 })
@@ -536,7 +541,7 @@ mod tests {
     #[test]
     fn the_caller_may_go_anywhere_afterwards() {
         let before = machine::allowed_processors();
-        Executor::new(2).region(Arc::new(|_| Ok(())));
+        Executor::new(2).region(job(|_| Ok(())));
         assert_eq!(machine::allowed_processors(), before);
     }
 }
