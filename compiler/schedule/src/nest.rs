@@ -163,7 +163,10 @@ impl Walk {
             let mut walk: BTreeMap<eq::IndexId, Dim> = BTreeMap::new();
             let packed_rows = match (rows, &layout.packed) {
                 (Some((batch, position)), Some(packed))
-                    if packed.rows == piece.indices[position.0 as usize].range && is_index(&subs[0], batch) =>
+                    if packed.rows == piece.indices[position.0 as usize].range
+                        && is_index(&subs[0], batch)
+                        // A row found by data (`x[order[t], c]`) is another one than that of the position.
+                        && subs[1..].iter().any(|sub| is_index(sub, position)) =>
                 {
                     walk.insert(position, packed.inner.clone());
                     Some(position)
