@@ -104,12 +104,14 @@ fn differentiate_in_place(
             return Err(DifferentiateError::NotReal { tensor: tensor.name.to_string() });
         }
     }
+    // What does not depend on a loop's carried values has no business in its adjoint: of an `iterate` before it is unrolled, of a block after
+    // it is cut.
+    while hoist(program) > 0 {}
     // Loops with checkpoints become loops over blocks; what a block computes once is then moved out of its inner loop.
     let mut nodes = std::mem::take(&mut program.nodes);
     let active = activity::active(program, &nodes, wrt);
     iterate::unroll_active(program, &mut nodes, &active);
     program.nodes = blocks::cut_active(program, nodes, &active);
-    // What does not depend on a loop's carried values has no business in its adjoint.
     while hoist(program) > 0 {}
     let mut nodes = std::mem::take(&mut program.nodes);
     let active = activity::active(program, &nodes, wrt);
