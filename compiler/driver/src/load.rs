@@ -104,7 +104,7 @@ pub fn used_by(
                         }
                     };
                     let to = sources.add(path.display().to_string(), text);
-                    let (file, errors) = bdl_grammar::parse(&sources, to);
+                    let (file, errors) = bdl_grammar::parse(sources, to);
                     diagnostics.extend(errors);
                     let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
                     waiting.push((to, folder, bdl_check::uses(&file)));
@@ -124,7 +124,7 @@ pub fn stdlib(sources: &mut SourceMap) -> (Vec<StdFile>, Vec<Diagnostic>) {
     let mut stdlib = Vec::new();
     for (name, text) in STDLIB {
         let id = sources.add(format!("std.{name}"), *text);
-        let (file, errors) = bdl_grammar::parse(&sources, id);
+        let (file, errors) = bdl_grammar::parse(sources, id);
         diagnostics.extend(errors);
         stdlib.push(StdFile { name: (*name).to_string(), file });
     }

@@ -184,7 +184,7 @@ fn constants_that_do_not_fit_say_so() {
 #[test]
 fn files_that_use_each_other_are_one_mistake() {
     let main = "use \"./blocks.bdl\"\nmodel M(x: f32[4]) -> f32 { x |> Block(3) |> Neuron }\n";
-    let blocks = "use \"./main.bdl\"\nlayer Block(n: dim)(x: f32[C]) -> f32[n] { x |> Dense(n) }\n";
+    let blocks = "use \"./main.bdl\"\nlayer Block(n: dim)(x: f32[C]) -> f32[n] { x |> Dense(n) |> relu }\n";
     let said = Folder::new(&[("main.bdl", main), ("blocks.bdl", blocks)]).fails(&["check", "main.bdl"]);
     insta::assert_snapshot!("files_in_a_circle", said);
 }

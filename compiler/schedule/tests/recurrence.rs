@@ -229,7 +229,6 @@ fn a_draw_of_its_own_length_belongs_to_the_example() {
         output y = y";
     let program = parse(text);
     let numbers = lengths("T", &[3, 0, 5, 1]);
-    same_program(&program, &numbers);
     alone_as_together(&program, &numbers, &["n", "y"]);
     let found = support::run(&program, &support::plan_of(&program), &numbers, 1, &["n"]);
     let mut values: Vec<u64> = found[0].1.iter().map(|x| x.to_bits()).collect();

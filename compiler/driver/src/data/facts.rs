@@ -278,6 +278,6 @@ fn symbolic_formula(formula: &Formula, facts: &DataFacts, kept: bool) -> TensorT
     let truth = |name: &str| known(name).map(|ty| ty.scalar == Scalar::Bool);
     let scalar = if formula.is_truth(&truth).unwrap_or(false) { Scalar::Bool } else { Scalar::F32 };
     let optional = kept || formula.is_optional(&|name| known(name).is_some_and(|ty| ty.optional));
-    let shapes = formula.fields().into_iter().filter_map(|name| known(name)).map(|ty| ty.shape.clone());
+    let shapes = formula.fields().into_iter().filter_map(known).map(|ty| ty.shape.clone());
     TensorType { scalar, optional, shape: shapes.max_by_key(Vec::len).unwrap_or_default() }
 }

@@ -107,7 +107,7 @@ fn buffers_of(op: &plan::Op, touch: &mut dyn FnMut(plan::BufferId)) {
         }
         plan::Op::Draw(d) => {
             touch(d.out);
-            d.offsets.into_iter().for_each(|b| touch(b));
+            d.offsets.iter().for_each(|b| touch(*b));
         }
         plan::Op::Copy { from, to } => [from, to].into_iter().for_each(|b| touch(*b)),
         plan::Op::Clear { buffer } => touch(*buffer),
