@@ -20,16 +20,27 @@ use bdl_dims::Dim;
 use std::collections::{HashMap, HashSet};
 
 pub(super) fn cut_active(program: &mut Program, nodes: Vec<Node>, active: &[bool]) -> Vec<Node> {
+    cut_in(program, nodes, active, false)
+}
+
+/// `own_steps`: inside a loop whose steps are the example's own. There no loop is cut, because its blocks may take slices that all examples share,
+/// and such a value has no derivative there.
+fn cut_in(program: &mut Program, nodes: Vec<Node>, active: &[bool], own_steps: bool) -> Vec<Node> {
     let mut done = Vec::with_capacity(nodes.len());
     for node in nodes {
         match node {
             Node::Scan(mut n) => {
-                n.body = cut_active(program, n.body, active);
+                let own = own_steps || program.is_per_example_size(&n.extent);
+                n.body = cut_in(program, n.body, active, own);
                 let flows = |id: &TensorId| active.get(id.0 as usize).copied().unwrap_or(false);
                 let reached = n.carried.iter().any(|c| flows(&c.last)) || n.stacks.iter().any(|(_, out)| flows(out));
                 // A draw knows its step by the loops around it, and is kept: cutting them would draw other numbers.
                 let draws = n.body.iter().any(has_draw);
-                let every = n.checkpoint.as_ref().and_then(Dim::as_const).filter(|every| *every > 1 && !draws);
+                // What all examples share has no derivative in a loop over blocks whose number is the example's own; the loop at hand has one.
+                let shares = program.is_per_example_size(&n.extent)
+                    && n.body.iter().flat_map(Node::writes_deep).any(|id| !program.is_per_example(id));
+                let is_cut = !draws && !shares && !own_steps;
+                let every = n.checkpoint.as_ref().and_then(Dim::as_const).filter(|every| *every > 1 && is_cut);
                 match every {
                     Some(every) if reached && n.extent.as_const().is_some_and(|extent| extent <= every) => {
                         done.push(Node::Scan(Scan { checkpoint: None, ..n }));

@@ -45,7 +45,7 @@ impl Tape<'_> {
             reached |= up.is_some();
             lasts.push(up);
         }
-        let shared = self.accumulated(scan);
+        let shared = self.accumulated(scan, parent);
         let mut local = body_tensors(scan);
         local.extend(&shared);
         let mut child = Scope { local: Some(local), ..Scope::default() };
@@ -233,7 +233,7 @@ impl Tape<'_> {
 
     /// Under `checkpoint`, tensors from outside that the body reads the same at every step: their adjoints are summed up from step to step, so
     /// that nothing is kept for all steps. (Where the steps are the example's own, what examples share is worked out after the loop.)
-    fn accumulated(&self, scan: &Scan) -> Vec<TensorId> {
+    fn accumulated(&self, scan: &Scan, parent: &Scope) -> Vec<TensorId> {
         if scan.checkpoint.is_none() || self.program.is_per_example_size(&scan.extent) {
             return Vec::new();
         }
@@ -243,6 +243,8 @@ impl Tape<'_> {
         scan.body.iter().for_each(|node| read_at_step(node, &scan.step, &mut by_step));
         let mut found: Vec<TensorId> = scan.body.iter().flat_map(Node::reads_deep).collect();
         found.retain(|id| self.is_active(*id) && !own.contains(id) && !by_step.contains(id));
+        // Inside another loop, whose steps may be the example's own, what all examples share is worked out after that one.
+        found.retain(|id| parent.local.is_none() || self.program.is_per_example(*id));
         found.sort();
         found.dedup();
         found
