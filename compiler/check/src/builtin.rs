@@ -10,7 +10,7 @@ use bdl_grammar::ast;
 use bdl_grammar::{Diagnostic, Span};
 
 /// Every function of the compiler, draws included.
-pub(crate) const NAMES: [&str; 51] = [
+pub const NAMES: [&str; 51] = [
     "exp",
     "expm1",
     "log",

@@ -3,7 +3,8 @@
 //! A declaration makes nothing yet: the parameter enters the program's table when an equation first reads it, so that one that no
 //! equation reads is not created. An instance that is applied again finds its parameters by their paths.
 
-use crate::checker::{Binding, Body, BodyKind, Checker, Declared, with_lets};
+use crate::checker::{Binding, Body, BodyKind, Checker, Declared};
+use crate::function::Head;
 use crate::hir::{self, Builtin, ExprKind, FunctionId, ParamId, Scalar, StateId, TensorType, Type};
 use crate::suggest::nearest;
 use crate::types::{Kind, Meeting, kind_of};
@@ -214,22 +215,9 @@ impl<'a> Checker<'a> {
         });
         let done = self.bodies.pop()?;
         let value = fitted?;
-        self.hir.functions.push(hir::Function {
-            name: "init".into(),
-            shown: format!("initial {path}"),
-            path: None,
-            locals: done.locals,
-            indices: done
-                .indices
-                .into_iter()
-                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
-                .collect(),
-            inputs: Vec::new(),
-            body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), value),
-            updates: Vec::new(),
-            span: e.span,
-        });
-        Some(FunctionId((self.hir.functions.len() - 1) as u32))
+        let shown = format!("initial {path}");
+        let head = Head { name: "init".into(), shown, path: None, inputs: Vec::new(), span: e.span };
+        Some(self.keep_function(head, done, value))
     }
 
     /// A single number fills the declared shape.

@@ -3,7 +3,8 @@
 //! The last expression becomes the entry [`EVALUATION`], a function of the known values that it mentions. What was defined before stands in
 //! front of it in the order of definition, so that a later definition of a name hides an earlier one.
 
-use crate::checker::{Binding, Body, BodyKind, Checker, with_lets};
+use crate::checker::{Binding, Body, BodyKind, Checker};
+use crate::function::Head;
 use crate::hir::{self, Name, Type};
 use crate::value::Value;
 use crate::walk;
@@ -87,22 +88,8 @@ impl<'a> Checker<'a> {
         self.calls.clear();
         self.hir.evaluated = Some(hir::Evaluated { is_static, shown });
         let Some(term) = term else { return };
-        self.hir.functions.push(hir::Function {
-            name: EVALUATION.into(),
-            shown: EVALUATION.to_string(),
-            path: None,
-            locals: done.locals,
-            indices: done
-                .indices
-                .into_iter()
-                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
-                .collect(),
-            inputs,
-            body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), term),
-            updates: done.updates,
-            span,
-        });
-        let function = hir::FunctionId((self.hir.functions.len() - 1) as u32);
+        let head = Head { name: EVALUATION.into(), shown: EVALUATION.to_string(), path: None, inputs, span };
+        let function = self.keep_function(head, done, term);
         let store = std::mem::take(&mut self.store);
         self.hir.entries.push(hir::Entry { name: EVALUATION.into(), function, store });
     }

@@ -4,8 +4,9 @@
 //! [`Body`] of its own, its value meets the declared result.
 
 use crate::apply::{Source, What};
-use crate::checker::{Binding, Body, BodyKind, Checker, because, with_lets};
-use crate::hir::{self, ExprKind, FunctionId, Type};
+use crate::checker::{Binding, Body, BodyKind, Checker, because};
+use crate::function::Head;
+use crate::hir::{self, ExprKind, Type};
 use crate::hyper::too_many;
 use crate::laws::LawPlace;
 use crate::scope::FileAt;
@@ -250,23 +251,14 @@ impl<'a> Checker<'a> {
             value => return value,
         };
         let ty = self.explained(&value.ty, span, &signature.shown);
-        let function = hir::Function {
+        let head = Head {
             name: name.as_str().into(),
             shown: signature.shown.clone(),
             path,
-            locals: done.locals,
-            indices: done
-                .indices
-                .into_iter()
-                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
-                .collect(),
             inputs,
-            body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), value),
-            updates: done.updates,
             span: signature.name.span,
         };
-        self.hir.functions.push(function);
-        let id = FunctionId((self.hir.functions.len() - 1) as u32);
+        let id = self.keep_function(head, done, value);
         Value::Run(expr(ExprKind::Apply { function: id, args }, ty, span))
     }
 

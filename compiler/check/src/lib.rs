@@ -13,6 +13,7 @@ pub mod evaluation;
 mod explain;
 mod expr;
 pub mod fixed;
+mod function;
 mod generic;
 pub mod hir;
 mod hyper;
@@ -37,8 +38,10 @@ mod types;
 mod value;
 mod walk;
 
+pub use builtin::NAMES as BUILT_IN;
 pub use explain::{codes, explain};
 pub use table::{Row, Table, model_of, table};
+pub use train::entries::WORDS as TRAIN_WORDS;
 pub use value::show_type;
 
 use bdl_grammar::{Diagnostic, FileId, SourceMap, Span, ast};

@@ -1,6 +1,7 @@
 //! `optimizer adamw(cosine(lr), weight_decay: 1e-2)`: one function for every trained parameter.
 
-use crate::checker::{Binding, Body, BodyKind, Checker, with_lets};
+use crate::checker::{Binding, Body, BodyKind, Checker};
+use crate::function::Head;
 use crate::hir::{self, FunctionId, TensorType, Type};
 use crate::scope::FileAt;
 use crate::value::Value;
@@ -29,9 +30,9 @@ impl<'a> Checker<'a> {
         self.calls.push((call, format!("`{shown}`")));
         let built = self.optimizer_inside(def, ty);
         self.calls.pop();
-        let done = self.bodies.pop()?;
+        let mut done = self.bodies.pop()?;
         let inputs = built?;
-        let Some(new_value) = done.new_value else {
+        let Some(new_value) = done.new_value.take() else {
             self.say(
                 Diagnostic::error("no-value", format!("`{}` never changes its parameter", def.name))
                     .primary(def.name.span, "no `update` of its first input")
@@ -39,22 +40,14 @@ impl<'a> Checker<'a> {
             );
             return None;
         };
-        self.hir.functions.push(hir::Function {
+        let head = Head {
             name: def.name.text.as_str().into(),
             shown: shown.to_string(),
             path: Some(path),
-            locals: done.locals,
-            indices: done
-                .indices
-                .into_iter()
-                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
-                .collect(),
             inputs,
-            body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), new_value),
-            updates: done.updates,
             span: def.name.span,
-        });
-        Some(FunctionId((self.hir.functions.len() - 1) as u32))
+        };
+        Some(self.keep_function(head, done, new_value))
     }
 
     fn optimizer_inside(&mut self, def: &'a ast::Optimizer, ty: &TensorType) -> Option<Vec<hir::LocalId>> {

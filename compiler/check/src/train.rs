@@ -15,7 +15,7 @@ use bdl_grammar::ast::{self, ItemKind};
 use bdl_grammar::{Diagnostic, Span};
 use std::collections::HashMap;
 
-mod entries;
+pub(crate) mod entries;
 mod fits;
 mod groups;
 mod objective;

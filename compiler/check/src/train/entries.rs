@@ -61,7 +61,8 @@ impl<'a> Entries<'a> {
     }
 }
 
-const WORDS: [&str; 21] = [
+/// What the entries of a `train` block begin with.
+pub const WORDS: [&str; 21] = [
     "model",
     "data",
     "let",

@@ -4,7 +4,8 @@
 //! known inside.
 
 use super::Stage;
-use crate::checker::{Binding, Body, BodyKind, Checker, with_lets};
+use crate::checker::{Binding, Body, BodyKind, Checker};
+use crate::function::Head;
 use crate::hir::{self, FunctionId, Scalar, TensorType, Type};
 use crate::value::{Value, number, show_type};
 use crate::walk;
@@ -78,22 +79,9 @@ impl<'a> Checker<'a> {
             }
         }
         let term = term?;
-        self.hir.functions.push(hir::Function {
-            name: name.into(),
-            shown: name.to_string(),
-            path: None,
-            locals: done.locals,
-            indices: done
-                .indices
-                .into_iter()
-                .map(|info| hir::IndexVar { name: info.name, kind: info.kind, span: info.span })
-                .collect(),
-            inputs: inputs.into_iter().map(|(_, local)| local).collect(),
-            body: with_lets(done.blocks.into_iter().next().unwrap_or_default(), term),
-            updates: done.updates,
-            span: e.span,
-        });
-        Some(FunctionId((self.hir.functions.len() - 1) as u32))
+        let inputs = inputs.into_iter().map(|(_, local)| local).collect();
+        let head = Head { name: name.into(), shown: name.to_string(), path: None, inputs, span: e.span };
+        Some(self.keep_function(head, done, term))
     }
 
     fn objective_term(&mut self, stage: &Stage<'a>, e: &'a ast::Expr, wanted: Wanted) -> Option<hir::Expr> {
