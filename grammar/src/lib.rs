@@ -31,6 +31,7 @@ mod span;
 mod wording;
 
 pub use diagnostic::{Diagnostic, Label, Severity, render_all};
+pub use lex::token::words;
 pub use parse::{goes_on, is_unfinished, parse, parse_statements};
 pub use print::print;
 pub use source::{Source, SourceMap};

@@ -307,7 +307,7 @@ pub const BRACKETS: [(Token, &str, Token, &str); 3] = [
     (Token::LBrace, "{", Token::RBrace, "}"),
 ];
 
-/// Any of the words and signs of the language, as text: what [`Token`] was found from.
+/// The words of the language, reserved or not; names of reductions and of entries of a `train` block stand with those.
 pub fn words() -> impl Iterator<Item = &'static str> {
     const WORDS: &str = "fn let for if then else scan iterate next emit in where and or not true false use data layer model \
                          optimizer train tune expect type alphabet const param state update step keep distinct rows augment \

@@ -4,6 +4,7 @@ use super::commands::{COMMANDS, Command};
 use super::{Answer, Repl};
 use crate::command::print;
 use crate::error::Failure;
+use crate::show::highlight::{Kind, parts};
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::{CmdKind, Highlighter};
@@ -82,7 +83,7 @@ impl Words {
         let mut names = repl.session.names();
         let fields = names.iter().map(|name| (name.clone(), repl.session.fields(name)));
         let fields = fields.filter(|(_, fields)| !fields.is_empty()).collect();
-        names.extend(KEYWORDS.iter().chain(BUILT_IN).map(|word| (*word).to_string()));
+        names.extend(bdl_grammar::words().chain(bdl_check::BUILT_IN).map(str::to_string));
         names.sort();
         names.dedup();
         Words { names, fields, coloured: repl.context.coloured }
@@ -121,63 +122,6 @@ impl Words {
         (start, self.names.iter().filter(|name| name.starts_with(word)).cloned().collect())
     }
 }
-
-/// Words of the language that are worth completing.
-const KEYWORDS: &[&str] = &[
-    "alphabet",
-    "chain",
-    "const",
-    "else",
-    "expect",
-    "iterate",
-    "layer",
-    "model",
-    "optimizer",
-    "reversed",
-    "scan",
-    "then",
-    "train",
-    "training",
-    "until",
-    "where",
-];
-
-/// Functions of the compiler itself.
-const BUILT_IN: &[&str] = &[
-    "argmax",
-    "argmin",
-    "argsort",
-    "bernoulli",
-    "categorical",
-    "clamp",
-    "concat",
-    "cumsum",
-    "digamma",
-    "flatten",
-    "floor",
-    "freeze",
-    "grad",
-    "known",
-    "lgamma",
-    "logsumexp",
-    "missing",
-    "normal",
-    "onehot",
-    "ones",
-    "permutation",
-    "reshape",
-    "round",
-    "sigmoid",
-    "softplus",
-    "sort",
-    "sqrt",
-    "stack",
-    "tanh",
-    "top_k",
-    "transpose",
-    "uniform",
-    "zeros",
-];
 
 /// Files and folders that begin so; of files only programs.
 fn files(typed: &str) -> Vec<String> {
@@ -233,57 +177,19 @@ impl Highlighter for Words {
 
 /// Words of the language in bold, numbers and texts in colour, comments dim.
 fn coloured(line: &str) -> String {
-    const WORDS: [&str; 26] = [
-        "fn",
-        "let",
-        "for",
-        "if",
-        "then",
-        "else",
-        "scan",
-        "iterate",
-        "next",
-        "emit",
-        "in",
-        "where",
-        "and",
-        "or",
-        "not",
-        "layer",
-        "model",
-        "optimizer",
-        "data",
-        "train",
-        "param",
-        "state",
-        "update",
-        "sum",
-        "mean",
-        "max",
-    ];
     let mut out = String::with_capacity(line.len() + 32);
-    let mut rest = line;
-    while let Some(first) = rest.chars().next() {
-        let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        let (length, style) = if rest.starts_with("//") {
-            (rest.find('\n').unwrap_or(rest.len()), "2")
-        } else if first == '"' {
-            (rest[1..].find(['"', '\n']).map_or(rest.len(), |at| at + 2), "32")
-        } else if first.is_ascii_digit() {
-            (rest.find(|c: char| !(is_name(c) || c == '.')).unwrap_or(rest.len()), "33")
-        } else if is_name(first) {
-            let length = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
-            (length, if WORDS.contains(&&rest[..length]) { "1" } else { "" })
-        } else {
-            (first.len_utf8(), "")
+    for (kind, part) in parts(line) {
+        let style = match kind {
+            Kind::Word => "1",
+            Kind::Number => "33",
+            Kind::Text => "32",
+            Kind::Comment => "2",
+            Kind::Type | Kind::Plain => {
+                out.push_str(part);
+                continue;
+            }
         };
-        let (word, after) = rest.split_at(length);
-        if style.is_empty() {
-            out.push_str(word);
-        } else {
-            out.push_str(&format!("\x1b[{style}m{word}\x1b[0m"));
-        }
-        rest = after;
+        out.push_str(&format!("\x1b[{style}m{part}\x1b[0m"));
     }
     out
 }

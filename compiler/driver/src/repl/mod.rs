@@ -76,6 +76,10 @@ fn shown(outcomes: &[Outcome]) -> String {
     let mut out = String::new();
     let mut defined: Vec<&str> = Vec::new();
     for outcome in outcomes {
+        // Definitions that follow each other share a line.
+        if matches!(outcome, Outcome::Kept { .. } | Outcome::Value { .. } | Outcome::Known(_)) {
+            flush(&mut out, &mut defined);
+        }
         match outcome {
             Outcome::Defined(name) => defined.push(name),
             Outcome::Kept { name, shown } => out.push_str(&format!("{name} = {}\n", shown.trim_matches('`'))),
@@ -93,10 +97,15 @@ fn shown(outcomes: &[Outcome]) -> String {
             Outcome::Warning(text) => out.push_str(&format!("{text}\n")),
         }
     }
+    flush(&mut out, &mut defined);
+    out
+}
+
+fn flush(out: &mut String, defined: &mut Vec<&str>) {
     if !defined.is_empty() {
         out.push_str(&format!("defined {}\n", defined.join(", ")));
+        defined.clear();
     }
-    out
 }
 
 /// The command. A script (standard input that is no terminal) ends with exit code 1 if anything in it failed.

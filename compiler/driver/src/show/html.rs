@@ -1,5 +1,7 @@
 //! What pages share: escaping, bdl in colour, the look.
 
+use super::highlight::{Kind, parts};
+
 /// Text inside HTML.
 pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -28,93 +30,22 @@ pub fn sentence(text: &str) -> String {
     out
 }
 
-const WORDS: [&str; 45] = [
-    "fn",
-    "let",
-    "for",
-    "if",
-    "then",
-    "else",
-    "scan",
-    "iterate",
-    "next",
-    "emit",
-    "in",
-    "where",
-    "and",
-    "or",
-    "not",
-    "layer",
-    "model",
-    "optimizer",
-    "data",
-    "train",
-    "tune",
-    "expect",
-    "type",
-    "alphabet",
-    "const",
-    "use",
-    "param",
-    "state",
-    "update",
-    "from",
-    "until",
-    "at",
-    "most",
-    "split",
-    "loss",
-    "epochs",
-    "batch",
-    "stop",
-    "keep",
-    "predict",
-    "report",
-    "penalty",
-    "clip",
-    "fit",
-    "reversed",
-];
-const KINDS: [&str; 16] = [
-    "f32", "f64", "bf16", "i32", "bool", "logit", "prob", "count", "category", "index", "dim", "schedule", "padding",
-    "DNA", "RNA", "Protein",
-];
-
 /// bdl with its words, types, numbers, texts and comments marked.
 pub fn code(text: &str) -> String {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len() * 2);
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let (length, class) = if rest.starts_with("//") {
-            (rest.find('\n').unwrap_or(rest.len()), "c")
-        } else if first == '"' {
-            (rest[1..].find(['"', '\n']).map_or(rest.len(), |at| at + 2), "s")
-        } else if first.is_ascii_digit() {
-            (rest.find(|c: char| !(is_name(c) || c == '.')).unwrap_or(rest.len()), "n")
-        } else if is_name(first) {
-            let length = rest.find(|c: char| !is_name(c)).unwrap_or(rest.len());
-            let word = &rest[..length];
-            (
-                length,
-                if WORDS.contains(&word) {
-                    "k"
-                } else if KINDS.contains(&word) {
-                    "t"
-                } else {
-                    ""
-                },
-            )
-        } else {
-            (first.len_utf8(), "")
+    for (kind, part) in parts(text) {
+        let class = match kind {
+            Kind::Word => "k",
+            Kind::Type => "t",
+            Kind::Number => "n",
+            Kind::Text => "s",
+            Kind::Comment => "c",
+            Kind::Plain => {
+                out.push_str(&escape(part));
+                continue;
+            }
         };
-        let (word, after) = rest.split_at(length);
-        if class.is_empty() {
-            out.push_str(&escape(word));
-        } else {
-            out.push_str(&format!("<span class={class}>{}</span>", escape(word)));
-        }
-        rest = after;
+        out.push_str(&format!("<span class={class}>{}</span>", escape(part)));
     }
     out
 }
