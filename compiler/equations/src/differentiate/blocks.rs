@@ -36,11 +36,8 @@ fn cut_in(program: &mut Program, nodes: Vec<Node>, active: &[bool], own_steps: b
                 let reached = n.carried.iter().any(|c| flows(&c.last)) || n.stacks.iter().any(|(_, out)| flows(out));
                 // A draw knows its step by the loops around it, and is kept: cutting them would draw other numbers.
                 let draws = n.body.iter().any(has_draw);
-                // What all examples share has no derivative in a loop over blocks whose number is the example's own; the loop at hand has one.
-                let shares = program.is_per_example_size(&n.extent)
-                    && n.body.iter().flat_map(Node::writes_deep).any(|id| !program.is_per_example(id));
-                let is_cut = !draws && !shares && !own_steps;
-                let every = n.checkpoint.as_ref().and_then(Dim::as_const).filter(|every| *every > 1 && is_cut);
+                let every =
+                    n.checkpoint.as_ref().and_then(Dim::as_const).filter(|every| *every > 1 && !draws && !own_steps);
                 match every {
                     Some(every) if reached && n.extent.as_const().is_some_and(|extent| extent <= every) => {
                         done.push(Node::Scan(Scan { checkpoint: None, ..n }));
