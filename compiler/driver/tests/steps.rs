@@ -1,5 +1,5 @@
-//! Training steps of the nine programs of `tests/speed`: the same bits on any number of threads, nothing allocated after the first step,
-//! nothing touched outside of buffers.
+//! Training steps of the nine programs of `tests/speed`: the same bits on any number of threads, no allocation after the first step but
+//! the few lists that it hands out, nothing touched outside of buffers.
 
 use bdl::pipeline::{self, Request};
 use bdl::run::{CpuMachine, Prepared, prepare};
@@ -104,7 +104,7 @@ fn bits_do_not_depend_on_threads() {
 }
 
 #[test]
-fn a_step_after_the_first_allocates_nothing() {
+fn a_step_after_the_first_allocates_only_the_lists_that_it_hands_out() {
     let _one = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     for (workload, batch, _) in WORKLOADS {
         let prepared = prepared(workload);

@@ -97,7 +97,7 @@ fn paragraphs(lines: &[String]) -> String {
 
 const STYLE: &str = r#"
 body { display: grid; grid-template-columns: 250px minmax(0, 1fr) }
-nav { position: sticky; top: 0; height: 100vh; overflow-y: auto; padding: 22px 18px; border-right: 1px solid var(--line); background: var(--card) }
+nav { position: sticky; top: 0; height: 100vh; overflow-x: hidden; overflow-y: auto; padding: 22px 18px; border-right: 1px solid var(--line); background: var(--card) }
 nav h1 { font-size: 17px; margin: 0 0 12px } nav h2 { font-size: 11px; text-transform: uppercase; letter-spacing: .07em; margin: 18px 0 4px }
 nav h2 a { color: var(--soft) } nav .name { display: block; color: var(--ink); font: 13px/1.75 ui-monospace, Menlo, monospace }
 nav .name:hover { color: var(--accent) }
