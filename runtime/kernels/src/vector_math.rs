@@ -20,7 +20,7 @@
 use crate::Float;
 
 mod double;
-
+pub mod formula;
 mod gamma;
 pub(crate) mod lanes;
 mod pow;

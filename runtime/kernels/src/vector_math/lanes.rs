@@ -86,6 +86,12 @@ pub(crate) trait Lanes: Copy {
     fn mantissa_left(a: Self::Int) -> Self::Int;
     fn mantissa_right(a: Self::Int) -> Self::Int;
 
+    /// Lanes that take notes instead of computing (see `formula`) note a sine or cosine of far arguments as one step.
+    #[inline(always)]
+    fn note_far_turn(_x: Self, _y: Self, _far: Self::Mask, _quarter: u64) -> Option<Self> {
+        None
+    }
+
     /// `to[i * to_step + j] = from[j * from_step + i]` for i, j < 8.
     ///
     /// # Safety

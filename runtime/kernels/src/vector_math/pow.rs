@@ -44,7 +44,7 @@ const MANTISSA_MASK: u64 = 0x000f_ffff_ffff_ffff;
 
 /// 2^(y log2 x) for x a positive f32 and y a finite one, held in f64 (where no f32 is subnormal).
 #[inline(always)]
-fn pow<L: Lanes<Elem = f64>>(x: L, y: L) -> L {
+pub(super) fn pow<L: Lanes<Elem = f64>>(x: L, y: L) -> L {
     // x = 2^e m, s = (m - 1) / (m + 1), log2 m = s P(s²); fit error 2^-45 of the logarithm.
     let shifted = L::int_add(x.bits(), L::int(L::ONE - SQRT_HALF));
     let e = L::biased_exponent(shifted).sub(L::splat(1023.0));

@@ -317,6 +317,9 @@ fn sin_turned<L: Lanes<Elem = f32>>(x: L, quarter: u64, scalar: fn(f64) -> f64) 
     let y = L::select(even, sin_near_zero(r), cos_near_zero(r));
     let y = L::select(L::int_is_zero(L::int_and(n, L::int(2))), y, y.neg());
     let far = L::splat(SIN_COS_REDUCED).lt(x.abs());
+    if let Some(noted) = L::note_far_turn(x, y, far, quarter) {
+        return noted;
+    }
     if L::any(far) { by_lane(x, y, far, scalar) } else { y }
 }
 
