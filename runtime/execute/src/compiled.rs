@@ -1,4 +1,6 @@
 //! A plan made ready to run: sizes by position, kernels' arguments by position, launches numbered.
+//!
+//! `F` is what a kernel's code is called by: an address of machine code, or a number of a device's function.
 
 use crate::contract::{Form, FormAxis, FormClip};
 use crate::error::Error;
@@ -6,18 +8,18 @@ use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::{
-    AxisRole, Bound, BufferId, CompiledKernels, Contraction, DType, Distribution, Kernel, KernelFn, KernelUse, Launch,
+    AxisRole, Bound, BufferId, Contraction, DType, Distribution, Kernel, KernelFn, KernelId, KernelUse, Launch,
     LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Stmt, Table,
 };
 
-pub struct Compiled {
+pub struct Compiled<F = KernelFn> {
     pub names: Vec<Name>,
     pub kinds: Vec<CompiledKind>,
     pub buffers: Vec<CompiledBuffer>,
     pub slots: Vec<Size>,
     /// Slots that hold more than what passes from contractions to their epilogues.
     pub kept_slots: Vec<bool>,
-    pub launches: Vec<CompiledLaunch>,
+    pub launches: Vec<CompiledLaunch<F>>,
     /// How many launches there are, those inside of loops included.
     pub launch_count: usize,
     /// Where each `iterate` came from.
@@ -63,15 +65,15 @@ pub enum Groups {
     Unknown,
 }
 
-pub struct CompiledLaunch {
+pub struct CompiledLaunch<F = KernelFn> {
     /// Position in the profile.
     pub number: usize,
-    pub op: CompiledOp,
+    pub op: CompiledOp<F>,
 }
 
-pub enum CompiledOp {
-    Kernel(CompiledUse),
-    Contract(Box<CompiledContraction>),
+pub enum CompiledOp<F = KernelFn> {
+    Kernel(CompiledUse<F>),
+    Contract(Box<CompiledContraction<F>>),
     Draw {
         out: usize,
         distribution: Distribution,
@@ -96,9 +98,9 @@ pub enum CompiledOp {
         extent: Size,
         reversed: bool,
         running: Option<CompiledRunning>,
-        body: Vec<CompiledLaunch>,
+        body: Vec<CompiledLaunch<F>>,
     },
-    Iterate(Box<CompiledIterate>),
+    Iterate(Box<CompiledIterate<F>>),
     Sort {
         out: usize,
         input: usize,
@@ -122,19 +124,19 @@ pub struct CompiledRunning {
     pub count: usize,
 }
 
-pub struct CompiledIterate {
+pub struct CompiledIterate<F = KernelFn> {
     /// Among all iterations of the plan.
     pub number: usize,
     pub step: usize,
     pub at_most: Size,
     pub running: Option<CompiledRunning>,
-    pub condition: Vec<CompiledLaunch>,
+    pub condition: Vec<CompiledLaunch<F>>,
     pub until: usize,
-    pub body: Vec<CompiledLaunch>,
+    pub body: Vec<CompiledLaunch<F>>,
 }
 
-pub struct CompiledUse {
-    pub function: KernelFn,
+pub struct CompiledUse<F = KernelFn> {
+    pub function: F,
     pub buffers: Vec<(usize, Size)>,
     pub sizes: Vec<usize>,
     pub grid: Size,
@@ -143,13 +145,13 @@ pub struct CompiledUse {
     pub lanes: bool,
 }
 
-pub struct CompiledContraction {
+pub struct CompiledContraction<F = KernelFn> {
     pub dtype: DType,
     pub out: (usize, Size),
     pub a: (usize, Size),
     pub b: (usize, Size),
     pub form: Form,
-    pub epilogue: Option<CompiledUse>,
+    pub epilogue: Option<CompiledUse<F>>,
     /// The result has no memory of its own.
     pub is_passing: bool,
     /// The right operand is the same in all steps of the loop around, which may hold a copy of it in panels.
@@ -158,9 +160,9 @@ pub struct CompiledContraction {
     pub number: usize,
 }
 
-struct Compiler<'p> {
+struct Compiler<'p, F> {
     plan: &'p Plan,
-    kernels: &'p CompiledKernels,
+    function: &'p dyn Fn(KernelId) -> Option<F>,
     names: Vec<Name>,
     /// By buffer.
     passing: Vec<bool>,
@@ -169,11 +171,12 @@ struct Compiler<'p> {
     contraction_count: usize,
 }
 
-pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error> {
+/// `function` gives the code of each kernel.
+pub fn compile<F>(plan: &Plan, function: &dyn Fn(KernelId) -> Option<F>) -> Result<Compiled<F>, Error> {
     let names: Vec<Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
     let passing = bdl_plan::passing(plan);
     let mut c =
-        Compiler { plan, kernels, names, passing, launch_count: 0, iterations: Vec::new(), contraction_count: 0 };
+        Compiler { plan, function, names, passing, launch_count: 0, iterations: Vec::new(), contraction_count: 0 };
     let kinds = plan
         .sizes
         .iter()
@@ -196,7 +199,7 @@ pub fn compile(plan: &Plan, kernels: &CompiledKernels) -> Result<Compiled, Error
     Ok(Compiled { names, kinds, buffers, slots, kept_slots, launches, launch_count, iterations, contraction_count })
 }
 
-impl Compiler<'_> {
+impl<F> Compiler<'_, F> {
     fn size(&self, dim: &Dim) -> Result<Size, Error> {
         Size::new(dim, &self.names)
     }
@@ -272,7 +275,7 @@ impl Compiler<'_> {
         Ok(Groups::Shared(self.size(groups)?))
     }
 
-    fn launches(&mut self, launches: &[Launch]) -> Result<Vec<CompiledLaunch>, Error> {
+    fn launches(&mut self, launches: &[Launch]) -> Result<Vec<CompiledLaunch<F>>, Error> {
         launches
             .iter()
             .map(|launch| {
@@ -288,7 +291,7 @@ impl Compiler<'_> {
         Ok(Some(CompiledRunning { order: self.id(running.order)?, count: self.position(&running.count)? }))
     }
 
-    fn op(&mut self, op: &Op, origin: &Origin) -> Result<CompiledOp, Error> {
+    fn op(&mut self, op: &Op, origin: &Origin) -> Result<CompiledOp<F>, Error> {
         Ok(match op {
             Op::Kernel(kernel) => CompiledOp::Kernel(self.kernel_use(kernel)?),
             Op::Contract(contraction) => CompiledOp::Contract(Box::new(self.contraction(contraction)?)),
@@ -357,10 +360,10 @@ impl Compiler<'_> {
         Ok((self.id(slice.buffer)?, self.size(&slice.offset)?))
     }
 
-    fn kernel_use(&mut self, used: &KernelUse) -> Result<CompiledUse, Error> {
+    fn kernel_use(&mut self, used: &KernelUse) -> Result<CompiledUse<F>, Error> {
         let missing = || Error::Plan(format!("kernel {} does not exist", used.kernel.0));
         let kernel = self.plan.kernels.get(used.kernel.0 as usize).ok_or_else(missing)?;
-        let function = self.kernels.get(used.kernel).ok_or_else(missing)?;
+        let function = (self.function)(used.kernel).ok_or_else(missing)?;
         if kernel.buffers.len() != used.buffers.len() {
             return Err(Error::Plan(format!("kernel `{}` is given {} buffers", kernel.name, used.buffers.len())));
         }
@@ -374,7 +377,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn contraction(&mut self, c: &Contraction) -> Result<CompiledContraction, Error> {
+    fn contraction(&mut self, c: &Contraction) -> Result<CompiledContraction<F>, Error> {
         if c.axes.len() >= MAX_AXES || c.clips.len() > MAX_CLIPS {
             return Err(Error::Plan(format!("a contraction with {} axes and {} clips", c.axes.len(), c.clips.len())));
         }
@@ -428,7 +431,7 @@ impl Compiler<'_> {
 }
 
 /// Marks the contractions of a loop's body, not those of loops inside, whose right operand no step writes or moves.
-fn mark_fixed(launches: &[Launch], body: &mut [CompiledLaunch], changing: &[usize]) {
+fn mark_fixed<F>(launches: &[Launch], body: &mut [CompiledLaunch<F>], changing: &[usize]) {
     let mut written = Vec::new();
     launches.iter().for_each(|launch| writes(&launch.op, &mut written));
     for launch in body {

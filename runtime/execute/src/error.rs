@@ -18,6 +18,8 @@ pub enum Error {
     Memory { bytes: usize },
     /// The executor's flag was set while the plan ran. Outputs and state are not those of a whole run.
     Interrupted,
+    /// What a device or its driver said.
+    Device(String),
 }
 
 impl fmt::Display for Error {
@@ -36,6 +38,7 @@ impl fmt::Display for Error {
             }
             Error::Interrupted => write!(f, "interrupted"),
             Error::Memory { bytes } => write!(f, "cannot allocate {} MB", bytes >> 20),
+            Error::Device(what) => f.write_str(what),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! | `rows`, `iterate` | loops over examples of different length, loops whose end is data |
 //! | `contract`, `nest` | contractions on the kernels of `bdl-kernels` |
 //! | `draw`, `library` | random buffers, sorting, orthogonal matrices |
+//! | `device`, `cuda` | the same on a device with memory of its own; an NVIDIA GPU as one |
 //! | `reference` | a slow interpreter of kernels that checks every access: the meaning of a plan, for tests |
 //!
 //! **Results do not depend on the number of threads**: how work is cut is a function of the sizes wherever the cut could be seen in a bit.
@@ -25,6 +26,8 @@
 
 mod compiled;
 mod contract;
+pub mod cuda;
+pub mod device;
 mod draw;
 mod error;
 mod iterate;

@@ -205,6 +205,18 @@ impl Buffer {
         self.memory.len()
     }
 
+    /// The elements as they lie in memory.
+    pub fn as_bytes(&self) -> &[u8] {
+        // SAFETY: the memory holds at least `len` elements.
+        unsafe { std::slice::from_raw_parts(self.pointer(), self.len * size_of_dtype(self.dtype)) }
+    }
+
+    /// The elements as they lie in memory.
+    pub fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above; `&mut self` makes it the only reference. Every bit pattern is an element.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer(), self.len * size_of_dtype(self.dtype)) }
+    }
+
     /// The elements, if they are of this type.
     pub fn slice<T: Element>(&self) -> Option<&[T]> {
         // SAFETY: the memory holds `len` elements of `dtype`, which `T` is, aligned to 64 bytes.

@@ -47,7 +47,7 @@ pub enum Data<'i> {
 }
 
 impl Data<'_> {
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Data::F32(x) => x.len(),
             Data::F64(x) => x.len(),
@@ -57,7 +57,7 @@ impl Data<'_> {
         }
     }
 
-    fn dtype(&self) -> DType {
+    pub(crate) fn dtype(&self) -> DType {
         match self {
             Data::F32(_) => DType::F32,
             Data::F64(_) => DType::F64,
@@ -67,7 +67,7 @@ impl Data<'_> {
         }
     }
 
-    fn pointer(&self) -> *const u8 {
+    pub(crate) fn pointer(&self) -> *const u8 {
         match self {
             Data::F32(x) => x.as_ptr().cast(),
             Data::F64(x) => x.as_ptr().cast(),
@@ -77,7 +77,7 @@ impl Data<'_> {
         }
     }
 
-    fn number(&self, i: usize) -> f64 {
+    pub(crate) fn number(&self, i: usize) -> f64 {
         match self {
             Data::F32(x) => f64::from(x[i]),
             Data::F64(x) => x[i],
@@ -126,7 +126,7 @@ unsafe impl Send for Program {}
 impl Program {
     /// Errors: [`Error::Plan`] if plan and kernels do not fit together.
     pub fn new(plan: Arc<Plan>, kernels: CompiledKernels) -> Result<Program, Error> {
-        let compiled = Arc::new(compile(&plan, &kernels)?);
+        let compiled = Arc::new(compile(&plan, &|kernel| kernels.get(kernel))?);
         let mut owned: Vec<Option<Buffer>> = Vec::new();
         for buffer in &plan.buffers {
             owned.push(match &buffer.place {
@@ -208,7 +208,7 @@ impl Program {
         store: &'r mut Store,
         inputs: &Inputs,
     ) -> Result<Outputs<'r>, Error> {
-        self.bind_sizes(inputs)?;
+        bind_sizes(&self.compiled, inputs, &mut self.sizes, &mut self.lengths, &mut self.positions)?;
         self.bind_buffers(store, inputs)?;
         tables::fill(
             &self.compiled,
@@ -270,54 +270,6 @@ impl Program {
             run.begin(self.profile.is_some());
         }
         run
-    }
-
-    fn bind_sizes(&mut self, inputs: &Inputs) -> Result<(), Error> {
-        for at in 0..self.compiled.kinds.len() {
-            let name = &self.compiled.names[at];
-            self.sizes[at] = match &self.compiled.kinds[at] {
-                CompiledKind::Built => {
-                    let found = inputs.sizes.iter().find(|(n, _)| *n == &**name);
-                    found.ok_or_else(|| Error::Missing { what: "size", name: name.to_string() })?.1
-                }
-                CompiledKind::Batch => inputs.batch as i64,
-                CompiledKind::Total(_) | CompiledKind::Step | CompiledKind::Running => 0,
-                CompiledKind::PerExample => {
-                    let found = inputs.lengths.iter().find(|(n, _)| *n == &**name);
-                    let (_, lengths) =
-                        found.ok_or_else(|| Error::Missing { what: "list of sizes", name: name.to_string() })?;
-                    if lengths.len() != inputs.batch {
-                        let (expected, found) = (inputs.batch as i64, lengths.len() as i64);
-                        return Err(Error::Length { name: name.to_string(), expected, found });
-                    }
-                    let own = self.lengths.entry(at).or_default();
-                    own.clear();
-                    own.extend_from_slice(lengths);
-                    0
-                }
-            };
-        }
-        for at in 0..self.compiled.kinds.len() {
-            if let CompiledKind::Total(dim) = &self.compiled.kinds[at] {
-                let mut total = 0;
-                for example in 0..inputs.batch {
-                    set_example(&mut self.sizes, &self.lengths, example);
-                    total += dim.at(&self.sizes);
-                }
-                self.sizes[at] = total;
-            }
-        }
-        clear_example(&mut self.sizes, &self.lengths);
-        self.positions.clear();
-        match inputs.positions {
-            Some(positions) if positions.len() != inputs.batch => {
-                let (expected, found) = (inputs.batch as i64, positions.len() as i64);
-                return Err(Error::Length { name: "positions".into(), expected, found });
-            }
-            Some(positions) => self.positions.extend_from_slice(positions),
-            None => self.positions.extend(0..inputs.batch as i64),
-        }
-        Ok(())
     }
 
     fn bind_buffers(&mut self, store: &mut Store, inputs: &Inputs) -> Result<(), Error> {
@@ -402,6 +354,60 @@ impl Program {
             Some(_) | None => Ok(slot.insert(Buffer::zeros(dtype, len)?).pointer()),
         }
     }
+}
+
+/// Sizes of the batch, per-example sizes by position, and each example's position in the epoch.
+pub fn bind_sizes<F>(
+    compiled: &Compiled<F>,
+    inputs: &Inputs,
+    sizes: &mut [i64],
+    lengths: &mut HashMap<usize, Vec<i64>>,
+    positions: &mut Vec<i64>,
+) -> Result<(), Error> {
+    for (at, (kind, name)) in compiled.kinds.iter().zip(&compiled.names).enumerate() {
+        sizes[at] = match kind {
+            CompiledKind::Built => {
+                let found = inputs.sizes.iter().find(|(n, _)| *n == &**name);
+                found.ok_or_else(|| Error::Missing { what: "size", name: name.to_string() })?.1
+            }
+            CompiledKind::Batch => inputs.batch as i64,
+            CompiledKind::Total(_) | CompiledKind::Step | CompiledKind::Running => 0,
+            CompiledKind::PerExample => {
+                let found = inputs.lengths.iter().find(|(n, _)| *n == &**name);
+                let (_, given) =
+                    found.ok_or_else(|| Error::Missing { what: "list of sizes", name: name.to_string() })?;
+                if given.len() != inputs.batch {
+                    let (expected, found) = (inputs.batch as i64, given.len() as i64);
+                    return Err(Error::Length { name: name.to_string(), expected, found });
+                }
+                let own = lengths.entry(at).or_default();
+                own.clear();
+                own.extend_from_slice(given);
+                0
+            }
+        };
+    }
+    for (at, kind) in compiled.kinds.iter().enumerate() {
+        if let CompiledKind::Total(dim) = kind {
+            let mut total = 0;
+            for example in 0..inputs.batch {
+                set_example(sizes, lengths, example);
+                total += dim.at(sizes);
+            }
+            sizes[at] = total;
+        }
+    }
+    clear_example(sizes, lengths);
+    positions.clear();
+    match inputs.positions {
+        Some(given) if given.len() != inputs.batch => {
+            let (expected, found) = (inputs.batch as i64, given.len() as i64);
+            return Err(Error::Length { name: "positions".into(), expected, found });
+        }
+        Some(given) => positions.extend_from_slice(given),
+        None => positions.extend(0..inputs.batch as i64),
+    }
+    Ok(())
 }
 
 /// Per-example sizes set to those of one example.

@@ -21,8 +21,8 @@ pub struct Scratch {
 }
 
 #[allow(clippy::too_many_arguments)]
-pub fn fill(
-    compiled: &Compiled,
+pub fn fill<F>(
+    compiled: &Compiled<F>,
     plan: &Plan,
     sizes: &[i64],
     lengths: &HashMap<usize, Vec<i64>>,
@@ -109,8 +109,8 @@ fn key_error(plan: &Plan, keys: usize, position: usize, key: i64, count: i64) ->
 
 /// `values`: the keys counted over all groups of the batch. Gives how many groups there are.
 #[allow(clippy::too_many_arguments)]
-fn global_keys(
-    compiled: &Compiled,
+fn global_keys<F>(
+    compiled: &Compiled<F>,
     plan: &Plan,
     sizes: &[i64],
     keys: usize,

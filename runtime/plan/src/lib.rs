@@ -7,6 +7,7 @@
 
 pub mod code;
 pub mod data;
+pub mod device;
 mod passing;
 mod text;
 pub mod traffic;
@@ -14,6 +15,7 @@ mod verify;
 
 pub use code::{CompiledKernels, KernelFn};
 pub use data::*;
+pub use device::{Argument, DeviceCode, DeviceKernel, Share, contractions, each_launch};
 pub use passing::{kept_slots, passing};
 pub use text::{ParseError, parse_kernel, parse_plan};
 pub use verify::{VerifyError, verify, verify_kernel};

@@ -177,7 +177,8 @@ fn failure(error: bdl_execute::Error) -> Failure {
         | bdl_execute::Error::Missing { .. }
         | bdl_execute::Error::Length { .. }
         | bdl_execute::Error::Type { .. }
-        | bdl_execute::Error::Key { .. } => Failure::bug(error.to_string()),
+        | bdl_execute::Error::Key { .. }
+        | bdl_execute::Error::Device(_) => Failure::bug(error.to_string()),
     }
 }
 

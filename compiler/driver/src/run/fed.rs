@@ -222,6 +222,7 @@ pub fn memory(error: bdl_execute::Error) -> RunError {
         | bdl_execute::Error::Missing { .. }
         | bdl_execute::Error::Length { .. }
         | bdl_execute::Error::Type { .. }
+        | bdl_execute::Error::Device(_)
         | bdl_execute::Error::Key { .. }
         | bdl_execute::Error::Interrupted) => RunError::new("bug", format!("this is a bug in bdl: {error}")),
     }
@@ -242,6 +243,7 @@ pub fn memory_of_parameters(error: bdl_execute::Error) -> RunError {
         | bdl_execute::Error::Missing { .. }
         | bdl_execute::Error::Length { .. }
         | bdl_execute::Error::Type { .. }
+        | bdl_execute::Error::Device(_)
         | bdl_execute::Error::Key { .. }
         | bdl_execute::Error::Interrupted) => memory(error),
     }

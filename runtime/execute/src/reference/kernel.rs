@@ -10,12 +10,40 @@ use bdl_plan::{
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// Accumulators of a reduction over a `Lanes` loop.
-const ACCUMULATORS: usize = 8;
+/// The order of reductions over `Lanes` loops, which is the back end's to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Of machine code: element i of whole blocks of 8 goes to accumulator i % 8, the rest directly into the variable.
+    Vector,
+    /// Of a GPU: element i goes to lane i % 32 of a warp.
+    Warp,
+}
+
+impl Order {
+    fn accumulators(self) -> usize {
+        match self {
+            Order::Vector => 8,
+            Order::Warp => 32,
+        }
+    }
+}
+
+/// Runs grid points `begin..end` in the order of machine code; see [`run_kernel_in`].
+pub fn run_kernel(
+    kernel: &Kernel,
+    arrays: &mut [Array],
+    buffers: &[(usize, i64)],
+    sizes: &dyn Fn(&str) -> Option<i64>,
+    begin: i64,
+    end: i64,
+) -> Result<(), Fault> {
+    run_kernel_in(Order::Vector, kernel, arrays, buffers, sizes, begin, end)
+}
 
 /// Runs grid points `begin..end`. Buffers are those of the kernel, in order, each with the element its slice begins at; every access
 /// is checked against the array.
-pub fn run_kernel(
+pub fn run_kernel_in(
+    order: Order,
     kernel: &Kernel,
     arrays: &mut [Array],
     buffers: &[(usize, i64)],
@@ -27,6 +55,7 @@ pub fn run_kernel(
         return Err(Fault(format!("`{}` has {} buffers, not {}", kernel.name, kernel.buffers.len(), buffers.len())));
     }
     let mut machine = Machine {
+        order,
         kernel,
         arrays,
         buffers,
@@ -44,12 +73,13 @@ pub fn run_kernel(
 
 struct Lane {
     number: i64,
-    /// Lanes in whole blocks of `ACCUMULATORS`.
+    /// Lanes that go to accumulators.
     whole: i64,
-    accumulators: HashMap<VariableId, (Monoid, [Number; ACCUMULATORS])>,
+    accumulators: HashMap<VariableId, (Monoid, Vec<Number>)>,
 }
 
 struct Machine<'k, 'a> {
+    order: Order,
     kernel: &'k Kernel,
     arrays: &'a mut [Array],
     buffers: &'a [(usize, i64)],
@@ -98,7 +128,10 @@ impl<'k> Machine<'k, '_> {
             if self.lane.is_some() {
                 return self.fault("a Lanes loop inside another");
             }
-            let whole = n - n % ACCUMULATORS as i64;
+            let whole = match self.order {
+                Order::Vector => n - n % self.order.accumulators() as i64,
+                Order::Warp => n,
+            };
             self.lane = Some(Lane { number: 0, whole, accumulators: HashMap::new() });
         }
         for i in from..to {
@@ -113,7 +146,7 @@ impl<'k> Machine<'k, '_> {
             && let Some(lane) = self.lane.take()
         {
             for (variable, (monoid, accumulators)) in lane.accumulators {
-                let mut level = accumulators.to_vec();
+                let mut level = accumulators;
                 while level.len() > 1 {
                     let half = level.len() / 2;
                     level = (0..half).map(|j| combine(monoid, level[j], level[j + half])).collect::<Result<_, _>>()?;
@@ -179,9 +212,10 @@ impl<'k> Machine<'k, '_> {
             && lane.number < lane.whole
         {
             let ty = self.kernel.variables[variable.0 as usize];
+            let count = self.order.accumulators();
             let (_, accumulators) =
-                lane.accumulators.entry(variable).or_insert_with(|| (monoid, [identity(monoid, ty); ACCUMULATORS]));
-            let own = &mut accumulators[lane.number as usize % ACCUMULATORS];
+                lane.accumulators.entry(variable).or_insert_with(|| (monoid, vec![identity(monoid, ty); count]));
+            let own = &mut accumulators[lane.number as usize % count];
             *own = new(*own)?;
             return Ok(());
         }

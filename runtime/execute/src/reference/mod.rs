@@ -12,7 +12,7 @@
 mod kernel;
 mod plan;
 
-pub use kernel::run_kernel;
+pub use kernel::{Order, run_kernel, run_kernel_in};
 pub use plan::{RunInputs, run_plan};
 
 use bdl_plan::DType;

@@ -1,0 +1,134 @@
+//! A plan in, its functions out.
+
+use crate::contract::contraction;
+use crate::draw::draw;
+use crate::emit;
+use crate::text::Needs;
+use bdl_plan::{
+    DType, DeviceCode, DeviceKernel, Distribution, KernelUse, Name, Op, Origin, Plan, contractions, each_launch,
+};
+
+/// A kernel that cannot be written for a GPU.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    pub kernel: Name,
+    pub what: String,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "kernel `{}`: {}", self.kernel, self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The PTX of every kernel, contraction and draw of a plan. `note` gives the lines that stand above the code of what came from a place in the
+/// program.
+///
+/// Errors: the first that a GPU cannot run.
+pub fn compile(plan: &Plan, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<DeviceCode, Error> {
+    let mut origins: Vec<Vec<&Origin>> = vec![Vec::new(); plan.kernels.len()];
+    let mut draws: Vec<(Distribution, DType, Name)> = Vec::new();
+    each_launch(&plan.launches, &mut |launch| {
+        let mut used = |kernel: &KernelUse| {
+            if let Some(of) = origins.get_mut(kernel.kernel.0 as usize)
+                && !of.contains(&&launch.origin)
+            {
+                of.push(&launch.origin);
+            }
+        };
+        match &launch.op {
+            Op::Kernel(kernel) => used(kernel),
+            Op::Contract(c) => c.epilogue.iter().for_each(used),
+            Op::Draw(d) => {
+                let dtype = plan.buffers[d.out.0 as usize].dtype;
+                if !draws.iter().any(|(of, ty, _)| (*of, *ty) == (d.distribution, dtype)) {
+                    draws.push((d.distribution, dtype, launch.origin.what.clone()));
+                }
+            }
+            Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Order { .. }
+            | Op::Scan(_)
+            | Op::Iterate(_)
+            | Op::Sort(_)
+            | Op::Library { .. } => {}
+        }
+    });
+    let mut code = DeviceCode::default();
+    for (i, kernel) in plan.kernels.iter().enumerate() {
+        let comments: Vec<String> = origins[i].iter().flat_map(|origin| note(origin)).collect();
+        let made = emit::kernel(kernel, &comments);
+        code.kernels.push(made.map_err(|what| Error { kernel: kernel.name.clone(), what })?);
+    }
+    for (c, launch) in contractions(plan) {
+        let name = plan.buffers[c.out.buffer.0 as usize].name.clone();
+        let mut comments = note(&launch.origin);
+        comments.extend(form(plan, c));
+        let made = contraction(plan, c, &name, &comments);
+        code.contractions.push(made.map_err(|what| Error { kernel: name, what })?);
+    }
+    for (distribution, dtype, what) in draws {
+        let made = draw(distribution, dtype).map_err(|why| Error { kernel: what, what: why })?;
+        code.draws.push(((distribution, dtype), made));
+    }
+    Ok(code)
+}
+
+/// The contraction as the plan prints it.
+fn form(plan: &Plan, c: &bdl_plan::Contraction) -> Vec<String> {
+    let name = |slice: &bdl_plan::Slice| plan.buffers[slice.buffer.0 as usize].name.clone();
+    let sign = if c.accumulate { "+=" } else { "=" };
+    let mut lines = vec![format!("{} {sign} {} * {}", name(&c.out), name(&c.a), name(&c.b))];
+    for axis in &c.axes {
+        let role = match axis.role {
+            bdl_plan::AxisRole::Batch => "batch",
+            bdl_plan::AxisRole::M => "m",
+            bdl_plan::AxisRole::N => "n",
+            bdl_plan::AxisRole::K => "k",
+        };
+        lines.push(format!("  {role} {}: {} (out {}, a {}, b {})", axis.name, axis.extent, axis.out, axis.a, axis.b));
+    }
+    lines
+}
+
+/// All functions of a plan as one module, each text once: what `ptxas` takes. Entries of one name are told apart by a number.
+pub fn module(code: &DeviceCode) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
+    let mut needs = Needs::LEAST;
+    let mut functions = String::new();
+    for kernel in code.all() {
+        if seen.contains(&&*kernel.text) {
+            continue;
+        }
+        seen.push(&kernel.text);
+        let mut name = kernel.entry.to_string();
+        while names.contains(&name) {
+            name = format!("{}_{}", kernel.entry, names.len());
+        }
+        for line in kernel.text.lines() {
+            if let Some(version) = line.strip_prefix(".version ") {
+                let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
+                let version = (major.parse().unwrap_or(0), minor.parse().unwrap_or(0));
+                needs.version = needs.version.max(version);
+            } else if let Some(target) = line.strip_prefix(".target sm_") {
+                needs.target = needs.target.max(target.parse().unwrap_or(0));
+            } else if line == format!(".visible .entry {}(", kernel.entry) {
+                functions.push_str(&format!(".visible .entry {name}(\n"));
+            } else if line != ".address_size 64" {
+                functions.push_str(line);
+                functions.push('\n');
+            }
+        }
+        functions.push('\n');
+        names.push(name);
+    }
+    format!("{}\n{}", needs.header(), functions.trim_end()) + "\n"
+}
+
+/// The function of one kernel.
+pub fn kernel(kernel: &bdl_plan::Kernel) -> Result<DeviceKernel, Error> {
+    emit::kernel(kernel, &[]).map_err(|what| Error { kernel: kernel.name.clone(), what })
+}

@@ -1,0 +1,186 @@
+//! Element functions, as the steps that `bdl-kernels` notes: the same operations in the same order, hence the CPU's bits.
+//!
+//! Three things have no such steps. Sine and cosine of arguments beyond 10⁵ are reduced in f64 by three parts of pi/2 (exact enough to about 10¹⁵;
+//! beyond, the last bits differ from the CPU's). `pow` at the special cases of C99 is chosen by comparisons. lgamma, digamma and trigamma are
+//! computed in f64 by [`gamma`](super::gamma).
+
+use super::gamma::{Derivative, gamma};
+use super::{Emit, Emitter};
+use crate::text::{Class, Writer, f32_literal, f64_literal};
+use bdl_kernels::vector_math::Function;
+use bdl_kernels::vector_math::formula::{Formula, Step, formula as formula_of, pow_formula};
+use bdl_plan::ValueType;
+
+/// Writes a formula's steps; the register of its value. Reals are f32 or f64 by `class`.
+pub fn formula(w: &mut Writer, formula: &Formula, arguments: &[&str], class: Class) -> String {
+    let (real, bits, mantissa) = match class {
+        Class::F64 => ("f64", Class::B64, "52"),
+        Class::F32 | Class::Pred | Class::B16 | Class::B32 | Class::B64 => ("f32", Class::B32, "23"),
+    };
+    let int = if bits == Class::B64 { "64" } else { "32" };
+    let mut at: Vec<String> = Vec::with_capacity(formula.steps.len());
+    for step in &formula.steps {
+        let of = |i: u32| at[i as usize].as_str();
+        let value = match *step {
+            Step::Argument(i) => arguments[i as usize].to_string(),
+            Step::Real(x) if class == Class::F64 => f64_literal(x),
+            Step::Real(x) => f32_literal(x as f32),
+            Step::Int(x) => x.to_string(),
+            Step::Add(a, b) => w.set(class, &format!("add.rn.{real}"), &[of(a), of(b)]),
+            Step::Sub(a, b) => w.set(class, &format!("sub.rn.{real}"), &[of(a), of(b)]),
+            Step::Mul(a, b) => w.set(class, &format!("mul.rn.{real}"), &[of(a), of(b)]),
+            Step::Div(a, b) => w.set(class, &format!("div.rn.{real}"), &[of(a), of(b)]),
+            Step::Sqrt(a) => w.set(class, &format!("sqrt.rn.{real}"), &[of(a)]),
+            Step::Fma(a, b, c) => w.set(class, &format!("fma.rn.{real}"), &[of(a), of(b), of(c)]),
+            Step::Fnma(a, b, c) => {
+                let minus = w.set(class, &format!("neg.{real}"), &[of(a)]);
+                w.set(class, &format!("fma.rn.{real}"), &[&minus, of(b), of(c)])
+            }
+            Step::Min(a, b) => {
+                let less = w.set(Class::Pred, &format!("setp.lt.{real}"), &[of(a), of(b)]);
+                w.set(class, &format!("selp.{real}"), &[of(a), of(b), &less])
+            }
+            Step::Max(a, b) => {
+                let more = w.set(Class::Pred, &format!("setp.gt.{real}"), &[of(a), of(b)]);
+                w.set(class, &format!("selp.{real}"), &[of(a), of(b), &more])
+            }
+            Step::Round(a) => w.set(class, &format!("cvt.rni.{real}.{real}"), &[of(a)]),
+            Step::Lt(a, b) => w.set(Class::Pred, &format!("setp.lt.{real}"), &[of(a), of(b)]),
+            Step::Le(a, b) => w.set(Class::Pred, &format!("setp.le.{real}"), &[of(a), of(b)]),
+            Step::Equal(a, b) => w.set(Class::Pred, &format!("setp.eq.{real}"), &[of(a), of(b)]),
+            Step::Select(mask, a, b) => w.set(class, &format!("selp.{real}"), &[of(a), of(b), of(mask)]),
+            Step::Bits(a) => w.set(bits, &format!("mov.b{int}"), &[of(a)]),
+            Step::FromBits(a) => w.set(class, &format!("mov.b{int}"), &[of(a)]),
+            Step::IntAdd(a, b) => w.set(bits, &format!("add.s{int}"), &[of(a), of(b)]),
+            Step::IntAnd(a, b) => w.set(bits, &format!("and.b{int}"), &[of(a), of(b)]),
+            Step::IntOr(a, b) => w.set(bits, &format!("or.b{int}"), &[of(a), of(b)]),
+            Step::IntIsZero(a) => w.set(Class::Pred, &format!("setp.eq.s{int}"), &[of(a), "0"]),
+            Step::MantissaLeft(a) => w.set(bits, &format!("shl.b{int}"), &[of(a), mantissa]),
+            Step::MantissaRight(a) => w.set(bits, &format!("shr.u{int}"), &[of(a), mantissa]),
+            Step::FarTurn { x, y, far, quarter } => far_turn(w, of(x), of(y), of(far), quarter),
+        };
+        at.push(value);
+    }
+    at.pop().unwrap_or_default()
+}
+
+/// `far ? sin(x + quarter pi/2) : y` in f64, jumped over where no thread needs it.
+fn far_turn(w: &mut Writer, x: &str, y: &str, far: &str, quarter: u64) -> String {
+    let result = w.set(Class::F32, "mov.f32", &[y]);
+    let near = w.label("near");
+    w.line(format!("@!{far} bra {near};"));
+    let wide = w.set(Class::F64, "cvt.f64.f32", &[x]);
+    // x = n pi/2 + r, pi/2 as the sum of three f64.
+    let turns = w.set(Class::F64, "mul.rn.f64", &[&wide, &f64_literal(std::f64::consts::FRAC_2_PI)]);
+    let n = w.set(Class::F64, "cvt.rni.f64.f64", &[&turns]);
+    let minus = w.set(Class::F64, "neg.f64", &[&n]);
+    let mut r = wide;
+    for part in [std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_8e-33] {
+        r = w.set(Class::F64, "fma.rn.f64", &[&minus, &f64_literal(part), &r]);
+    }
+    let whole = w.set(Class::B64, "cvt.rzi.s64.f64", &[&n]);
+    let whole = w.set(Class::B64, "add.s64", &[&whole, &quarter.to_string()]);
+    let z = w.set(Class::F64, "mul.rn.f64", &[&r, &r]);
+    // Taylor's series: to 1e-11 on |r| <= pi/4.
+    let sine = series(w, &z, &[1.0, -1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0, 1.0 / 362_880.0, -1.0 / 39_916_800.0]);
+    let sine = w.set(Class::F64, "mul.rn.f64", &[&sine, &r]);
+    let cosine =
+        series(w, &z, &[1.0, -0.5, 1.0 / 24.0, -1.0 / 720.0, 1.0 / 40_320.0, -1.0 / 3_628_800.0, 1.0 / 479_001_600.0]);
+    let odd = w.set(Class::B64, "and.b64", &[&whole, "1"]);
+    let is_odd = w.set(Class::Pred, "setp.ne.s64", &[&odd, "0"]);
+    let value = w.set(Class::F64, "selp.f64", &[&cosine, &sine, &is_odd]);
+    let second = w.set(Class::B64, "and.b64", &[&whole, "2"]);
+    let is_second = w.set(Class::Pred, "setp.ne.s64", &[&second, "0"]);
+    let negated = w.set(Class::F64, "neg.f64", &[&value]);
+    let value = w.set(Class::F64, "selp.f64", &[&negated, &value, &is_second]);
+    w.line(format!("cvt.rn.f32.f64 {result}, {value};"));
+    w.place(&near);
+    result
+}
+
+/// c[0] + c[1] z + c[2] z² + ... in f64.
+pub fn series(w: &mut Writer, z: &str, c: &[f64]) -> String {
+    let mut sum = w.set(Class::F64, "mov.f64", &[&f64_literal(c.last().copied().unwrap_or(0.0))]);
+    for c in c.iter().rev().skip(1) {
+        sum = w.set(Class::F64, "fma.rn.f64", &[&sum, z, &f64_literal(*c)]);
+    }
+    sum
+}
+
+impl Emitter<'_> {
+    pub fn function(&mut self, function: Function, x: &str, ty: ValueType) -> Emit<String> {
+        if ty != ValueType::F32 {
+            return Err(format!("`{}` of {ty:?} is not there on a GPU", function.name()));
+        }
+        match function {
+            Function::Lgamma => return Ok(gamma(&mut self.w, Derivative::Zeroth, x)),
+            Function::Digamma => return Ok(gamma(&mut self.w, Derivative::First, x)),
+            Function::Trigamma => return Ok(gamma(&mut self.w, Derivative::Second, x)),
+            Function::Exp
+            | Function::Expm1
+            | Function::Log
+            | Function::Log1p
+            | Function::Tanh
+            | Function::Sigmoid
+            | Function::Softplus
+            | Function::Erf
+            | Function::Sin
+            | Function::Cos
+            | Function::Sqrt
+            | Function::Rsqrt => {}
+        }
+        let steps = formula_of(function).ok_or_else(|| format!("`{}` has no formula", function.name()))?;
+        Ok(formula(&mut self.w, &steps, &[x], Class::F32))
+    }
+
+    /// x^y of f32, as C99 has it: 2^(y log2 |x|) in f64, then what is special.
+    pub fn pow(&mut self, x: &str, y: &str, ty: ValueType) -> Emit<String> {
+        if ty != ValueType::F32 {
+            return Err(format!("`pow` of {ty:?} is not there on a GPU"));
+        }
+        let (x, y) = (self.in_register(x, ty), self.in_register(y, ty));
+        let w = &mut self.w;
+        let (zero, one, infinity) = (f32_literal(0.0), f32_literal(1.0), f32_literal(f32::INFINITY));
+        let size = w.set(Class::F32, "abs.f32", &[&x]);
+        // Within the formula's range whatever x and y are; what is not, is chosen below.
+        let fits = w.set(Class::Pred, "setp.gt.f32", &[&size, &zero]);
+        let fits = w.set(Class::Pred, "setp.lt.and.f32", &[&size, &infinity, &fits]);
+        let exponent_size = w.set(Class::F32, "abs.f32", &[&y]);
+        let fits = w.set(Class::Pred, "setp.lt.and.f32", &[&exponent_size, &infinity, &fits]);
+        let base = w.set(Class::F32, "selp.f32", &[&size, &one, &fits]);
+        let exponent = w.set(Class::F32, "selp.f32", &[&y, &one, &fits]);
+        let wide_base = w.set(Class::F64, "cvt.f64.f32", &[&base]);
+        let wide_exponent = w.set(Class::F64, "cvt.f64.f32", &[&exponent]);
+        let power = formula(w, &pow_formula(), &[&wide_base, &wide_exponent], Class::F64);
+        let power = w.set(Class::F32, "cvt.rn.f32.f64", &[&power]);
+        // |x| is 0 or infinite, or y is infinite: the power is 0, 1 or infinite.
+        let below_one = w.set(Class::Pred, "setp.lt.f32", &[&size, &one]);
+        let is_one = w.set(Class::Pred, "setp.eq.f32", &[&size, &one]);
+        let y_negative = w.set(Class::Pred, "setp.lt.f32", &[&y, &zero]);
+        let shrinks = w.set(Class::Pred, "xor.pred", &[&below_one, &y_negative]);
+        let extreme = w.set(Class::F32, "selp.f32", &[&zero, &infinity, &shrinks]);
+        let extreme = w.set(Class::F32, "selp.f32", &[&one, &extreme, &is_one]);
+        let value = w.set(Class::F32, "selp.f32", &[&power, &extreme, &fits]);
+        // A negative base: the sign of an odd power, and no value of a broken one.
+        let floor = w.set(Class::F32, "cvt.rmi.f32.f32", &[&y]);
+        let whole = w.set(Class::Pred, "setp.eq.f32", &[&floor, &y]);
+        let half = w.set(Class::F32, "mul.rn.f32", &[&y, &f32_literal(0.5)]);
+        let half_floor = w.set(Class::F32, "cvt.rmi.f32.f32", &[&half]);
+        let odd = w.set(Class::Pred, "setp.neu.f32", &[&half_floor, &half]);
+        let odd = w.set(Class::Pred, "and.pred", &[&odd, &whole]);
+        let bits = w.set(Class::B32, "mov.b32", &[&x]);
+        let x_signed = w.set(Class::Pred, "setp.lt.s32", &[&bits, "0"]);
+        let flips = w.set(Class::Pred, "and.pred", &[&odd, &x_signed]);
+        let negated = w.set(Class::F32, "neg.f32", &[&value]);
+        let value = w.set(Class::F32, "selp.f32", &[&negated, &value, &flips]);
+        let broken = w.set(Class::Pred, "not.pred", &[&whole]);
+        let broken = w.set(Class::Pred, "setp.lt.and.f32", &[&x, &zero, &broken]);
+        let broken = w.set(Class::Pred, "setp.lt.and.f32", &[&size, &infinity, &broken]);
+        let nan = w.set(Class::Pred, "setp.nan.or.f32", &[&x, &y, &broken]);
+        let value = w.set(Class::F32, "selp.f32", &[&f32_literal(f32::NAN), &value, &nan]);
+        // 1 to any power, and anything to the power 0.
+        let always = w.set(Class::Pred, "setp.eq.f32", &[&y, &zero]);
+        let always = w.set(Class::Pred, "setp.eq.or.f32", &[&x, &one, &always]);
+        Ok(w.set(Class::F32, "selp.f32", &[&one, &value, &always]))
+    }
+}

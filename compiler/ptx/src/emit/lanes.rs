@@ -1,0 +1,103 @@
+//! A `Lanes` loop over the lanes of a warp, and how their parts of a reduction are joined.
+
+use super::ops::identity;
+use super::{ALL_LANES, Emit, Emitter, Point, WARP, class_of, mov_word};
+use crate::text::Class;
+use bdl_plan::{LoopIndex, Monoid, Stmt, ValueType, VariableId};
+
+impl<'k> Emitter<'k> {
+    pub fn lanes_loop(&mut self, index: LoopIndex, from: &str, to: &str, body: &'k [Stmt]) -> Emit<()> {
+        if self.point == Point::Thread {
+            return Err("a Lanes loop inside another".to_string());
+        }
+        let mut reductions = Vec::new();
+        find_reductions(body, &mut Vec::new(), &mut reductions);
+        for (variable, monoid) in &reductions {
+            let ty = self.kernel.variables[variable.0 as usize];
+            let own = self.w.named(class_of(ty), &format!("lane_{}_{}", index.0, variable.0));
+            let start = self.constant_text(identity(*monoid, ty), ty);
+            self.w.line(format!("mov.{} {own}, {start};", mov_word(ty)));
+            self.accumulators.insert(*variable, own);
+        }
+        self.meet();
+        let lane = self.lane.clone();
+        let first = self.w.set(Class::B64, "add.s64", &[&lane, from]);
+        self.in_lanes = true;
+        self.counted(index, &first, to, &WARP.to_string(), body)?;
+        self.in_lanes = false;
+        self.meet();
+        for (variable, monoid) in reductions {
+            let ty = self.kernel.variables[variable.0 as usize];
+            let Some(own) = self.accumulators.remove(&variable) else { continue };
+            self.w.comment(&format!("@{} of all lanes", variable.0));
+            let total = self.join(monoid, ty, own)?;
+            let register = self.variable(variable)?;
+            let result = self.monoid(monoid, ty, &register, &total)?;
+            self.w.line(format!("mov.{} {register}, {result};", mov_word(ty)));
+        }
+        Ok(())
+    }
+
+    /// What lanes stored is seen by the others from here on.
+    pub fn meet(&mut self) {
+        if self.meets {
+            self.w.line(format!("bar.warp.sync {ALL_LANES};"));
+        }
+    }
+
+    /// The combination of one value of each lane, in every lane.
+    fn join(&mut self, monoid: Monoid, ty: ValueType, own: String) -> Emit<String> {
+        let mut value = own;
+        for distance in [16, 8, 4, 2, 1] {
+            let other = self.shuffle("bfly", ty, &value, &distance.to_string())?;
+            value = self.monoid(monoid, ty, &value, &other)?;
+        }
+        match monoid {
+            // Both partners of an exchange compute the same sum.
+            Monoid::Sum | Monoid::Prod | Monoid::Any | Monoid::All => Ok(value),
+            // Of equal values (0 and -0) each may have kept its own.
+            Monoid::Max | Monoid::Min => self.shuffle("idx", ty, &value, "0"),
+        }
+    }
+
+    /// The value of another lane.
+    fn shuffle(&mut self, mode: &str, ty: ValueType, value: &str, which: &str) -> Emit<String> {
+        let op = format!("shfl.sync.{mode}.b32");
+        let exchange = |e: &mut Self, word: &str| e.w.set(Class::B32, &op, &[word, which, "31", ALL_LANES]);
+        Ok(match ty {
+            ValueType::I32 => exchange(self, value),
+            ValueType::F32 => {
+                let bits = self.w.set(Class::B32, "mov.b32", &[value]);
+                let other = exchange(self, &bits);
+                self.w.set(Class::F32, "mov.b32", &[&other])
+            }
+            ValueType::F64 | ValueType::I64 => {
+                let (low, high) = (self.w.temp(Class::B32), self.w.temp(Class::B32));
+                self.w.line(format!("mov.b64 {{{low}, {high}}}, {value};"));
+                let (low, high) = (exchange(self, &low), exchange(self, &high));
+                self.w.set(class_of(ty), "mov.b64", &[&format!("{{{low}, {high}}}")])
+            }
+            ValueType::Bool => {
+                let bits = self.w.set(Class::B32, "selp.u32", &["1", "0", value]);
+                let other = exchange(self, &bits);
+                self.w.set(Class::Pred, "setp.ne.u32", &[&other, "0"])
+            }
+        })
+    }
+}
+
+/// Variables from outside of a body that it combines into.
+fn find_reductions(body: &[Stmt], inside: &mut Vec<VariableId>, found: &mut Vec<(VariableId, Monoid)>) {
+    for stmt in body {
+        match stmt {
+            Stmt::Variable { variable, .. } => inside.push(*variable),
+            Stmt::Combine { variable, monoid, .. } => {
+                if !inside.contains(variable) && !found.iter().any(|(known, _)| known == variable) {
+                    found.push((*variable, *monoid));
+                }
+            }
+            Stmt::Loop { body, .. } | Stmt::If { body, .. } => find_reductions(body, inside, found),
+            Stmt::Let { .. } | Stmt::Assign { .. } | Stmt::Store { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! A kernel as PTX: the loop modes of the plan decide which part of the machine runs what.
+//!
+//! | grid | loops in it | a grid point is | a `Lanes` loop runs over |
+//! |---|---|---|---|
+//! | `Lanes` | serial | a thread | |
+//! | serial | none is `Lanes` | a thread | |
+//! | serial | some are `Lanes` | a warp | its 32 lanes |
+//!
+//! In a warp, what stands outside of the `Lanes` loops is computed by all lanes alike and stored by lane 0.
+//!
+//! **Order of a reduction over lanes.** Element i of the loop goes to lane i % 32, which combines its own in order; the lanes are then
+//! joined by distance 16, 8, 4, 2, 1 and the result is combined into the variable. The order depends on the extent alone.
+
+mod functions;
+mod gamma;
+mod lanes;
+mod memory;
+mod ops;
+
+pub use functions::formula as emit_formula;
+
+use crate::size::{Int, Sizes};
+use crate::text::{Class, Needs, Writer, identifier};
+use bdl_plan::{
+    Access, Argument, Bound, DType, DeviceKernel, Kernel, LoopIndex, LoopMode, Monoid, Share, Stmt, ValueId, ValueOp,
+    ValueType, VariableId,
+};
+use std::collections::HashMap;
+
+/// What went wrong while writing code: an operation that does not exist for a type, or is not there on a GPU.
+pub type Emit<T> = Result<T, String>;
+
+/// Threads a block.
+const THREADS: u32 = 256;
+const WARP: u32 = 32;
+/// All lanes of a warp take part.
+const ALL_LANES: &str = "0xffffffff";
+
+/// What runs a grid point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Point {
+    Thread,
+    Warp,
+}
+
+struct Emitter<'k> {
+    w: Writer,
+    kernel: &'k Kernel,
+    point: Point,
+    sizes: Sizes,
+    /// Registers of the buffers' addresses.
+    buffers: Vec<String>,
+    /// Registers or numbers.
+    values: Vec<Option<String>>,
+    variables: Vec<Option<String>>,
+    indices: Vec<Option<String>>,
+    /// Where each value is defined.
+    defs: Vec<Option<&'k ValueOp>>,
+    /// Each lane's own part of what a `Lanes` loop reduces, by variable.
+    accumulators: HashMap<VariableId, String>,
+    in_lanes: bool,
+    /// True in lane 0 (of a warp).
+    is_first: String,
+    lane: String,
+    /// Some buffer is both stored and loaded: lanes see each other's elements only after they met.
+    meets: bool,
+    /// The plan's text of each statement, in order.
+    lines: std::vec::IntoIter<String>,
+}
+
+/// The function of a kernel. `comments` stand above it.
+pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
+    let mut defs = vec![None; kernel.values.len()];
+    find_defs(&kernel.body, &mut defs);
+    let has_lanes = any_loop(&kernel.body, &mut |mode| mode == LoopMode::Lanes);
+    let point = if kernel.grid_mode == LoopMode::Serial && has_lanes { Point::Warp } else { Point::Thread };
+    let text = kernel.to_string();
+    let lines: Vec<String> =
+        text.lines().map(str::trim).filter(|line| *line != "}").skip(2).map(|line| line.to_string()).collect();
+    let mut e = Emitter {
+        w: Writer::default(),
+        kernel,
+        point,
+        sizes: Sizes::default(),
+        buffers: Vec::new(),
+        values: vec![None; kernel.values.len()],
+        variables: vec![None; kernel.variables.len()],
+        indices: vec![None; kernel.indices.len()],
+        defs,
+        accumulators: HashMap::new(),
+        in_lanes: false,
+        is_first: String::new(),
+        lane: String::new(),
+        meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
+        lines: lines.into_iter(),
+    };
+    let (parameters, arguments) = e.parameters();
+    let grid = e.w.named(Class::B64, "grid");
+    e.w.head(format!("ld.param.u64 {grid}, [grid];"));
+    let index = e.grid_point(&grid);
+    e.indices[0] = Some(index);
+    e.body(&kernel.body)?;
+    let entry = identifier(&kernel.name);
+    let share = match point {
+        Point::Thread => Share::Points(THREADS),
+        Point::Warp => Share::Points(THREADS / WARP),
+    };
+    let text = e.w.module(comments, &entry, &parameters, THREADS, Needs::LEAST);
+    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads: THREADS, share })
+}
+
+fn find_defs<'k>(body: &'k [Stmt], defs: &mut [Option<&'k ValueOp>]) {
+    for stmt in body {
+        match stmt {
+            Stmt::Let { value, op } => defs[value.0 as usize] = Some(op),
+            Stmt::Loop { body, .. } | Stmt::If { body, .. } => find_defs(body, defs),
+            Stmt::Variable { .. } | Stmt::Combine { .. } | Stmt::Assign { .. } | Stmt::Store { .. } => {}
+        }
+    }
+}
+
+fn any_loop(body: &[Stmt], wanted: &mut impl FnMut(LoopMode) -> bool) -> bool {
+    body.iter().any(|stmt| match stmt {
+        Stmt::Loop { mode, body, .. } => wanted(*mode) || any_loop(body, wanted),
+        Stmt::If { body, .. } => any_loop(body, wanted),
+        Stmt::Let { .. } | Stmt::Variable { .. } | Stmt::Combine { .. } | Stmt::Assign { .. } | Stmt::Store { .. } => {
+            false
+        }
+    })
+}
+
+pub fn class_of(ty: ValueType) -> Class {
+    match ty {
+        ValueType::F32 => Class::F32,
+        ValueType::F64 => Class::F64,
+        ValueType::I32 => Class::B32,
+        ValueType::I64 => Class::B64,
+        ValueType::Bool => Class::Pred,
+    }
+}
+
+pub fn dtype_word(dtype: DType) -> &'static str {
+    match dtype {
+        DType::F32 => "f32",
+        DType::F64 => "f64",
+        DType::BF16 => "bf16",
+        DType::I32 => "i32",
+        DType::I64 => "i64",
+        DType::Bool => "bool",
+    }
+}
+
+impl<'k> Emitter<'k> {
+    /// Addresses and sizes from the function's parameters.
+    fn parameters(&mut self) -> (Vec<String>, Vec<Argument>) {
+        let (mut parameters, mut arguments) = (Vec::new(), Vec::new());
+        for (i, buffer) in self.kernel.buffers.iter().enumerate() {
+            let name = format!("{}_{i}", identifier(&buffer.name));
+            let access = match buffer.access {
+                Access::Read => "read",
+                Access::Write => "write",
+                Access::Update => "update",
+            };
+            parameters.push(format!(".param .u64 {name} /* {} {access} */", dtype_word(buffer.dtype)));
+            arguments.push(Argument::Buffer(i as u32));
+            let register = self.w.named(Class::B64, &name);
+            self.w.head(format!("ld.param.u64 {register}, [{name}];"));
+            self.w.head(format!("cvta.to.global.u64 {register}, {register};"));
+            self.buffers.push(register);
+        }
+        for (i, size) in self.kernel.sizes.iter().enumerate() {
+            let name = format!("size_{}_{i}", identifier(size));
+            parameters.push(format!(".param .u64 {name}"));
+            arguments.push(Argument::Size(size.clone()));
+            let register = self.w.named(Class::B64, &name);
+            self.w.head(format!("ld.param.u64 {register}, [{name}];"));
+            self.sizes.bind(size, register);
+        }
+        parameters.push(".param .u64 grid".to_string());
+        arguments.push(Argument::Grid);
+        (parameters, arguments)
+    }
+
+    /// The grid index of this thread or warp; those behind the end of the grid are done.
+    fn grid_point(&mut self, grid: &str) -> String {
+        let index = self.w.named(Class::B64, &format!("i0_{}", identifier(&self.kernel.indices[0])));
+        let block = self.w.set(Class::B32, "mov.u32", &["%ctaid.x"]);
+        let thread = self.w.set(Class::B32, "mov.u32", &["%tid.x"]);
+        match self.point {
+            Point::Thread => {
+                self.w.comment(&format!("one thread for each {}", self.kernel.indices[0]));
+                let wide = self.w.set(Class::B64, "cvt.u64.u32", &[&thread]);
+                self.w.line(format!("mad.wide.u32 {index}, {block}, {THREADS}, {wide};"));
+            }
+            Point::Warp => {
+                self.w.comment(&format!("one warp for each {}", self.kernel.indices[0]));
+                let warp = self.w.set(Class::B32, "shr.u32", &[&thread, "5"]);
+                let wide = self.w.set(Class::B64, "cvt.u64.u32", &[&warp]);
+                self.w.line(format!("mad.wide.u32 {index}, {block}, {}, {wide};", THREADS / WARP));
+                let lane = self.w.set(Class::B32, "and.b32", &[&thread, "31"]);
+                self.is_first = self.w.set(Class::Pred, "setp.eq.u32", &[&lane, "0"]);
+                self.lane = self.w.named(Class::B64, "lane");
+                let register = self.lane.clone();
+                self.w.line(format!("cvt.u64.u32 {register}, {lane};"));
+            }
+        }
+        let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&index, grid]);
+        self.w.line(format!("@{outside} ret;"));
+        index
+    }
+
+    fn body(&mut self, body: &'k [Stmt]) -> Emit<()> {
+        body.iter().try_for_each(|stmt| self.stmt(stmt))
+    }
+
+    fn stmt(&mut self, stmt: &'k Stmt) -> Emit<()> {
+        let line = self.lines.next().unwrap_or_default();
+        match stmt {
+            // What becomes a register's other name or a number in the text needs no line.
+            Stmt::Let { op: ValueOp::Const(_) | ValueOp::Size(_) | ValueOp::Index(_), .. } => {}
+            Stmt::Loop { .. }
+            | Stmt::Let { .. }
+            | Stmt::Variable { .. }
+            | Stmt::Combine { .. }
+            | Stmt::Assign { .. }
+            | Stmt::Store { .. }
+            | Stmt::If { .. } => self.w.comment(&line),
+        }
+        match stmt {
+            Stmt::Loop { index, from, to, mode, body } => {
+                let (from, to) = (self.bound(from)?, self.bound(to)?);
+                match mode {
+                    LoopMode::Serial => self.counted(*index, &from, &to, "1", body),
+                    LoopMode::Lanes => self.lanes_loop(*index, &from, &to, body),
+                }
+            }
+            Stmt::Let { value, op } => {
+                let result = self.op(*value, op)?;
+                self.values[value.0 as usize] = Some(result);
+                Ok(())
+            }
+            Stmt::Variable { variable, start } => {
+                let ty = self.kernel.variables[variable.0 as usize];
+                let register = self.w.named(class_of(ty), &format!("variable{}", variable.0));
+                self.copy(ty, &register, *start)?;
+                self.variables[variable.0 as usize] = Some(register);
+                Ok(())
+            }
+            Stmt::Combine { variable, monoid, value } => self.combine(*variable, *monoid, *value),
+            Stmt::Assign { variable, value } => {
+                let ty = self.kernel.variables[variable.0 as usize];
+                let register = self.variable(*variable)?;
+                self.copy(ty, &register, *value)
+            }
+            Stmt::Store { buffer, at, value } => self.store(*buffer, at, *value),
+            Stmt::If { condition, body } => {
+                let condition = self.value(*condition)?;
+                let end = self.w.label("end_if");
+                self.w.line(format!("@!{condition} bra {end};"));
+                self.w.deeper();
+                self.body(body)?;
+                self.w.shallower();
+                self.w.place(&end);
+                Ok(())
+            }
+        }
+    }
+
+    /// `for index in from..to` by `step`.
+    fn counted(&mut self, index: LoopIndex, from: &str, to: &str, step: &str, body: &'k [Stmt]) -> Emit<()> {
+        let name = format!("i{}_{}", index.0, identifier(&self.kernel.indices[index.0 as usize]));
+        let register = self.w.named(Class::B64, &name);
+        let (next, end) = (self.w.label(&format!("for_{name}")), self.w.label("end_for"));
+        self.w.line(format!("mov.b64 {register}, {from};"));
+        self.w.place(&next);
+        let past = self.w.set(Class::Pred, "setp.ge.s64", &[&register, to]);
+        self.w.line(format!("@{past} bra {end};"));
+        self.indices[index.0 as usize] = Some(register.clone());
+        self.w.deeper();
+        self.body(body)?;
+        self.w.shallower();
+        self.w.line(format!("add.s64 {register}, {register}, {step};"));
+        self.w.line(format!("bra {next};"));
+        self.w.place(&end);
+        self.indices[index.0 as usize] = None;
+        Ok(())
+    }
+
+    fn bound(&mut self, bound: &Bound) -> Emit<String> {
+        match bound {
+            Bound::Size(dim) => Ok(self.sizes.get(&mut self.w, dim)?.text()),
+            Bound::Value(value) => self.long(*value),
+        }
+    }
+
+    /// `variable = monoid(variable, value)`; a product is added with one rounding.
+    fn combine(&mut self, variable: VariableId, monoid: Monoid, value: ValueId) -> Emit<()> {
+        let ty = self.kernel.variables[variable.0 as usize];
+        let register = match self.accumulators.get(&variable) {
+            Some(own) => own.clone(),
+            None => self.variable(variable)?,
+        };
+        if let Some((x, y)) = self.fused_factors(monoid, value) {
+            let (x, y) = (self.value(x)?, self.value(y)?);
+            let word = if ty == ValueType::F64 { "f64" } else { "f32" };
+            self.w.line(format!("fma.rn.{word} {register}, {x}, {y}, {register};"));
+            return Ok(());
+        }
+        let value = self.value(value)?;
+        let result = self.monoid(monoid, ty, &register, &value)?;
+        self.w.line(format!("mov.{} {register}, {result};", mov_word(ty)));
+        Ok(())
+    }
+
+    fn value(&self, value: ValueId) -> Emit<String> {
+        let known = self.values.get(value.0 as usize).cloned().flatten();
+        known.ok_or_else(|| format!("%{} is not in scope", value.0))
+    }
+
+    /// An integer value in 64 bits.
+    fn long(&mut self, value: ValueId) -> Emit<String> {
+        let register = self.value(value)?;
+        match self.kernel.values[value.0 as usize] {
+            ValueType::I64 => Ok(register),
+            ValueType::I32 => match register.parse::<i64>() {
+                Ok(_) => Ok(register),
+                Err(_) => Ok(self.w.set(Class::B64, "cvt.s64.s32", &[&register])),
+            },
+            other @ (ValueType::F32 | ValueType::F64 | ValueType::Bool) => Err(format!("{other:?} as an integer")),
+        }
+    }
+
+    fn variable(&self, variable: VariableId) -> Emit<String> {
+        let known = self.variables.get(variable.0 as usize).cloned().flatten();
+        known.ok_or_else(|| format!("@{} is not in scope", variable.0))
+    }
+
+    fn copy(&mut self, ty: ValueType, register: &str, value: ValueId) -> Emit<()> {
+        let value = self.value(value)?;
+        self.w.line(format!("mov.{} {register}, {value};", mov_word(ty)));
+        Ok(())
+    }
+
+    fn size(&mut self, dim: &bdl_dims::Dim) -> Emit<Int> {
+        self.sizes.get(&mut self.w, dim)
+    }
+}
+
+/// The type of a `mov`.
+pub fn mov_word(ty: ValueType) -> &'static str {
+    match ty {
+        ValueType::F32 => "f32",
+        ValueType::F64 => "f64",
+        ValueType::I32 => "b32",
+        ValueType::I64 => "b64",
+        ValueType::Bool => "pred",
+    }
+}

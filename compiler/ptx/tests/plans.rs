@@ -1,0 +1,185 @@
+//! Every file of tests/ptx/: run on the machine of the tests, compared with the interpreter of plans, and assembled by `ptxas` where it is.
+//!
+//! ```text
+//! // batch: 5; T = 4 1 7 30 2; keys < 7     a batch: its size, per-example sizes, the bound of an integer input
+//! ```
+//!
+//! Where `NAME.ptx` stands beside, the text must be equal to it (`UPDATE=1` writes it anew).
+
+use bdl_execute::device::{DeviceProgram, Resident};
+use bdl_execute::reference::{RunInputs, run_plan};
+use bdl_execute::{Data, Inputs, Store};
+use bdl_plan::{DType, Place, Plan, SizeKind, parse_plan, verify};
+use bdl_ptx_machine::Machine;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+#[derive(Default)]
+struct Batch {
+    size: usize,
+    lengths: Vec<(String, Vec<i64>)>,
+    below: Vec<(String, u64)>,
+}
+
+fn batches(text: &str) -> Vec<Batch> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("// batch: "));
+    let batch = |line: &str| {
+        let mut parts = line.split(';');
+        let mut batch = Batch { size: parts.next().unwrap().trim().parse().unwrap(), ..Batch::default() };
+        for part in parts {
+            if let Some((name, lengths)) = part.split_once('=') {
+                let lengths = lengths.split_whitespace().map(|n| n.parse().unwrap()).collect();
+                batch.lengths.push((name.trim().into(), lengths));
+            } else if let Some((name, below)) = part.split_once('<') {
+                batch.below.push((name.trim().into(), below.trim().parse().unwrap()));
+            }
+        }
+        batch
+    };
+    lines.map(batch).collect()
+}
+
+/// Deterministic numbers in [-1, 1).
+fn numbers(len: usize, salt: u64) -> Vec<f64> {
+    (0..len as u64)
+        .map(|i| {
+            let x = (i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ salt.wrapping_mul(0xd134_2543_de82_ef95);
+            let x = (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (x >> 40) as f64 / (1u64 << 23) as f64 - 1.0
+        })
+        .collect()
+}
+
+/// The length of a buffer in a batch.
+fn len_of(plan: &Plan, batch: &Batch, at: usize) -> usize {
+    let of = |name: &str| plan.sizes.iter().find(|size| *size.name == *name);
+    let size = |name: &str| match &of(name)?.kind {
+        SizeKind::Batch => Some(batch.size as i64),
+        SizeKind::Total(dim) => (0..batch.size)
+            .map(|b| dim.eval(&|name| batch.lengths.iter().find(|(n, _)| n == name).map(|(_, l)| l[b])))
+            .sum::<Option<i64>>(),
+        SizeKind::Built | SizeKind::PerExample | SizeKind::Step | SizeKind::Running => None,
+    };
+    plan.buffers[at].len.eval(&size).unwrap() as usize
+}
+
+fn run(name: &str, text: &str, plan: &Arc<Plan>) {
+    let code = bdl_ptx::compile(plan, &|_| Vec::new()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let mut machine = Machine::new(5);
+    let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let (mut resident, mut store) = (Resident::default(), Store::new());
+    let batches = batches(text);
+    assert!(!batches.is_empty(), "{name} says no batch");
+    for (round, batch) in batches.iter().enumerate() {
+        let mut given: HashMap<String, Vec<f64>> = HashMap::new();
+        for (at, buffer) in plan.buffers.iter().enumerate() {
+            let all = numbers(len_of(plan, batch, at), at as u64 + 10);
+            match buffer.place {
+                Place::Input { .. } => {
+                    let below = batch.below.iter().find(|(n, _)| **n == *buffer.name).map_or(3, |(_, below)| *below);
+                    let whole = matches!(buffer.dtype, DType::I32 | DType::I64 | DType::Bool);
+                    let number = |x: f64| if whole { ((x + 1.0) / 2.0 * below as f64).floor() } else { x };
+                    given.insert(buffer.name.to_string(), all.into_iter().map(number).collect());
+                }
+                Place::Param | Place::State if store.get(&buffer.name).is_none() => {
+                    store.insert(&buffer.name, buffer.dtype, vec![all.len() as i64]).unwrap();
+                    store.set(&buffer.name, &all).unwrap();
+                }
+                Place::Param | Place::State | Place::Slot(_) | Place::Literal(_) | Place::Table(_) => {}
+            }
+        }
+        let inputs = Inputs {
+            batch: batch.size,
+            lengths: batch.lengths.iter().map(|(n, l)| (n.as_str(), l.as_slice())).collect(),
+            buffers: given.iter().map(|(n, v)| (n.as_str(), Data::F64(v))).collect(),
+            seed: 5,
+            step: round as u64,
+            ..Inputs::default()
+        };
+        let mut reference = RunInputs {
+            batch: batch.size as i64,
+            lengths: batch.lengths.iter().cloned().collect(),
+            buffers: given.clone(),
+            seed: 5,
+            step: round as u64,
+            ..RunInputs::default()
+        };
+        reference.buffers.extend(store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())));
+        let expected = run_plan(plan, &reference).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let made = program
+            .run(&mut machine, &mut resident, &mut store, &inputs)
+            .unwrap_or_else(|e| panic!("{name}, batch {round}: {e}"));
+        resident.fetch(&mut machine, &mut store).unwrap();
+        let outputs = plan.outputs.iter().map(|(name, _)| (name.to_string(), made.numbers(name).unwrap()));
+        let stored = store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())).collect::<Vec<_>>();
+        for (output, found) in outputs.chain(stored) {
+            assert_eq!(found.len(), expected[&output].len(), "{name}: {output}");
+            for (i, x) in found.iter().enumerate() {
+                let y = expected[&output].at(i);
+                let near = (x - y).abs() <= 2e-5 * (1.0 + y.abs()) || x.is_nan() && y.is_nan();
+                assert!(near, "{name}: {output}[{i}] is {x}, not {y}; batch {round}");
+            }
+        }
+    }
+}
+
+/// `ptxas`, where the environment or `target/ptxas` (see tests/assemble_ptx) has it.
+fn ptxas() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("PTXAS") {
+        return Some(path.into());
+    }
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ptxas/lib");
+    let python = std::fs::read_dir(venv).ok()?.next()?.ok()?.path();
+    let path = python.join("site-packages/nvidia/cuda_nvcc/bin/ptxas");
+    path.exists().then_some(path)
+}
+
+fn assemble(name: &str, text: &str) {
+    let Some(ptxas) = ptxas() else {
+        eprintln!("!! SKIPPED: no ptxas, so {name} was not assembled (tests/assemble_ptx installs it)");
+        return;
+    };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(format!("{name}.ptx"));
+    std::fs::write(&file, text).unwrap();
+    for arch in ["sm_75", "sm_80", "sm_90", "sm_120"] {
+        let mut command = Command::new(&ptxas);
+        command.args(["-v", &format!("-arch={arch}")]).arg(&file).arg("-o").arg(folder.join(format!("{name}.cubin")));
+        let done = command.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{name} for {arch}:\n{said}");
+        let spills = said.lines().filter(|line| line.contains("spill") && !line.contains("0 bytes spill stores"));
+        assert_eq!(spills.count(), 0, "{name} for {arch}:\n{said}");
+    }
+}
+
+#[test]
+fn plans_run_as_ptx() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|e| e == "plan"));
+    files.sort();
+    assert!(files.len() >= 5);
+    for file in files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let body: String =
+            text.lines().filter(|line| !line.starts_with("// ")).map(|line| format!("{line}\n")).collect();
+        let plan = parse_plan(&body).unwrap_or_else(|e| panic!("{name}: {e}"));
+        verify(&plan).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let plan = Arc::new(plan);
+        run(&name, &text, &plan);
+        let code = bdl_ptx::compile(&plan, &|origin| vec![origin.what.to_string()]).unwrap();
+        let module = bdl_ptx::module(&code);
+        assemble(&name, &module);
+        let golden = file.with_extension("ptx");
+        if std::env::var_os("UPDATE").is_some() && golden.exists() {
+            std::fs::write(&golden, &module).unwrap();
+        }
+        if let Ok(expected) = std::fs::read_to_string(&golden) {
+            assert_eq!(module, expected, "{name}.ptx has changed: read the difference, then UPDATE=1");
+        }
+    }
+}

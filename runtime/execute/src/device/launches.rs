@@ -1,0 +1,357 @@
+//! Launches in order. What the host decides (which rows of a loop run, how many blocks) it decides from sizes, as the CPU's executor does.
+
+use super::Device;
+use super::program::{DeviceProgram, Function, Given};
+use crate::compiled::{CompiledContraction, CompiledIterate, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse};
+use crate::draw::site_at;
+use crate::error::Error;
+use crate::library;
+use crate::memory::{Buffer, size_of_dtype};
+use crate::program::{clear_example, set_example};
+use crate::rows::{Longest, Rows};
+use crate::size::Size;
+use bdl_plan::{AxisRole, Share};
+
+/// The state of a walk through the launches.
+struct Walk {
+    sizes: Vec<i64>,
+    /// The batch, and the rows of each open loop over running examples.
+    rows: Vec<Rows>,
+}
+
+/// What an argument may mean beside buffers and sizes.
+#[derive(Clone, Copy, Default)]
+struct Extra {
+    grid: i64,
+    row_blocks: i64,
+    site: u32,
+    per_example: i64,
+    first_example: u64,
+}
+
+fn blocks_of(count: i64, each: u32) -> Result<u32, Error> {
+    let blocks = (count.max(0) as u64).div_ceil(u64::from(each));
+    u32::try_from(blocks)
+        .ok()
+        .filter(|blocks| *blocks <= i32::MAX as u32)
+        .ok_or_else(|| Error::Device(format!("a launch over {count} points is too large for a device")))
+}
+
+impl DeviceProgram {
+    pub(super) fn run_launches<D: Device>(&mut self, device: &mut D) -> Result<(), Error> {
+        let mut batch = Rows::default();
+        batch.be_batch(self.positions.len());
+        let mut walk = Walk { sizes: self.sizes.clone(), rows: vec![batch] };
+        let launches = std::mem::take(&mut self.compiled.launches);
+        let done = self.walk(device, &mut walk, &launches);
+        self.compiled.launches = launches;
+        done
+    }
+
+    fn walk<D: Device>(
+        &mut self,
+        device: &mut D,
+        walk: &mut Walk,
+        list: &[CompiledLaunch<usize>],
+    ) -> Result<(), Error> {
+        list.iter().try_for_each(|launch| self.one(device, walk, &launch.op))
+    }
+
+    fn one<D: Device>(&mut self, device: &mut D, walk: &mut Walk, op: &CompiledOp<usize>) -> Result<(), Error> {
+        let bytes_of =
+            |p: &DeviceProgram, buffer: usize| p.lens[buffer] * size_of_dtype(p.compiled.buffers[buffer].dtype);
+        match op {
+            CompiledOp::Kernel(kernel) => self.kernel(device, walk, kernel),
+            CompiledOp::Contract(contraction) => self.contract(device, walk, contraction),
+            CompiledOp::Draw { out, distribution, site, steps, per_example, offsets } => {
+                let dtype = self.compiled.buffers[*out].dtype;
+                let found = self.draws.iter().find(|(which, _)| *which == (*distribution, dtype));
+                let (_, function) = found.ok_or_else(|| Error::Plan("no code for a draw".to_string()))?;
+                let function = function.clone();
+                let site = site_at(*site, steps.iter().map(|at| walk.sizes[*at]));
+                let (out, len) = (self.addresses[*out], self.lens[*out] as i64);
+                match (per_example, offsets) {
+                    (None, _) => self.draw(device, walk, &function, (out, len), 0, (site, 0)),
+                    (Some(each), None) => {
+                        let each = each.at(&walk.sizes).max(1);
+                        self.draw(device, walk, &function, (out, len), each, (site, 0))
+                    }
+                    // Examples of different length, one after the other.
+                    (Some(each), Some(_)) => {
+                        let mut first = 0;
+                        for example in 0..self.positions.len() {
+                            set_example(&mut walk.sizes, &self.lengths, example);
+                            let own = each.at(&walk.sizes).max(0);
+                            clear_example(&mut walk.sizes, &self.lengths);
+                            let at = out + (first * size_of_dtype(dtype) as i64) as u64;
+                            self.draw(device, walk, &function, (at, own), own, (site, example as u64))?;
+                            first += own;
+                        }
+                        Ok(())
+                    }
+                }
+            }
+            CompiledOp::Copy { from, to } => {
+                let bytes = bytes_of(self, *to).min(bytes_of(self, *from));
+                device.copy(self.addresses[*to], self.addresses[*from], bytes)
+            }
+            CompiledOp::Clear { buffer } => device.clear(self.addresses[*buffer], bytes_of(self, *buffer)),
+            CompiledOp::Order { out, by } => {
+                let longest = self.longest_first(walk, by);
+                let order: Vec<u32> = longest.order.iter().map(|(row, _)| *row).collect();
+                self.write_order(device, *out, &order)
+            }
+            CompiledOp::Scan { step, extent, reversed, running, body } => {
+                let longest = running.as_ref().map(|_| self.longest_first(walk, extent));
+                let extent = longest.as_ref().map_or_else(|| extent.at(&walk.sizes), Longest::steps);
+                for i in 0..extent {
+                    let now = if *reversed { extent - 1 - i } else { i };
+                    walk.sizes[*step] = now;
+                    if let (Some(longest), Some(running)) = (&longest, running) {
+                        let count = longest.running(now);
+                        walk.sizes[running.count] = count as i64;
+                        let mut rows = Rows::default();
+                        longest.rows_into(count, &mut rows);
+                        walk.rows.push(rows);
+                    }
+                    let done = self.walk(device, walk, body);
+                    if longest.is_some() {
+                        walk.rows.pop();
+                    }
+                    done?;
+                }
+                Ok(())
+            }
+            CompiledOp::Iterate(iterate) => self.iterate(device, walk, iterate),
+            CompiledOp::Sort { out, input, offsets, rows, columns, descending } => {
+                let source = self.fetched(device, *input)?;
+                let mut sorted = Buffer::zeros(self.compiled.buffers[*out].dtype, self.lens[*out])?;
+                let rows = rows.at(&walk.sizes).max(0) as usize;
+                let (from, to) = (source.pointer(), sorted.pointer().cast::<i32>());
+                match offsets {
+                    None => {
+                        let columns = columns.at(&walk.sizes).max(0) as usize;
+                        // SAFETY: both buffers hold `rows` rows of `columns` elements.
+                        unsafe { library::sort_rows(from, source.dtype, to, 0, rows, columns, *descending) }
+                    }
+                    Some(_) => {
+                        let mut first = 0;
+                        for example in 0..self.positions.len() {
+                            set_example(&mut walk.sizes, &self.lengths, example);
+                            let columns = columns.at(&walk.sizes).max(0) as usize;
+                            let from = from.wrapping_add(first * size_of_dtype(source.dtype));
+                            // SAFETY: the example's own elements, one example after the other.
+                            unsafe {
+                                let to = to.wrapping_add(first);
+                                library::sort_side_by_side(from, source.dtype, to, rows, columns, *descending);
+                            }
+                            first += rows * columns;
+                        }
+                        clear_example(&mut walk.sizes, &self.lengths);
+                    }
+                }
+                device.write(self.addresses[*out], sorted.as_bytes_mut())
+            }
+            CompiledOp::Library { routine, out, input, rows, columns } => {
+                let source = self.fetched(device, *input)?;
+                let mut made = Buffer::zeros(self.compiled.buffers[*out].dtype, self.lens[*out])?;
+                let (rows, columns) = (rows.at(&walk.sizes).max(0) as usize, columns.at(&walk.sizes).max(0) as usize);
+                let (from, to) = ((source.pointer().cast_const(), source.dtype), (made.pointer(), made.dtype));
+                // SAFETY: both buffers hold rows * columns elements.
+                unsafe { library::routine(*routine, from, to, rows, columns) }
+                device.write(self.addresses[*out], made.as_bytes_mut())
+            }
+        }
+    }
+
+    /// Fills `len` elements from an address on, `each` of them an example (0: all are of example 0), beginning with example `first`.
+    fn draw<D: Device>(
+        &self,
+        device: &mut D,
+        walk: &Walk,
+        function: &Function,
+        (out, len): (u64, i64),
+        each: i64,
+        (site, first): (u32, u64),
+    ) -> Result<(), Error> {
+        // Every example begins a new block of four numbers.
+        let (examples, own) = if each == 0 { (1, len) } else { ((len + each - 1) / each, each) };
+        let blocks = blocks_of(examples * ((own + 3) / 4), function.threads)?;
+        let extra = Extra { grid: len, site, per_example: each, first_example: first, ..Extra::default() };
+        self.call(device, walk, function, &[out], [blocks, 1], extra)
+    }
+
+    /// A buffer of the device on the host.
+    fn fetched<D: Device>(&self, device: &mut D, at: usize) -> Result<Buffer, Error> {
+        let mut buffer = Buffer::zeros(self.compiled.buffers[at].dtype, self.lens[at])?;
+        device.read(self.addresses[at], buffer.as_bytes_mut())?;
+        Ok(buffer)
+    }
+
+    /// The address of a slice's first element.
+    fn slice(&self, walk: &Walk, (buffer, offset): &(usize, Size)) -> u64 {
+        let bytes = offset.at(&walk.sizes) * size_of_dtype(self.compiled.buffers[*buffer].dtype) as i64;
+        self.addresses[*buffer].wrapping_add_signed(bytes)
+    }
+
+    fn call<D: Device>(
+        &self,
+        device: &mut D,
+        walk: &Walk,
+        function: &Function,
+        buffers: &[u64],
+        blocks: [u32; 2],
+        extra: Extra,
+    ) -> Result<(), Error> {
+        if blocks.contains(&0) {
+            return Ok(());
+        }
+        let list = |at: &usize| self.lists.get(at).map_or(0, |block| block.address);
+        let arguments = function.arguments.iter().map(|given| match given {
+            Given::Buffer(i) => buffers.get(*i).copied().unwrap_or(0),
+            Given::Size(at) => walk.sizes[*at] as u64,
+            Given::Lengths(at) => list(at),
+            Given::Grid => extra.grid as u64,
+            Given::RowBlocks => extra.row_blocks as u64,
+            Given::Moment => self.moment.address,
+            Given::Positions => self.position_list.address + 8 * extra.first_example,
+            Given::Site => u64::from(extra.site),
+            Given::PerExample => extra.per_example as u64,
+        });
+        let arguments: Vec<u64> = arguments.collect();
+        device.launch(function.loaded, blocks, function.threads, &arguments)
+    }
+
+    fn kernel<D: Device>(&self, device: &mut D, walk: &Walk, kernel: &CompiledUse<usize>) -> Result<(), Error> {
+        let function = &self.kernels[kernel.function];
+        let grid = kernel.grid.at(&walk.sizes).max(0);
+        let Share::Points(points) = function.share else {
+            return Err(Error::Plan("a kernel with the code of a contraction".to_string()));
+        };
+        let buffers: Vec<u64> = kernel.buffers.iter().map(|slice| self.slice(walk, slice)).collect();
+        let extra = Extra { grid, ..Extra::default() };
+        self.call(device, walk, function, &buffers, [blocks_of(grid, points)?, 1], extra)
+    }
+
+    fn contract<D: Device>(
+        &self,
+        device: &mut D,
+        walk: &mut Walk,
+        c: &CompiledContraction<usize>,
+    ) -> Result<(), Error> {
+        let function = &self.contractions[c.number];
+        let Share::Tile { rows, columns } = function.share else {
+            return Err(Error::Plan("a contraction with the code of a kernel".to_string()));
+        };
+        let ragged = c.form.ragged();
+        let examples = if ragged.is_some() { self.positions.len() } else { 1 };
+        let (mut row_count, mut column_count, mut batch) = (0i64, 0i64, 1i64);
+        for example in 0..examples {
+            if ragged.is_some() {
+                set_example(&mut walk.sizes, &self.lengths, example);
+            }
+            let extent = |role: AxisRole| {
+                let axes = c.form.axes.iter().filter(|axis| axis.role == role && axis.offsets.is_none());
+                axes.map(|axis| axis.extent.at(&walk.sizes).max(0)).product::<i64>()
+            };
+            row_count = row_count.max(extent(AxisRole::M));
+            column_count = column_count.max(extent(AxisRole::N));
+            batch = extent(AxisRole::Batch);
+        }
+        if ragged.is_some() {
+            clear_example(&mut walk.sizes, &self.lengths);
+            batch *= examples as i64;
+        }
+        let row_blocks = i64::from(blocks_of(row_count, rows)?);
+        let blocks = [blocks_of(batch * row_blocks, 1)?, blocks_of(column_count, columns)?];
+        if blocks[1] > 65_535 {
+            return Err(Error::Device(format!("a product with {column_count} columns is too large for a device")));
+        }
+        let mut buffers: Vec<u64> = [&c.out, &c.a, &c.b].into_iter().map(|slice| self.slice(walk, slice)).collect();
+        if let Some((_, table)) = ragged {
+            buffers.push(self.addresses[table]);
+        }
+        let extra = Extra { row_blocks, ..Extra::default() };
+        self.call(device, walk, function, &buffers, blocks, extra)?;
+        match &c.epilogue {
+            Some(epilogue) => self.kernel(device, walk, epilogue),
+            None => Ok(()),
+        }
+    }
+
+    fn longest_first(&self, walk: &mut Walk, by: &Size) -> Longest {
+        let around = walk.rows.last().cloned().unwrap_or_default();
+        let mut longest = Longest::default();
+        longest.find(&around, by, &mut walk.sizes, &self.lengths);
+        longest
+    }
+
+    fn write_order<D: Device>(&self, device: &mut D, out: usize, rows: &[u32]) -> Result<(), Error> {
+        let bytes: Vec<u8> = rows.iter().flat_map(|row| (*row as i32).to_le_bytes()).collect();
+        device.write(self.addresses[out], &bytes)
+    }
+
+    fn iterate<D: Device>(
+        &mut self,
+        device: &mut D,
+        walk: &mut Walk,
+        iterate: &CompiledIterate<usize>,
+    ) -> Result<(), Error> {
+        let around = walk.rows.last().cloned().unwrap_or_default();
+        // Without rows of its own the loop has one condition for all.
+        let limits: Vec<i64> = match &iterate.running {
+            None => vec![iterate.at_most.at(&walk.sizes)],
+            Some(_) => {
+                let of = |example: &u32| {
+                    set_example(&mut walk.sizes, &self.lengths, *example as usize);
+                    iterate.at_most.at(&walk.sizes)
+                };
+                let limits = around.examples.iter().map(of).collect();
+                clear_example(&mut walk.sizes, &self.lengths);
+                limits
+            }
+        };
+        let mut left: Vec<u32> = (0..limits.len() as u32).collect();
+        if let Some(running) = &iterate.running {
+            self.write_order(device, running.order, &left)?;
+        }
+        let mut step = 0;
+        while !left.is_empty() {
+            walk.sizes[iterate.step] = step;
+            self.within(device, walk, &iterate.running, &iterate.condition, &around, &left)?;
+            let mut until = vec![0u8; left.len()];
+            device.read(self.addresses[iterate.until], &mut until)?;
+            let open = left.iter().zip(&until).filter(|(_, holds)| **holds == 0).map(|(row, _)| *row);
+            let (next, stopped): (Vec<u32>, Vec<u32>) = open.partition(|row| step < limits[*row as usize]);
+            self.unfinished[iterate.number] += stopped.len();
+            if let Some(running) = &iterate.running {
+                self.write_order(device, running.order, &next)?;
+            }
+            left = next;
+            if left.is_empty() {
+                break;
+            }
+            self.within(device, walk, &iterate.running, &iterate.body, &around, &left)?;
+            step += 1;
+        }
+        Ok(())
+    }
+
+    /// Launches for the rows that are left.
+    fn within<D: Device>(
+        &mut self,
+        device: &mut D,
+        walk: &mut Walk,
+        running: &Option<CompiledRunning>,
+        list: &[CompiledLaunch<usize>],
+        around: &Rows,
+        left: &[u32],
+    ) -> Result<(), Error> {
+        let Some(running) = running else { return self.walk(device, walk, list) };
+        walk.sizes[running.count] = left.len() as i64;
+        walk.rows.push(Rows { examples: left.iter().map(|row| around.examples[*row as usize]).collect() });
+        let done = self.walk(device, walk, list);
+        walk.rows.pop();
+        done
+    }
+}

@@ -1,0 +1,56 @@
+//! Plans on a device with memory of its own: a GPU, or in tests a machine that interprets PTX.
+//!
+//! ```text
+//! host                                    device
+//! inputs, tables, lengths     ──write──>  one arena, literals, inputs, tables
+//! launches in order           ──launch─>  functions of the plan's PTX, loaded once each
+//! parameters and state        <──fetch──  stay there from run to run
+//! outputs                     <──read───
+//! ```
+//!
+//! | module | job |
+//! |---|---|
+//! | `program` | a plan with its functions and memory; binding, tables, outputs |
+//! | `launches` | launches in order; loops run on the host |
+//! | `resident` | parameters and state on the device |
+//!
+//! Sorting and orthogonal matrices are computed on the host. An `iterate` reads its condition back at every step.
+
+mod launches;
+mod program;
+mod resident;
+
+pub use program::{DeviceOutputs, DeviceProgram};
+pub use resident::Resident;
+
+use crate::error::Error;
+use bdl_plan::DeviceKernel;
+
+/// A function that a device has loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded(pub usize);
+
+/// What a device can do. Everything happens in the order in which it was asked for.
+pub trait Device {
+    /// Compiles a function; one with the same text is compiled once.
+    fn load(&mut self, kernel: &DeviceKernel) -> Result<Loaded, Error>;
+    /// Memory of so many bytes (at least one), aligned to 256.
+    fn allocate(&mut self, bytes: usize) -> Result<u64, Error>;
+    fn free(&mut self, address: u64);
+    fn write(&mut self, to: u64, bytes: &[u8]) -> Result<(), Error>;
+    fn read(&mut self, from: u64, into: &mut [u8]) -> Result<(), Error>;
+    fn copy(&mut self, to: u64, from: u64, bytes: usize) -> Result<(), Error>;
+    /// Zeros.
+    fn clear(&mut self, at: u64, bytes: usize) -> Result<(), Error>;
+    fn launch(&mut self, function: Loaded, blocks: [u32; 2], threads: u32, parameters: &[u64]) -> Result<(), Error>;
+
+    /// The arena is used anew: a device that looks for mistakes takes its content for unwritten.
+    fn forget(&mut self, _at: u64, _bytes: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Does each slot of the arena get memory of its own? Only to find accesses outside of it.
+    fn separates_slots(&self) -> bool {
+        false
+    }
+}

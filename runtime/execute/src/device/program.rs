@@ -1,0 +1,396 @@
+//! A plan with its functions and memory on a device: made once, run once a batch.
+
+use super::{Device, Loaded, Resident};
+use crate::compiled::{Compiled, compile};
+use crate::error::Error;
+use crate::memory::{Buffer, size_of_dtype, write_number};
+use crate::program::{Data, Inputs, bind_sizes};
+use crate::store::Store;
+use crate::tables;
+use bdl_plan::{Argument, DType, DeviceCode, DeviceKernel, Distribution, Place, Plan, Share, Table};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Slots of the arena begin at multiples of this.
+const ALIGN: usize = 256;
+
+/// A function with its arguments' places.
+#[derive(Clone, Debug)]
+pub(super) struct Function {
+    pub loaded: Loaded,
+    pub arguments: Vec<Given>,
+    pub threads: u32,
+    pub share: Share,
+}
+
+/// An [`Argument`] with positions for names.
+#[derive(Clone, Debug)]
+pub(super) enum Given {
+    Buffer(usize),
+    Size(usize),
+    Lengths(usize),
+    Grid,
+    RowBlocks,
+    Moment,
+    Positions,
+    Site,
+    PerExample,
+}
+
+/// Memory on the device that grows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Block {
+    pub address: u64,
+    pub bytes: usize,
+}
+
+impl Block {
+    /// At least so many bytes; the old content is lost when it grows.
+    fn reserve<D: Device>(&mut self, device: &mut D, bytes: usize) -> Result<u64, Error> {
+        let bytes = bytes.max(1);
+        if self.bytes < bytes {
+            if self.bytes > 0 {
+                device.free(self.address);
+            }
+            *self = Block::default();
+            *self = Block { address: device.allocate(bytes)?, bytes };
+        }
+        Ok(self.address)
+    }
+}
+
+/// A plan ready to run on a device.
+pub struct DeviceProgram {
+    pub(super) plan: Arc<Plan>,
+    pub(super) compiled: Compiled<usize>,
+    pub(super) kernels: Vec<Function>,
+    pub(super) contractions: Vec<Function>,
+    pub(super) draws: Vec<((Distribution, DType), Function)>,
+    /// One, or one for each slot where a device keeps them apart.
+    arena: Vec<Block>,
+    /// Of literals, tables and inputs, by buffer.
+    own: Vec<Block>,
+    /// Lists of per-example sizes, by position of the size.
+    pub(super) lists: HashMap<usize, Block>,
+    pub(super) moment: Block,
+    pub(super) position_list: Block,
+    host: Vec<Option<Buffer>>,
+    tables: tables::Scratch,
+    pub(super) sizes: Vec<i64>,
+    pub(super) lengths: HashMap<usize, Vec<i64>>,
+    pub(super) positions: Vec<i64>,
+    pub(super) addresses: Vec<u64>,
+    pub(super) lens: Vec<usize>,
+    /// For each `iterate`: examples that it left at its bound in the last run.
+    pub(super) unfinished: Vec<usize>,
+}
+
+impl DeviceProgram {
+    /// Errors: plan and code do not fit together; the device's compiler refuses a function.
+    pub fn new<D: Device>(device: &mut D, plan: Arc<Plan>, code: &DeviceCode) -> Result<DeviceProgram, Error> {
+        let compiled = compile(&plan, &|kernel| code.kernel(kernel).map(|_| kernel.0 as usize))?;
+        let mut function = |kernel: &DeviceKernel| -> Result<Function, Error> {
+            let position = |name: &bdl_plan::Name| {
+                let found = compiled.names.iter().position(|n| n == name);
+                found.ok_or_else(|| Error::Plan(format!("the size `{name}` is not declared")))
+            };
+            let arguments = kernel.arguments.iter().map(|argument| {
+                Ok(match argument {
+                    Argument::Buffer(i) => Given::Buffer(*i as usize),
+                    Argument::Size(name) => Given::Size(position(name)?),
+                    Argument::Lengths(name) => Given::Lengths(position(name)?),
+                    Argument::Grid => Given::Grid,
+                    Argument::RowBlocks => Given::RowBlocks,
+                    Argument::Moment => Given::Moment,
+                    Argument::Positions => Given::Positions,
+                    Argument::Site => Given::Site,
+                    Argument::PerExample => Given::PerExample,
+                })
+            });
+            let arguments = arguments.collect::<Result<_, Error>>()?;
+            Ok(Function { loaded: device.load(kernel)?, arguments, threads: kernel.threads, share: kernel.share })
+        };
+        let kernels = code.kernels.iter().map(&mut function).collect::<Result<Vec<_>, _>>()?;
+        let contractions = code.contractions.iter().map(&mut function).collect::<Result<Vec<_>, _>>()?;
+        let draws = code
+            .draws
+            .iter()
+            .map(|(which, kernel)| Ok((*which, function(kernel)?)))
+            .collect::<Result<Vec<_>, Error>>()?;
+        if contractions.len() != compiled.contraction_count {
+            return Err(Error::Plan("another number of contractions than the code has".to_string()));
+        }
+        let count = plan.buffers.len();
+        Ok(DeviceProgram {
+            sizes: vec![0; plan.sizes.len()],
+            unfinished: vec![0; compiled.iterations.len()],
+            kernels,
+            contractions,
+            draws,
+            arena: Vec::new(),
+            own: vec![Block::default(); count],
+            lists: HashMap::new(),
+            moment: Block::default(),
+            position_list: Block::default(),
+            host: (0..count).map(|_| None).collect(),
+            tables: tables::Scratch::default(),
+            lengths: HashMap::new(),
+            positions: Vec::new(),
+            addresses: vec![0; count],
+            lens: vec![0; count],
+            plan,
+            compiled,
+        })
+    }
+
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Bytes that this program holds on the device.
+    pub fn bytes(&self) -> usize {
+        let lists = self.lists.values().chain([&self.moment, &self.position_list]);
+        self.arena.iter().chain(&self.own).chain(lists).map(|block| block.bytes).sum()
+    }
+
+    /// Bytes of the arena at the sizes of a batch: asked before anything is allocated.
+    pub fn arena_bytes(&mut self, inputs: &Inputs) -> Result<usize, Error> {
+        bind_sizes(&self.compiled, inputs, &mut self.sizes, &mut self.lengths, &mut self.positions)?;
+        Ok(self.slot_offsets().0)
+    }
+
+    /// Runs the plan. Parameters and state that the store lacks are made of zeros first; afterwards the device holds the new ones.
+    pub fn run<D: Device>(
+        &mut self,
+        device: &mut D,
+        resident: &mut Resident,
+        store: &mut Store,
+        inputs: &Inputs,
+    ) -> Result<DeviceOutputs, Error> {
+        bind_sizes(&self.compiled, inputs, &mut self.sizes, &mut self.lengths, &mut self.positions)?;
+        self.bind(device, resident, store, inputs)?;
+        self.unfinished.fill(0);
+        self.run_launches(device)?;
+        let mut outputs = DeviceOutputs { buffers: Vec::new() };
+        for (name, id) in &self.plan.outputs {
+            let at = id.0 as usize;
+            let mut buffer = Buffer::zeros(self.plan.buffers[at].dtype, self.lens[at])?;
+            device.read(self.addresses[at], buffer.as_bytes_mut())?;
+            outputs.buffers.push((name.clone(), buffer));
+        }
+        Ok(outputs)
+    }
+
+    fn bind<D: Device>(
+        &mut self,
+        device: &mut D,
+        resident: &mut Resident,
+        store: &mut Store,
+        inputs: &Inputs,
+    ) -> Result<(), Error> {
+        let offsets = self.bind_arena(device)?;
+        let plan = self.plan.clone();
+        // Where the host has what tables are computed from.
+        let mut pointers: Vec<*mut u8> = vec![std::ptr::null_mut(); plan.buffers.len()];
+        for (at, buffer) in plan.buffers.iter().enumerate() {
+            let compiled = &self.compiled.buffers[at];
+            let len = compiled.len.at(&self.sizes).max(0);
+            let bytes = len as usize * size_of_dtype(buffer.dtype);
+            self.lens[at] = len as usize;
+            self.addresses[at] = match &buffer.place {
+                Place::Param | Place::State => {
+                    let mut shape: Vec<i64> = compiled.shape.iter().map(|d| d.at(&self.sizes)).collect();
+                    if shape.iter().product::<i64>() != len {
+                        shape = vec![len];
+                    }
+                    let entry = store.insert(&buffer.name, buffer.dtype, shape)?;
+                    entry.trained |= matches!(buffer.place, Place::Param);
+                    let address = resident.address(device, store, &buffer.name)?;
+                    if is_key(&plan, at) {
+                        // What tables are made of is what the device holds now.
+                        let host = self.host[at].insert(Buffer::zeros(buffer.dtype, len as usize)?);
+                        device.read(address, host.as_bytes_mut())?;
+                        pointers[at] = host.pointer();
+                    }
+                    address
+                }
+                Place::Input { .. } => {
+                    let found = inputs.buffers.iter().find(|(n, _)| *n == &*buffer.name);
+                    let (_, data) =
+                        found.ok_or_else(|| Error::Missing { what: "input", name: buffer.name.to_string() })?;
+                    if data.len() as i64 != len {
+                        let (name, found) = (buffer.name.to_string(), data.len() as i64);
+                        return Err(Error::Length { name, expected: len, found });
+                    }
+                    let host = self.host[at].insert(converted(data, buffer.dtype)?);
+                    pointers[at] = host.pointer();
+                    let address = self.own[at].reserve(device, bytes)?;
+                    device.write(address, &host.as_bytes()[..bytes])?;
+                    address
+                }
+                Place::Slot(slot) => {
+                    let room = self.compiled.slots[slot.0 as usize].at(&self.sizes).max(0);
+                    if bytes as i64 > room {
+                        return Err(Error::Plan(format!("`{}` is longer than its slot", buffer.name)));
+                    }
+                    offsets[slot.0 as usize]
+                }
+                Place::Literal(values) => {
+                    if values.len() as i64 != len {
+                        return Err(Error::Plan(format!("`{}` has {} numbers", buffer.name, values.len())));
+                    }
+                    let is_new = self.own[at].bytes == 0;
+                    let address = self.own[at].reserve(device, bytes)?;
+                    if is_new {
+                        let mut literal = Buffer::zeros(buffer.dtype, values.len())?;
+                        literal.set(&buffer.name, values.iter().copied())?;
+                        device.write(address, &literal.as_bytes()[..bytes])?;
+                        pointers[at] = self.host[at].insert(literal).pointer();
+                    } else {
+                        pointers[at] = self.host[at].as_ref().map_or(std::ptr::null_mut(), Buffer::pointer);
+                    }
+                    address
+                }
+                Place::Table(_) => {
+                    self.host[at] = Some(Buffer::zeros(buffer.dtype, len as usize)?);
+                    self.own[at].reserve(device, bytes)?
+                }
+            };
+        }
+        let scratch = &mut self.tables;
+        tables::fill(
+            &self.compiled,
+            &plan,
+            &self.sizes,
+            &self.lengths,
+            inputs,
+            &mut self.host,
+            &mut pointers,
+            scratch,
+        )?;
+        for (at, buffer) in plan.buffers.iter().enumerate() {
+            if let (Place::Table(_), Some(host)) = (&buffer.place, &self.host[at]) {
+                device.write(self.addresses[at], host.as_bytes())?;
+            }
+        }
+        self.write_lists(device, inputs)
+    }
+
+    /// Where each slot begins.
+    fn bind_arena<D: Device>(&mut self, device: &mut D) -> Result<Vec<u64>, Error> {
+        if device.separates_slots() {
+            self.arena.resize(self.compiled.slots.len(), Block::default());
+            let mut starts = Vec::new();
+            for (block, slot) in self.arena.iter_mut().zip(&self.compiled.slots) {
+                // A new one each time: as long as it must be, and unwritten.
+                if block.bytes > 0 {
+                    device.free(block.address);
+                }
+                *block = Block::default();
+                starts.push(block.reserve(device, slot.at(&self.sizes).max(0) as usize)?);
+            }
+            return Ok(starts);
+        }
+        let (bytes, offsets) = self.slot_offsets();
+        self.arena.resize(1, Block::default());
+        let start = self.arena[0].reserve(device, bytes)?;
+        device.forget(start, bytes)?;
+        Ok(offsets.iter().map(|offset| start + *offset as u64).collect())
+    }
+
+    /// Bytes of the arena, and where each slot begins in it.
+    fn slot_offsets(&self) -> (usize, Vec<usize>) {
+        let (mut at, mut offsets) = (0usize, Vec::new());
+        for slot in &self.compiled.slots {
+            offsets.push(at);
+            let bytes = (slot.at(&self.sizes).max(0) as usize).checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX);
+            at = at.saturating_add(bytes);
+        }
+        (at, offsets)
+    }
+
+    /// What functions read beside buffers: per-example sizes, positions in the epoch, seed and step.
+    fn write_lists<D: Device>(&mut self, device: &mut D, inputs: &Inputs) -> Result<(), Error> {
+        let all = self.kernels.iter().chain(&self.contractions).chain(self.draws.iter().map(|(_, f)| f));
+        let mut wanted: Vec<usize> = all
+            .flat_map(|function| &function.arguments)
+            .filter_map(|given| if let Given::Lengths(at) = given { Some(*at) } else { None })
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        for at in wanted {
+            let list = self.lengths.get(&at).cloned().unwrap_or_default();
+            let block = self.lists.entry(at).or_default();
+            write_integers(device, block, &list)?;
+        }
+        if !self.draws.is_empty() {
+            write_integers(device, &mut self.position_list, &self.positions)?;
+            write_integers(device, &mut self.moment, &[inputs.seed as i64, inputs.step as i64])?;
+        }
+        Ok(())
+    }
+
+    /// Gives the memory back.
+    pub fn release<D: Device>(&mut self, device: &mut D) {
+        let lists = self.lists.values_mut().chain([&mut self.moment, &mut self.position_list]);
+        for block in self.arena.iter_mut().chain(&mut self.own).chain(lists).filter(|block| block.bytes > 0) {
+            device.free(block.address);
+            *block = Block::default();
+        }
+    }
+}
+
+fn write_integers<D: Device>(device: &mut D, block: &mut Block, list: &[i64]) -> Result<(), Error> {
+    let bytes: Vec<u8> = list.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let address = block.reserve(device, bytes.len())?;
+    device.write(address, &bytes)
+}
+
+/// Do tables sort by this buffer?
+fn is_key(plan: &Plan, at: usize) -> bool {
+    plan.buffers.iter().any(|buffer| match &buffer.place {
+        Place::Table(Table::SortedBy { keys } | Table::Runs { keys, .. }) => keys.0 as usize == at,
+        Place::Table(Table::Lengths(_) | Table::Offsets(_) | Table::Owner(_) | Table::Positions)
+        | Place::Param
+        | Place::State
+        | Place::Input { .. }
+        | Place::Slot(_)
+        | Place::Literal(_) => false,
+    })
+}
+
+/// The caller's data as elements of the plan's type.
+fn converted(data: &Data, dtype: DType) -> Result<Buffer, Error> {
+    let mut buffer = Buffer::zeros(dtype, data.len())?;
+    if data.dtype() == dtype {
+        let bytes = data.len() * size_of_dtype(dtype);
+        // SAFETY: both hold `len` elements of this type, and the buffer is new.
+        unsafe { std::ptr::copy_nonoverlapping(data.pointer(), buffer.as_bytes_mut().as_mut_ptr(), bytes) };
+        return Ok(buffer);
+    }
+    for i in 0..data.len() {
+        // SAFETY: the buffer has room for `len` elements of its type.
+        unsafe { write_number(buffer.as_bytes_mut().as_mut_ptr(), dtype, i, data.number(i)) }
+    }
+    Ok(buffer)
+}
+
+/// What a run gave, on the host.
+pub struct DeviceOutputs {
+    buffers: Vec<(Arc<str>, Buffer)>,
+}
+
+impl DeviceOutputs {
+    pub fn get(&self, name: &str) -> Option<&Buffer> {
+        self.buffers.iter().find(|(n, _)| **n == *name).map(|(_, buffer)| buffer)
+    }
+
+    pub fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+        self.get(name).map(Buffer::to_f64)
+    }
+
+    /// The first element of an output: a loss, a count.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.get(name).filter(|buffer| !buffer.is_empty()).map(|buffer| buffer.number(0))
+    }
+}

@@ -1,0 +1,120 @@
+//! Kernels as PTX text: what the back end for GPUs hands to the executor.
+//!
+//! ```text
+//! launches of the plan                 code
+//! run relu_bias(h, b)          ->      entry `relu_bias`, 256 threads a block, one grid point a thread
+//! contract h = x * w           ->      entry `contract_h`, 256 threads a block, 64 x 64 results a block
+//! draw noise                   ->      entry `draw_normal_f32`, 256 threads a block, 4 elements of an example a thread
+//! ```
+//!
+//! The executor knows neither what stands in the text nor how it came to be: it fills in the arguments and counts the blocks.
+
+use crate::data::{Contraction, DType, Distribution, KernelId, Launch, Name, Op, Plan};
+use std::sync::Arc;
+
+/// The code of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceCode {
+    /// By [`KernelId`].
+    pub kernels: Vec<DeviceKernel>,
+    /// In the order of [`contractions`].
+    pub contractions: Vec<DeviceKernel>,
+    /// For each way in which the plan draws.
+    pub draws: Vec<((Distribution, DType), DeviceKernel)>,
+}
+
+/// One function of a module of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeviceKernel {
+    /// The function's name in the module.
+    pub entry: Name,
+    /// The module: PTX text. Equal kernels have equal texts but for comments.
+    pub text: Arc<str>,
+    /// One for each parameter of the function, in order.
+    pub arguments: Vec<Argument>,
+    /// Threads a block, in one dimension.
+    pub threads: u32,
+    pub share: Share,
+}
+
+/// What a block computes: how many blocks there are follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// So many points of the grid: blocks in one dimension.
+    Points(u32),
+    /// So many rows and columns of a contraction's result. Blocks in x: for each element of the batch as many as the rows of the longest example
+    /// need; in y: for the columns.
+    Tile { rows: u32, columns: u32 },
+}
+
+/// A parameter of a function. Addresses and numbers have 64 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// The address of buffer number i of the launch, moved to its slice. Of a contraction: 0 is the result, 1 and 2 the operands, 3 the table of
+    /// a ragged axis.
+    Buffer(u32),
+    /// The value of a size.
+    Size(Name),
+    /// The address of a per-example size's values: `I64[B]`.
+    Lengths(Name),
+    /// The number of grid points of a kernel, of elements of a draw.
+    Grid,
+    /// Of a contraction: the blocks for the rows of one element of the batch.
+    RowBlocks,
+    /// The address of the moment of the run: `U64[2]`, its seed and its training step.
+    Moment,
+    /// The address of the examples' positions in the epoch: `I64[B]`.
+    Positions,
+    /// The site of a draw at the steps of the loops around it.
+    Site,
+    /// Elements an example of a draw, 0 where it is shared.
+    PerExample,
+}
+
+/// All contractions of a plan: launches in order, those inside of a loop in its place.
+pub fn contractions(plan: &Plan) -> Vec<(&Contraction, &Launch)> {
+    let mut all = Vec::new();
+    each_launch(&plan.launches, &mut |launch| {
+        if let Op::Contract(contraction) = &launch.op {
+            all.push((contraction, launch));
+        }
+    });
+    all
+}
+
+/// Visits every launch; those inside of a loop after the loop itself.
+pub fn each_launch<'p>(launches: &'p [Launch], visit: &mut impl FnMut(&'p Launch)) {
+    for launch in launches {
+        visit(launch);
+        match &launch.op {
+            Op::Scan(scan) => each_launch(&scan.body, visit),
+            Op::Iterate(iterate) => {
+                each_launch(&iterate.condition, visit);
+                each_launch(&iterate.body, visit);
+            }
+            Op::Kernel(_)
+            | Op::Contract(_)
+            | Op::Draw(_)
+            | Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Order { .. }
+            | Op::Sort(_)
+            | Op::Library { .. } => {}
+        }
+    }
+}
+
+impl DeviceCode {
+    pub fn kernel(&self, id: KernelId) -> Option<&DeviceKernel> {
+        self.kernels.get(id.0 as usize)
+    }
+
+    pub fn draw(&self, distribution: Distribution, dtype: DType) -> Option<&DeviceKernel> {
+        self.draws.iter().find(|(of, _)| *of == (distribution, dtype)).map(|(_, kernel)| kernel)
+    }
+
+    /// Every function once.
+    pub fn all(&self) -> impl Iterator<Item = &DeviceKernel> {
+        self.kernels.iter().chain(&self.contractions).chain(self.draws.iter().map(|(_, kernel)| kernel))
+    }
+}

@@ -1,0 +1,211 @@
+//! Blocks, warps and threads: who runs next, and what barriers and exchanges wait for.
+
+use crate::Fault;
+use crate::instruction::{Exchange, Function, Instruction, Op};
+use crate::memory::{Access, Allocation, Memory};
+use crate::thread::{Stop, Thread, run};
+
+/// How a function is launched.
+#[derive(Clone, Debug)]
+pub struct Launch<'p> {
+    /// Blocks in x and y.
+    pub blocks: [u32; 2],
+    /// Threads a block.
+    pub threads: u32,
+    pub parameters: &'p [u64],
+    /// Shuffles the order in which warps and threads run.
+    pub order: u64,
+}
+
+/// What a launch did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    pub instructions: u64,
+}
+
+/// Instructions of one thread, after which it is taken to run for ever.
+const MOST_INSTRUCTIONS: u64 = 1 << 32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Runs,
+    /// Waits at the instruction of this number.
+    AtBarrier(usize),
+    AtExchange(usize),
+    Done,
+}
+
+/// Errors: the first fault; memory then holds what was written until then.
+pub fn launch(function: &Function, memory: &mut Memory, launch: &Launch) -> Result<Count, Fault> {
+    if launch.threads > function.threads {
+        return Err(Fault::new(format!("{} threads a block of at most {}", launch.threads, function.threads)));
+    }
+    if launch.parameters.len() != function.parameters.len() {
+        let (given, wanted) = (launch.parameters.len(), function.parameters.len());
+        return Err(Fault::new(format!("{given} parameters for {wanted}")));
+    }
+    let number = memory.next_launch();
+    let mut count = Count::default();
+    let blocks = u64::from(launch.blocks[0]) * u64::from(launch.blocks[1]);
+    let mut shuffle = Shuffle(launch.order);
+    let mut threads: Vec<Thread> = Vec::new();
+    for i in shuffle.order(blocks as usize) {
+        let (x, y) = (i as u32 % launch.blocks[0], i as u32 / launch.blocks[0]);
+        let mut block = Block {
+            function,
+            parameters: launch.parameters,
+            place: [x, y],
+            shared: Allocation::new(0, function.shared),
+            access: Access { launch: number, block: i as u32, thread: 0, warp: 0, barriers: 0, warp_barriers: 0 },
+            warp_barriers: vec![0; launch.threads.div_ceil(32) as usize],
+        };
+        threads.resize_with(launch.threads as usize, || Thread::new(function.registers));
+        threads.iter_mut().for_each(Thread::restart);
+        block.run(&mut threads, memory, &mut shuffle, &mut count)?;
+    }
+    Ok(count)
+}
+
+pub struct Block<'f> {
+    pub function: &'f Function,
+    pub parameters: &'f [u64],
+    /// In x and y.
+    pub place: [u32; 2],
+    pub shared: Allocation,
+    access: Access,
+    warp_barriers: Vec<u32>,
+}
+
+impl Block<'_> {
+    /// Who this thread is, now.
+    pub fn access(&self, thread: u32) -> Access {
+        Access { thread, warp: thread / 32, warp_barriers: self.warp_barriers[thread as usize / 32], ..self.access }
+    }
+
+    fn run(
+        &mut self,
+        threads: &mut [Thread],
+        memory: &mut Memory,
+        shuffle: &mut Shuffle,
+        count: &mut Count,
+    ) -> Result<(), Fault> {
+        let mut states = vec![State::Runs; threads.len()];
+        let warps = threads.len().div_ceil(32);
+        loop {
+            for warp in shuffle.order(warps) {
+                self.run_warp(warp, threads, &mut states, memory, shuffle, count)?;
+            }
+            let waiting: Vec<usize> = (0..states.len()).filter(|t| states[*t] != State::Done).collect();
+            let Some(first) = waiting.first() else { return Ok(()) };
+            // Every warp ran until nothing in it could go on.
+            let State::AtBarrier(at) = states[*first] else {
+                return Err(self.fault(0, *first, "waits for an exchange that its warp does not reach"));
+            };
+            let line = self.function.code[at].line;
+            if let Some(other) = waiting.iter().find(|t| states[**t] != states[*first]) {
+                return Err(self.fault(line, *other, "waits elsewhere while others wait at this barrier"));
+            }
+            if let Some(gone) = states.iter().position(|s| *s == State::Done) {
+                return Err(self.fault(line, gone, "has returned, while others wait at this barrier"));
+            }
+            self.access.barriers += 1;
+            for t in waiting {
+                threads[t].at += 1;
+                states[t] = State::Runs;
+            }
+        }
+    }
+
+    /// Runs the threads of a warp until all of them are done or wait for the block.
+    fn run_warp(
+        &mut self,
+        warp: usize,
+        threads: &mut [Thread],
+        states: &mut [State],
+        memory: &mut Memory,
+        shuffle: &mut Shuffle,
+        count: &mut Count,
+    ) -> Result<(), Fault> {
+        let lanes = 32 * warp..threads.len().min(32 * (warp + 1));
+        loop {
+            for lane in shuffle.order(lanes.len()) {
+                let t = lanes.start + lane;
+                if states[t] != State::Runs {
+                    continue;
+                }
+                let stop = run(&mut threads[t], self, t as u32, memory, MOST_INSTRUCTIONS)?;
+                states[t] = match stop {
+                    Stop::Done => State::Done,
+                    Stop::Barrier => State::AtBarrier(threads[t].at),
+                    Stop::Exchange => State::AtExchange(threads[t].at),
+                };
+            }
+            let at = lanes.clone().find_map(|t| match states[t] {
+                State::AtExchange(at) => Some(at),
+                State::Runs | State::AtBarrier(_) | State::Done => None,
+            });
+            let Some(at) = at else {
+                count.instructions += lanes.map(|t| std::mem::take(&mut threads[t].count)).sum::<u64>();
+                return Ok(());
+            };
+            let instruction = &self.function.code[at];
+            if let Some(t) = lanes.clone().find(|t| states[*t] != State::AtExchange(at)) {
+                let line = instruction.line;
+                return Err(self.fault(line, t, "does not take part in this exchange of its warp"));
+            }
+            self.exchange(instruction, &mut threads[lanes.clone()], lanes.start)?;
+            for t in lanes.clone() {
+                threads[t].at += 1;
+                states[t] = State::Runs;
+            }
+            if matches!(instruction.op, Op::WarpBarrier) {
+                self.warp_barriers[warp] += 1;
+            }
+        }
+    }
+
+    fn exchange(&self, instruction: &Instruction, lanes: &mut [Thread], first: usize) -> Result<(), Fault> {
+        let Op::Shuffle { exchange, to, a, which } = &instruction.op else { return Ok(()) };
+        let values: Vec<(u64, bool)> = lanes.iter().map(|lane| lane.value(*a, 0, [0, 0])).collect();
+        for (lane, own) in lanes.iter_mut().enumerate() {
+            let (which, known) = own.value(*which, 0, [0, 0]);
+            if !known {
+                return Err(self.fault(instruction.line, first + lane, "exchanges with a lane that nobody wrote down"));
+            }
+            let other = match exchange {
+                Exchange::Butterfly => lane ^ which as usize,
+                Exchange::Index => which as usize,
+            };
+            let (value, known) = values.get(other).copied().unwrap_or((0, false));
+            own.set(*to, value, known);
+        }
+        Ok(())
+    }
+
+    pub fn fault(&self, line: usize, thread: usize, what: impl Into<String>) -> Fault {
+        Fault { what: what.into(), line, thread: Some((self.access.block, thread as u32)) }
+    }
+}
+
+/// A small generator (xorshift64*, Vigna 2016).
+struct Shuffle(u64);
+
+impl Shuffle {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
+    }
+
+    /// `0..n` in some order; in order for a seed of 0.
+    fn order(&mut self, n: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..n).collect();
+        if self.0 != 0 {
+            for i in (1..n).rev() {
+                order.swap(i, self.below(i + 1));
+            }
+        }
+        order
+    }
+}

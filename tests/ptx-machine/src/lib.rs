@@ -1,0 +1,69 @@
+//! A machine that runs PTX text on the processor, one instruction of one thread at a time, and finds what a GPU would let pass. For tests.
+//!
+//! It knows exactly the instructions that `bdl-ptx` writes; anything else is an error, so that what it has not understood is never believed.
+//!
+//! | found | how |
+//! |---|---|
+//! | access outside of a buffer, or not aligned | every access is looked up |
+//! | use of what nobody wrote | every byte and register knows whether it was written; what is computed from such is such; a branch or an address that depends on it, or the host reading it, is a fault |
+//! | two threads at one place without a barrier between them | every element knows who touched it last, and when |
+//! | a barrier that some threads do not reach | all threads that are left wait, and not all at one place |
+//! | a function that never ends | a bound on instructions |
+//!
+//! Threads run one after the other in an order that a seed shuffles, each until a barrier or an exchange within its warp.
+//!
+//! | module | job |
+//! |---|---|
+//! | `parse` | text to instructions |
+//! | `instruction` | what an instruction is |
+//! | `memory` | allocations, what is written in them, who touched it |
+//! | `launch` | blocks, warps and threads; barriers and exchanges |
+//! | `thread` | the instructions of one thread |
+//! | `device` | all of it as a device of the executor |
+
+mod device;
+mod instruction;
+mod launch;
+mod memory;
+mod parse;
+mod thread;
+
+pub use device::Machine;
+pub use instruction::Function;
+pub use launch::{Count, Launch, launch};
+pub use memory::Memory;
+pub use parse::parse;
+
+/// What went wrong, where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub what: String,
+    /// The line of the text, from 1; 0 where it is about no line.
+    pub line: usize,
+    /// Block and thread, where it is about one.
+    pub thread: Option<(u32, u32)>,
+}
+
+impl Fault {
+    pub fn new(what: impl Into<String>) -> Fault {
+        Fault { what: what.into(), line: 0, thread: None }
+    }
+
+    pub fn at(line: usize, what: impl Into<String>) -> Fault {
+        Fault { what: what.into(), line, thread: None }
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.line > 0 {
+            write!(f, "line {}: ", self.line)?;
+        }
+        if let Some((block, thread)) = self.thread {
+            write!(f, "block {block}, thread {thread}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Fault {}

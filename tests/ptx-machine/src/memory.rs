@@ -1,0 +1,243 @@
+//! Allocations: their bytes, which of them were written, and who touched each element last.
+
+use crate::Fault;
+use std::cell::Cell;
+
+/// Who touches memory, and when: enough to say whether a barrier lies between two accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    pub launch: u32,
+    pub block: u32,
+    pub thread: u32,
+    pub warp: u32,
+    /// Barriers of the block, and of the warp, that the thread has passed.
+    pub barriers: u32,
+    pub warp_barriers: u32,
+}
+
+const NOBODY: Access = Access { launch: 0, block: 0, thread: 0, warp: 0, barriers: 0, warp_barriers: 0 };
+/// More than one block, warp or thread.
+const SEVERAL: u32 = u32::MAX;
+
+impl Access {
+    /// Is `self` over before `now` begins, whatever the order of threads?
+    fn is_before(&self, now: &Access) -> bool {
+        if self.launch != now.launch {
+            return true;
+        }
+        if self.block != now.block {
+            return false;
+        }
+        if self.thread == now.thread || self.barriers < now.barriers {
+            return true;
+        }
+        self.warp == now.warp && self.warp_barriers < now.warp_barriers
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Touched {
+    write: Access,
+    read: Access,
+}
+
+const UNTOUCHED: Touched = Touched { write: NOBODY, read: NOBODY };
+
+pub struct Allocation {
+    base: u64,
+    bytes: Vec<u8>,
+    written: Vec<bool>,
+    /// By element of 4 bytes and more, and by byte: made when first needed.
+    words: Vec<Touched>,
+    small: Vec<Touched>,
+}
+
+impl Allocation {
+    pub fn new(base: u64, len: usize) -> Allocation {
+        Allocation { base, bytes: vec![0xa5; len], written: vec![false; len], words: Vec::new(), small: Vec::new() }
+    }
+
+    /// Where an access of `len` bytes lies.
+    fn place(&self, address: u64, len: usize) -> Result<usize, Fault> {
+        let inside = address.checked_sub(self.base).filter(|at| *at as usize + len <= self.bytes.len());
+        let at = inside.ok_or_else(|| {
+            let from = address.wrapping_sub(self.base) as i64;
+            Fault::new(format!("{len} bytes at {from} of memory that has {}", self.bytes.len()))
+        })?;
+        if !address.is_multiple_of(len as u64) {
+            return Err(Fault::new(format!("{len} bytes at {at}, which is not aligned")));
+        }
+        Ok(at as usize)
+    }
+
+    fn touched(&mut self, at: usize, len: usize) -> &mut Touched {
+        let (list, at) = if len >= 4 { (&mut self.words, at / 4) } else { (&mut self.small, at) };
+        if list.len() <= at {
+            let whole = if len >= 4 { self.bytes.len().div_ceil(4) } else { self.bytes.len() };
+            list.resize(whole, UNTOUCHED);
+        }
+        &mut list[at]
+    }
+
+    /// The bits of `len` bytes, and whether all of them were written.
+    pub fn load(&mut self, address: u64, len: usize, now: &Access) -> Result<(u64, bool), Fault> {
+        let at = self.place(address, len)?;
+        let touched = self.touched(at, len);
+        if !touched.write.is_before(now) {
+            let Access { block, thread, .. } = touched.write;
+            return Err(Fault::new(format!(
+                "reads byte {at}, which thread {thread} of block {block} wrote, and no barrier lies between"
+            )));
+        }
+        if touched.read.is_before(now) {
+            touched.read = *now;
+        } else {
+            if touched.read.block != now.block {
+                touched.read.block = SEVERAL;
+            }
+            if touched.read.warp != now.warp {
+                touched.read.warp = SEVERAL;
+            }
+            if touched.read.thread != now.thread {
+                touched.read.thread = SEVERAL;
+            }
+            touched.read.barriers = touched.read.barriers.max(now.barriers);
+            touched.read.warp_barriers = touched.read.warp_barriers.max(now.warp_barriers);
+        }
+        let mut bits = [0u8; 8];
+        bits[..len].copy_from_slice(&self.bytes[at..at + len]);
+        Ok((u64::from_le_bytes(bits), self.written[at..at + len].iter().all(|w| *w)))
+    }
+
+    pub fn store(&mut self, address: u64, len: usize, bits: u64, known: bool, now: &Access) -> Result<(), Fault> {
+        let at = self.place(address, len)?;
+        let touched = self.touched(at, len);
+        for (what, before) in [("wrote", touched.write), ("read", touched.read)] {
+            if !before.is_before(now) {
+                let who = match (before.thread, before.block) {
+                    (SEVERAL, _) => "other threads".to_string(),
+                    (thread, block) => format!("thread {thread} of block {block}"),
+                };
+                return Err(Fault::new(format!("writes byte {at}, which {who} {what}, and no barrier lies between")));
+            }
+        }
+        touched.write = *now;
+        self.bytes[at..at + len].copy_from_slice(&bits.to_le_bytes()[..len]);
+        self.written[at..at + len].fill(known);
+        Ok(())
+    }
+}
+
+/// The memory of a device.
+#[derive(Default)]
+pub struct Memory {
+    /// By address.
+    allocations: Vec<Allocation>,
+    next: u64,
+    launches: u32,
+    last: Cell<usize>,
+}
+
+impl Memory {
+    pub fn new() -> Memory {
+        Memory { next: 0x7f00_0000_0000, ..Memory::default() }
+    }
+
+    /// New memory, that nobody wrote. Between two allocations lies a gap.
+    pub fn allocate(&mut self, len: usize) -> u64 {
+        let base = self.next;
+        self.next = (base + len as u64 + 0x1000).next_multiple_of(256);
+        self.allocations.push(Allocation::new(base, len));
+        base
+    }
+
+    /// Errors: no allocation begins there.
+    pub fn free(&mut self, base: u64) -> Result<(), Fault> {
+        let at = self.allocations.iter().position(|a| a.base == base);
+        self.allocations.remove(at.ok_or(Fault::new(format!("{base:#x} is freed, but was not allocated")))?);
+        Ok(())
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.allocations.iter().map(|a| a.bytes.len()).sum()
+    }
+
+    pub fn at(&mut self, address: u64) -> Result<&mut Allocation, Fault> {
+        let last = self.last.get();
+        let holds = |a: &Allocation| a.base <= address && address < a.base + a.bytes.len() as u64;
+        let found = if self.allocations.get(last).is_some_and(holds) {
+            last
+        } else {
+            let behind = self.allocations.partition_point(|a| a.base <= address);
+            let nowhere = || Fault::new(format!("address {address:#x} lies in no allocation"));
+            let at = behind.checked_sub(1).ok_or_else(nowhere)?;
+            // Just behind the end, to say by how much.
+            if address > self.allocations[at].base + self.allocations[at].bytes.len() as u64 + 0x800 {
+                return Err(nowhere());
+            }
+            self.last.set(at);
+            at
+        };
+        Ok(&mut self.allocations[found])
+    }
+
+    fn range(&mut self, address: u64, len: usize) -> Result<(&mut Allocation, usize), Fault> {
+        let allocation = self.at(address)?;
+        let at = (address - allocation.base) as usize;
+        if at + len > allocation.bytes.len() {
+            return Err(Fault::new(format!("{len} bytes at {at} of memory that has {}", allocation.bytes.len())));
+        }
+        Ok((allocation, at))
+    }
+
+    /// From the host.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Fault> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (allocation, at) = self.range(address, bytes.len())?;
+        allocation.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+        allocation.written[at..at + bytes.len()].fill(true);
+        Ok(())
+    }
+
+    /// By the host. Errors: a byte that nobody wrote.
+    pub fn read(&mut self, address: u64, into: &mut [u8]) -> Result<(), Fault> {
+        if into.is_empty() {
+            return Ok(());
+        }
+        let (allocation, at) = self.range(address, into.len())?;
+        if let Some(unwritten) = allocation.written[at..at + into.len()].iter().position(|w| !w) {
+            return Err(Fault::new(format!("the host reads byte {}, which nobody wrote", at + unwritten)));
+        }
+        into.copy_from_slice(&allocation.bytes[at..at + into.len()]);
+        Ok(())
+    }
+
+    /// Within the device; what was not written stays so.
+    pub fn copy(&mut self, to: u64, from: u64, len: usize) -> Result<(), Fault> {
+        if len == 0 {
+            return Ok(());
+        }
+        let (source, at) = self.range(from, len)?;
+        let (bytes, written) = (source.bytes[at..at + len].to_vec(), source.written[at..at + len].to_vec());
+        let (target, at) = self.range(to, len)?;
+        target.bytes[at..at + len].copy_from_slice(&bytes);
+        target.written[at..at + len].copy_from_slice(&written);
+        Ok(())
+    }
+
+    /// As if nobody had written there: memory that is used again.
+    pub fn forget(&mut self, address: u64, len: usize) -> Result<(), Fault> {
+        if len > 0 {
+            let (allocation, at) = self.range(address, len)?;
+            allocation.written[at..at + len].fill(false);
+        }
+        Ok(())
+    }
+
+    pub fn next_launch(&mut self) -> u32 {
+        self.launches += 1;
+        self.launches
+    }
+}
