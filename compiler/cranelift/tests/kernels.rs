@@ -1,6 +1,8 @@
 //! Random kernels: compiled equals interpreted, to the bit, at sizes around every block and tile boundary.
 
 mod common;
+#[path = "common/ptx.rs"]
+mod ptx;
 
 use bdl_cranelift::compile;
 use bdl_plan::LoopMode;

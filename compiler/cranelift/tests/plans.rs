@@ -1,9 +1,12 @@
-//! Whole plans: the executor with generated code against the interpreter, on 1, 2 and 4 threads, batches of changing size in one arena.
+//! Whole plans: the executor with generated code against the interpreter, on 1, 2 and 4 threads, batches of changing size in one arena; and as
+//! PTX on the machine of the tests.
 
 use bdl_cranelift::compile;
+use bdl_execute::device::{DeviceProgram, Resident};
 use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_execute::{Data, Error, Executor, Inputs, Program, Store, peak_bytes};
 use bdl_plan::{DType, Place, Plan, parse_plan, verify};
+use bdl_ptx_machine::Machine;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -63,38 +66,15 @@ fn check(text: &str, batches: &[Batch]) {
         let mut all_bits = Vec::new();
         for (round, batch) in batches.iter().enumerate() {
             let known = sizes(&plan, batch);
-            let size = |name: &str| known.get(name).copied();
-            let mut given: HashMap<String, Vec<f64>> = HashMap::new();
             for (i, buffer) in plan.buffers.iter().enumerate() {
-                let len = buffer.len.eval(&size).unwrap() as usize;
-                match buffer.place {
-                    Place::Input { .. } => {
-                        let own = batch.integers.iter().find(|(n, _)| *n == &*buffer.name).map(|(_, v)| v.clone());
-                        given.insert(buffer.name.to_string(), own.unwrap_or_else(|| numbers(len, i as u64 + 10)));
-                    }
-                    Place::Param | Place::State if round == 0 => {
-                        store.insert(&buffer.name, buffer.dtype, vec![len as i64]).unwrap();
-                        store.set(&buffer.name, &numbers(len, i as u64 + 10)).unwrap();
-                    }
-                    Place::Param | Place::State | Place::Slot(_) | Place::Literal(_) | Place::Table(_) => {}
+                if round == 0 && matches!(buffer.place, Place::Param | Place::State) {
+                    let len = buffer.len.eval(&|name| known.get(name).copied()).unwrap() as usize;
+                    store.insert(&buffer.name, buffer.dtype, vec![len as i64]).unwrap();
+                    store.set(&buffer.name, &numbers(len, i as u64 + 10)).unwrap();
                 }
             }
-            let inputs = Inputs {
-                batch: batch.size,
-                lengths: batch.lengths.iter().map(|(n, l)| (*n, l.as_slice())).collect(),
-                buffers: given.iter().map(|(n, v)| (n.as_str(), Data::F64(v))).collect(),
-                seed: 5,
-                step: round as u64,
-                ..Inputs::default()
-            };
-            let mut reference = RunInputs {
-                batch: batch.size as i64,
-                lengths: batch.lengths.iter().map(|(n, l)| (n.to_string(), l.clone())).collect(),
-                buffers: given.clone(),
-                seed: 5,
-                step: round as u64,
-                ..RunInputs::default()
-            };
+            let given = given(&plan, batch);
+            let (inputs, mut reference) = inputs(batch, &given, round);
             reference.buffers.extend(store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())));
             let expected = run_plan(&plan, &reference).unwrap_or_else(|e| panic!("{e}"));
             let outputs = program.run(&executor, &mut store, &inputs).unwrap_or_else(|e| panic!("{e}"));
@@ -111,6 +91,85 @@ fn check(text: &str, batches: &[Batch]) {
         }
         assert!(first.get_or_insert_with(|| all_bits.clone()) == &all_bits, "{threads} threads give other bits");
     }
+    check_ptx(&plan, batches);
+}
+
+/// Larger batches take the machine of the tests too long.
+const MOST_ON_MACHINE: usize = 64;
+
+/// The same as PTX on the machine of the tests, one program for all batches; f64 has no element functions there.
+fn check_ptx(plan: &Arc<Plan>, batches: &[Batch]) {
+    let code = match bdl_ptx::compile(plan, &|_| Vec::new()) {
+        Ok(code) => code,
+        Err(error) if error.what.contains("is not there on a GPU") => return,
+        Err(error) => panic!("{error}"),
+    };
+    let mut machine = Machine::new(3);
+    let mut resident = Resident::default();
+    let mut store = Store::new();
+    let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap_or_else(|e| panic!("{e}"));
+    for (round, batch) in batches.iter().enumerate().filter(|(_, batch)| batch.size <= MOST_ON_MACHINE) {
+        let given = given(plan, batch);
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            if matches!(buffer.place, Place::Param | Place::State) && store.get(&buffer.name).is_none() {
+                let known = sizes(plan, batch);
+                let len = buffer.len.eval(&|name| known.get(name).copied()).unwrap() as usize;
+                store.insert(&buffer.name, buffer.dtype, vec![len as i64]).unwrap();
+                store.set(&buffer.name, &numbers(len, i as u64 + 10)).unwrap();
+            }
+        }
+        let (inputs, mut reference) = inputs(batch, &given, round);
+        reference.buffers.extend(store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())));
+        let expected = run_plan(plan, &reference).unwrap_or_else(|e| panic!("{e}"));
+        let outputs =
+            program.run(&mut machine, &mut resident, &mut store, &inputs).unwrap_or_else(|e| panic!("{e}\n{plan}"));
+        resident.fetch(&mut machine, &mut store).unwrap();
+        let found = plan.outputs.iter().map(|(name, _)| (name.to_string(), outputs.numbers(name).unwrap()));
+        let stored = store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())).collect::<Vec<_>>();
+        for (name, found) in found.chain(stored) {
+            assert_eq!(found.len(), expected[&name].len(), "{name}");
+            for (i, x) in found.iter().enumerate() {
+                let y = expected[&name].at(i);
+                let near = (x - y).abs() <= 2e-5 * (1.0 + y.abs()) || *x == y || x.is_nan() && y.is_nan();
+                assert!(near, "PTX's {name}[{i}] is {x}, not {y}; batch {round}");
+            }
+        }
+    }
+}
+
+/// Inputs of a batch.
+fn given(plan: &Plan, batch: &Batch) -> HashMap<String, Vec<f64>> {
+    let known = sizes(plan, batch);
+    let mut given = HashMap::new();
+    for (i, buffer) in plan.buffers.iter().enumerate() {
+        if matches!(buffer.place, Place::Input { .. }) {
+            let len = buffer.len.eval(&|name| known.get(name).copied()).unwrap() as usize;
+            let own = batch.integers.iter().find(|(n, _)| *n == &*buffer.name).map(|(_, v)| v.clone());
+            given.insert(buffer.name.to_string(), own.unwrap_or_else(|| numbers(len, i as u64 + 10)));
+        }
+    }
+    given
+}
+
+/// What the executor and the interpreter of plans are given.
+fn inputs<'i>(batch: &'i Batch, given: &'i HashMap<String, Vec<f64>>, round: usize) -> (Inputs<'i>, RunInputs) {
+    let inputs = Inputs {
+        batch: batch.size,
+        lengths: batch.lengths.iter().map(|(n, l)| (*n, l.as_slice())).collect(),
+        buffers: given.iter().map(|(n, v)| (n.as_str(), Data::F64(v))).collect(),
+        seed: 5,
+        step: round as u64,
+        ..Inputs::default()
+    };
+    let reference = RunInputs {
+        batch: batch.size as i64,
+        lengths: batch.lengths.iter().map(|(n, l)| (n.to_string(), l.clone())).collect(),
+        buffers: given.clone(),
+        seed: 5,
+        step: round as u64,
+        ..RunInputs::default()
+    };
+    (inputs, reference)
 }
 
 /// A dense layer with its epilogue, softmax by rows, a loss, and its update: slots are shared.

@@ -1,4 +1,5 @@
-//! Programs with their values: every file of tests/run/, on the interpreter of equations and as machine code.
+//! Programs with their values: every file of tests/run/, on the interpreter of equations, as machine code, and as PTX on the machine
+//! of the tests.
 //!
 //! The header of a file says what to run and what to expect, arrays as nested lists:
 //!
@@ -21,7 +22,8 @@
 mod support;
 
 use bdl_elaborate::entry;
-use bdl_equations::batch;
+use bdl_equations::interpret::Value;
+use bdl_equations::{Program, batch};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use support::{Given, Numbers, checked, close, machine, run, same_path};
@@ -114,7 +116,10 @@ fn test(name: &str, text: &str) -> Result<(), String> {
     let given = Given::each(&program, &header.examples, &header.given)?;
     let values = run(&program, &given.world());
     let compiled = if header.interpreted { None } else { Some(machine::run(&program, &given)?) };
+    let on_device = if header.interpreted { None } else { Some(on_device(&program, &given)?) };
     let tolerance = header.tolerance.unwrap_or(1e-12);
+    // In f32.
+    let device_tolerance = tolerance.max(1e-5);
     for (number, expected) in header.expected.iter().enumerate() {
         for (name, wanted) in expected {
             let found = values.output(name).ok_or(format!("there is no output `{name}`"))?;
@@ -126,6 +131,11 @@ fn test(name: &str, text: &str) -> Result<(), String> {
                 let found = arrays.get(number).or(arrays.first()).ok_or("no examples")?;
                 let tolerance = tolerance.max(1e-12);
                 close(&format!("compiled {name} of example {number}"), &found.data, &wanted.values, tolerance)?;
+            }
+            if let Some(on_device) = &on_device {
+                let arrays = on_device[name].examples();
+                let found = arrays.get(number).or(arrays.first()).ok_or("no examples")?;
+                close(&format!("PTX's {name} of example {number}"), &found.data, &wanted.values, device_tolerance)?;
             }
             if example.shape != wanted.shape && !wanted.values.is_empty() {
                 return Err(format!("{name} has shape {:?}, not {:?}", example.shape, wanted.shape));
@@ -140,8 +150,24 @@ fn test(name: &str, text: &str) -> Result<(), String> {
             let found = compiled.iter().find(|(n, _)| same_path(n, name)).ok_or(format!("`{name}` is not updated"))?;
             close(&format!("compiled {name}"), &found.1.flat(), &wanted.values, tolerance.max(1e-12))?;
         }
+        if let Some(on_device) = &on_device {
+            let found = on_device.iter().find(|(n, _)| same_path(n, name)).ok_or(format!("`{name}` is not updated"))?;
+            close(&format!("PTX's {name}"), &found.1.flat(), &wanted.values, device_tolerance)?;
+        }
     }
     Ok(())
+}
+
+/// Twice, in different orders of threads: to the bit the same.
+fn on_device(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
+    let (first, second) = (machine::run_ptx(program, given, 0)?, machine::run_ptx(program, given, 7)?);
+    for (name, value) in &first {
+        let bits = |value: &Value| value.flat().iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        if bits(value) != bits(&second[name]) {
+            return Err(format!("PTX's {name} depends on the order of threads"));
+        }
+    }
+    Ok(first)
 }
 
 #[test]

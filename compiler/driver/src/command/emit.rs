@@ -11,6 +11,7 @@ use bdl_check::hir::Train;
 use bdl_elaborate::Programs;
 use bdl_equations::Program;
 use bdl_grammar::FileId;
+use bdl_plan::Origin;
 
 pub fn run(context: &Context, written: &str, stages: &[Stage], only: Option<&str>) -> Result<u8, Failure> {
     let (file, name) = target(written);
@@ -58,8 +59,7 @@ fn show(
     match stage {
         Stage::Ast => return Ok(bdl_grammar::print(&checked.source.modules.main)),
         Stage::Hir => return Ok(bdl_check::hir::text::print(&checked.hir)),
-        Stage::Ptx => return Err(Failure::user("not-built-yet", "`--stage ptx` is not built yet")),
-        Stage::Equations | Stage::Gradient | Stage::Plan | Stage::Clif | Stage::Asm => {}
+        Stage::Equations | Stage::Gradient | Stage::Plan | Stage::Clif | Stage::Asm | Stage::Ptx => {}
     }
     let train: &Train = checked.train(name)?;
     let programs = match programs {
@@ -89,8 +89,33 @@ fn show(
             }
             Ok(text)
         }
-        Stage::Ast | Stage::Hir | Stage::Ptx => Ok(String::new()),
+        Stage::Ptx => {
+            let plan = pipeline::plan(step, context.real)?;
+            let note = |origin: &Origin| source_line(origin, checked);
+            let mut code = bdl_ptx::compile(&plan, &note).map_err(|error| {
+                Failure::user("not-built-yet", error.to_string()).help("compute it on the processor")
+            })?;
+            code.kernels.retain(|kernel| keep(&kernel.entry));
+            code.contractions.retain(|kernel| keep(&kernel.entry));
+            code.draws.retain(|(_, kernel)| keep(&kernel.entry));
+            Ok(bdl_ptx::module(&code))
+        }
+        Stage::Ast | Stage::Hir => Ok(String::new()),
     }
+}
+
+/// Where a launch came from: what it computes, the place, and the line that stands there.
+fn source_line(origin: &Origin, checked: &Checked) -> Vec<String> {
+    let sources = &checked.source.sources;
+    if origin.start == origin.end || sources.files().all(|(id, _)| id.0 != origin.file) {
+        return vec![origin.what.to_string()];
+    }
+    let file = FileId(origin.file);
+    let (line, column) = sources.line_column(file, origin.start);
+    let name = sources.name(file);
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let text = sources.text(file).lines().nth(line - 1).unwrap_or("").trim();
+    vec![format!("{}  {name}:{line}:{column}  {text}", origin.what)]
 }
 
 /// The text with places in bytes (`@0:383..407`) as people look them up (`splice.bdl:11:8`).

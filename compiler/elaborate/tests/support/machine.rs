@@ -1,10 +1,13 @@
-//! A program as machine code in f64 on two threads: outputs and updates by name, as the interpreter gives them.
+//! A program as machine code in f64 on two threads, and as PTX in f32 on the machine of the tests: outputs and updates by name, as the
+//! interpreter gives them.
 
 use super::Given;
 use bdl_dims::Dim;
 use bdl_equations::interpret::{Array, Value};
 use bdl_equations::{BATCH, Program, TensorId};
-use bdl_plan::Place;
+use bdl_execute::device::{DeviceProgram, Resident};
+use bdl_execute::{Inputs, Store};
+use bdl_plan::{Place, Plan};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,14 +55,8 @@ fn unpack(program: &Program, id: TensorId, given: &Given, numbers: &[f64]) -> Va
     if program.is_per_example(id) { Value::PerExample(arrays) } else { Value::Shared(arrays.remove(0)) }
 }
 
-/// Compiles and runs; errors of the schedule are returned, anything else is a bug.
-pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
-    let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
-    let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
-    let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| error.to_string())?;
-    let plan = Arc::new(plan);
-    let mut compiled = bdl_execute::Program::new(plan.clone(), code.kernels()).map_err(|error| error.to_string())?;
-
+/// The numbers of inputs, parameters and state as they lie in buffers.
+fn packed_numbers<'g>(program: &Program, given: &'g Given) -> Result<BTreeMap<&'g str, Vec<f64>>, String> {
     let mut flat: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for (name, value) in &given.values {
         let id = program.find(name).ok_or(format!("no tensor `{name}`"))?;
@@ -68,19 +65,34 @@ pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, 
         packed(program, id, &shapes, &mut |example, place| numbers.push(arrays[example].data[place]));
         flat.insert(name, numbers);
     }
-    let mut store = bdl_execute::Store::new();
+    Ok(flat)
+}
+
+/// A store with the parameters and state of a plan.
+fn stored(plan: &Plan, given: &Given, flat: &BTreeMap<&str, Vec<f64>>) -> Result<Store, String> {
+    let mut store = Store::new();
     for buffer in plan.buffers.iter().filter(|b| matches!(b.place, Place::Param | Place::State)) {
         let size = |name: &str| given.built.get(name).copied();
         let shape = buffer.shape.iter().map(|d| d.eval(&size).unwrap()).collect();
         store.insert(&buffer.name, buffer.dtype, shape).map_err(|error| error.to_string())?;
         store.set(&buffer.name, &flat[&*buffer.name]).map_err(|error| error.to_string())?;
     }
+    Ok(store)
+}
+
+/// What a run is given, for as long as `call` takes.
+fn with_inputs<T>(
+    plan: &Plan,
+    given: &Given,
+    flat: &BTreeMap<&str, Vec<f64>>,
+    call: impl FnOnce(&Inputs) -> Result<T, String>,
+) -> Result<T, String> {
     let mut lengths: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for (name, size) in given.examples.iter().flatten() {
         lengths.entry(name).or_default().push(*size);
     }
     let is_input = |name: &str| plan.buffers.iter().any(|b| *b.name == *name && matches!(b.place, Place::Input { .. }));
-    let inputs = bdl_execute::Inputs {
+    let inputs = Inputs {
         batch: given.examples.len(),
         lengths: lengths.iter().map(|(name, sizes)| (*name, sizes.as_slice())).collect(),
         sizes: given.built.iter().map(|(name, size)| (name.as_str(), *size)).collect(),
@@ -91,11 +103,19 @@ pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, 
             .collect(),
         ..Default::default()
     };
-    let executor = bdl_execute::Executor::new(2);
-    let made = compiled.run(&executor, &mut store, &inputs).map_err(|error| error.to_string())?;
+    call(&inputs)
+}
+
+/// Outputs by `numbers`, updates from the store.
+fn found(
+    program: &Program,
+    given: &Given,
+    numbers: &dyn Fn(&str) -> Option<Vec<f64>>,
+    store: &Store,
+) -> Result<BTreeMap<String, Value>, String> {
     let mut found = BTreeMap::new();
     for (name, id) in &program.outputs {
-        let numbers = made.numbers(name).ok_or(format!("no output `{name}`"))?;
+        let numbers = numbers(name).ok_or(format!("no output `{name}`"))?;
         found.insert(name.to_string(), unpack(program, *id, given, &numbers));
     }
     for (target, _) in &program.updates {
@@ -105,4 +125,40 @@ pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, 
         found.insert(name, unpack(program, *target, given, &numbers));
     }
     Ok(found)
+}
+
+/// Compiles and runs; errors of the schedule are returned, anything else is a bug.
+pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
+    let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
+    let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| error.to_string())?;
+    let plan = Arc::new(plan);
+    let mut compiled = bdl_execute::Program::new(plan.clone(), code.kernels()).map_err(|error| error.to_string())?;
+    let flat = packed_numbers(program, given)?;
+    let mut store = stored(&plan, given, &flat)?;
+    let executor = bdl_execute::Executor::new(2);
+    let outputs: BTreeMap<String, Vec<f64>> = with_inputs(&plan, given, &flat, |inputs| {
+        let made = compiled.run(&executor, &mut store, inputs).map_err(|error| error.to_string())?;
+        Ok(program.outputs.iter().filter_map(|(name, _)| Some((name.to_string(), made.numbers(name)?))).collect())
+    })?;
+    found(program, given, &|name| outputs.get(name).cloned(), &store)
+}
+
+/// The same as PTX in f32, every access checked, threads in an order that `order` shuffles.
+pub fn run_ptx(program: &Program, given: &Given, order: u64) -> Result<BTreeMap<String, Value>, String> {
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F32 };
+    let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
+    let code = bdl_ptx::compile(&plan, &|_| Vec::new()).map_err(|error| error.to_string())?;
+    let plan = Arc::new(plan);
+    let mut machine = bdl_ptx_machine::Machine::new(order);
+    let flat = packed_numbers(program, given)?;
+    let mut store = stored(&plan, given, &flat)?;
+    let mut resident = Resident::default();
+    let mut ready = DeviceProgram::new(&mut machine, plan.clone(), &code).map_err(|error| error.to_string())?;
+    let outputs = with_inputs(&plan, given, &flat, |inputs| {
+        let made = ready.run(&mut machine, &mut resident, &mut store, inputs).map_err(|error| error.to_string())?;
+        resident.fetch(&mut machine, &mut store).map_err(|error| error.to_string())?;
+        Ok(made)
+    })?;
+    found(program, given, &|name| outputs.numbers(name), &store)
 }

@@ -1,0 +1,119 @@
+//! The same random kernels as PTX on the machine of the tests: the interpreter's bits, in any order of threads.
+
+use crate::common::{Generator, Random, Style, arrays};
+use bdl_execute::device::Device;
+use bdl_execute::reference::{Array, Order, run_kernel_in};
+use bdl_plan::{Argument, Kernel, LoopMode, Share};
+use bdl_ptx_machine::Machine;
+
+const SIZES: [i64; 7] = [0, 1, 7, 31, 33, 64, 67];
+
+fn bytes(array: &mut Array) -> &mut [u8] {
+    let width = match array {
+        Array::F64(_) | Array::I64(_) => 8,
+        Array::F32(_) | Array::I32(_) => 4,
+        Array::BF16(_) => 2,
+        Array::Bool(_) => 1,
+    };
+    let len = array.len() * width;
+    // SAFETY: the elements of the array.
+    unsafe { std::slice::from_raw_parts_mut(array.pointer(), len) }
+}
+
+/// Runs a kernel's PTX; `None` if a GPU has no such function.
+fn on_machine(kernel: &Kernel, arrays: &[Array], sizes: &[i64], grid: i64, order: u64) -> Option<Vec<Array>> {
+    let made = match bdl_ptx::kernel(kernel) {
+        Ok(made) => made,
+        Err(error) if error.what.contains("is not there on a GPU") => return None,
+        Err(error) => panic!("{error}\n{kernel}"),
+    };
+    let mut machine = Machine::new(order);
+    let text = made.text.clone();
+    let shown = |error: bdl_execute::Error| -> ! { panic!("{error}\n{kernel}\n{text}") };
+    let loaded = machine.load(&made).unwrap_or_else(|e| shown(e));
+    let mut found = arrays.to_vec();
+    let addresses: Vec<u64> = found
+        .iter_mut()
+        .map(|array| {
+            let bytes = bytes(array);
+            let address = machine.allocate(bytes.len()).unwrap();
+            machine.write(address, bytes).unwrap();
+            address
+        })
+        .collect();
+    let parameters: Vec<u64> = made
+        .arguments
+        .iter()
+        .map(|argument| match argument {
+            Argument::Buffer(i) => addresses[*i as usize],
+            Argument::Size(name) => sizes[kernel.sizes.iter().position(|n| n == name).unwrap()] as u64,
+            Argument::Grid => grid as u64,
+            other => panic!("{other:?} of a kernel"),
+        })
+        .collect();
+    let Share::Points(points) = made.share else { panic!("a kernel runs points") };
+    let blocks = (grid as u32).div_ceil(points);
+    if blocks > 0 {
+        machine.launch(loaded, [blocks, 1], made.threads, &parameters).unwrap_or_else(|e| shown(e));
+    }
+    for (array, address) in found.iter_mut().zip(addresses) {
+        machine.read(address, bytes(array)).unwrap();
+    }
+    Some(found)
+}
+
+fn run(style: Style, seeds: std::ops::Range<u64>, at_least: usize) {
+    let mut ran = 0;
+    for seed in seeds {
+        let (kernel, stores) = Generator::new(seed, style).finish();
+        for n in SIZES {
+            let mut random = Random::new(seed * 1000 + n as u64);
+            let (arrays, sizes) = (arrays(&mut random, &kernel, stores, n), [n, 3, 2]);
+            let named = |name: &str| kernel.sizes.iter().position(|n| &**n == name).map(|i| sizes[i]);
+            let grid = kernel.grid.eval(&named).unwrap();
+            let Some(found) = on_machine(&kernel, &arrays, &sizes, grid, seed * 31 + n as u64) else { continue };
+            let mut expected = arrays.clone();
+            let buffers: Vec<(usize, i64)> = (0..arrays.len()).map(|i| (i, 0)).collect();
+            run_kernel_in(Order::Warp, &kernel, &mut expected, &buffers, &named, 0, grid)
+                .unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+            ran += 1;
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                if found.same_bits(expected) {
+                    continue;
+                }
+                let differ = |at: &usize| {
+                    let (x, y) = (found.at(*at), expected.at(*at));
+                    x.to_bits() != y.to_bits() && !(x.is_nan() && y.is_nan())
+                };
+                let at = (0..found.len()).find(differ).unwrap_or(0);
+                let (x, y) = (found.at(at), expected.at(at));
+                let text = bdl_ptx::kernel(&kernel).map(|made| made.text).unwrap_or_default();
+                panic!(
+                    "`{}` at sizes {sizes:?}: {} [{at}] is {x} and should be {y}\n{kernel}\n{text}",
+                    kernel.name, kernel.buffers[i].name,
+                );
+            }
+        }
+    }
+    assert!(ran >= at_least, "only {ran} runs");
+}
+
+#[test]
+fn element_wise() {
+    run(Style { plain: true, calls: true, grid: LoopMode::Lanes }, 1000..1060, 200);
+}
+
+#[test]
+fn element_wise_of_all_types() {
+    run(Style { plain: false, calls: false, grid: LoopMode::Lanes }, 2000..2060, 200);
+}
+
+#[test]
+fn rows_with_lanes_inside() {
+    run(Style { plain: true, calls: true, grid: LoopMode::Serial }, 3000..3060, 200);
+}
+
+#[test]
+fn rows_of_all_types() {
+    run(Style { plain: false, calls: false, grid: LoopMode::Serial }, 4000..4060, 200);
+}
