@@ -1,7 +1,8 @@
 //! Every layer, loss and optimiser of the standard library against PyTorch's recorded values (tests/parity/layers.json), in f64 on
-//! the interpreter and as machine code: outputs, gradients by parameters and inputs, state after the step, parameters after each of six steps.
+//! the interpreter and as machine code, in f32 as PTX on the machine of the tests: outputs, gradients by parameters and inputs, state after
+//! the step, parameters after each of six steps.
 //!
-//! Tolerance: max|a - b| / max|b| <= 1e-8 a tensor.
+//! Tolerance: max|a - b| / max|b| <= 1e-8 a tensor; in f32 1e-4.
 
 mod support;
 
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use support::{Given, Numbers, checked, close, machine, run, same_path};
 
 const TOLERANCE: f64 = 1e-8;
+const TOLERANCE_F32: f64 = 1e-4;
 
 fn recorded() -> Json {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/parity/layers.json");
@@ -91,7 +93,7 @@ fn layer(case: &Json) -> Result<(), String> {
     Ok(())
 }
 
-/// The same as machine code: output, gradients, state after the step.
+/// The same as machine code and as PTX: output, gradients, state after the step.
 fn compiled(
     program: &Program,
     given: &Given,
@@ -108,14 +110,18 @@ fn compiled(
     simplify(&mut program);
     let mut given = given.clone();
     given.values.retain(|name, _| program.find(name).is_some());
-    let found = machine::run(&program, &given)?;
-    close("compiled output", &found["y"].flat(), &numbers(&case["output"]).values, TOLERANCE)?;
-    for ((_, wanted), (name, _)) in wanted.iter().zip(&program.outputs[1..]) {
-        close(&format!("compiled {name}"), &found[&**name].flat(), &wanted.values, TOLERANCE)?;
-    }
-    for (name, wanted) in table(&case["after"]) {
-        let after = found.iter().find(|(n, _)| same_path(n, &name)).ok_or(format!("`{name}` is not updated"))?;
-        close(&format!("compiled {name}"), &after.1.flat(), &wanted.values, TOLERANCE)?;
+    let on_device = machine::run_ptx(&program, &given, 5)?;
+    for (how, found, tolerance) in
+        [("compiled", machine::run(&program, &given)?, TOLERANCE), ("PTX's", on_device, TOLERANCE_F32)]
+    {
+        close(&format!("{how} output"), &found["y"].flat(), &numbers(&case["output"]).values, tolerance)?;
+        for ((_, wanted), (name, _)) in wanted.iter().zip(&program.outputs[1..]) {
+            close(&format!("{how} {name}"), &found[&**name].flat(), &wanted.values, tolerance)?;
+        }
+        for (name, wanted) in table(&case["after"]) {
+            let after = found.iter().find(|(n, _)| same_path(n, &name)).ok_or(format!("`{name}` is not updated"))?;
+            close(&format!("{how} {name}"), &after.1.flat(), &wanted.values, tolerance)?;
+        }
     }
     Ok(())
 }
@@ -200,9 +206,10 @@ fn optimisers_equal_pytorch() {
                 }
             }
             let values = run(step, &given.world());
-            let compiled = machine::run(step, &given)?;
+            let (compiled, on_device) = (machine::run(step, &given)?, machine::run_ptx(step, &given, number as u64)?);
             for (name, value) in values.updates() {
                 close(&format!("compiled {name}"), &compiled[&**name].flat(), &value.flat(), TOLERANCE)?;
+                close(&format!("PTX's {name}"), &on_device[&**name].flat(), &value.flat(), TOLERANCE_F32)?;
                 let Some(old) = stored.iter_mut().find(|(path, _)| same_path(path, name)) else {
                     return Err(format!("`{name}` is updated but unknown"));
                 };

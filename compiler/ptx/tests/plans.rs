@@ -183,3 +183,40 @@ fn plans_run_as_ptx() {
         }
     }
 }
+
+/// Over the whole range of f32, and where functions change their way: the bits of the CPU's functions.
+#[test]
+fn element_functions_give_the_cpus_bits() {
+    let special = [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, f32::MAX, f32::MIN, 9.9e4];
+    let spread = (0..3000u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b9)));
+    let near = (0..500).map(|i| (i - 250) as f32 * 0.08);
+    // Where a sine needs many bits of 2/pi: 2^127 and its neighbours, and the f32 nearest to a multiple of pi/2.
+    let far = (20..128).flat_map(|e| [1.0, 1.9, -1.3].map(|m| m * 2f32.powi(e))).chain([16_367_173.0 * 2f32.powi(72)]);
+    let xs: Vec<f64> = special.into_iter().chain(spread).chain(near).chain(far).map(f64::from).collect();
+    for function in bdl_kernels::vector_math::Function::ALL {
+        let name = function.name();
+        // lgamma and its derivatives are loops in f64, compared where layers use them; a plan has no rsqrt.
+        if bdl_kernels::vector_math::formula::formula(function).is_none() || name == "rsqrt" {
+            continue;
+        }
+        let text = format!(
+            "plan p\nsize B batch\nslot 4 * B\nbuffer x: f32[B] len B; input per_example\nbuffer y: f32[B] len B; slot 0\n\
+             output y = y\n\nkernel k(x: f32 read, y: f32 write) sizes(B) indices(i) {{\n  for i in B lanes {{\n    \
+             %0: f32 = load x[i]\n    %1: f32 = {name} %0\n    store y[i] = %1\n  }}\n}}\n\nrun k(x, y)\n"
+        );
+        let plan = Arc::new(parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
+        let code = bdl_ptx::compile(&plan, &|_| Vec::new()).unwrap();
+        let mut machine = Machine::new(3);
+        let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap();
+        let inputs = Inputs { batch: xs.len(), buffers: vec![("x", Data::F64(&xs))], ..Inputs::default() };
+        let found = program.run(&mut machine, &mut Resident::default(), &mut Store::new(), &inputs).unwrap();
+        let buffers = HashMap::from([("x".to_string(), xs.clone())]);
+        let reference = RunInputs { batch: xs.len() as i64, buffers, ..RunInputs::default() };
+        let expected = run_plan(&plan, &reference).unwrap();
+        for (i, (x, found)) in xs.iter().zip(found.numbers("y").unwrap()).enumerate() {
+            let y = expected["y"].at(i);
+            let alike = found.to_bits() == y.to_bits() || found.is_nan() && y.is_nan();
+            assert!(alike, "{name} of {x:e} is {y:e}, PTX gives {found:e}");
+        }
+    }
+}

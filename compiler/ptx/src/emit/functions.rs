@@ -1,7 +1,7 @@
 //! Element functions, as the steps that `bdl-kernels` notes: the same operations in the same order, hence the CPU's bits.
 //!
-//! Three things have no such steps. Sine and cosine of arguments beyond 10⁵ are reduced in f64 by three parts of pi/2 (exact enough to about 10¹⁵;
-//! beyond, the last bits differ from the CPU's). `pow` at the special cases of C99 is chosen by comparisons. lgamma, digamma and trigamma are
+//! Three things have no such steps. Sine and cosine of arguments beyond 10⁵ are reduced by as many bits of 2/pi as they need. `pow` at the special
+//! cases of C99 is chosen by comparisons. lgamma, digamma and trigamma are
 //! computed in f64 by [`gamma`](super::gamma).
 
 use super::gamma::{Derivative, gamma};
@@ -64,28 +64,84 @@ pub fn formula(w: &mut Writer, formula: &Formula, arguments: &[&str], class: Cla
     at.pop().unwrap_or_default()
 }
 
+/// 2/pi = 0.28be60db.. * 4 in words of 32 bits, behind a zero.
+const TWO_OVER_PI: [u32; 9] =
+    [0, 0x28be_60db, 0x9391_054a, 0x7f09_d5f4, 0x7d4d_3770, 0x36d8_a566, 0x4f10_e410, 0x7f94_58ea, 0xf7ae_f158];
+
 /// `far ? sin(x + quarter pi/2) : y` in f64, jumped over where no thread needs it.
+///
+/// |x| = n pi/2 + r by the method of Payne and Hanek 1983: of the product of x's 24 bits with 2/pi only those bits are computed that are left
+/// when whole turns are taken out, 2 of the quadrant and 94 of the fraction.
 fn far_turn(w: &mut Writer, x: &str, y: &str, far: &str, quarter: u64) -> String {
     let result = w.set(Class::F32, "mov.f32", &[y]);
     let near = w.label("near");
     w.line(format!("@!{far} bra {near};"));
-    let wide = w.set(Class::F64, "cvt.f64.f32", &[x]);
-    // x = n pi/2 + r, pi/2 as the sum of three f64.
-    let turns = w.set(Class::F64, "mul.rn.f64", &[&wide, &f64_literal(std::f64::consts::FRAC_2_PI)]);
-    let n = w.set(Class::F64, "cvt.rni.f64.f64", &[&turns]);
-    let minus = w.set(Class::F64, "neg.f64", &[&n]);
-    let mut r = wide;
-    for part in [std::f64::consts::FRAC_PI_2, 6.123_233_995_736_766e-17, -1.497_384_904_859_169_8e-33] {
-        r = w.set(Class::F64, "fma.rn.f64", &[&minus, &f64_literal(part), &r]);
-    }
-    let whole = w.set(Class::B64, "cvt.rzi.s64.f64", &[&n]);
-    let whole = w.set(Class::B64, "add.s64", &[&whole, &quarter.to_string()]);
+    let bits = w.set(Class::B32, "mov.b32", &[x]);
+    let exponent = w.set(Class::B32, "shr.u32", &[&bits, "23"]);
+    let exponent = w.set(Class::B32, "and.b32", &[&exponent, "255"]);
+    let e = w.set(Class::B32, "sub.u32", &[&exponent, "126"]);
+    let mantissa = w.set(Class::B32, "shl.b32", &[&bits, "8"]);
+    let mantissa = w.set(Class::B32, "or.b32", &[&mantissa, &(1u32 << 31).to_string()]);
+    // Five words of 2/pi from bit e on.
+    let word = w.set(Class::B32, "shr.u32", &[&e, "5"]);
+    let shift = w.set(Class::B32, "and.b32", &[&e, "31"]);
+    let is_word: Vec<String> = (1..5u32).map(|i| w.set(Class::Pred, "setp.eq.u32", &[&word, &i.to_string()])).collect();
+    let words: Vec<String> = (0..5)
+        .map(|at| {
+            let mut chosen = TWO_OVER_PI[at].to_string();
+            for (i, is_word) in is_word.iter().enumerate() {
+                chosen = w.set(Class::B32, "selp.b32", &[&TWO_OVER_PI[at + i + 1].to_string(), &chosen, is_word]);
+            }
+            chosen
+        })
+        .collect();
+    let back = w.set(Class::B32, "sub.u32", &["32", &shift]);
+    let moved: Vec<String> = words
+        .windows(2)
+        .map(|pair| {
+            let high = w.set(Class::B32, "shl.b32", &[&pair[0], &shift]);
+            // Nothing where all 32 bits are shifted out.
+            let low = w.set(Class::B32, "shr.u32", &[&pair[1], &back]);
+            w.set(Class::B32, "or.b32", &[&high, &low])
+        })
+        .collect();
+    // mantissa * (four words), from the last to the first; whole turns overflow.
+    let last = w.set(Class::B64, "mul.wide.u32", &[&mantissa, &moved[3]]);
+    let carry = w.set(Class::B64, "shr.u64", &[&last, "32"]);
+    let third = w.set(Class::B64, "mad.wide.u32", &[&mantissa, &moved[2], &carry]);
+    let carry = w.set(Class::B64, "shr.u64", &[&third, "32"]);
+    let second = w.set(Class::B64, "mad.wide.u32", &[&mantissa, &moved[1], &carry]);
+    let first = w.set(Class::B64, "mul.wide.u32", &[&mantissa, &moved[0]]);
+    let first = w.set(Class::B64, "shl.b64", &[&first, "32"]);
+    let turns = w.set(Class::B64, "add.s64", &[&second, &first]);
+    // The quadrant, and the fraction from -1/2 to 1/2 of one.
+    let rounded = w.set(Class::B64, "add.s64", &[&turns, &(1i64 << 61).to_string()]);
+    let n = w.set(Class::B64, "shr.u64", &[&rounded, "62"]);
+    let fraction = w.set(Class::B64, "shl.b64", &[&turns, "2"]);
+    let fraction = w.set(Class::F64, "cvt.rn.f64.s64", &[&fraction]);
+    let rest = w.set(Class::B64, "and.b64", &[&third, &u32::MAX.to_string()]);
+    let rest = w.set(Class::F64, "cvt.rn.f64.s64", &[&rest]);
+    let fraction = w.set(Class::F64, "fma.rn.f64", &[&rest, &f64_literal(2f64.powi(-30)), &fraction]);
+    let turn = f64_literal(std::f64::consts::FRAC_PI_2 * 2f64.powi(-64));
+    let r = w.set(Class::F64, "mul.rn.f64", &[&fraction, &turn]);
+    // The other way round for a negative x.
+    let is_negative = w.set(Class::Pred, "setp.lt.s32", &[&bits, "0"]);
+    let minus = w.set(Class::F64, "neg.f64", &[&r]);
+    let r = w.set(Class::F64, "selp.f64", &[&minus, &r, &is_negative]);
+    let minus = w.set(Class::B64, "neg.s64", &[&n]);
+    let n = w.set(Class::B64, "selp.b64", &[&minus, &n, &is_negative]);
+    let whole = w.set(Class::B64, "add.s64", &[&n, &quarter.to_string()]);
     let z = w.set(Class::F64, "mul.rn.f64", &[&r, &r]);
-    // Taylor's series: to 1e-11 on |r| <= pi/4.
-    let sine = series(w, &z, &[1.0, -1.0 / 6.0, 1.0 / 120.0, -1.0 / 5040.0, 1.0 / 362_880.0, -1.0 / 39_916_800.0]);
+    // Taylor's series: to 1e-13 on |r| <= pi/4.
+    let factorial = |n: u32| (1..=n).map(f64::from).product::<f64>();
+    let terms = |from: u32| -> Vec<f64> {
+        (0..7)
+            .map(|i| if i % 2 == 0 { 1.0 / factorial(from + 2 * i) } else { -1.0 / factorial(from + 2 * i) })
+            .collect()
+    };
+    let sine = series(w, &z, &terms(1));
     let sine = w.set(Class::F64, "mul.rn.f64", &[&sine, &r]);
-    let cosine =
-        series(w, &z, &[1.0, -0.5, 1.0 / 24.0, -1.0 / 720.0, 1.0 / 40_320.0, -1.0 / 3_628_800.0, 1.0 / 479_001_600.0]);
+    let cosine = series(w, &z, &[terms(0), vec![-1.0 / factorial(14)]].concat());
     let odd = w.set(Class::B64, "and.b64", &[&whole, "1"]);
     let is_odd = w.set(Class::Pred, "setp.ne.s64", &[&odd, "0"]);
     let value = w.set(Class::F64, "selp.f64", &[&cosine, &sine, &is_odd]);
@@ -93,7 +149,10 @@ fn far_turn(w: &mut Writer, x: &str, y: &str, far: &str, quarter: u64) -> String
     let is_second = w.set(Class::Pred, "setp.ne.s64", &[&second, "0"]);
     let negated = w.set(Class::F64, "neg.f64", &[&value]);
     let value = w.set(Class::F64, "selp.f64", &[&negated, &value, &is_second]);
-    w.line(format!("cvt.rn.f32.f64 {result}, {value};"));
+    let value = w.set(Class::F32, "cvt.rn.f32.f64", &[&value]);
+    // Infinity has no sine: inf - inf is no number.
+    let zero = w.set(Class::F32, "sub.rn.f32", &[x, x]);
+    w.line(format!("add.rn.f32 {result}, {value}, {zero};"));
     w.place(&near);
     result
 }
