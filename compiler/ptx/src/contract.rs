@@ -79,7 +79,7 @@ pub fn contraction(plan: &Plan, c: &Contraction, name: &str, comments: &[String]
     };
     let (parameters, arguments) = k.head(plan)?;
     k.body()?;
-    let entry = identifier(&format!("contract_{name}"));
+    let entry = format!("contract${}", identifier(name));
     let text = k.w.module(comments, &entry, &parameters, THREADS, Needs::LEAST);
     let share = Share::Tile { rows: TILE, columns: TILE };
     Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads: THREADS, share })

@@ -1,7 +1,7 @@
 //! A function's text while it is written: registers, labels, lines.
 //!
 //! ```text
-//! .visible .entry relu(
+//! .visible .entry kernel$relu(
 //!     .param .u64 x_0,
 //!     ..
 //! {

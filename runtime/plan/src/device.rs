@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! launches of the plan                 code
-//! run relu_bias(h, b)          ->      entry `relu_bias`, 256 threads a block, one grid point a thread
-//! contract h = x * w           ->      entry `contract_h`, 256 threads a block, 64 x 64 results a block
+//! run relu_bias(h, b)          ->      entry `kernel$relu_bias`, 256 threads a block, one grid point a thread
+//! contract h = x * w           ->      entry `contract$h`, 256 threads a block, 64 x 64 results a block
 //! draw noise                   ->      entry `draw_normal_f32`, 256 threads a block, 4 elements of an example a thread
 //! ```
 //!

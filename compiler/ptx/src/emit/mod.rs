@@ -100,7 +100,8 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
     let index = e.grid_point(&grid);
     e.indices[0] = Some(index);
     e.body(&kernel.body)?;
-    let entry = identifier(&kernel.name);
+    // `$` keeps functions apart from parameters, whose names come from the program too: `ptxas` breaks where two are alike.
+    let entry = format!("kernel${}", identifier(&kernel.name));
     let share = match point {
         Point::Thread => Share::Points(THREADS),
         Point::Warp => Share::Points(THREADS / WARP),
