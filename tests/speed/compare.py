@@ -9,6 +9,9 @@ on the same workload, round after round, and the ratio is that of the medians ov
 sleeps (peers/session.py); bdl starts anew for each turn. `start` is from the start of the process to the end of the first step.
 A peer that is not installed is said to be missing; a workload that bdl cannot run yet stands in the table with its message.
 
+With --device cuda bdl and PyTorch compute on the first GPU (tf32 allowed for PyTorch; bdl has f32 only), JAX is left out, and the peak is the
+GPU's memory. A step ends when its loss is on the host.
+
 Writes speed.md, speed.svg and speed.json into --out.
 """
 import argparse
@@ -48,8 +51,8 @@ class Failed(Exception):
 class Bdl:
     """One process a turn."""
 
-    def __init__(self, binary, workload, threads):
-        self.command = [binary, "bench", str(HERE / f"{workload}.bdl"), "--json", "--threads", str(threads), "--seconds"]
+    def __init__(self, binary, workload, threads, device):
+        self.command = [binary, "bench", str(HERE / f"{workload}.bdl"), "--json", "--threads", str(threads), "--device", device, "--seconds"]
         self.steps, self.starts, self.peaks, self.last = [], [], [], {}
 
     def turn(self, seconds):
@@ -60,7 +63,7 @@ class Bdl:
         self.last = json.loads(done.stdout.strip().splitlines()[-1])
         self.steps.append(self.last["step_ms"])
         self.starts.append(self.last["first_step_ms"] / 1e3)
-        self.peaks.append(self.last["peak_mb"])
+        self.peaks.append(self.last.get("peak_mb") or self.last["device_mb"])
 
     def close(self):
         pass
@@ -117,10 +120,10 @@ class Peer:
 
 def start(tool, workload, options):
     if tool == "bdl":
-        return Bdl(options.bdl, workload, options.threads)
+        return Bdl(options.bdl, workload, options.threads, options.device)
     if tool == "jax":
         return Peer([options.jax, "jax_peer.py", workload, str(options.threads)], options.limit)
-    return Peer([options.torch, "torch_peer.py", workload, tool, str(options.threads)], options.limit)
+    return Peer([options.torch, "torch_peer.py", workload, tool, str(options.threads), options.device], options.limit)
 
 
 def measure(workload, tools, options):
@@ -223,11 +226,14 @@ def main():
     options.add_argument("--jax", default=sys.executable, help="a python with jax and optax")
     options.add_argument("--tools", default=",".join(TOOLS), help="which, separated by commas [default: %(default)s]")
     options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=1.0, help="of a turn")
     options.add_argument("--limit", type=float, default=300.0, help="seconds until a peer must have done its first step")
     options.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/speed"))
     options = options.parse_args()
+    if options.device == "cuda":
+        options.tools = ",".join(tool for tool in options.tools.split(",") if tool != "jax")
     unknown = set(options.workload) - set(WORKLOADS)
     if unknown:
         sys.exit(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")

@@ -1,5 +1,6 @@
 //! The command line: what can be asked for. What is done about it stands in `command/`.
 
+use crate::run::Device;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,8 +18,8 @@ pub struct Cli {
 /// Options that every command takes.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Global {
-    /// Where to compute
-    #[arg(long, global = true, value_enum, default_value_t = Device::Cpu)]
+    /// Where to compute: `cpu`, `cuda`, or `cuda:1` for the second GPU [default: cpu]
+    #[arg(long, global = true, value_name = "DEVICE", value_parser = device, default_value = "cpu", hide_default_value = true)]
     pub device: Device,
     /// Threads to compute with [default: all that this process may use]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -41,13 +42,6 @@ pub struct Global {
     /// Print results only
     #[arg(long, short, global = true)]
     pub quiet: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    #[default]
-    Cpu,
-    Cuda,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -204,6 +198,17 @@ pub enum Stage {
     Asm,
     /// Code for GPUs
     Ptx,
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    match text.split_once(':') {
+        None if text == "cpu" => Ok(Device::Cpu),
+        None if text == "cuda" => Ok(Device::Cuda(0)),
+        Some(("cuda", number)) => {
+            number.parse().map(Device::Cuda).map_err(|_| format!("`{number}` is no number of a GPU"))
+        }
+        None | Some(_) => Err("expected `cpu`, `cuda` or `cuda:1`".to_string()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -9,6 +9,12 @@ pub const CODES: &[(&str, &str)] = &[
         "A file that was named is not there or cannot be read. Paths inside a program are relative to the program's file; \
 paths on the command line to the folder you are in.",
     ),
+    (
+        "device-missing",
+        "`--device cuda` found nothing to compute on: no NVIDIA driver on this machine (`libcuda.so`), one that is older than CUDA 12.0, no GPU \
+(`nvidia-smi` lists them; `CUDA_VISIBLE_DEVICES` hides some), or no GPU of the number in `cuda:1`. No CUDA toolkit is needed, only the driver. \
+Without `--device` bdl computes on the processor.",
+    ),
     ("not-text", "A program is UTF-8 text. Save the file as UTF-8; a word processor's document does not work."),
     (
         "data-source",

@@ -14,7 +14,7 @@ use bdl_elaborate::Programs;
 use bdl_equations::Program;
 use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{self, ItemKind};
-use bdl_plan::Plan;
+use bdl_plan::{DeviceCode, Plan};
 use bdl_schedule::Real;
 use std::path::{Path, PathBuf};
 
@@ -256,6 +256,18 @@ pub fn compile(program: &Program, real: Real) -> Result<Compiled, Failure> {
     let plan = plan(program, real)?;
     let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| Failure::bug(error.to_string()))?;
     Ok(Compiled { plan, code })
+}
+
+/// Equations → plan → PTX.
+///
+/// Errors: `not-built-yet` for what a GPU cannot compute yet.
+pub fn compile_ptx(program: &Program, real: Real) -> Result<(Plan, DeviceCode), Failure> {
+    let plan = plan(program, real)?;
+    let code = bdl_ptx::compile(&plan, &|_| Vec::new()).map_err(|error| {
+        Failure::user("not-built-yet", format!("on a GPU: {error}"))
+            .help("the processor computes it: leave out `--device cuda`")
+    })?;
+    Ok((plan, code))
 }
 
 /// Equations → plan.

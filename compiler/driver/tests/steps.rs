@@ -2,7 +2,7 @@
 //! the few lists that it hands out, nothing touched outside of buffers.
 
 use bdl::pipeline::{self, Request};
-use bdl::run::{CpuMachine, Prepared, prepare};
+use bdl::run::{Device, Engine, ModelMachine, Prepared, prepare};
 use bdl_schedule::Real;
 use bdl_train::{Machine, Moment};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -61,11 +61,12 @@ fn prepared(workload: &str) -> Prepared {
     prepare(&checked, checked.train(None).unwrap(), None, 0).unwrap()
 }
 
-fn machine(prepared: &Prepared, threads: usize) -> CpuMachine {
-    CpuMachine::new(prepared, Real::F32, threads, 1, true).unwrap()
+fn machine(prepared: &Prepared, threads: usize) -> ModelMachine {
+    let engine = Engine::open(Device::Cpu, threads).unwrap();
+    ModelMachine::new(prepared, Real::F32, engine, 1, true).unwrap()
 }
 
-fn step(machine: &mut CpuMachine, prepared: &Prepared, batch: usize, step: u64) -> f64 {
+fn step(machine: &mut ModelMachine, prepared: &Prepared, batch: usize, step: u64) -> f64 {
     let rows = &prepared.parts.train;
     let first = step as usize * batch % (rows.len() - batch + 1);
     let moment = Moment { step, steps: 100, epochs: 1, seed: 1, ..Moment::default() };
@@ -73,7 +74,7 @@ fn step(machine: &mut CpuMachine, prepared: &Prepared, batch: usize, step: u64) 
 }
 
 /// Everything that training has changed.
-fn state(machine: &CpuMachine) -> Vec<(String, Vec<u8>)> {
+fn state(machine: &ModelMachine) -> Vec<(String, Vec<u8>)> {
     let bytes = |entry: &bdl_execute::Buffer| match entry.slice::<f32>() {
         Some(values) => values.iter().flat_map(|value| value.to_bits().to_le_bytes()).collect(),
         None => entry.to_f64().iter().flat_map(|value| value.to_bits().to_le_bytes()).collect(),

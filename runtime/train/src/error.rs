@@ -25,6 +25,12 @@ before is touched: files are written beside their final name and renamed when co
 with `--out DIR`.",
     ),
     (
+        "device-failed",
+        "The GPU, or its driver, failed in the middle of the work: it fell off the bus, was reset, or another program took its memory. Nothing that was \
+saved is touched: `bdl train .. --resume` goes on from the last checkpoint, on the GPU once it works again or on the processor without `--device cuda`. \
+If it happens again at the same place, the kernel that the message names is wrong: please report it.",
+    ),
+    (
         "checkpoint-corrupted",
         "A checkpoint file is not what bdl wrote: cut short, changed, or another program's file. The other \
 checkpoint of the run folder (`best.safetensors` beside `last.safetensors`) is usually intact; otherwise train again.",
@@ -56,7 +62,7 @@ learning rate that is too high, the logarithm or division of zero, data that wer
     ),
     (
         "out-of-memory",
-        "A batch, or the parameters alone, need more memory than the machine has. `bdl check` prints the need as a formula of the batch size. Take a \
+        "A batch, or the parameters alone, need more memory than the machine has. `bdl check` prints the need as a formula of the batch size. For a GPU the need is counted before anything is computed. Take a \
 smaller `batch`, or a smaller model.",
     ),
     ("bug", "Something that cannot happen happened in bdl itself. Please report it with the program that shows it."),

@@ -20,9 +20,11 @@ pub trait Machine {
     /// Loss and predictions of these rows, nothing changed.
     fn evaluate(&mut self, rows: &[u32]) -> RunResult<Evaluation>;
     /// Everything that a step changes: parameters, state, the optimiser's state.
-    fn everything(&self) -> Vec<Array>;
+    ///
+    /// Errors: where the values lie on a device that is lost.
+    fn everything(&mut self) -> RunResult<Vec<Array>>;
     /// Parameters and the layers' state: what prediction needs.
-    fn weights(&self) -> Vec<Array>;
+    fn weights(&mut self) -> RunResult<Vec<Array>>;
     /// Puts arrays back, by name; those that are not given stay.
     fn restore(&mut self, arrays: &[Array]) -> RunResult<()>;
     /// Which equation first gave a value that is not finite in the step on these rows.
@@ -206,10 +208,10 @@ impl Keeper<'_> {
     }
 
     /// Writes the best weights that are not written yet, then everything.
-    fn save(&mut self, machine: &dyn Machine, position: &Position) -> RunResult<()> {
+    fn save(&mut self, machine: &mut dyn Machine, position: &Position) -> RunResult<()> {
         let begun = Instant::now();
         self.save_best()?;
-        checkpoint::save(&self.folder.file("last.safetensors"), &machine.everything(), position)?;
+        checkpoint::save(&self.folder.file("last.safetensors"), &machine.everything()?, position)?;
         self.took = begun.elapsed();
         self.saved = Instant::now();
         Ok(())
@@ -340,7 +342,7 @@ fn epochs(
         position.seconds = before + started.elapsed().as_secs_f64();
         position.finished = position.stopped_early || position.epoch == settings.epochs;
         if improved {
-            keeper.best = Some((machine.weights(), position.clone()));
+            keeper.best = Some((machine.weights()?, position.clone()));
         }
         if keeper.is_due_after_an_epoch() {
             keeper.save(machine, position)?;
@@ -442,9 +444,9 @@ fn trace(
         let first = position.batch * batch;
         let rows = &order[first as usize..((first + batch) as usize).min(order.len())];
         let moment = moment(settings, batches, &position);
-        let before = machine.everything();
+        let before = machine.everything()?;
         let sums = machine.step(rows, moment)?;
-        if !sums.iter().all(is_finite) || !machine.everything().iter().all(|array| array.values.is_finite()) {
+        if !sums.iter().all(is_finite) || !machine.everything()?.iter().all(|array| array.values.is_finite()) {
             machine.restore(&before)?;
             return Ok(machine.first_not_finite(rows, moment));
         }
@@ -499,10 +501,10 @@ mod tests {
             let loss = (self.weight * 1e3).sin() + rows.len() as f64;
             Ok(Evaluation { sums: vec![Sums { loss, per: 1.0 }], predictions: vec![] })
         }
-        fn everything(&self) -> Vec<Array> {
-            vec![Array { name: "w".into(), shape: vec![], values: Values::F64(vec![self.weight]) }]
+        fn everything(&mut self) -> RunResult<Vec<Array>> {
+            Ok(vec![Array { name: "w".into(), shape: vec![], values: Values::F64(vec![self.weight]) }])
         }
-        fn weights(&self) -> Vec<Array> {
+        fn weights(&mut self) -> RunResult<Vec<Array>> {
             self.everything()
         }
         fn restore(&mut self, arrays: &[Array]) -> RunResult<()> {

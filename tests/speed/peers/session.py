@@ -29,8 +29,13 @@ def say(what):
     print(json.dumps(what), flush=True)
 
 
-def serve(step):
-    """`step` computes one optimiser step and returns when it is done."""
+def resident():
+    """The largest resident set so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def serve(step, peak=resident):
+    """`step` computes one optimiser step and returns when it is done; `peak` gives the most memory so far, in MB."""
     step()
     ready = {"tool": state["tool"], "import_s": state["import_s"], "first_s": time.perf_counter() - state["first"]}
     if "STARTED" in os.environ:
@@ -45,4 +50,4 @@ def serve(step):
             begun = time.perf_counter()
             step()
             times.append(1e3 * (time.perf_counter() - begun))
-        say({"step_ms": times, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024})
+        say({"step_ms": times, "peak_mb": peak()})

@@ -1,4 +1,4 @@
-"""The nine workloads in PyTorch: `torch_peer.py WORKLOAD eager|compile THREADS`. Speaks the protocol of session.py."""
+"""The nine workloads in PyTorch: `torch_peer.py WORKLOAD eager|compile THREADS cpu|cuda`. Speaks the protocol of session.py."""
 import sys
 
 import session
@@ -163,8 +163,12 @@ def resnet2d():
 WORKLOADS = {f.__name__: f for f in (mlp, basset, danq, transformer, vae, splice, lstm, gin, resnet2d)}
 
 
-def main(name, mode, threads):
+def main(name, mode, threads, device):
     torch.set_num_threads(threads)
+    torch.set_default_device(device)
+    on_gpu = device == "cuda"
+    if on_gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     net, loss = WORKLOADS[name]()
     optimiser = torch.optim.Adam(net.parameters(), 1e-3, foreach=True)
     called = torch.compile(net) if mode == "compile" else net
@@ -174,8 +178,11 @@ def main(name, mode, threads):
         value = loss(called)
         value.backward()
         optimiser.step()
+        if on_gpu:
+            value.item()
+            torch.cuda.synchronize()
 
-    session.serve(step)
+    session.serve(step, (lambda: torch.cuda.max_memory_reserved() / 2**20) if on_gpu else session.resident)
 
 
-main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])

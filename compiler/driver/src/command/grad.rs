@@ -12,7 +12,7 @@ use crate::cli::target;
 use crate::error::Failure;
 use crate::npz;
 use crate::pipeline;
-use crate::run::{machine, prepare, stored};
+use crate::run::{Engine, machine, prepare, stored};
 use bdl_check::hir::{Scalar, Type};
 use bdl_equations::Program;
 use bdl_execute::{Data, Executor, Inputs, Store};
@@ -21,7 +21,6 @@ use bdl_schedule::Real;
 use bdl_train::{Array, Position, Values, checkpoint};
 use serde_json::json;
 use std::path::Path;
-use std::sync::Arc;
 
 pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out: &Path) -> Result<u8, Failure> {
     let (file, name) = target(written);
@@ -58,6 +57,7 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
     }
 
     let executor = Executor::new(context.threads());
+    let mut engine = context.engine()?;
     let gradients = prepared.programs.objectives.iter().map(|objective| (&*objective.name, &objective.gradient));
     let programs: Vec<(&str, &Program)> = std::iter::once(("", &prepared.programs.predict)).chain(gradients).collect();
     let mut wanted: Vec<(String, Vec<usize>)> = Vec::new();
@@ -72,7 +72,8 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
         let mut store = Store::new();
         machine::initialise(&prepared.programs.init, context.real, &executor, &mut store, 0)?;
         stored::put_wanted(&mut store, &weights, &wanted)?;
-        let mut found = outputs(program, context.real, &executor, &mut store, &given, batch)?;
+        engine.forget();
+        let mut found = outputs(program, context.real, &mut engine, &mut store, &given, batch)?;
         found.retain(|array| array.name != "loss_sum" && array.name != "per_sum");
         if !objective.is_empty() {
             found.iter_mut().for_each(|array| array.name = format!("{objective}.{}", array.name));
@@ -127,13 +128,13 @@ fn in_range(name: &str, scalar: &Scalar, array: &Array) -> Result<(), Failure> {
 fn outputs(
     program: &Program,
     real: Real,
-    executor: &Executor,
+    engine: &mut Engine,
     store: &mut Store,
     given: &[Array],
     batch: usize,
 ) -> Result<Vec<Array>, Failure> {
-    let compiled = pipeline::compile(program, real)?;
-    let plan = Arc::new(compiled.plan);
+    let mut runnable = engine.compile(program, real)?;
+    let plan = runnable.plan().clone();
     let mut lengths = Vec::new();
     for size in &plan.sizes {
         if size.kind != SizeKind::PerExample {
@@ -145,8 +146,6 @@ fn outputs(
         lengths
             .push((&*size.name, array.values.to_f64().into_iter().map(|length| length as i64).collect::<Vec<i64>>()));
     }
-    let mut runnable = bdl_execute::Program::new(plan.clone(), compiled.code.kernels())
-        .map_err(|error| Failure::bug(error.to_string()))?;
     let zero = [0.0f64];
     let one = [1.0f64];
     let mut buffers = Vec::new();
@@ -166,7 +165,7 @@ fn outputs(
     }
     let lengths = lengths.iter().map(|(name, lengths)| (*name, lengths.as_slice())).collect();
     let inputs = Inputs { batch, lengths, buffers, ..Inputs::default() };
-    let made = runnable.run(executor, store, &inputs).map_err(|error| Failure::from(machine::memory_error(error)))?;
+    let made = runnable.run(engine, store, &inputs).map_err(|error| Failure::from(machine::memory_error(error)))?;
     let mut arrays = Vec::new();
     for (name, id) in &program.outputs {
         let shape: Option<Vec<usize>> = program.tensors[id.0 as usize]

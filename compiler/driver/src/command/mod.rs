@@ -18,9 +18,10 @@ pub mod runs;
 pub mod test;
 pub mod train;
 
-use crate::cli::{Cli, Command, Device, Global, Precision};
+use crate::cli::{Cli, Command, Global, Precision};
 use crate::error::Failure;
 use crate::pipeline::Request;
+use crate::run::Engine;
 use bdl_schedule::Real;
 use std::io::Write;
 use std::path::PathBuf;
@@ -43,10 +44,6 @@ impl Context {
     }
 
     fn new(global: Global, coloured: bool) -> Result<Context, Failure> {
-        if global.device == Device::Cuda {
-            return Err(Failure::user("not-built-yet", "`--device cuda` is not built yet")
-                .help("leave it out to compute on the processor"));
-        }
         let real = match global.precision {
             Precision::F32 => Real::F32,
             Precision::F64 => Real::F64,
@@ -68,6 +65,11 @@ impl Context {
             real: self.real,
             ..Request::default()
         }
+    }
+
+    /// Where to compute, opened. Errors: `device-missing`.
+    pub fn engine(&self) -> Result<Engine, Failure> {
+        Engine::open(self.global.device, self.threads())
     }
 
     pub fn threads(&self) -> usize {

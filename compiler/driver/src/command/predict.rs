@@ -12,7 +12,6 @@ use crate::run::stored::Stored;
 use crate::run::{machine, outputs, stored};
 use crate::show::unfinished;
 use bdl_data::{DataError, DataSpec, Dataset, Fitted, Precision, Source, TableSource};
-use bdl_execute::Executor;
 use bdl_schedule::Real;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -44,7 +43,7 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     let lengths = facts::lengths_like(&shared, &dataset.facts());
     laws::require(&checked.hir.laws, &lengths, dataset.source_rows())?;
 
-    let executor = Executor::new(context.threads());
+    let mut engine = context.engine()?;
     let mut store = stored::empty_store(&programs.predict, stored.real)?;
     let wanted =
         machine::arrays(&store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect::<Vec<_>>();
@@ -55,11 +54,11 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
         relevant(stored::weights(&stored.folder)?, &programs, stored.real)?
     };
     stored::put_wanted(&mut store, &weights, &wanted)?;
-    let mut fed = Fed::of(pipeline::compile(&programs.predict, stored.real)?, &data, &lengths)?;
+    let mut fed = Fed::of(engine.compile(&programs.predict, stored.real)?, &data, &lengths)?;
     let names =
         machine::Outcomes { predictions: machine::predicted(&programs.predict), ..machine::Outcomes::default() };
     let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
-    let made = machine::evaluate(&mut fed, &executor, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
+    let made = machine::evaluate(&mut fed, &mut engine, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
     context.warn(&unfinished::warnings(fed.program.take_unfinished()), &checked.source.sources);
     let made = outputs::predicted(&made, &units(train, &spec, &stored.fitted)?);
 

@@ -8,12 +8,12 @@ use crate::interrupt;
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{data_warnings, folds, freezes, shown, watch};
-use crate::run::{CpuMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
+use crate::run::{ModelMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result, unfinished};
 use bdl_check::hir::{BinaryOp, Expectation, Part, StopWhen, Train};
 use bdl_train::metrics::Score;
 use bdl_train::training::{Goal, Side};
-use bdl_train::{Control, Event, Machine, Position, RunFolder, Settings, checkpoint, train};
+use bdl_train::{Control, Event, Machine, Position, RunError, RunFolder, Settings, checkpoint, train};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -110,7 +110,9 @@ impl<'c> Run<'c> {
         let prepared = prepare(checked, train, None, fold)?;
         let seed = context.global.seed.unwrap_or(0);
         let threads = context.threads();
-        opening.text(&banner::opening(&self.file, threads, &prepared, folds));
+        // Before anything is said or written: there may be no GPU.
+        let engine = context.engine()?;
+        opening.text(&banner::opening(&self.file, threads, engine.gpu().as_deref(), &prepared, folds));
         if fold == 0 {
             context.warn(&prepared.programs.warnings(train), &checked.source.sources);
             let suspicious = data_warnings(checked, &prepared)?;
@@ -142,17 +144,18 @@ impl<'c> Run<'c> {
             Some(_) => RunFolder::create(Path::new(RUNS), &train.name, &hash, Some(&below))?,
             None => folder,
         };
-        let mut machine = CpuMachine::new(&prepared, context.real, threads, seed, true)?;
+        let mut machine = ModelMachine::new(&prepared, context.real, engine, seed, true)?;
         machine.restore(&transferred.arrays)?;
         // Of many folds, those that were not begun begin now.
         let resume = manner.resume && (folds.is_none() || folder.has("last.safetensors"));
         let position = start(&folder, &mut machine, resume, &hash)?;
-        write_folder(&folder, checked, &prepared, &train.name, &hash, seed, threads, context, fold)?;
+        let gpu = machine.engine.gpu();
+        write_folder(&folder, checked, &prepared, &train.name, &hash, seed, gpu.as_deref(), context, fold)?;
         say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),
             "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
 
         if train.trains() && position.step == 0 && fold == 0 {
-            check_gradient(opening, &prepared, &machine, seed)?;
+            check_gradient(opening, &prepared, &mut machine, seed)?;
         }
         let position =
             if train.trains() { fit(say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
@@ -163,7 +166,7 @@ impl<'c> Run<'c> {
 }
 
 /// Where the run begins: at the start, or where its last checkpoint stands.
-fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool, hash: &str) -> Result<Position, Failure> {
+fn start(folder: &RunFolder, machine: &mut ModelMachine, resume: bool, hash: &str) -> Result<Position, Failure> {
     if !resume {
         return Ok(Position::default());
     }
@@ -181,7 +184,7 @@ fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool, hash: &str)
     let (arrays, position) = checkpoint::load(&folder.file("last.safetensors"))?;
     // The optimiser's state is made by its first step; what the model has now must be in the file.
     let wanted: Vec<(String, Vec<usize>)> =
-        machine.everything().into_iter().map(|array| (array.name, array.shape)).collect();
+        machine.everything()?.into_iter().map(|array| (array.name, array.shape)).collect();
     let model: Vec<_> =
         arrays.iter().filter(|array| wanted.iter().any(|(name, _)| *name == array.name)).cloned().collect();
     if let Some(error) = checkpoint::mismatches(&wanted, &model) {
@@ -192,7 +195,7 @@ fn start(folder: &RunFolder, machine: &mut CpuMachine, resume: bool, hash: &str)
 }
 
 /// Each objective's gradient against finite differences, once.
-fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed: u64) -> Result<(), Failure> {
+fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &mut ModelMachine, seed: u64) -> Result<(), Failure> {
     for (at, objective) in prepared.programs.objectives.iter().enumerate() {
         let of = if objective.name.is_empty() { String::new() } else { format!(" of {}", objective.name) };
         check_objective(say, prepared, machine, seed, at, &of)?;
@@ -203,7 +206,7 @@ fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &CpuMachine, seed
 fn check_objective(
     say: &Say<'_>,
     prepared: &Prepared,
-    machine: &CpuMachine,
+    machine: &mut ModelMachine,
     seed: u64,
     objective: usize,
     of: &str,
@@ -219,7 +222,7 @@ fn check_objective(
         return Ok(());
     }
     let freezes = freezes(&prepared.hir, &prepared.train.objectives[objective]);
-    match gradient_check::check(prepared, gradient, &machine.everything(), seed)? {
+    match gradient_check::check(prepared, gradient, &machine.everything()?, seed)? {
         GradientCheck::Nothing => {}
         GradientCheck::Undecided { at } => {
             say.text(&format!(
@@ -254,7 +257,7 @@ fn check_objective(
 fn fit(
     say: &Say<'_>,
     prepared: &Prepared,
-    machine: &mut CpuMachine,
+    machine: &mut ModelMachine,
     folder: &RunFolder,
     position: Position,
     seed: u64,
@@ -310,7 +313,7 @@ fn fit(
         train(machine, &settings, &prepared.trained, folder, position, &mut score, &mut observe)
     };
     bar.finish();
-    let outcome = outcome?;
+    let outcome = outcome.map_err(|error| lost(error, folder))?;
     if outcome.interrupted {
         let text = format!(
             "interrupted in epoch {}; everything is saved in {}   next: the same command with --resume",
@@ -343,6 +346,15 @@ fn fit(
     Ok(position)
 }
 
+/// A run whose GPU failed goes on from what was saved last.
+fn lost(error: RunError, folder: &RunFolder) -> RunError {
+    if error.code != "device-failed" {
+        return error;
+    }
+    let saved = folder.path().display();
+    error.help(format!("what was saved last is whole in {saved}; the same command with --resume goes on from there"))
+}
+
 /// The side of a number on which a comparison holds.
 fn side(op: BinaryOp) -> Option<Side> {
     let sides = [(BinaryOp::Lt, Side::Below), (BinaryOp::Le, Side::AtMost), (BinaryOp::Gt, Side::Above)];
@@ -370,7 +382,7 @@ fn valid_scores(prepared: &Prepared, machine: &mut dyn Machine) -> bdl_train::Ru
 fn finish(
     say: &Say<'_>,
     prepared: Prepared,
-    machine: &mut CpuMachine,
+    machine: &mut ModelMachine,
     folder: &RunFolder,
     position: &Position,
     started: Instant,
@@ -383,7 +395,7 @@ fn finish(
     }
     if !fitted.is_empty() || !prepared.train.trains() {
         // What only evaluates has weights too: those that it was given.
-        checkpoint::save(&folder.file("best.safetensors"), &machine.weights(), position)?;
+        checkpoint::save(&folder.file("best.safetensors"), &machine.weights()?, position)?;
     }
     let measured = outputs::measure(&prepared, machine)?;
     outputs::write(folder, &prepared, &measured)?;
@@ -491,12 +503,13 @@ fn write_folder(
     name: &str,
     hash: &str,
     seed: u64,
-    threads: usize,
+    gpu: Option<&str>,
     context: &Context,
     fold: usize,
 ) -> Result<(), Failure> {
     let hyper = &prepared.train.hyper;
-    let mut run = record::run_json(name, hash, seed, context.real, threads, hyper, &checked.data);
+    let threads = context.threads();
+    let mut run = record::run_json(name, hash, seed, context.real, threads, gpu, hyper, &checked.data);
     // Which rows were held out: a later look at the run must not take others.
     run["fold"] = json!(fold);
     folder.write("program.bdl", outputs::runnable(checked).as_bytes())?;

@@ -1,13 +1,14 @@
 //! A compiled program with the input buffers that batches are copied into.
 
+use super::engine::{Engine, Found, Ready};
 use super::machine::Predicted;
 use super::prepared::Prepared;
 use crate::data::facts::Length;
 use crate::data::packed::PackedOrder;
 use crate::error::Failure;
-use crate::pipeline::{self, Compiled};
 use bdl_data::Encoded;
-use bdl_execute::{Data, Executor, Inputs, Outputs, Program, Store};
+use bdl_execute::device::Need;
+use bdl_execute::{Data, Inputs, Store};
 use bdl_plan::{DType, Name, Place, SizeKind};
 use bdl_schedule::Real;
 use bdl_train::{Moment, RunError, RunResult};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 /// A program and its feeding. Buffers grow to the largest batch and stay.
 pub struct Fed {
-    pub program: Program,
+    pub program: Ready,
     inputs: Vec<FedInput>,
     lengths: Vec<FedLengths>,
     positions: Vec<i64>,
@@ -55,12 +56,17 @@ struct FedLengths {
 
 impl Fed {
     /// Compiles a program and finds where each of its inputs comes from.
-    pub fn new(program: &bdl_equations::Program, real: Real, prepared: &Prepared) -> Result<Fed, Failure> {
-        Fed::of(pipeline::compile(program, real)?, &prepared.data, &prepared.lengths)
+    pub fn new(
+        engine: &mut Engine,
+        program: &bdl_equations::Program,
+        real: Real,
+        prepared: &Prepared,
+    ) -> Result<Fed, Failure> {
+        Fed::of(engine.compile(program, real)?, &prepared.data, &prepared.lengths)
     }
 
-    pub fn of(compiled: Compiled, data: &Encoded, lengths: &[Length]) -> Result<Fed, Failure> {
-        let plan = Arc::new(compiled.plan);
+    pub fn of(program: Ready, data: &Encoded, lengths: &[Length]) -> Result<Fed, Failure> {
+        let plan = program.plan().clone();
         let mut inputs = Vec::new();
         for buffer in &plan.buffers {
             let Place::Input { .. } = buffer.place else { continue };
@@ -101,8 +107,27 @@ impl Fed {
             };
             fed_lengths.push(FedLengths { name: size.name.clone(), of_row: of_row.clone(), batch: Vec::new() });
         }
-        let program = Program::new(plan, compiled.code.kernels()).map_err(|error| Failure::bug(error.to_string()))?;
         Ok(Fed { program, inputs, lengths: fed_lengths, positions: Vec::new() })
+    }
+
+    /// The `count` rows of these that take most memory: the longest, where lengths differ.
+    pub fn longest(&self, rows: &[u32], count: usize) -> Vec<u32> {
+        let mut rows = rows.to_vec();
+        let length = |row: &u32| self.lengths.iter().map(|of| u64::from(of.of_row[*row as usize])).sum::<u64>();
+        rows.sort_by_key(|row| std::cmp::Reverse(length(row)));
+        rows.truncate(count);
+        rows
+    }
+
+    /// What a run on these rows takes on a GPU; nothing on the processor.
+    pub fn need(&mut self, rows: &[u32]) -> RunResult<Need> {
+        let Ready::Gpu(program) = &mut self.program else { return Ok(Need::default()) };
+        let mut lengths: Vec<(Name, Vec<i64>)> = Vec::new();
+        for own in &self.lengths {
+            lengths.push((own.name.clone(), rows.iter().map(|row| i64::from(own.of_row[*row as usize])).collect()));
+        }
+        let lengths = lengths.iter().map(|(name, of_rows)| (&**name, of_rows.as_slice())).collect();
+        program.need(&Inputs { batch: rows.len(), lengths, ..Inputs::default() }).map_err(memory)
     }
 
     /// The shape of a prediction in each row; `None` where it is the same tensor for all.
@@ -127,12 +152,12 @@ impl Fed {
     /// Runs the program on rows of the data.
     pub fn run<'r>(
         &'r mut self,
-        executor: &Executor,
+        engine: &mut Engine,
         store: &'r mut Store,
         data: &Encoded,
         rows: &[u32],
         moment: Moment,
-    ) -> RunResult<Outputs<'r>> {
+    ) -> RunResult<Found<'r>> {
         for input in &mut self.inputs {
             input.fill(data, rows, moment);
         }
@@ -151,7 +176,7 @@ impl Fed {
             step: moment.step,
             positions: Some(&self.positions),
         };
-        self.program.run(executor, store, &given).map_err(memory)
+        self.program.run(engine, store, &given).map_err(memory)
     }
 }
 
@@ -211,18 +236,20 @@ impl FedInput {
     }
 }
 
-/// The executor's errors as the user's: only memory is.
+/// The executor's errors as the user's: only memory and what a GPU says are.
 pub fn memory(error: bdl_execute::Error) -> RunError {
     match error {
         bdl_execute::Error::Memory { bytes } => {
             RunError::new("out-of-memory", format!("a batch needs {} MB more than there are", bytes >> 20))
                 .help("take a smaller `batch`, or a smaller model")
         }
+        bdl_execute::Error::Device(said) => RunError::new("device-failed", format!("the GPU failed: {said}")).help(
+            "once it works again, run the same command again; without `--device cuda` bdl computes on the processor",
+        ),
         error @ (bdl_execute::Error::Plan(_)
         | bdl_execute::Error::Missing { .. }
         | bdl_execute::Error::Length { .. }
         | bdl_execute::Error::Type { .. }
-        | bdl_execute::Error::Device(_)
         | bdl_execute::Error::Key { .. }
         | bdl_execute::Error::Interrupted) => RunError::new("bug", format!("this is a bug in bdl: {error}")),
     }

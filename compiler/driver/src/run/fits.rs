@@ -2,7 +2,7 @@
 //!
 //! Each number goes into the state that predictions read it from, and with the weights to the run folder.
 
-use super::machine::CpuMachine;
+use super::machine::ModelMachine;
 use super::prepared::Prepared;
 use crate::error::Failure;
 use crate::show::number;
@@ -12,7 +12,7 @@ use bdl_train::calibrate::{Answers, Goal, LARGEST_TEMPERATURE, conformal, temper
 use bdl_train::{Machine, PredictionValues, RunError};
 
 /// Fits every number, in order, and puts it into the machine. Gives a line for each.
-pub fn fit_all(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Vec<String>, Failure> {
+pub fn fit_all(prepared: &Prepared, machine: &mut ModelMachine) -> Result<Vec<String>, Failure> {
     let mut said = Vec::new();
     for fit in &prepared.train.fits {
         let (rows, part) = match fit.part {
@@ -31,9 +31,7 @@ pub fn fit_all(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Vec<Stri
         let field = prepared.data.field(&fit.truth)?;
         let value = fitted(fit, made, field, rows)?;
         // A fit that nothing reads has no state.
-        if machine.store.entry(&fit.state).is_some() {
-            machine.store.set(&fit.state, &[value]).map_err(|error| Failure::bug(error.to_string()))?;
-        }
+        machine.set(&fit.state, &[value])?;
         let bound = match fit.kind {
             FitKind::Temperature if value > LARGEST_TEMPERATURE * 0.999 => {
                 "; the largest that is looked at: the scores say nothing about the truth here"

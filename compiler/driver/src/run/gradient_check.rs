@@ -8,6 +8,7 @@
 //! not with it. Everything else decides nothing, and another direction is tried; a parameter for which three directions decide nothing
 //! is reported as such, never as wrong.
 
+use super::engine::Engine;
 use super::fed::Fed;
 use super::machine;
 use super::prepared::Prepared;
@@ -55,9 +56,10 @@ pub fn check(
     seed: u64,
 ) -> Result<GradientCheck, Failure> {
     let executor = Executor::new(1);
-    let mut fed = Fed::new(gradient, Real::F64, prepared)?;
     let mut store = Store::new();
     machine::initialise(&prepared.programs.init, Real::F64, &executor, &mut store, seed)?;
+    let mut engine = Engine::Processor(executor);
+    let mut fed = Fed::new(&mut engine, gradient, Real::F64, prepared)?;
     for array in weights {
         if store.entry(&array.name).is_some() {
             store.set(&array.name, &array.values.to_f64()).map_err(|error| Failure::bug(error.to_string()))?;
@@ -67,13 +69,13 @@ pub fn check(
     let moment = Moment { seed, epochs: 1, steps: 1, ..Moment::default() };
 
     let gradients: Vec<(String, Vec<f64>)> = {
-        let outputs = fed.run(&executor, &mut store, &prepared.data, &rows, moment)?;
+        let outputs = fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
         let names: Vec<String> =
-            outputs.names().filter_map(|name| name.strip_prefix("grad.").map(str::to_string)).collect();
+            outputs.names().iter().filter_map(|name| name.strip_prefix("grad.").map(str::to_string)).collect();
         names.into_iter().filter_map(|name| Some((name.clone(), outputs.numbers(&format!("grad.{name}"))?))).collect()
     };
     let here = {
-        let outputs = fed.run(&executor, &mut store, &prepared.data, &rows, moment)?;
+        let outputs = fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
         outputs.number("loss").ok_or_else(|| Failure::bug("the gradient program has no loss"))?
     };
     if !here.is_finite() || gradients.iter().any(|(_, gradient)| gradient.iter().any(|g| !g.is_finite())) {
@@ -95,7 +97,7 @@ pub fn check(
                 let mut at = |sign: f64| -> Result<f64, Failure> {
                     let moved: Vec<f64> = start.iter().zip(&direction).map(|(w, u)| w + sign * h * u).collect();
                     store.set(name, &moved).map_err(|error| Failure::bug(error.to_string()))?;
-                    let outputs = fed.run(&executor, &mut store, &prepared.data, &rows, moment)?;
+                    let outputs = fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
                     outputs.number("loss").ok_or_else(|| Failure::bug("the gradient program has no loss"))
                 };
                 slopes.push(((at(1.0)? - here) / h, (here - at(-1.0)?) / h));

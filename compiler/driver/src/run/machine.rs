@@ -1,28 +1,30 @@
 //! The compiled programs of a `train` block over one store of parameters: what the training loop drives.
 
+use super::engine::{Engine, Found};
 use super::fed::Fed;
 pub use super::fed::memory as memory_error;
 use super::fed::{memory, memory_of_parameters};
 use super::prepared::Prepared;
 use crate::error::Failure;
-use bdl_data::Encoded;
+use bdl_data::{Encoded, Parts};
 use bdl_dims::Dim;
 use bdl_elaborate::{Programs, Since};
 use bdl_equations::{Expr, Node, Program, Role, Tensor, TensorId};
-use bdl_execute::{Executor, Inputs, Outputs, Store};
-use bdl_plan::{DType, Place, Plan};
+use bdl_execute::{Executor, Inputs, Store};
+use bdl_plan::{DType, Name, Place, Plan};
 use bdl_schedule::Real;
 use bdl_train::{Array, Evaluation, Machine, Moment, PredictionValues, RunError, RunResult, Sums, Values};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Rows that are evaluated at once, at least.
 const EVALUATED_AT_ONCE: usize = 64;
 
-/// Parameters, programs and threads.
-pub struct CpuMachine {
-    pub executor: Executor,
+/// Parameters, programs, and where they run.
+pub struct ModelMachine {
+    pub engine: Engine,
+    /// As [`Machine::everything`] last brought it up to date, where a GPU runs the programs.
     pub store: Store,
     objectives: Vec<Objective>,
     pub eval: Fed,
@@ -120,31 +122,35 @@ impl Outcomes {
     }
 }
 
-impl CpuMachine {
+impl ModelMachine {
     /// Compiles step and evaluation, and gives parameters and state their first values.
     pub fn new(
         prepared: &Prepared,
         real: Real,
-        threads: usize,
+        mut engine: Engine,
         seed: u64,
         with_step: bool,
-    ) -> Result<CpuMachine, Failure> {
-        let executor = Executor::new(threads);
+    ) -> Result<ModelMachine, Failure> {
         let mut store = Store::new();
-        let first_values = initialise(&prepared.programs.init, real, &executor, &mut store, seed)?;
+        let first_values = match &engine {
+            Engine::Processor(executor) => initialise(&prepared.programs.init, real, executor, &mut store, seed)?,
+            // Drawn on the processor, to the same bits.
+            Engine::Gpu(_) => initialise(&prepared.programs.init, real, &Executor::new(0), &mut store, seed)?,
+        };
         let mut objectives = Vec::new();
         for (written, made) in prepared.train.objectives.iter().zip(&prepared.programs.objectives) {
             let mut steps = Vec::new();
             for (first, step) in made.steps.iter().filter(|_| with_step) {
                 let accumulate = match &step.accumulate {
-                    Some(accumulate) => Some(Fed::new(accumulate, real, prepared)?),
+                    Some(accumulate) => Some(Fed::new(&mut engine, accumulate, real, prepared)?),
                     None => None,
                 };
-                steps.push((*first, Step { accumulate, step: Fed::new(&step.step, real, prepared)? }));
+                let step = Fed::new(&mut engine, &step.step, real, prepared)?;
+                steps.push((*first, Step { accumulate, step }));
             }
             objectives.push(Objective { every: written.every.max(1) as u64, steps, gradient: made.gradient.clone() });
         }
-        let eval = Fed::new(&prepared.programs.eval, real, prepared)?;
+        let eval = Fed::new(&mut engine, &prepared.programs.eval, real, prepared)?;
         let shared = |fed: &Fed| {
             let buffers = fed.program.plan().buffers.iter();
             let names = buffers
@@ -155,8 +161,8 @@ impl CpuMachine {
         let weights = shared(&eval);
         let averaged =
             store.iter().filter_map(|entry| entry.name.strip_prefix("average.").map(str::to_string)).collect();
-        Ok(CpuMachine {
-            executor,
+        let mut machine = ModelMachine {
+            engine,
             store,
             objectives,
             eval,
@@ -170,11 +176,13 @@ impl CpuMachine {
             outputs: Outcomes::of(&prepared.programs),
             real,
             first_values,
-        })
+        };
+        machine.require_memory(prepared)?;
+        Ok(machine)
     }
 }
 
-impl CpuMachine {
+impl ModelMachine {
     /// The part of making this machine that was not compiling: drawing the first values of parameters and state.
     pub fn time_of_first_values(&self) -> Duration {
         self.first_values
@@ -187,7 +195,7 @@ impl CpuMachine {
     /// Averages take the places of their parameters, and the other way round.
     fn swap_averages(&mut self) {
         for path in &self.averaged {
-            self.store.swap(path, &format!("average.{path}"));
+            self.engine.swap(&mut self.store, path, &format!("average.{path}"));
         }
     }
 
@@ -208,6 +216,71 @@ impl CpuMachine {
         let size = |name: &str| (name == bdl_equations::BATCH).then_some(batch as i64);
         let fed = self.first_step().unwrap_or(&self.eval);
         self.store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0)
+    }
+
+    /// A number that was found outside of the programs takes its place in the state, if the model has it.
+    pub fn set(&mut self, name: &str, values: &[f64]) -> RunResult<()> {
+        if self.store.entry(name).is_none() {
+            return Ok(());
+        }
+        self.engine.fetch(&mut self.store).map_err(memory)?;
+        self.store.set(name, values).map_err(memory)?;
+        self.engine.put(&self.store).map_err(memory)
+    }
+
+    /// Bytes on a GPU that training (or evaluation alone) takes at this size of a batch, everything counted.
+    fn gpu_bytes(&mut self, parts: &Parts, batch: usize) -> RunResult<usize> {
+        let evaluated: Vec<u32> = parts.named().into_iter().flat_map(|(_, rows)| rows.iter().copied()).collect();
+        let largest = parts.named().into_iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
+        let at_once = if self.outputs.at_once { largest } else { batch.max(EVALUATED_AT_ONCE) };
+        let part = batch.div_ceil(self.parts).max(1);
+        let mut shared: BTreeMap<Name, usize> = BTreeMap::new();
+        let mut total = 0;
+        let steps = self.objectives.iter_mut().flat_map(|objective| &mut objective.steps);
+        let mut add = |fed: &mut Fed, rows: &[u32], count: usize| -> RunResult<()> {
+            let rows = fed.longest(rows, count);
+            let need = fed.need(&rows)?;
+            total += need.own;
+            shared.extend(need.shared);
+            Ok(())
+        };
+        for (_, step) in steps {
+            match &mut step.accumulate {
+                Some(accumulate) => {
+                    add(accumulate, &parts.train, part)?;
+                    add(&mut step.step, &[], 0)?;
+                }
+                None => add(&mut step.step, &parts.train, batch)?,
+            }
+        }
+        add(&mut self.eval, &evaluated, at_once)?;
+        Ok(total + shared.values().sum::<usize>())
+    }
+
+    /// Refuses what a GPU's memory cannot hold before anything is computed.
+    ///
+    /// Errors: `out-of-memory`.
+    fn require_memory(&mut self, prepared: &Prepared) -> Result<(), Failure> {
+        let Some((free, all)) = self.engine.gpu_memory() else { return Ok(()) };
+        let need = self.gpu_bytes(&prepared.trained, self.batch)?;
+        if need <= free {
+            return Ok(());
+        }
+        // The largest batch that fits, by halves.
+        let (mut fits, mut not) = (0, self.batch);
+        while not - fits > 1 {
+            let middle = fits + (not - fits) / 2;
+            if self.gpu_bytes(&prepared.trained, middle)? <= free { fits = middle } else { not = middle }
+        }
+        let shown = |bytes: usize| crate::show::number::bytes(bytes as f64);
+        let message =
+            format!("this needs {} on the GPU, where {} of {} are free", shown(need), shown(free), shown(all));
+        Err(Failure::user("out-of-memory", message).help(match fits {
+            0 => "not even one example at a time fits: take a smaller model, or `--device cpu`".to_string(),
+            fits => {
+                format!("`batch {fits}` fits; `batch {} in .. parts` computes a large batch piece by piece", self.batch)
+            }
+        }))
     }
 
     /// Measures the launches of the first training step from now on.
@@ -298,7 +371,7 @@ pub fn arrays(store: &Store, wanted: impl Fn(&str) -> bool) -> Vec<Array> {
         .collect()
 }
 
-impl Machine for CpuMachine {
+impl Machine for ModelMachine {
     fn step(&mut self, rows: &[u32], moment: Moment) -> RunResult<Vec<Sums>> {
         let mut all = Vec::new();
         for objective in &mut self.objectives {
@@ -314,7 +387,7 @@ impl Machine for CpuMachine {
                 ));
             };
             let Some(accumulate) = &mut step.accumulate else {
-                let outputs = step.step.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
+                let outputs = step.step.run(&mut self.engine, &mut self.store, &self.data, rows, moment)?;
                 all.push(sums(&outputs, "loss_sum", "per_sum"));
                 continue;
             };
@@ -323,12 +396,12 @@ impl Machine for CpuMachine {
             for (at, rows) in rows.chunks(part).enumerate() {
                 // Draws belong to an example's position in the epoch, so they are those of the undivided batch.
                 let moment = Moment { first: moment.first + (at * part) as u64, ..moment };
-                let outputs = accumulate.run(&self.executor, &mut self.store, &self.data, rows, moment)?;
+                let outputs = accumulate.run(&mut self.engine, &mut self.store, &self.data, rows, moment)?;
                 let sums = sums(&outputs, "loss_sum", "per_sum");
                 whole.loss += sums.loss;
                 whole.per += sums.per;
             }
-            step.step.run(&self.executor, &mut self.store, &self.data, &[], moment)?;
+            step.step.run(&mut self.engine, &mut self.store, &self.data, &[], moment)?;
             all.push(whole);
         }
         Ok(all)
@@ -339,27 +412,30 @@ impl Machine for CpuMachine {
         self.swap_averages();
         let outputs = &self.outputs;
         let (batch, seed) = (self.batch, self.seed);
-        let found = evaluate(&mut self.eval, &self.executor, &mut self.store, &data, rows, batch, seed, outputs);
+        let found = evaluate(&mut self.eval, &mut self.engine, &mut self.store, &data, rows, batch, seed, outputs);
         self.swap_averages();
         found
     }
 
-    fn everything(&self) -> Vec<Array> {
+    fn everything(&mut self) -> RunResult<Vec<Array>> {
+        self.engine.fetch(&mut self.store).map_err(memory)?;
         // The sums over the parts of a batch are zero between steps.
-        arrays(&self.store, |name| !name.starts_with("accumulated."))
+        Ok(arrays(&self.store, |name| !name.starts_with("accumulated.")))
     }
 
-    fn weights(&self) -> Vec<Array> {
+    fn weights(&mut self) -> RunResult<Vec<Array>> {
+        self.engine.fetch(&mut self.store).map_err(memory)?;
         let averaged = |name: &str| self.averaged.iter().any(|known| known == name);
         let mut all = arrays(&self.store, |name| self.weights.contains(name) && !averaged(name));
         for mut average in arrays(&self.store, |name| name.strip_prefix("average.").is_some_and(averaged)) {
             average.name = average.name.replacen("average.", "", 1);
             all.push(average);
         }
-        all
+        Ok(all)
     }
 
     fn restore(&mut self, arrays: &[Array]) -> RunResult<()> {
+        self.engine.fetch(&mut self.store).map_err(memory)?;
         for array in arrays {
             if self.store.entry(&array.name).is_none() {
                 // State of the optimiser comes into being with the first step; its values must be there before.
@@ -382,16 +458,16 @@ impl Machine for CpuMachine {
                 self.store.set(&average, &array.values.to_f64()).map_err(memory)?;
             }
         }
-        Ok(())
+        self.engine.put(&self.store).map_err(memory)
     }
 
     fn first_not_finite(&mut self, rows: &[u32], moment: Moment) -> Option<String> {
         for objective in &self.objectives {
             let Some(moment) = objective.turn(moment) else { continue };
             let program = observed(&objective.gradient);
-            let compiled = crate::pipeline::compile(&program, self.real).ok()?;
+            let compiled = self.engine.compile(&program, self.real).ok()?;
             let mut fed = Fed::of(compiled, &self.data, &self.lengths).ok()?;
-            let outputs = fed.run(&self.executor, &mut self.store, &self.data, rows, moment).ok()?;
+            let outputs = fed.run(&mut self.engine, &mut self.store, &self.data, rows, moment).ok()?;
             let found = program.outputs.iter().find_map(|(name, id)| {
                 let values = outputs.numbers(name)?;
                 let bad = values.iter().find(|value| !value.is_finite())?;
@@ -405,14 +481,14 @@ impl Machine for CpuMachine {
     }
 }
 
-fn sums(outputs: &Outputs<'_>, loss: &str, per: &str) -> Sums {
+fn sums(outputs: &Found<'_>, loss: &str, per: &str) -> Sums {
     Sums { loss: outputs.number(loss).unwrap_or(f64::NAN), per: outputs.number(per).unwrap_or(f64::NAN) }
 }
 
 /// Losses and predictions of rows, batch by batch, in order.
 pub fn evaluate(
     fed: &mut Fed,
-    executor: &Executor,
+    engine: &mut Engine,
     store: &mut Store,
     data: &Encoded,
     rows: &[u32],
@@ -439,7 +515,7 @@ pub fn evaluate(
         let moment = Moment { seed, first: (at * at_once) as u64, ..Moment::default() };
         let shapes: Vec<_> =
             wanted.predictions.iter().map(|made| (fed.shapes(made, rows), fed.packed_order(made))).collect();
-        let outputs = fed.run(executor, store, data, rows, moment)?;
+        let outputs = fed.run(engine, store, data, rows, moment)?;
         for (all, [loss, per]) in evaluation.sums.iter_mut().zip(&wanted.sums) {
             let part = sums(&outputs, loss, per);
             all.loss += part.loss;

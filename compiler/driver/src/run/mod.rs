@@ -1,5 +1,6 @@
 //! A `train` block as something that runs: data opened, program compiled, batches fed, scores taken.
 
+pub mod engine;
 pub mod fed;
 pub mod fits;
 pub mod gradient_check;
@@ -12,5 +13,6 @@ pub mod scores;
 pub mod stored;
 pub mod transfer;
 
-pub use machine::CpuMachine;
+pub use engine::{Device, Engine};
+pub use machine::ModelMachine;
 pub use prepared::{Prepared, prepare};

@@ -1,6 +1,6 @@
 //! What a run leaves in its folder beside weights: the runnable program, the split, predictions and metrics.
 
-use super::machine::CpuMachine;
+use super::machine::ModelMachine;
 use super::prepared::Prepared;
 use super::scores;
 use crate::data::constants;
@@ -46,7 +46,7 @@ impl Measured {
 }
 
 /// Evaluates every part that has rows.
-pub fn measure(prepared: &Prepared, machine: &mut CpuMachine) -> Result<Measured, Failure> {
+pub fn measure(prepared: &Prepared, machine: &mut ModelMachine) -> Result<Measured, Failure> {
     let mut parts = Vec::new();
     for (name, rows) in prepared.parts.named() {
         if rows.is_empty() {

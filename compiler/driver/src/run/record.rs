@@ -74,6 +74,7 @@ pub fn run_json(
     seed: u64,
     real: Real,
     threads: usize,
+    gpu: Option<&str>,
     hyper: &[(String, String)],
     data: &[DataBlock],
 ) -> Value {
@@ -110,6 +111,7 @@ pub fn run_json(
         "hash": hash,
         "seed": seed,
         "precision": precision(real),
+        "device": gpu.unwrap_or("cpu"),
         "threads": threads,
         "instructions": bdl_kernels::machine::isa_name(),
         "hyper": hyper,

@@ -2,7 +2,7 @@
 
 use super::outputs::{self, Measured};
 use super::stored::{self, Stored};
-use super::{CpuMachine, Prepared, prepare};
+use super::{ModelMachine, Prepared, prepare};
 use crate::command::Context;
 use crate::error::Failure;
 use crate::pipeline::{self, Checked};
@@ -29,9 +29,9 @@ pub fn open(context: &Context, run: &Path) -> Result<Reopened, Failure> {
     checked.require_sound(context.coloured)?;
     let train = checked.train(Some(&stored.train))?;
     let prepared = prepare(&checked, train, Some(stored.fitted.clone()), stored.fold)?;
-    let mut machine = CpuMachine::new(&prepared, stored.real, context.threads(), stored.seed, false)?;
+    let mut machine = ModelMachine::new(&prepared, stored.real, context.engine()?, stored.seed, false)?;
     let wanted: Vec<(String, Vec<usize>)> =
-        machine.weights().into_iter().map(|array| (array.name, array.shape)).collect();
+        machine.weights()?.into_iter().map(|array| (array.name, array.shape)).collect();
     let mut weights = stored::weights(&stored.folder)?;
     if !stored.folder.has("best.safetensors") {
         weights.retain(|array| wanted.iter().any(|(name, _)| *name == array.name));

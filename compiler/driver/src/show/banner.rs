@@ -12,13 +12,14 @@ use std::path::Path;
 ///   split   2,230 train / 478 valid / 478 test, balanced by site, split seed 0 · 31 test rows also stand in train
 /// ```
 ///
-/// `all` is the number of folds where each of them will be trained.
-pub fn opening(file: &Path, threads: usize, prepared: &Prepared, all: Option<usize>) -> String {
+/// `gpu` is what computes instead of the processor; `all` the number of folds where each of them will be trained.
+pub fn opening(file: &Path, threads: usize, gpu: Option<&str>, prepared: &Prepared, all: Option<usize>) -> String {
     let name = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
     let plural = if threads == 1 { "" } else { "s" };
     let isa = bdl_kernels::machine::isa_name();
+    let place = gpu.map_or_else(|| format!("cpu, {threads} thread{plural}, {isa}"), |gpu| format!("cuda, {gpu}"));
     format!(
-        "bdl {} · {name} · cpu, {threads} thread{plural}, {isa}\n  data    {}\n  split   {}\n",
+        "bdl {} · {name} · {place}\n  data    {}\n  split   {}\n",
         env!("CARGO_PKG_VERSION"),
         data(prepared),
         split(prepared, all)

@@ -5,10 +5,11 @@
 //!
 //! - in f64 every tensor has PyTorch's digest: all elements of a small one, and of a large one four sums in which every element has a weight
 //!   of at least 1/2. All agree to 1e-8 of the tensor's largest element;
-//! - in f32 every element of every tensor agrees with f64's to 1e-4 of the tensor's largest.
+//! - in f32 every element of every tensor agrees with f64's to 1e-4 of the tensor's largest; of models that an interpreter can compute in a
+//!   second also as PTX behind the driver of the tests.
 
 use super::{Tensors, case, differences, read};
-use crate::common::Folder;
+use crate::common::{Folder, stand_in_driver};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -129,8 +130,8 @@ pub fn digests_differ(made: &Tensors, expected: &Json) -> Vec<String> {
     wrong
 }
 
-/// What differs from PyTorch, in both precisions.
-pub fn compare(name: &str) -> Vec<String> {
+/// What differs from PyTorch, in both precisions, and on a GPU.
+pub fn compare(name: &str, on_gpu: bool) -> Vec<String> {
     let recorded = recorded(name);
     let folder_of_run = Folder::new(&[]);
     let file = |name: &str| folder_of_run.file(name);
@@ -149,7 +150,7 @@ pub fn compare(name: &str) -> Vec<String> {
     store_weights(&recorded["weights"], &file("weights.safetensors"));
     let inputs = folder().join(format!("{name}.npz")).display().to_string();
     let settings: Vec<&str> = recorded["set"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
-    let computed = |precision: &str| {
+    let computed = |options: &[&str]| {
         let mut args = vec![
             "grad",
             "model.bdl",
@@ -160,12 +161,17 @@ pub fn compare(name: &str) -> Vec<String> {
             "--out",
             "made.safetensors",
         ];
-        args.extend(["--precision", precision]);
+        args.extend(options);
         settings.iter().for_each(|setting| args.extend(["--set", setting]));
-        folder_of_run.ok(&args);
+        if options.contains(&"cuda") {
+            let output = stand_in_driver(&mut folder_of_run.command(&args)).output().unwrap();
+            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        } else {
+            folder_of_run.ok(&args);
+        }
         read(&file("made.safetensors"))
     };
-    let double = computed("f64");
+    let double = computed(&["--precision", "f64"]);
     let mut wrong: Vec<String> =
         digests_differ(&double, &recorded["expected"]).into_iter().map(|what| format!("{name}: {what}")).collect();
     if wrong.is_empty() {
@@ -178,8 +184,12 @@ pub fn compare(name: &str) -> Vec<String> {
                 values.iter_mut().for_each(|value| *value = 0.0);
             }
         }
-        let single = differences(&computed("f32"), &exact, F32);
+        let single = differences(&computed(&[]), &exact, F32);
         wrong.extend(single.into_iter().map(|what| format!("{name}: f32: {what}")));
+        if on_gpu {
+            let single = differences(&computed(&["--device", "cuda"]), &exact, F32);
+            wrong.extend(single.into_iter().map(|what| format!("{name}: PTX: {what}")));
+        }
     }
     wrong
 }

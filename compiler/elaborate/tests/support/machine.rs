@@ -5,7 +5,7 @@ use super::Given;
 use bdl_dims::Dim;
 use bdl_equations::interpret::{Array, Value};
 use bdl_equations::{BATCH, Program, TensorId};
-use bdl_execute::device::{DeviceProgram, Resident};
+use bdl_execute::device::{Device, DeviceProgram, Resident};
 use bdl_execute::{Inputs, Store};
 use bdl_plan::{Place, Plan};
 use std::collections::BTreeMap;
@@ -144,20 +144,28 @@ pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, 
     found(program, given, &|name| outputs.get(name).cloned(), &store)
 }
 
-/// The same as PTX in f32, every access checked, threads in an order that `order` shuffles.
+/// The same as PTX in f32, every access checked, threads in an order that `order` shuffles. Where the environment says BDL_GPU (tests/gpu.sh),
+/// on the first GPU instead.
 pub fn run_ptx(program: &Program, given: &Given, order: u64) -> Result<BTreeMap<String, Value>, String> {
+    if std::env::var_os("BDL_GPU").is_some() {
+        let mut gpu = bdl_execute::cuda::Cuda::open(0).map_err(|error| error.to_string())?;
+        return run_on(&mut gpu, program, given);
+    }
+    run_on(&mut bdl_ptx_machine::Machine::new(order), program, given)
+}
+
+fn run_on<D: Device>(device: &mut D, program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F32 };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
     let code = bdl_ptx::compile(&plan, &|_| Vec::new()).map_err(|error| error.to_string())?;
     let plan = Arc::new(plan);
-    let mut machine = bdl_ptx_machine::Machine::new(order);
     let flat = packed_numbers(program, given)?;
     let mut store = stored(&plan, given, &flat)?;
     let mut resident = Resident::default();
-    let mut ready = DeviceProgram::new(&mut machine, plan.clone(), &code).map_err(|error| error.to_string())?;
+    let mut ready = DeviceProgram::new(device, plan.clone(), &code).map_err(|error| error.to_string())?;
     let outputs = with_inputs(&plan, given, &flat, |inputs| {
-        let made = ready.run(&mut machine, &mut resident, &mut store, inputs).map_err(|error| error.to_string())?;
-        resident.fetch(&mut machine, &mut store).map_err(|error| error.to_string())?;
+        let made = ready.run(device, &mut resident, &mut store, inputs).map_err(|error| error.to_string())?;
+        resident.fetch(device, &mut store).map_err(|error| error.to_string())?;
         Ok(made)
     })?;
     found(program, given, &|name| outputs.numbers(name), &store)

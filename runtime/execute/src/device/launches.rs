@@ -234,13 +234,12 @@ impl DeviceProgram {
     }
 
     fn contract<D: Device>(
-        &self,
+        &mut self,
         device: &mut D,
         walk: &mut Walk,
         c: &CompiledContraction<usize>,
     ) -> Result<(), Error> {
-        let function = &self.contractions[c.number];
-        let Share::Tile { rows, columns } = function.share else {
+        let Share::Tile { rows, columns } = self.contractions[c.number].share else {
             return Err(Error::Plan("a contraction with the code of a kernel".to_string()));
         };
         let ragged = c.form.ragged();
@@ -250,6 +249,9 @@ impl DeviceProgram {
             if ragged.is_some() {
                 set_example(&mut walk.sizes, &self.lengths, example);
             }
+            let all = c.form.axes.iter().filter(|axis| axis.offsets.is_none());
+            let products: i64 = all.map(|axis| axis.extent.at(&walk.sizes).max(0)).product();
+            self.flop[c.number] += 2 * products as u64;
             let extent = |role: AxisRole| {
                 let axes = c.form.axes.iter().filter(|axis| axis.role == role && axis.offsets.is_none());
                 axes.map(|axis| axis.extent.at(&walk.sizes).max(0)).product::<i64>()
@@ -272,7 +274,7 @@ impl DeviceProgram {
             buffers.push(self.addresses[table]);
         }
         let extra = Extra { row_blocks, ..Extra::default() };
-        self.call(device, walk, function, &buffers, blocks, extra)?;
+        self.call(device, walk, &self.contractions[c.number], &buffers, blocks, extra)?;
         match &c.epilogue {
             Some(epilogue) => self.kernel(device, walk, epilogue),
             None => Ok(()),

@@ -20,7 +20,7 @@ mod launches;
 mod program;
 mod resident;
 
-pub use program::{DeviceOutputs, DeviceProgram};
+pub use program::{DeviceOutputs, DeviceProgram, Need};
 pub use resident::Resident;
 
 use crate::error::Error;

@@ -7,7 +7,7 @@ use crate::memory::{Buffer, size_of_dtype, write_number};
 use crate::program::{Data, Inputs, bind_sizes};
 use crate::store::Store;
 use crate::tables;
-use bdl_plan::{Argument, DType, DeviceCode, DeviceKernel, Distribution, Place, Plan, Share, Table};
+use bdl_plan::{Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Place, Plan, Share, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -81,8 +81,19 @@ pub struct DeviceProgram {
     pub(super) positions: Vec<i64>,
     pub(super) addresses: Vec<u64>,
     pub(super) lens: Vec<usize>,
-    /// For each `iterate`: examples that it left at its bound in the last run.
+    /// For each `iterate`: how many examples it left at its bound since that was last asked.
     pub(super) unfinished: Vec<usize>,
+    /// For each contraction, in the last run.
+    pub(super) flop: Vec<u64>,
+}
+
+/// Bytes on the device that a run takes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Tensors of the run: arena, literals, tables, inputs, lists.
+    pub own: usize,
+    /// Parameters and state, which programs share by name.
+    pub shared: Vec<(Name, usize)>,
 }
 
 impl DeviceProgram {
@@ -124,6 +135,7 @@ impl DeviceProgram {
         Ok(DeviceProgram {
             sizes: vec![0; plan.sizes.len()],
             unfinished: vec![0; compiled.iterations.len()],
+            flop: vec![0; compiled.contraction_count],
             kernels,
             contractions,
             draws,
@@ -153,10 +165,34 @@ impl DeviceProgram {
         self.arena.iter().chain(&self.own).chain(lists).map(|block| block.bytes).sum()
     }
 
-    /// Bytes of the arena at the sizes of a batch: asked before anything is allocated.
-    pub fn arena_bytes(&mut self, inputs: &Inputs) -> Result<usize, Error> {
+    /// The iterations that reached their bound before their condition held, and for how many examples, since this was last asked.
+    pub fn take_unfinished(&mut self) -> Vec<(Origin, usize)> {
+        let counts = std::mem::replace(&mut self.unfinished, vec![0; self.compiled.iterations.len()]);
+        let all = self.compiled.iterations.iter().cloned().zip(counts);
+        all.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// For each contraction of the plan: the floating-point operations that the last run spent in it. A product with an addition counts as two.
+    pub fn flop(&self) -> &[u64] {
+        &self.flop
+    }
+
+    /// What a run on a batch of these sizes takes; nothing is allocated, and the inputs' buffers are not looked at.
+    pub fn need(&mut self, inputs: &Inputs) -> Result<Need, Error> {
         bind_sizes(&self.compiled, inputs, &mut self.sizes, &mut self.lengths, &mut self.positions)?;
-        Ok(self.slot_offsets().0)
+        let lists = 8 * inputs.batch * (self.lengths.len() + 1);
+        let mut need = Need { own: self.slot_offsets().0 + lists, shared: Vec::new() };
+        for (buffer, compiled) in self.plan.buffers.iter().zip(&self.compiled.buffers) {
+            let bytes = compiled.len.at(&self.sizes).max(0) as usize * size_of_dtype(buffer.dtype);
+            match buffer.place {
+                Place::Param | Place::State => need.shared.push((buffer.name.clone(), bytes)),
+                Place::Input { .. } | Place::Literal(_) | Place::Table(_) => {
+                    need.own += bytes.next_multiple_of(ALIGN);
+                }
+                Place::Slot(_) => {}
+            }
+        }
+        Ok(need)
     }
 
     /// Runs the plan. Parameters and state that the store lacks are made of zeros first; afterwards the device holds the new ones.
@@ -169,7 +205,7 @@ impl DeviceProgram {
     ) -> Result<DeviceOutputs, Error> {
         bind_sizes(&self.compiled, inputs, &mut self.sizes, &mut self.lengths, &mut self.positions)?;
         self.bind(device, resident, store, inputs)?;
-        self.unfinished.fill(0);
+        self.flop.fill(0);
         self.run_launches(device)?;
         let mut outputs = DeviceOutputs { buffers: Vec::new() };
         for (name, id) in &self.plan.outputs {
@@ -381,6 +417,10 @@ pub struct DeviceOutputs {
 }
 
 impl DeviceOutputs {
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.buffers.iter().map(|(name, _)| name)
+    }
+
     pub fn get(&self, name: &str) -> Option<&Buffer> {
         self.buffers.iter().find(|(n, _)| **n == *name).map(|(_, buffer)| buffer)
     }

@@ -54,6 +54,17 @@ impl Resident {
         Ok(())
     }
 
+    /// The buffers of two names change places, as in [`Store::swap`]: both were copied from buffers of one type and length.
+    pub fn swap(&mut self, one: &str, other: &str) {
+        let (first, second) = (self.by_name.remove(one), self.by_name.remove(other));
+        if let Some(place) = first {
+            self.by_name.insert(other.into(), place);
+        }
+        if let Some(place) = second {
+            self.by_name.insert(one.into(), place);
+        }
+    }
+
     /// Gives the memory back.
     pub fn release<D: Device>(&mut self, device: &mut D) {
         self.by_name.drain().for_each(|(_, place)| device.free(place.address));

@@ -7,7 +7,7 @@ use super::{Context, print};
 use crate::cli::target;
 use crate::error::Failure;
 use crate::pipeline;
-use crate::run::{CpuMachine, prepare};
+use crate::run::{ModelMachine, prepare};
 use crate::show::number;
 use bdl_train::{Machine, Moment};
 use serde_json::json;
@@ -48,8 +48,14 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         return Err(Failure::user("no-train", "the block has no optimizer, so there is no training step to measure"));
     }
     let threads = context.threads();
+    let engine = context.engine()?;
+    let gpu = engine.gpu();
+    if profile && gpu.is_some() {
+        return Err(Failure::user("not-built-yet", "the launches of a GPU are not measured yet")
+            .help("leave `--profile` and `--picture` out, or measure the processor"));
+    }
     let compiling = Instant::now();
-    let mut machine = CpuMachine::new(&prepared, context.real, threads, context.global.seed.unwrap_or(0), true)?;
+    let mut machine = ModelMachine::new(&prepared, context.real, engine, context.global.seed.unwrap_or(0), true)?;
     let first_values = machine.time_of_first_values();
     let compile = compiling.elapsed().saturating_sub(first_values);
 
@@ -85,6 +91,33 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let flops = machine.flop();
     let flop = flops.iter().sum::<u64>() as f64;
     let gflops = flop / median.as_secs_f64() / 1e9;
+    if let Some(gpu) = gpu {
+        let (free, all) = machine.engine.gpu_memory().unwrap_or_default();
+        let used = (all - free) as f64;
+        if context.global.json {
+            let line = json!({
+                "event": "done", "train": &*train.name, "device": gpu, "batch": batch, "steps": times.len(),
+                "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
+                "first_values_ms": ms(first_values), "examples_per_second": batch as f64 / median.as_secs_f64(),
+                "gflop": flop / 1e9, "gflops": gflops, "device_mb": used / 1e6, "launches": plan.launches.len(),
+            });
+            return print(&format!("{line}\n"));
+        }
+        return print(&format!(
+            "{} · batch {batch} · {gpu} · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
+             first     {:.0} ms from process start, of which compiling {:.0} ms and drawing first values {:.0} ms\n  \
+             rate      {gflops:.1} GFLOP/s in contractions\n  memory    {:.0} MB of the GPU's are taken\n",
+            train.name,
+            times.len(),
+            ms(median),
+            ms(times[0]),
+            number::short(batch as f64 / median.as_secs_f64()),
+            ms(first),
+            ms(compile),
+            ms(first_values),
+            used / 1e6,
+        ));
+    }
     let machine_gflops = bdl_kernels::machine::measure_gflops(threads);
     let peak = peak_megabytes();
     let predicted = machine.predicted_bytes(batch) as f64 / 1e6;

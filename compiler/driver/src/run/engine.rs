@@ -1,0 +1,237 @@
+//! Where programs run: on the threads of the processor, or on a GPU that keeps the parameters.
+//!
+//! ```text
+//! engine.compile(program)  ->  Ready        machine code, or PTX that the GPU's driver has loaded
+//! ready.run(engine, store) ->  Found        its outputs
+//! ```
+//!
+//! A GPU's copies of the store's buffers are made when a program first asks for them and stay from run to run; [`Engine::fetch`] brings the
+//! store up to date, [`Engine::put`] the GPU.
+
+use crate::error::Failure;
+use crate::pipeline;
+use bdl_equations::Program as Equations;
+use bdl_execute::cuda::Cuda;
+use bdl_execute::device::{DeviceOutputs, DeviceProgram, Resident};
+use bdl_execute::{Error, Executor, Inputs, Outputs, Program, Store};
+use bdl_plan::{Origin, Plan};
+use bdl_schedule::Real;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What `--device` may say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    #[default]
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+pub enum Engine {
+    Processor(Executor),
+    Gpu(Box<Gpu>),
+}
+
+/// An open GPU.
+pub struct Gpu {
+    cuda: Cuda,
+    resident: Resident,
+    /// It holds newer values than the store.
+    is_ahead: bool,
+}
+
+impl Engine {
+    /// Errors: `device-missing`.
+    pub fn open(device: Device, threads: usize) -> Result<Engine, Failure> {
+        match device {
+            Device::Cpu => Ok(Engine::Processor(Executor::new(threads))),
+            Device::Cuda(number) => match Cuda::open(number) {
+                Ok(cuda) => Ok(Engine::Gpu(Box::new(Gpu { cuda, resident: Resident::default(), is_ahead: false }))),
+                Err(error) => Err(Failure::user("device-missing", error.to_string())
+                    .help("without `--device cuda` bdl computes on the processor")),
+            },
+        }
+    }
+
+    /// `NVIDIA H200, sm_90`; none on the processor.
+    pub fn gpu(&self) -> Option<String> {
+        match self {
+            Engine::Processor(_) => None,
+            Engine::Gpu(gpu) => {
+                let (major, minor) = gpu.cuda.capability;
+                Some(format!("{}, sm_{major}{minor}", gpu.cuda.name))
+            }
+        }
+    }
+
+    /// Bytes of a GPU's memory: free now, and all.
+    pub fn gpu_memory(&self) -> Option<(usize, usize)> {
+        match self {
+            Engine::Processor(_) => None,
+            Engine::Gpu(gpu) => gpu.cuda.memory().ok(),
+        }
+    }
+
+    /// Compiles a program for where it will run.
+    ///
+    /// Errors: `not-built-yet` for what a GPU cannot run yet, `device-missing` where its driver refuses the code.
+    pub fn compile(&mut self, program: &Equations, real: Real) -> Result<Ready, Failure> {
+        match self {
+            Engine::Processor(_) => {
+                let compiled = pipeline::compile(program, real)?;
+                let ready = Program::new(Arc::new(compiled.plan), compiled.code.kernels());
+                Ok(Ready::Processor(Box::new(ready.map_err(|error| Failure::bug(error.to_string()))?)))
+            }
+            Engine::Gpu(gpu) => {
+                let (plan, code) = pipeline::compile_ptx(program, real)?;
+                let ready = DeviceProgram::new(&mut gpu.cuda, Arc::new(plan), &code);
+                Ok(Ready::Gpu(Box::new(ready.map_err(|error| match error {
+                    Error::Device(said) => Failure::user("device-missing", said),
+                    error @ (Error::Plan(_)
+                    | Error::Missing { .. }
+                    | Error::Length { .. }
+                    | Error::Type { .. }
+                    | Error::Key { .. }
+                    | Error::Memory { .. }
+                    | Error::Interrupted) => Failure::bug(error.to_string()),
+                })?)))
+            }
+        }
+    }
+
+    /// Brings the store up to what a GPU holds.
+    pub fn fetch(&mut self, store: &mut Store) -> Result<(), Error> {
+        if let Engine::Gpu(gpu) = self
+            && gpu.is_ahead
+        {
+            gpu.resident.fetch(&mut gpu.cuda, store)?;
+            gpu.is_ahead = false;
+        }
+        Ok(())
+    }
+
+    /// Brings a GPU up to what the store holds; [`fetch`](Engine::fetch) comes before the store is changed.
+    pub fn put(&mut self, store: &Store) -> Result<(), Error> {
+        match self {
+            Engine::Processor(_) => Ok(()),
+            Engine::Gpu(gpu) => gpu.resident.put(&mut gpu.cuda, store),
+        }
+    }
+
+    /// Gives a GPU's copies of the store back: what runs next copies a store anew.
+    pub fn forget(&mut self) {
+        if let Engine::Gpu(gpu) = self {
+            gpu.resident.release(&mut gpu.cuda);
+            gpu.is_ahead = false;
+        }
+    }
+
+    /// Two buffers of one type and length change places, here and in the store.
+    pub fn swap(&mut self, store: &mut Store, one: &str, other: &str) {
+        store.swap(one, other);
+        if let Engine::Gpu(gpu) = self {
+            gpu.resident.swap(one, other);
+        }
+    }
+}
+
+/// A program that its engine has compiled.
+pub enum Ready {
+    Processor(Box<Program>),
+    Gpu(Box<DeviceProgram>),
+}
+
+impl Ready {
+    pub fn plan(&self) -> &Arc<Plan> {
+        match self {
+            Ready::Processor(program) => program.plan(),
+            Ready::Gpu(program) => program.plan(),
+        }
+    }
+
+    /// Runs on the engine that compiled it.
+    pub fn run<'r>(
+        &'r mut self,
+        engine: &mut Engine,
+        store: &'r mut Store,
+        inputs: &Inputs,
+    ) -> Result<Found<'r>, Error> {
+        match (self, engine) {
+            (Ready::Processor(program), Engine::Processor(executor)) => {
+                Ok(Found::Processor(program.run(executor, store, inputs)?))
+            }
+            (Ready::Gpu(program), Engine::Gpu(gpu)) => {
+                let Gpu { cuda, resident, is_ahead } = &mut **gpu;
+                *is_ahead = true;
+                Ok(Found::Gpu(program.run(cuda, resident, store, inputs)?))
+            }
+            (Ready::Processor(_), Engine::Gpu(_)) | (Ready::Gpu(_), Engine::Processor(_)) => {
+                Err(Error::Plan("a program runs where it was not compiled for".to_string()))
+            }
+        }
+    }
+
+    /// Iterations that stopped at their bound, and for how many examples, since this was last asked.
+    pub fn take_unfinished(&mut self) -> Vec<(Origin, usize)> {
+        match self {
+            Ready::Processor(program) => program.take_unfinished(),
+            Ready::Gpu(program) => program.take_unfinished(),
+        }
+    }
+
+    /// Floating-point operations of the last run in each contraction.
+    pub fn flop(&self) -> &[u64] {
+        match self {
+            Ready::Processor(program) => program.flop(),
+            Ready::Gpu(program) => program.flop(),
+        }
+    }
+
+    /// Measure the time of each launch from now on; a GPU's are not measured.
+    pub fn set_profile(&mut self, on: bool) {
+        match self {
+            Ready::Processor(program) => program.set_profile(on),
+            Ready::Gpu(_) => {}
+        }
+    }
+
+    /// The summed time of each launch since.
+    pub fn profile(&self) -> Option<&[Duration]> {
+        match self {
+            Ready::Processor(program) => program.profile(),
+            Ready::Gpu(_) => None,
+        }
+    }
+}
+
+/// What a run gave.
+pub enum Found<'r> {
+    Processor(Outputs<'r>),
+    Gpu(DeviceOutputs),
+}
+
+impl Found<'_> {
+    /// The first element of an output: a loss, a count.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        match self {
+            Found::Processor(outputs) => outputs.number(name),
+            Found::Gpu(outputs) => outputs.number(name),
+        }
+    }
+
+    /// An output as numbers.
+    pub fn numbers(&self, name: &str) -> Option<Vec<f64>> {
+        match self {
+            Found::Processor(outputs) => outputs.numbers(name),
+            Found::Gpu(outputs) => outputs.numbers(name),
+        }
+    }
+
+    pub fn names(&self) -> Vec<Arc<str>> {
+        match self {
+            Found::Processor(outputs) => outputs.names().cloned().collect(),
+            Found::Gpu(outputs) => outputs.names().cloned().collect(),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! `--device cuda` through NVIDIA's driver interface, on the driver of the tests: it interprets the PTX and checks every access. (No GPU is
+//! asked: what a real one does with the same text is not tested here.)
+
+use crate::common::{Folder, small_splice, stand_in_driver, text};
+use bdl_train::checkpoint;
+use std::process::Output;
+
+/// Runs `bdl` where the stand-in is the driver.
+fn on_stand_in(folder: &Folder, settings: &[(&str, &str)], args: &[&str]) -> Output {
+    stand_in_driver(&mut folder.command(args)).envs(settings.iter().copied()).output().unwrap()
+}
+
+fn ok(folder: &Folder, args: &[&str]) -> String {
+    let output = on_stand_in(folder, &[], args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "bdl {}\n{out}\n{err}", args.join(" "));
+    out
+}
+
+/// What a command says that must fail with exit code 1 and this code.
+fn fails(folder: &Folder, settings: &[(&str, &str)], args: &[&str], code: &str) -> String {
+    let output = on_stand_in(folder, settings, args);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "bdl {}\n{out}\n{err}", args.join(" "));
+    assert!(err.contains(&format!("error[{code}]")), "{err}");
+    err
+}
+
+/// Everything that a run's last checkpoint holds.
+fn last(folder: &Folder, run: &str) -> Vec<(String, Vec<f64>)> {
+    let (arrays, _) = checkpoint::load(&folder.file(&format!("{run}/last.safetensors"))).unwrap();
+    arrays.into_iter().map(|array| (array.name, array.values.to_f64())).collect()
+}
+
+/// Numbers of a table, whatever stands around them.
+fn numbers(table: &str) -> Vec<f64> {
+    table.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// In f32, after a few steps of Adam: the order of sums over the lanes of a warp is not that over the lanes of a vector.
+const TOLERANCE: f64 = 2e-4;
+
+fn close(what: &str, found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (x, y)) in found.iter().zip(expected).enumerate() {
+        assert!((x - y).abs() <= TOLERANCE * (1.0 + y.abs()), "{what}[{i}] is {x} on the GPU, {y} on the processor");
+    }
+}
+
+#[test]
+fn a_model_trains_on_a_gpu_as_on_the_processor() {
+    let folder = small_splice(2);
+    folder.ok(&["train", "splice.bdl", "--quiet", "--out", "cpu"]);
+    let said = ok(&folder, &["train", "splice.bdl", "--device", "cuda", "--out", "gpu"]);
+    assert!(said.contains("PTX machine of the tests, sm_80"), "{said}");
+    for ((name, found), (other, expected)) in last(&folder, "gpu").iter().zip(&last(&folder, "cpu")) {
+        assert_eq!(name, other);
+        close(name, found, expected);
+    }
+    let file = |run: &str, name: &str| std::fs::read_to_string(folder.file(&format!("{run}/{name}"))).unwrap();
+    close("predictions", &numbers(&file("gpu", "predictions.tsv")), &numbers(&file("cpu", "predictions.tsv")));
+    assert!(file("gpu", "run.json").contains("PTX machine of the tests"), "run.json says where it ran");
+    // Either's weights are read by the other.
+    for args in [["eval", "gpu"], ["eval", "cpu"]] {
+        let here = folder.ok(&args);
+        let there = ok(&folder, &[args[0], args[1], "--device", "cuda"]);
+        close("scores", &numbers(&there.replace(',', "")), &numbers(&here.replace(',', "")));
+    }
+    let predicted = ok(&folder, &["predict", "gpu", "splice.csv", "--device", "cuda:0"]);
+    close("new predictions", &numbers(&predicted), &numbers(&folder.ok(&["predict", "gpu", "splice.csv"])));
+    let bench = ok(&folder, &["bench", "splice.bdl", "--device", "cuda", "--seconds", "0.05", "--json"]);
+    let bench: serde_json::Value = serde_json::from_str(&bench).unwrap();
+    assert!(
+        bench["gflop"].as_f64().is_some_and(|flop| flop > 0.0) && bench["device_mb"].as_f64() > Some(0.0),
+        "{bench}"
+    );
+}
+
+#[test]
+fn a_gpu_draws_the_same_bits() {
+    let program = "data D = synthetic(rows: 9, seed: 1) { x = normal[3] }\n\
+         model Noise(x: f32[3]) -> f32[4] { let z = normal[4]; let u = uniform[4]; let b = bernoulli(0.3)[4]; \
+         for i: z[i] + 8 * u[i] + (if b[i] then 100 else 0) + 0 * x[0] }\n\
+         train t { model net = Noise(); data D; loss 0 * x[0]; predict noise = net(x) }\n";
+    let folder = Folder::new(&[("noise.bdl", program)]);
+    folder.ok(&["train", "noise.bdl", "--quiet", "--seed", "5", "--out", "cpu"]);
+    ok(&folder, &["train", "noise.bdl", "--quiet", "--seed", "5", "--out", "gpu", "--device", "cuda"]);
+    let noise = |run: &str| std::fs::read_to_string(folder.file(&format!("{run}/predictions.tsv"))).unwrap();
+    assert_eq!(noise("gpu"), noise("cpu"));
+    assert!(numbers(&noise("cpu")).len() > 36, "{}", noise("cpu"));
+}
+
+#[test]
+fn a_gpu_that_is_lost_loses_nothing_that_was_saved() {
+    let folder = small_splice(3);
+    let train = ["train", "splice.bdl", "--quiet", "--device", "cuda", "--save-every", "0", "--out"];
+    ok(&folder, &[&train[..], &["whole"]].concat());
+    // In the middle of the second epoch or later, which one depends on the number of launches of a step.
+    let settings = [("BDL_STAND_IN_LOST_AFTER", "300")];
+    let said = fails(&folder, &settings, &[&train[..], &["cut"]].concat(), "device-failed");
+    assert!(said.contains("unspecified launch failure") && said.contains("--resume goes on from there"), "{said}");
+    let (_, position) = checkpoint::load(&folder.file("cut/last.safetensors")).unwrap();
+    assert!(position.epoch >= 1 && position.epoch < 3, "lost in the middle, not in epoch {}", position.epoch);
+    ok(&folder, &[&train[..], &["cut", "--resume"]].concat());
+    assert_eq!(last(&folder, "cut"), last(&folder, "whole"), "to the bit");
+}
+
+#[test]
+fn what_is_missing_is_said() {
+    let folder = small_splice(1);
+    let train = ["train", "splice.bdl", "--device", "cuda"];
+    let no_gpu = fails(&folder, &[("BDL_STAND_IN_DEVICES", "0")], &train, "device-missing");
+    assert!(no_gpu.contains("no CUDA-capable device") && no_gpu.contains("without `--device cuda`"), "{no_gpu}");
+    let old = fails(&folder, &[("BDL_STAND_IN_VERSION", "11040")], &train, "device-missing");
+    assert!(old.contains("knows CUDA 11.4, and bdl needs 12.0"), "{old}");
+    let number = fails(&folder, &[], &["train", "splice.bdl", "--device", "cuda:3"], "device-missing");
+    assert!(number.contains("no GPU number 3; there are 1"), "{number}");
+    let small = fails(&folder, &[("BDL_STAND_IN_MEMORY", "100000")], &train, "out-of-memory");
+    assert!(small.contains("on the GPU, where 100 kB of 100 kB are free") && small.contains("`batch "), "{small}");
+    let f64 = fails(&folder, &[], &["train", "splice.bdl", "--device", "cuda", "--precision", "f64"], "not-built-yet");
+    assert!(f64.contains("on a GPU"), "{f64}");
+    assert!(!folder.file("runs/splice").exists() || !folder.file("runs/splice/latest/last.safetensors").exists());
+    // A machine without the library, or with fewer GPUs.
+    let mut bare = folder.command(&["train", "splice.bdl", "--device", "cuda:63"]);
+    let bare = bare.env_remove("LD_LIBRARY_PATH").output().unwrap();
+    assert_eq!(bare.status.code(), Some(1));
+    assert!(text(&bare.stderr).contains("error[device-missing]"), "{}", text(&bare.stderr));
+    let wrong = folder.run(&["train", "splice.bdl", "--device", "cuda:x"]);
+    assert_eq!(wrong.status.code(), Some(2));
+}

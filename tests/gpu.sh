@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# On a machine with an NVIDIA GPU, one command: is everything right on it, and how fast is it?
+#
+#   tests/gpu.sh [RESULTS]          what was found goes to RESULTS [default: runs/gpu/results.md]
+#   PYTHON=env/bin/python tests/gpu.sh        with a python that has torch: the speed table has peers
+#
+# 1. Every file of tests/run, every layer, loss and optimiser of the library, every model of tests/parity and tests/models on the GPU, against
+#    recorded values.
+# 2. A short training under `compute-sanitizer` (memcheck), where the CUDA toolkit has put it.
+# 3. The nine programs of tests/speed against PyTorch eager and torch.compile.
+#
+# Without a GPU it says so and ends with 1. It was written on a machine without one: nobody has seen its results yet.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+results=${1:-runs/gpu/results.md}
+python=${PYTHON:-python3}
+
+if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L >/dev/null 2>&1; then
+  echo "There is no NVIDIA GPU here (nvidia-smi finds none). The tests of \`cargo test\` run the same code on an interpreter."
+  exit 1
+fi
+mkdir -p "$(dirname "$results")"
+gpu=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | head -1)
+{ echo "# $gpu"; echo; date -u +%Y-%m-%d; git log -1 --format='commit %h'; echo; } >"$results"
+note() { echo "$1" | tee -a "$results"; }
+
+cargo build --release --locked
+# The tests are started by hand: cargo would put the driver that stands in before NVIDIA's.
+programs=$(cargo test --locked --no-run --message-format=json -p bdl --test parity -p bdl-elaborate --test run_files --test parity |
+  grep -o '"executable":"[^"]*"' | cut -d'"' -f4)
+failed=0
+for program in $programs; do
+  name=$(basename "$program" | sed 's/-[0-9a-f]*$//')
+  only=()
+  case "$program" in *parity*) if "$program" --list | grep -q on_a_gpu; then only=(on_a_gpu at_their_own_sizes); fi ;; esac
+  if BDL_GPU=1 env -u LD_LIBRARY_PATH "$program" "${only[@]}" >"$results.log" 2>&1; then
+    note "- $name: $(grep -oE '[0-9]+ passed' "$results.log" | tail -1)"
+  else
+    note "- $name: FAILED"
+    sed 's/^/      /' "$results.log" | tee -a "$results"
+    failed=1
+  fi
+done
+
+checker=$(command -v compute-sanitizer || true)
+if [ -n "$checker" ]; then
+  if "$checker" --tool memcheck --error-exitcode 9 target/release/bdl train examples/splice/splice.bdl --device cuda --out runs/gpu/checked \
+    >"$results.log" 2>&1; then
+    note "- memcheck: $(grep 'ERROR SUMMARY' "$results.log" | tail -1)"
+  else
+    note "- memcheck: FAILED"
+    tail -40 "$results.log" | sed 's/^/      /' | tee -a "$results"
+    failed=1
+  fi
+else
+  note "- memcheck: SKIPPED, there is no compute-sanitizer"
+fi
+
+note ""
+"$python" tests/speed/compare.py --device cuda --torch "$python" --rounds 3 --seconds 1 --out runs/gpu/speed
+cat runs/gpu/speed/speed.md >>"$results"
+echo "written to $results"
+exit $failed
