@@ -799,6 +799,17 @@ pub enum Split {
         balance: Option<Name>,
         seed: u64,
     },
+    /// Molecules of one scaffold stay together.
+    Scaffold {
+        field: Name,
+        train: f64,
+        valid: f64,
+        test: f64,
+        /// Above 1: so many parts, each of which tests once.
+        folds: i64,
+        balance: Option<Name>,
+        seed: u64,
+    },
     /// The elements of a field train, validate and test; the rows are in every part.
     Entries {
         field: Name,

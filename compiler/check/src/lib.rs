@@ -40,6 +40,7 @@ mod walk;
 
 pub use builtin::NAMES as BUILT_IN;
 pub use explain::{codes, explain};
+pub use suspect::last_batch;
 pub use table::{Row, Table, model_of, table};
 pub use train::entries::WORDS as TRAIN_WORDS;
 pub use value::show_type;

@@ -131,14 +131,7 @@ impl<'a> Checker<'a> {
             "time" => self.time_split(args, facts, e.span),
             "identity" => self.identity_split(args, facts, e.span),
             "entries" => self.entries_split(args, facts, e.span),
-            "scaffold" => {
-                self.not_built(
-                    e.span,
-                    &format!("the split `{name}`"),
-                    "write the part of every row in a column and use `given(column)`",
-                );
-                None
-            }
+            "scaffold" => self.scaffold_split(args, facts, e.span),
             _ => {
                 let known =
                     ["random", "kfold", "leave_one_out", "given", "by", "time", "scaffold", "identity", "entries"];
@@ -380,6 +373,37 @@ impl<'a> Checker<'a> {
         Some(Split::Identity { field, below, train, valid, test, folds, balance, seed: shares.seed })
     }
 
+    /// `scaffold(smiles, train: 0.8, valid: 0.1, test: 0.1)`, or `scaffold(smiles, folds: 5)`.
+    fn scaffold_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
+        let (mut field, mut folds, mut balance) = (None, 1, None);
+        let mut shares = Shares::default();
+        for arg in args {
+            match &arg.kind {
+                ArgKind::Positional(e) if field.is_none() => field = Some(self.field_name(e, facts)?),
+                ArgKind::Named { name, value } => match name.text.as_str() {
+                    "folds" => folds = self.count(value, "folds")?,
+                    "balance" => balance = Some(self.field_name(value, facts)?),
+                    other if !shares.take(other, self.plain_number(value)?) => {
+                        let known = "train, valid, test, folds, balance, seed";
+                        return self.no_split(arg.span, &format!("`{other}` is none of {known}"));
+                    }
+                    _ => {}
+                },
+                ArgKind::Positional(_) | ArgKind::Each { .. } | ArgKind::Hole => {
+                    return self.no_split(arg.span, "`scaffold` takes a field of molecules and shares");
+                }
+            }
+        }
+        let Some(field) = field else {
+            return self.no_split(span, "write `scaffold(smiles, train: 0.8, valid: 0.1, test: 0.1)`");
+        };
+        if folds > 1 && shares.given() {
+            return self.no_split(span, "`folds:` makes parts of equal size; shares are for a single cut");
+        }
+        let [train, valid, test] = if folds > 1 { [1.0, 0.0, 0.0] } else { shares.parts(self, span)? };
+        Some(Split::Scaffold { field, train, valid, test, folds, balance, seed: shares.seed })
+    }
+
     /// `entries(y, train: 0.6, valid: 0.2, test: 0.2)`.
     fn entries_split(&mut self, args: &'a [ast::Arg], facts: &DataFacts, span: Span) -> Option<Split> {
         let mut field = None;
@@ -506,8 +530,13 @@ impl<'a> Checker<'a> {
             (Part::Valid, Some(Split::Time { valid, .. })) => *valid > 0.0,
             (Part::Test, Some(Split::Time { test, folds, .. })) => *test > 0.0 || *folds > 1,
             (part, Some(Split::KFold { .. } | Split::LeaveOneOut)) => part == Part::Test,
-            (Part::Valid, Some(Split::Identity { valid, .. } | Split::Entries { valid, .. })) => *valid > 0.0,
-            (Part::Test, Some(Split::Identity { test, folds, .. })) => *test > 0.0 || *folds > 1,
+            (
+                Part::Valid,
+                Some(Split::Identity { valid, .. } | Split::Scaffold { valid, .. } | Split::Entries { valid, .. }),
+            ) => *valid > 0.0,
+            (Part::Test, Some(Split::Identity { test, folds, .. } | Split::Scaffold { test, folds, .. })) => {
+                *test > 0.0 || *folds > 1
+            }
             (Part::Test, Some(Split::Entries { test, .. })) => *test > 0.0,
         };
         if !there {

@@ -7,7 +7,7 @@
 //!   makes the whole of low rank), and whatever stands between (a residual, a pooling, a normalisation, messages) makes it something else.
 //! - `logit-not-negative`: a logit that is never negative.
 //! - `softmax-of-one`: x / sum of x over an axis of one element.
-//! - `batch-of-one`: a mean over the batch alone, in batches of one example.
+//! - `batch-of-one`: a mean over the batch alone, in batches of one example; `last-batch-of-one`: in the last batch of an epoch.
 //! - `part-of-batch`: who is compared with whom is decided by an order (everyone still at risk), and a batch holds only some of them.
 
 use crate::hir::{
@@ -36,6 +36,8 @@ pub(crate) struct Rows {
     pub batch: Option<i64>,
     /// Rows that train, about.
     pub trained: Option<i64>,
+    /// Examples of the last batch of an epoch, where they are known.
+    pub last: Option<i64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -119,6 +121,22 @@ pub(crate) fn warnings(
         suspicion.of_result(function, &value);
     }
     suspicion.found
+}
+
+/// What is said of the last batch of an epoch once it is known how many rows train: `last-batch-of-one`.
+pub fn last_batch(hir: &hir::Hir, train: &hir::Train, rows: usize) -> Vec<Diagnostic> {
+    let own = |span: Span| !hir.library.contains(&span.file);
+    let rows = Rows::of_epoch(train.batch, rows as i64);
+    let roots = train.objectives.iter().map(|objective| objective.loss);
+    let found = roots.flat_map(|root| warnings(&hir.functions, root, rows, &own));
+    found.filter(|diagnostic| diagnostic.code == "last-batch-of-one").collect()
+}
+
+impl Rows {
+    /// So many rows that train, in batches.
+    pub(crate) fn of_epoch(batch: i64, rows: i64) -> Rows {
+        Rows { batch: Some(batch), trained: Some(rows), last: (batch > 1 && rows > batch).then(|| rows % batch) }
+    }
 }
 
 impl Suspicion<'_> {
@@ -380,18 +398,26 @@ impl Suspicion<'_> {
     ) -> Flow {
         let kinds: Vec<&IndexKind> = indices.iter().map(|id| &function.indices[id.0 as usize].kind).collect();
         let over_batch = kinds.iter().any(|kind| matches!(kind, IndexKind::Batch));
-        if over_batch && op == Reduction::Mean && self.rows.batch == Some(1) && function.path.is_some() {
+        let (every, last) = (self.rows.batch == Some(1), self.rows.last == Some(1));
+        if over_batch && op == Reduction::Mean && (every || last) && function.path.is_some() {
             let alone = kinds.iter().all(|kind| match kind {
                 IndexKind::Batch => true,
                 IndexKind::Range(size) | IndexKind::Step(size) => size.as_const() == Some(1),
                 IndexKind::Other => false,
             });
             if let (true, Some((span, shown))) = (alone, self.users_application()) {
-                self.found.push(
+                let other = "or normalise within the example: `LayerNorm()`";
+                self.found.push(if every {
                     Diagnostic::warning("batch-of-one", format!("`{shown}` takes the mean of a batch of one example"))
                         .primary(span, "each value is compared with itself")
-                        .help("train on larger batches (`batch 32`), or normalise within the example: `LayerNorm()`"),
-                );
+                        .help(format!("train on larger batches (`batch 32`), {other}"))
+                } else {
+                    let message = format!("the last batch of an epoch is one example, and `{shown}` takes its mean");
+                    Diagnostic::warning("last-batch-of-one", message)
+                        .primary(span, "there each value is compared with itself")
+                        .note(self.shares())
+                        .help(format!("choose a `batch` that leaves no single row, {other}"))
+                });
             }
         }
         let by_data = others.iter().any(|flow| flow.data);
@@ -439,6 +465,16 @@ impl Suspicion<'_> {
             .primary(span, "whoever is not in the batch is taken not to be at risk")
             .help(format!("compare all of them: `batch {trained}`; with smaller batches the loss is another one")),
         );
+    }
+
+    /// Why the last batch holds one example.
+    fn shares(&self) -> String {
+        match (self.rows.trained, self.rows.batch) {
+            (Some(rows), Some(batch)) => {
+                format!("{rows} rows train, and {rows} = {} * {batch} + 1", rows / batch.max(1))
+            }
+            (_, _) => "one row is left over".to_string(),
+        }
     }
 
     /// The innermost open application that stands in the user's text.

@@ -307,7 +307,12 @@ impl<'a> Checker<'a> {
         }
         let roots = objectives.iter().map(|objective| objective.loss);
         let roots: Vec<hir::FunctionId> = roots.chain(predictions.iter().map(|made| made.function)).collect();
-        let rows = Rows { batch, trained: facts.rows.map(|rows| trained_rows(rows, split.as_ref())) };
+        // Exactly how many rows train is known where all of them do; otherwise once they are split.
+        let all = facts.rows.filter(|_| split.is_none() && training_rows.resample.is_none());
+        let rows = match (batch, all) {
+            (Some(batch), Some(rows)) => Rows::of_epoch(batch, rows as i64),
+            (_, _) => Rows { batch, trained: facts.rows.map(|rows| trained_rows(rows, split.as_ref())), last: None },
+        };
         roots.into_iter().for_each(|root| self.suspect(root, rows));
         let store = std::mem::take(&mut self.store);
         Some(hir::Train {
@@ -514,8 +519,10 @@ fn trained_rows(rows: usize, split: Option<&hir::Split>) -> i64 {
         Some(hir::Split::Random { train, .. }) => *train,
         Some(hir::Split::Time { valid, test, .. }) => 1.0 - valid - test,
         Some(hir::Split::KFold { folds, .. }) => 1.0 - 1.0 / (*folds).max(2) as f64,
-        Some(hir::Split::Identity { folds, .. }) if *folds > 1 => 1.0 - 1.0 / *folds as f64,
-        Some(hir::Split::Identity { train, .. }) => *train,
+        Some(hir::Split::Identity { folds, .. } | hir::Split::Scaffold { folds, .. }) if *folds > 1 => {
+            1.0 - 1.0 / *folds as f64
+        }
+        Some(hir::Split::Identity { train, .. } | hir::Split::Scaffold { train, .. }) => *train,
         // Elements are split, not rows.
         Some(hir::Split::Entries { .. }) => 1.0,
         // Which rows train is in the file.

@@ -48,6 +48,8 @@ pub(crate) struct Elaborator<'h> {
     consts: BTreeMap<hir::ConstId, TensorId>,
     /// `update`s of the functions elaborated so far: the last one of a state counts.
     pub updates: BTreeMap<hir::StateId, Pointwise>,
+    /// How many of the open scans have a length of the example's own: a reduction over the batch takes the examples that run.
+    pub running: usize,
     /// The `for` indices that a draw here depends on.
     pub draws: Vec<IndexId>,
     names: HashMap<Name, u32>,
@@ -119,6 +121,7 @@ impl<'h> Elaborator<'h> {
             states: BTreeMap::new(),
             consts: BTreeMap::new(),
             updates: BTreeMap::new(),
+            running: 0,
             draws: Vec::new(),
             names: HashMap::new(),
             prologue: Vec::new(),

@@ -239,7 +239,7 @@ impl<'h> Elaborator<'h> {
         let ranges: Vec<Dim> = parts.bound.iter().map(|v| self.range(*v).clone()).collect();
         let others: Vec<IndexId> = parts.bound.iter().copied().filter(|v| self.is_batch_var(*v)).collect();
         let ragged = ranges.iter().any(|r| self.is_per_example_size(r));
-        if parts.filter.is_empty() && (others.is_empty() || !ragged) {
+        if parts.filter.is_empty() && (others.is_empty() || !ragged && self.running == 0) {
             return Ok(self.size(ranges.into_iter().product()));
         }
         let one = Pointwise::scalar(Expr::Const(1.0), DType::Real);

@@ -96,7 +96,10 @@ impl<'h> Elaborator<'h> {
         span: Span,
     ) -> Result<Body> {
         let outside = std::mem::take(&mut self.program.nodes);
+        let ragged = usize::from(self.is_per_example_size(&scan.extent));
+        self.running += ragged;
         let done = self.scan_inside(scope, scan, loops, context, span);
+        self.running -= ragged;
         let nodes = std::mem::replace(&mut self.program.nodes, outside);
         let (next, next_tensors, emitted) = done?;
         Ok(Body { nodes, next, next_tensors, emitted })

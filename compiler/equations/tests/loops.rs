@@ -121,6 +121,49 @@ fn loops_in_loops() {
     check_second(&mut program, &mut world, d[2], &["w"]);
 }
 
+/// A statistic of the examples that still run, scaled by what all share, between steps of sequences of different length.
+#[test]
+fn shared_values_in_a_loop_of_the_examples_own_length() {
+    let source = "program normed
+        size B batch
+        size T example
+        size t step
+        input x: real[B, T, 2] per example
+        param w: real[2, 2]
+        param g: real[2]
+        param h0: real[B, 2]
+        value h: real[B, 2]
+        value n: real
+        value g2: real[1, 2]
+        value m: real[2]
+        value v: real[2]
+        value s: real[2]
+        value z: real[B, 2]
+        value h1: real[B, 2]
+        value last: real[B, 2]
+        value hs: real[B, T, 2]
+        value loss: real
+        scan t < T {
+          carry h from h0 next h1 last last
+          n = sum[b < B] 1
+          view g2 = g
+          m[j < 2] = sum[b < B] (h[b, j] * g2[0, j] + x[b, t, j] * x[b, t, 1 - j]) / n
+          v[j < 2] = sum[b < B] (h[b, j] - m[j]) * (h[b, j] - m[j]) / n
+          s[j < 2] = g[j] / sqrt(v[j] + 0.1)
+          z[b < B, j < 2] = sum[i < 2] h[b, i] * s[i] * w[i, j]
+          h1[b < B, j < 2] = tanh(z[b, j] - m[j] + x[b, t, j])
+          stack h1 as hs
+        }
+        loss = sum[b < B, j < 2, r < T] hs[b, r, j] * last[b, j] * hs[b, r, j]";
+    for direction in ["{", "reversed {"] {
+        let source = source.replace("scan t < T {", &format!("scan t < T {direction}"));
+        let mut world = World::new();
+        let lengths = [vec![("T", 3)], vec![("T", 1)], vec![("T", 4)], vec![("T", 0)]];
+        let (mut program, d) = check_gradient(&source, &mut world, &lengths, &["x", "w", "g", "h0"]);
+        check_second(&mut program, &mut world, d[2], &["g", "w", "h0"]);
+    }
+}
+
 /// Ranges and subscripts that depend on the step, a carried value that is only passed on, a view of a weight.
 #[test]
 fn steps_in_ranges_and_views() {

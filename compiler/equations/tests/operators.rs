@@ -2,10 +2,9 @@
 
 mod support;
 
-use bdl_equations::interpret::{Array, World, scalar};
+use bdl_equations::interpret::{Array, Value, World, scalar};
 use bdl_equations::{
-    BinaryOp, DType, DifferentiateError, Expr, Monoid, PieceBuilder, Program, Role, TensorId, UnaryOp, differentiate,
-    text,
+    BinaryOp, DType, Expr, Monoid, PieceBuilder, Program, Role, TensorId, UnaryOp, differentiate, text,
 };
 use support::{Numbers, check_gradient, check_gradient_of, check_second, parse};
 
@@ -23,10 +22,7 @@ fn unary_gradient(op: UnaryOp, places: &[f64]) {
     world.set("x", Array::new([places.len()], places));
     support::fill(&program, &mut world, &[], 5);
     let d = check_gradient_of(&mut program, &mut world, "loss", &["x"], 1e-6);
-    // The third derivative of log gamma is the last that has a name.
-    if op != UnaryOp::Digamma {
-        check_second(&mut program, &mut world, d[0], &["x", "w"]);
-    }
+    check_second(&mut program, &mut world, d[0], &["x", "w"]);
 }
 
 #[test]
@@ -51,25 +47,68 @@ fn unary_operators() {
     ] {
         unary_gradient(op, &wide);
     }
-    for op in [UnaryOp::Log, UnaryOp::Log1p, UnaryOp::Sqrt, UnaryOp::Lgamma, UnaryOp::Digamma] {
+    for op in [UnaryOp::Log, UnaryOp::Log1p, UnaryOp::Sqrt, UnaryOp::Lgamma, UnaryOp::Digamma, UnaryOp::Trigamma] {
         unary_gradient(op, &positive);
+    }
+    // Between the poles of the gamma functions.
+    for op in [UnaryOp::Digamma, UnaryOp::Trigamma] {
+        unary_gradient(op, &[-0.4, -1.3, -2.6]);
     }
 }
 
+/// Every operator inside a recurrence, twice: h = op(h / 4 + x[t]) w, over sequences of different length.
 #[test]
-fn an_operator_without_a_rule_says_so() {
-    let mut program = parse(
-        "program none
-         param x: real
-         value loss: real
-         loss = trigamma(x)   // @2:5..9 polygamma",
-    );
-    let (x, loss) = (program.find("x").expect("x"), program.find("loss").expect("loss"));
-    let before = program.clone();
-    let error = differentiate(&mut program, loss, &[x]).expect_err("no rule");
-    assert!(matches!(error, DifferentiateError::NoRule { op: UnaryOp::Trigamma, .. }), "{error}");
-    assert_eq!(error.origin().map(|o| (o.file, o.start)), Some((2, 5)));
-    assert_eq!(program, before, "a failed differentiation leaves the program alone");
+fn unary_operators_in_a_scan() {
+    for (name, start) in [
+        ("neg", 0.4),
+        ("exp", -0.5),
+        ("expm1", 0.2),
+        ("tanh", 0.3),
+        ("sigmoid", 0.3),
+        ("softplus", 0.3),
+        ("erf", 0.3),
+        ("sin", 0.3),
+        ("cos", 0.3),
+        ("abs", 0.7),
+        ("log", 2.5),
+        ("log1p", 1.5),
+        ("sqrt", 1.5),
+        ("lgamma", 2.5),
+        ("digamma", 2.5),
+        ("trigamma", 2.5),
+    ] {
+        let source = format!(
+            "program recurrence
+             size B batch
+             size T example
+             size t step
+             input x: real[B, T] per example
+             param w: real
+             value h0: real[B]
+             value h: real[B]
+             value h1: real[B]
+             value last: real[B]
+             value loss: real
+             h0[b < B] = 0
+             scan t < T {{
+               carry h from h0 next h1 last last
+               h1[b < B] = {}
+             }}
+             loss = sum[b < B] last[b] * last[b]",
+            match name {
+                "neg" => "-(tanh(h[b]) / 4 + x[b, t]) * w".to_string(),
+                op => format!("{op}(tanh(h[b]) / 4 + x[b, t]) * w"),
+            }
+        );
+        let mut world = World::new();
+        world.set("w", Array::scalar(0.8));
+        let near = |by: f64| start + by;
+        let rows = [vec![near(0.1), near(0.0), near(0.2)], vec![near(0.05)], vec![]];
+        world.set("x", Value::PerExample(rows.iter().map(|r| Array::new([r.len()], r.as_slice())).collect()));
+        let lengths = [vec![("T", 3)], vec![("T", 1)], vec![("T", 0)]];
+        let (mut program, d) = check_gradient(&source, &mut world, &lengths, &["x", "w"]);
+        check_second(&mut program, &mut world, d[0], &["x", "w"]);
+    }
 }
 
 #[test]

@@ -201,6 +201,11 @@ pub const CODES: &[(&str, &str)] = &[
     ),
     ("too-few-groups", "A split by groups needs at least as many groups as parts, since a group is never cut."),
     ("too-few-rows", "A part of the split would have no row."),
+    (
+        "not-a-molecule",
+        "`split scaffold(smiles, ..)` reads a molecule in each row, and this text is no SMILES. The message says at which letter it \
+stops making sense: elements beside B C N O P S F Cl Br I stand in brackets (`[Na+]`), a ring number comes twice, brackets are closed.",
+    ),
     ("unknown-part", "The column of `given(...)` must say `train`, `valid` or `test` in each row."),
     (
         "too-many-classes",

@@ -48,6 +48,7 @@ mod join;
 mod keep;
 pub mod leaks;
 mod locate;
+pub mod molecule;
 mod numbers;
 pub mod repeats;
 pub mod spec;
@@ -74,7 +75,7 @@ pub use spec::{
     Arith, Column, Comparison, Condition, Constant, DataSpec, Draw, FieldSpec, Impute, Lookup, Missing, Operand,
     Origin, Precision, Separator, SideTable, Source, Step, TableSource,
 };
-pub use split::{EntriesSplit, IdentitySplit, KfoldSplit, Parts, RandomSplit, SplitSpec, TimeSplit};
+pub use split::{EntriesSplit, IdentitySplit, KfoldSplit, Parts, RandomSplit, ScaffoldSplit, SplitSpec, TimeSplit};
 pub use summary::{Summary, Warning};
 pub use training_rows::{ClassWeights, Smote};
 pub use units::Units;

@@ -10,6 +10,7 @@
 //! time(day, folds: 4)                                            each fold trains on what came before it
 //! leave_one_out                                                  as many pairs as rows
 //! identity(seq, below: 0.3, train: 0.8, test: 0.2)               similar sequences are never cut apart
+//! scaffold(smiles, train: 0.8, test: 0.2)                        molecules of one scaffold are never cut apart
 //! entries(y, train: 0.6, valid: 0.2, test: 0.2)                  the elements of a field; rows are in every part
 //! ```
 //!
@@ -21,6 +22,7 @@ use crate::error::{DataError, DataResult};
 use crate::facts::Kind;
 use crate::field::{MISSING_ID, MISSING_TRUTH, Values};
 use crate::identity;
+use crate::molecule;
 use crate::summary::Warning;
 use bdl_kernels::philox::permutation;
 use serde::{Deserialize, Serialize};
@@ -67,6 +69,7 @@ pub enum SplitSpec {
     /// One fold a row, which is tested.
     LeaveOneOut,
     Identity(IdentitySplit),
+    Scaffold(ScaffoldSplit),
     Entries(EntriesSplit),
 }
 
@@ -77,6 +80,20 @@ pub struct IdentitySplit {
     pub field: String,
     /// Rows whose sequences have at least this identity (see [`crate::identity`]) stay together.
     pub below: f64,
+    pub train: f64,
+    pub valid: f64,
+    pub test: f64,
+    /// Above 1: that many parts of equal size, each tested once.
+    pub folds: usize,
+    pub balance: Option<String>,
+    pub seed: u64,
+}
+
+/// `scaffold(field, train:, valid:, test:, balance:, seed:)`, or with `folds:` instead of shares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScaffoldSplit {
+    /// Molecules as SMILES. Those of one scaffold (see [`crate::molecule`]) stay together; those without rings have one, the empty one.
+    pub field: String,
     pub train: f64,
     pub valid: f64,
     pub test: f64,
@@ -150,6 +167,7 @@ impl Dataset {
             SplitSpec::By { field, valid, test } => Ok(vec![self.split_by(field, valid, test)?]),
             SplitSpec::Time(time) => self.split_time(time),
             SplitSpec::Identity(identity) => self.split_identity(identity),
+            SplitSpec::Scaffold(scaffold) => self.split_scaffold(scaffold),
             SplitSpec::Entries(_) => {
                 // The rows once for each part; `Encoded::in_parts` makes them.
                 let rows = self.rows() as u32;
@@ -270,29 +288,76 @@ impl Dataset {
         };
         let sequences: Vec<&[u8]> = (0..self.rows()).map(|row| &codes[field.layout.range(row)]).collect();
         let groups = identity::clusters(&sequences, split.below);
-        let labels = self.labels(split.balance.as_deref())?;
-        let order = permutation(self.rows(), split.seed, SPLIT_STREAM);
-        let fractions = match split.folds {
-            0 | 1 => vec![split.train, split.valid, split.test],
-            folds => vec![1.0 / folds as f64; folds],
-        };
-        let number = groups.iter().max().map_or(0, |group| group + 1);
-        let too_few = |fault: Box<DataError>| {
+        let shares = [split.train, split.valid, split.test];
+        self.split_groups(&groups, shares, split.folds, split.balance.as_deref(), split.seed).map_err(|fault| {
+            let number = groups.iter().max().map_or(0, |group| group + 1);
             let text =
                 format!("the {} sequences form {number} clusters below an identity of {}", self.rows(), split.below);
-            DataError { message: format!("{text}: {}", fault.message), ..*fault }
-        };
-        let part_of = by_groups(&fractions, &labels, &groups, &order).map_err(|fault| {
-            Box::new(too_few(fault)).help(
+            Box::new(DataError { message: format!("{text}: {}", fault.message), ..*fault }).help(
                 "unrelated proteins have an identity of about 0.2, unrelated DNA of about 0.5: take a larger `below:`",
             )
-        })?;
-        if split.folds > 1 {
+        })
+    }
+
+    fn split_scaffold(&self, split: &ScaffoldSplit) -> DataResult<Vec<Parts>> {
+        let field = self.field(&split.field)?;
+        let (Values::Ids(ids), Kind::Text, []) = (&*field.values, &field.facts.kind, field.facts.dims.as_slice())
+        else {
+            let text = format!("`scaffold({}, ..)` needs molecules as text, in SMILES", split.field);
+            return Err(DataError::new("wrong-step", text).help("read the column with `text(column(..))`"));
+        };
+        let (mut known, mut groups) = (HashMap::new(), Vec::with_capacity(ids.len()));
+        // Each text once: tables repeat molecules.
+        let mut of_text: HashMap<u32, usize> = HashMap::new();
+        for (row, id) in ids.iter().enumerate() {
+            if let Some(group) = of_text.get(id) {
+                groups.push(*group);
+                continue;
+            }
+            let Some(text) = field.facts.classes.get(*id as usize).map(|class| class.name.as_str()) else {
+                let fault =
+                    DataError::new("missing-value", format!("`{}` is missing, so it has no scaffold", field.name));
+                let fault = fault.help("leave such rows out: `keep known(..)`");
+                return Err(self.places.fault(fault, row, field.column_of(0), None));
+            };
+            let molecule = molecule::read(text).map_err(|wrong| {
+                let fault = DataError::new("not-a-molecule", format!("`{text}` is no SMILES: {wrong}"));
+                self.places.fault(fault, row, field.column_of(0), None)
+            })?;
+            let next = known.len();
+            let group = *known.entry(molecule::scaffold(&molecule)).or_insert(next);
+            of_text.insert(*id, group);
+            groups.push(group);
+        }
+        let shares = [split.train, split.valid, split.test];
+        self.split_groups(&groups, shares, split.folds, split.balance.as_deref(), split.seed).map_err(|fault| {
+            let text = format!("the {} molecules have {} scaffolds", self.rows(), known.len());
+            Box::new(DataError { message: format!("{text}: {}", fault.message), ..*fault })
+        })
+    }
+
+    /// Whole groups into shares, or into folds of equal size.
+    fn split_groups(
+        &self,
+        groups: &[usize],
+        shares: [f64; 3],
+        folds: usize,
+        balance: Option<&str>,
+        seed: u64,
+    ) -> DataResult<Vec<Parts>> {
+        let labels = self.labels(balance)?;
+        let order = permutation(self.rows(), seed, SPLIT_STREAM);
+        let fractions = match folds {
+            0 | 1 => shares.to_vec(),
+            folds => vec![1.0 / folds as f64; folds],
+        };
+        let part_of = by_groups(&fractions, &labels, groups, &order)?;
+        if folds > 1 {
             let fold = |fold: usize| {
                 let (test, train) = (0..self.rows() as u32).partition(|row| part_of[*row as usize] == fold);
                 Parts { train, valid: vec![], test }
             };
-            return Ok((0..split.folds).map(fold).collect());
+            return Ok((0..folds).map(fold).collect());
         }
         let mut parts = [vec![], vec![], vec![]];
         part_of.iter().enumerate().for_each(|(row, part)| parts[*part].push(row as u32));
@@ -596,7 +661,7 @@ fn sizes(fractions: &[f64], n: usize, owed: &mut [f64]) -> Vec<usize> {
 }
 
 /// The part of each row when groups stay whole. Groups are taken from large to small (equal ones in random order) and each
-/// goes where most of its rows are still wanted, as a share of what the part wants.
+/// goes where most of its rows are still wanted, as a share of what the part wants, among the parts that have room for it.
 fn by_groups(fractions: &[f64], labels: &Labels, groups: &[usize], order: &[usize]) -> DataResult<Vec<usize>> {
     let number = groups.iter().max().map_or(0, |group| group + 1);
     let wanted_parts = fractions.iter().filter(|fraction| **fraction > 0.0).count();
@@ -619,9 +684,13 @@ fn by_groups(fractions: &[f64], labels: &Labels, groups: &[usize], order: &[usiz
     for (position, group) in queue.iter().enumerate() {
         let empty = taken.iter().zip(fractions).filter(|(taken, fraction)| **taken == 0 && **fraction > 0.0).count();
         let must_fill = number - position <= empty;
+        // A group larger than what a part still lacks goes elsewhere, as long as it fits anywhere.
+        let rows = groups.len() as f64;
+        let fits = |part: usize| has[part].iter().sum::<f64>() + size(*group) <= fractions[part] * rows + 0.5;
+        let any_fits = (0..fractions.len()).any(fits);
         let mut best: Option<(usize, f64)> = None;
         for (part, fraction) in fractions.iter().enumerate() {
-            if *fraction == 0.0 || (must_fill && taken[part] > 0) {
+            if *fraction == 0.0 || (must_fill && taken[part] > 0) || (any_fits && !must_fill && !fits(part)) {
                 continue;
             }
             let need: f64 = (0..labels.classes)

@@ -49,6 +49,18 @@ data set is rarely so large that this does not fit.
 "#,
     ),
     (
+        "last-batch-of-one",
+        r#"
+The rows that train do not divide into batches, and the last batch of every epoch is a single row. A layer that compares each value with its
+mean over the batch, as BatchNorm does, has nothing to compare it with there: the difference is 0, the variance is 0, and that step trains
+on noise. Every other size of the last batch is fine.
+
+    batch 33                                           // of 100 rows: 33, 33, 33 and 1
+    batch 32                                           // 32, 32, 32 and 4
+    x |> Dense(64) |> LayerNorm()                      // needs no other example
+"#,
+    ),
+    (
         "batch-of-one",
         r#"
 A layer compares each value with its mean over the batch, and the batch is one example: the difference is 0 and nothing of the value is

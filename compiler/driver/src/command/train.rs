@@ -118,8 +118,12 @@ impl<'c> Run<'c> {
             let suspicious = data_warnings(checked, &prepared)?;
             context.warn(&diagnostics(&checked.source, &train.data, &suspicious), &checked.source.sources);
         }
-        let warned = checked.diagnostics.iter().any(|said| said.code == "part-of-batch");
-        if !warned
+        let is_said = |code: &str| checked.diagnostics.iter().any(|said| said.code == code);
+        if fold == 0 && train.trains() && !is_said("last-batch-of-one") {
+            let found = bdl_check::last_batch(&prepared.hir, train, prepared.trained.train.len());
+            context.warn(&found, &checked.source.sources);
+        }
+        if !is_said("part-of-batch")
             && prepared.programs.eval_at_once
             && (train.batch as usize) < prepared.parts.train.len()
             && train.trains()

@@ -6,8 +6,8 @@ use crate::error::Failure;
 use crate::pipeline::{self, Checked};
 use bdl_check::hir::{self, Score, Train};
 use bdl_data::{
-    Encoded, EntriesSplit, Fitted, IdentitySplit, KfoldSplit, Parts, RandomSplit, Repeats, Smote, SplitSpec,
-    Straddling, TimeSplit, Units,
+    Encoded, EntriesSplit, Fitted, IdentitySplit, KfoldSplit, Parts, RandomSplit, Repeats, ScaffoldSplit, Smote,
+    SplitSpec, Straddling, TimeSplit, Units,
 };
 use bdl_elaborate::Programs;
 use bdl_train::Watch;
@@ -63,6 +63,7 @@ pub fn leaks(checked: &Checked, prepared: &Prepared) -> Result<Vec<bdl_data::War
             | hir::Split::By { .. }
             | hir::Split::Time { .. }
             | hir::Split::Identity { .. }
+            | hir::Split::Scaffold { .. }
             | hir::Split::Entries { .. },
         )
         | None => None,
@@ -149,7 +150,8 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         | SplitSpec::By { .. }
         | SplitSpec::Time(_)
         | SplitSpec::LeaveOneOut
-        | SplitSpec::Identity(_) => repeats.straddling(&parts),
+        | SplitSpec::Identity(_)
+        | SplitSpec::Scaffold(_) => repeats.straddling(&parts),
     };
     let mut shown_rows = shown_rows(&block.spec, dataset);
     let mut lengths = block.lengths.clone();
@@ -260,6 +262,7 @@ fn split_seed(train: &Train) -> u64 {
             hir::Split::Random { seed, .. }
             | hir::Split::KFold { seed, .. }
             | hir::Split::Identity { seed, .. }
+            | hir::Split::Scaffold { seed, .. }
             | hir::Split::Entries { seed, .. },
         ) => *seed,
         Some(hir::Split::Given { .. } | hir::Split::LeaveOneOut | hir::Split::By { .. } | hir::Split::Time { .. })
@@ -302,6 +305,17 @@ fn split_spec(train: &Train) -> Result<SplitSpec, Failure> {
             SplitSpec::Identity(IdentitySplit {
                 field: field.to_string(),
                 below: *below,
+                train: *train,
+                valid: *valid,
+                test: *test,
+                folds: *folds as usize,
+                balance: text(balance),
+                seed: *seed,
+            })
+        }
+        Some(hir::Split::Scaffold { field, train, valid, test, folds, balance, seed }) => {
+            SplitSpec::Scaffold(ScaffoldSplit {
+                field: field.to_string(),
                 train: *train,
                 valid: *valid,
                 test: *test,

@@ -91,6 +91,12 @@ fn split(prepared: &Prepared, all: Option<usize>) -> String {
                 text.push_str(&first(*folds));
             }
         }
+        Split::Scaffold { field, folds, balance, seed, .. } => {
+            text.push_str(&format!(", scaffolds of {field} apart{}", balanced(balance, &None, *seed)));
+            if *folds > 1 {
+                text.push_str(&first(*folds));
+            }
+        }
         Split::Entries { field, train, valid, test, seed } => {
             let percent = |share: f64| format!("{}%", (share * 1000.0).round() / 10.0);
             text = format!(

@@ -48,6 +48,44 @@ fn commands_say_what_is_missing() {
     }
 }
 
+/// The user's own `grad` is pointed at, and what looks across the batch is named.
+#[test]
+fn a_gradient_across_the_batch() {
+    let program = small("square(norm(grad(net(x), x)) - 1)", "x |> Dense(4) |> BatchNorm() |> Neuron()");
+    let folder = Folder::new(&[("across.bdl", &program)]);
+    insta::assert_snapshot!("a_gradient_across_the_batch", folder.fails(&["check", "across.bdl"]));
+}
+
+/// Of 16 rows 13 train, and batches of 4 leave one: known when the rows are split.
+#[test]
+fn a_last_batch_of_one_row() {
+    let program = small("square(net(x))", "x |> Dense(4) |> BatchNorm() |> Neuron()");
+    let split = "split random(train: 0.8125, test: 0.1875);";
+    let one = program.replace("batch 8", &format!("{split} batch 4"));
+    let folder = Folder::new(&[("one.bdl", &one), ("two.bdl", &one.replace("batch 4", "batch 11"))]);
+    let said = folder.warned(&["train", "one.bdl", "--out", "one"]);
+    assert!(said.contains("warning[last-batch-of-one]") && said.contains("13 = 3 * 4 + 1"), "{said}");
+    let said = folder.warned(&["train", "two.bdl", "--out", "two"]);
+    assert!(!said.contains("last-batch-of-one"), "{said}");
+}
+
+/// A block without an optimizer evaluates and predicts with the weights that it has: those of a file, or the first ones.
+#[test]
+fn a_block_without_an_optimizer_predicts() {
+    let program = "
+        data D = csv(\"d.csv\") { x = columns(\"a\", \"b\"); y = number(column(\"y\")) }
+        model Net(x: f32[2]) -> f32 { param w: f32[2] = ones; sum[i] w[i] * x[i] }
+        train t { model net = Net(); data D; loss square(net(x) - y); predict total = net(x) }\n";
+    let folder =
+        Folder::new(&[("t.bdl", program), ("d.csv", "a,b,y\n1,2,3\n3,4,7\n"), ("new.csv", "a,b\n10,20\n5,6\n")]);
+    folder.ok(&["train", "t.bdl", "--out", "run"]);
+    let made = folder.ok(&["predict", "run", "new.csv"]);
+    let rows: Vec<Vec<&str>> = made.lines().map(|line| line.split('\t').collect()).collect();
+    let at = rows[0].iter().position(|name| *name == "total").expect("a column `total`");
+    assert_eq!((rows[1][at], rows[2][at]), ("30", "11"), "{made}");
+    assert!(folder.ok(&["eval", "run", "--data", "d.csv"]).contains("loss"), "no loss");
+}
+
 #[test]
 fn a_size_that_parameters_need_is_asked_for() {
     let source = "model M(x: f32[L, 4]) -> f32 { x |> flatten |> Neuron() }";

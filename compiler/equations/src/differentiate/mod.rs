@@ -19,15 +19,17 @@ mod activity;
 mod blocks;
 mod combine;
 mod iterate;
+mod polygamma;
 pub mod rules;
 mod scan;
+mod shared;
 mod transpose;
 
 use crate::bounds::main_batch_index;
 use crate::builder::PieceBuilder;
 use crate::data::{
     Affine, Condition, DType, Equation, Expr, Index, IndexId, Monoid, Node, Origin, Piece, Program, Read, TensorId,
-    UnaryOp, View,
+    View,
 };
 use crate::simplify::{Known, hoist, tidy};
 use crate::types::{self, Kind};
@@ -41,8 +43,6 @@ use std::fmt;
 pub enum DifferentiateError {
     /// Only tensors of real numbers have gradients.
     NotReal { tensor: String },
-    /// The operator has no derivative rule.
-    NoRule { op: UnaryOp, origin: Origin },
     /// A library routine or another node without a derivative stands between the loss and what it is differentiated by.
     NoDerivative { what: &'static str, origin: Origin },
     /// A program that reads other examples can be differentiated after batching only.
@@ -54,9 +54,7 @@ impl DifferentiateError {
     pub fn origin(&self) -> Option<&Origin> {
         match self {
             DifferentiateError::NotReal { .. } => None,
-            DifferentiateError::NoRule { origin, .. }
-            | DifferentiateError::NoDerivative { origin, .. }
-            | DifferentiateError::BatchFirst { origin } => Some(origin),
+            DifferentiateError::NoDerivative { origin, .. } | DifferentiateError::BatchFirst { origin } => Some(origin),
         }
     }
 }
@@ -65,7 +63,6 @@ impl fmt::Display for DifferentiateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DifferentiateError::NotReal { tensor } => write!(f, "`{tensor}` does not hold real numbers"),
-            DifferentiateError::NoRule { op, .. } => write!(f, "there is no derivative rule for {op:?}"),
             DifferentiateError::NoDerivative { what, .. } => write!(f, "no derivative: {what}"),
             DifferentiateError::BatchFirst { .. } => {
                 f.write_str("a value that depends on other examples is differentiated after batching")
@@ -114,6 +111,7 @@ fn differentiate_in_place(
     program.nodes = blocks::cut_active(program, nodes, &active);
     while hoist(program) > 0 {}
     let mut nodes = std::mem::take(&mut program.nodes);
+    shared::copy_in(program, &mut nodes);
     let active = activity::active(program, &nodes, wrt);
     let mut tape = Tape { program, active, known: Known::default() };
     tape.note(&nodes);
@@ -285,8 +283,7 @@ impl Tape<'_> {
         let (points, seed) = self.points(scope, piece, seed, &what)?;
         let value = value.unwrap_or_else(|| piece.body.clone());
         let mut contributions = Vec::new();
-        rules::spread(&piece.body, &value, seed, &active, &mut contributions)
-            .map_err(|op| DifferentiateError::NoRule { op, origin: origin.clone() })?;
+        rules::spread(&piece.body, &value, seed, &active, &mut contributions);
         let mut merged: Vec<(Read, Expr)> = Vec::new();
         for (read, value) in contributions {
             match merged.iter_mut().find(|(r, _)| *r == read) {

@@ -13,20 +13,13 @@
 //! Conventions (LANGUAGE.md section 5): a tie of `max(a, b)` goes to `a`; the derivative of `abs` at 0 is 0; the branch not taken by a
 //! `select` contributes no gradient: `d (if c then a else b) = if c then da else 0`, never a product with a mask.
 
+use super::polygamma::tetragamma;
 use crate::data::{BinaryOp, CompareOp, Expr, Read, UnaryOp};
 
 /// Appends `(read, seed * d e / d read)` for every active read in `e`. `value` is an expression equal to `e`, possibly simpler.
-///
-/// Errors: the operator that has no rule.
-pub fn spread(
-    e: &Expr,
-    value: &Expr,
-    seed: Expr,
-    active: &dyn Fn(&Read) -> bool,
-    into: &mut Vec<(Read, Expr)>,
-) -> Result<(), UnaryOp> {
+pub fn spread(e: &Expr, value: &Expr, seed: Expr, active: &dyn Fn(&Read) -> bool, into: &mut Vec<(Read, Expr)>) {
     if !touches(e, active) {
-        return Ok(());
+        return;
     }
     let one = || Expr::Const(1.0);
     let mut down = |e: &Expr, seed: Expr| spread(e, e, seed, active, into);
@@ -55,72 +48,71 @@ pub fn spread(
                 UnaryOp::Abs => times(seed, x().unary(UnaryOp::Sign)),
                 UnaryOp::Lgamma => times(seed, x().unary(UnaryOp::Digamma)),
                 UnaryOp::Digamma => times(seed, x().unary(UnaryOp::Trigamma)),
-                UnaryOp::Trigamma => return Err(UnaryOp::Trigamma),
+                UnaryOp::Trigamma => times(seed, tetragamma(x())),
                 UnaryOp::ToReal => seed,
                 UnaryOp::Not | UnaryOp::Floor | UnaryOp::Round | UnaryOp::Sign | UnaryOp::ToInt | UnaryOp::Freeze => {
-                    return Ok(());
+                    return;
                 }
             };
-            down(a, seed)?;
+            down(a, seed);
         }
         Expr::Binary(op, a, b) => {
             let (l, r) = (|| (**a).clone(), || (**b).clone());
             match op {
                 BinaryOp::Add => {
-                    down(a, seed.clone())?;
-                    down(b, seed)?;
+                    down(a, seed.clone());
+                    down(b, seed);
                 }
                 BinaryOp::Sub => {
-                    down(a, seed.clone())?;
-                    down(b, negated(seed))?;
+                    down(a, seed.clone());
+                    down(b, negated(seed));
                 }
                 BinaryOp::Mul => {
-                    down(a, times(seed.clone(), r()))?;
-                    down(b, times(seed, l()))?;
+                    down(a, times(seed.clone(), r()));
+                    down(b, times(seed, l()));
                 }
                 // d (a / b) = da / b - (a / b) db / b
                 BinaryOp::Div => {
-                    down(a, over(seed.clone(), r()))?;
-                    down(b, over(negated(times(seed, value.clone())), r()))?;
+                    down(a, over(seed.clone(), r()));
+                    down(b, over(negated(times(seed, value.clone())), r()));
                 }
                 // a - b floor(a / b)
                 BinaryOp::Rem => {
-                    down(a, seed.clone())?;
-                    down(b, negated(times(seed, l().binary(BinaryOp::FloorDiv, r()))))?;
+                    down(a, seed.clone());
+                    down(b, negated(times(seed, l().binary(BinaryOp::FloorDiv, r()))));
                 }
                 BinaryOp::Pow => {
                     match b.as_const() {
-                        Some(1.0) => down(a, seed.clone())?,
-                        Some(2.0) => down(a, times(seed.clone(), Expr::Const(2.0) * l()))?,
-                        Some(n) => down(a, times(seed.clone(), r() * l().binary(BinaryOp::Pow, Expr::Const(n - 1.0))))?,
+                        Some(1.0) => down(a, seed.clone()),
+                        Some(2.0) => down(a, times(seed.clone(), Expr::Const(2.0) * l())),
+                        Some(n) => down(a, times(seed.clone(), r() * l().binary(BinaryOp::Pow, Expr::Const(n - 1.0)))),
                         None => {
                             let power = l().binary(BinaryOp::Pow, r() - one());
-                            down(a, times(seed.clone(), r() * power))?;
+                            down(a, times(seed.clone(), r() * power));
                         }
                     }
                     // a^b log a, which goes to 0 with a for b > 0.
                     let zero = l().compare(CompareOp::Eq, Expr::Const(0.0));
-                    down(b, unless(zero, times(seed, value.clone() * l().unary(UnaryOp::Log))))?;
+                    down(b, unless(zero, times(seed, value.clone() * l().unary(UnaryOp::Log))));
                 }
                 BinaryOp::Max => {
                     let first = l().compare(CompareOp::Ge, r());
-                    down(a, only(first.clone(), seed.clone()))?;
-                    down(b, unless(first, seed))?;
+                    down(a, only(first.clone(), seed.clone()));
+                    down(b, unless(first, seed));
                 }
                 BinaryOp::Min => {
                     let first = l().compare(CompareOp::Le, r());
-                    down(a, only(first.clone(), seed.clone()))?;
-                    down(b, unless(first, seed))?;
+                    down(a, only(first.clone(), seed.clone()));
+                    down(b, unless(first, seed));
                 }
                 BinaryOp::FloorDiv | BinaryOp::And | BinaryOp::Or => {}
             }
         }
         Expr::Select(c, a, b) => {
-            down(a, only((**c).clone(), seed.clone()))?;
-            down(b, unless((**c).clone(), seed))?;
+            down(a, only((**c).clone(), seed.clone()));
+            down(b, unless((**c).clone(), seed));
         }
     }
-    Ok(())
 }
 
 /// Can a change of an active read change the expression, other than in jumps?

@@ -113,15 +113,25 @@ impl Tape<'_> {
         }
 
         // Stacks for what is worked out after the loop, then saved values for what the body reads.
-        let forward = body_tensors(scan);
-        let mut adjoint_stacks = HashMap::new();
+        let mut forward = body_tensors(scan);
+        let ragged = self.program.is_per_example_size(&scan.extent);
+        let (by_step, jobs): (Vec<Deferred>, Vec<Deferred>) =
+            std::mem::take(&mut child.deferred).into_iter().partition(|job| ragged && !self.is_of_an_example(job));
+        let sums = self.summed_by_step(parent, &mut child, by_step, &origin)?;
+        let (mut adjoint_stacks, mut copies) = (HashMap::new(), HashMap::new());
         let mut deferred = Vec::new();
-        for job in std::mem::take(&mut child.deferred) {
-            deferred.push(self.lift_job(scan, &forward, &mut adjoint_stacks, job)?);
+        for job in jobs {
+            deferred.push(self.lift_job(scan, &mut forward, (&mut adjoint_stacks, &mut copies), job)?);
         }
         let mut body = std::mem::take(&mut child.nodes);
         if scan.checkpoint.is_some() {
-            body = self.recompute(scan, &forward, body);
+            let kept: HashSet<TensorId> =
+                scan.carried.iter().map(|c| c.inside).chain(scan.stacks.iter().map(|s| s.0)).collect();
+            body = self.recompute(scan, &forward, body, &kept);
+        } else if ragged {
+            // What all examples share has no stack.
+            let kept = forward.iter().copied().filter(|id| self.program.is_per_example(*id)).collect();
+            body = self.recompute(scan, &forward, body, &kept);
         }
         self.save(scan, &forward, &mut body);
         let mut stacks: Vec<(TensorId, TensorId)> = adjoint_stacks.into_iter().collect();
@@ -131,7 +141,7 @@ impl Tape<'_> {
             step: scan.step.clone(),
             extent: scan.extent.clone(),
             reversed: !scan.reversed,
-            carried: back.into_iter().map(|(c, _)| c).collect(),
+            carried: back.into_iter().map(|(c, _)| c).chain(sums.iter().map(|(c, _)| c.clone())).collect(),
             body,
             stacks,
             checkpoint: scan.checkpoint.clone(),
@@ -154,10 +164,20 @@ impl Tape<'_> {
                 parent.deferred.push(Deferred::Piece { piece, value: None, out: of, up: last, only, origin });
             }
         }
+        for (c, of) in sums {
+            self.sum_of_steps(parent, of, c.last, &origin);
+        }
         for job in deferred {
             self.after_loop(parent, job)?;
         }
         Ok(())
+    }
+
+    fn is_of_an_example(&self, job: &Deferred) -> bool {
+        match job {
+            Deferred::Piece { out, .. } => self.program.is_per_example(*out),
+            Deferred::View { up, .. } => self.program.is_per_example(*up),
+        }
     }
 
     /// A stack's adjoint flows into the stacked value at its step.
@@ -268,15 +288,18 @@ impl Tape<'_> {
 
     // ------------------------------------------------------------------------------------------------ saved values
 
-    /// Under `checkpoint` what the adjoint body needs of the forward body is computed again, from the carried values: only these are saved
+    /// What the adjoint body needs of the forward body and is not `kept` is computed again. Under `checkpoint` only carried values are kept
     /// (and what is emitted anyway, and draws of the body).
-    fn recompute(&mut self, scan: &Scan, forward: &HashSet<TensorId>, body: Vec<Node>) -> Vec<Node> {
-        let kept = |id: &TensorId| {
-            scan.carried.iter().any(|c| c.inside == *id) || scan.stacks.iter().any(|(inside, _)| inside == id)
-        };
+    fn recompute(
+        &mut self,
+        scan: &Scan,
+        forward: &HashSet<TensorId>,
+        body: Vec<Node>,
+        kept: &HashSet<TensorId>,
+    ) -> Vec<Node> {
         let mut needed: HashSet<TensorId> = HashSet::new();
         let need = |ids: Vec<TensorId>, needed: &mut HashSet<TensorId>| {
-            needed.extend(ids.into_iter().filter(|id| forward.contains(id) && !kept(id)));
+            needed.extend(ids.into_iter().filter(|id| forward.contains(id) && !kept.contains(id)));
         };
         need(body.iter().flat_map(Node::reads_deep).collect(), &mut needed);
         let mut again: Vec<Node> = Vec::new();
@@ -406,8 +429,8 @@ impl Tape<'_> {
     fn lift_job(
         &mut self,
         scan: &mut Scan,
-        forward: &HashSet<TensorId>,
-        stacks: &mut HashMap<TensorId, TensorId>,
+        forward: &mut HashSet<TensorId>,
+        (stacks, copies): (&mut HashMap<TensorId, TensorId>, &mut HashMap<TensorId, TensorId>),
         job: Deferred,
     ) -> Done<Deferred> {
         let mut stacked = |tape: &mut Self, up: TensorId| match stacks.get(&up) {
@@ -426,10 +449,11 @@ impl Tape<'_> {
             Deferred::Piece { piece, value, out, up, only, origin } => {
                 let up = stacked(self, up);
                 let own = self.program.is_per_example(out);
-                if !own && self.program.is_per_example_size(&scan.extent) {
-                    let what = "a value that all examples share, in a loop whose length belongs to the example";
-                    return Err(DifferentiateError::NoDerivative { what, origin });
-                }
+                let piece = if self.program.is_per_example_size(&scan.extent) {
+                    Box::new(self.for_each_example(scan, forward, copies, *piece))
+                } else {
+                    piece
+                };
                 let mut read: Vec<TensorId> = piece.reads().iter().map(|r| r.tensor).collect();
                 read.extend(value.iter().flat_map(Expr::reads).map(|r| r.tensor));
                 let saved: HashMap<TensorId, TensorId> =

@@ -11,6 +11,8 @@
 //! Cheap point-wise equations that depend on the step are left where they are: storing them for all steps would only cost memory. In a
 //! loop with `checkpoint` nothing is stored for all steps.
 //!
+//! A view of something from outside is computed once, too.
+//!
 //! Deliberately absent: moving loops out of loops, and draws.
 
 use super::Pass;
@@ -60,19 +62,25 @@ fn from_scan(program: &mut Program, scan: &mut Scan) -> Vec<Node> {
     let mut once: HashMap<TensorId, TensorId> = HashMap::new();
     let mut before = Vec::new();
     let mut body = Vec::new();
+    let ragged = program.is_per_example_size(&scan.extent);
     for node in std::mem::take(&mut scan.body) {
         let stays = match &node {
-            Node::Equation(n) => n.reads().iter().any(|r| bound.contains(&r.tensor)),
-            Node::Scan(_)
-            | Node::Iterate(_)
-            | Node::Draw(_)
-            | Node::View(_)
-            | Node::Sort(_)
-            | Node::Literal(_)
-            | Node::Library(_) => true,
+            Node::Equation(n) => {
+                n.reads().iter().any(|r| bound.contains(&r.tensor)) || ragged && super::is_over_batch(program, n)
+            }
+            Node::View(n) => bound.contains(&n.input) || hoisted.contains_key(&n.input),
+            Node::Scan(_) | Node::Iterate(_) | Node::Draw(_) | Node::Sort(_) | Node::Literal(_) | Node::Library(_) => {
+                true
+            }
         };
         let moved = match &node {
             Node::Equation(n) if !stays => move_out(program, scan, n, &hoisted, &once, &mut before),
+            Node::View(n) if !stays => {
+                let mut node = node.clone();
+                rename(&mut node, &once);
+                before.push(node);
+                Some(Moved::Once(n.out, n.out))
+            }
             Node::Equation(_)
             | Node::Scan(_)
             | Node::Iterate(_)

@@ -1,7 +1,7 @@
 //! Common subexpressions: nodes that compute the same become one.
 //!
-//! Two equations are the same when they differ in the names of indices only. A node inside a loop may equal one outside. Draws differ by
-//! their site and are left alone, and so are loops.
+//! Two equations are the same when they differ in the names of indices only. A node inside a loop may equal one outside, unless it reduces
+//! over the batch and the loop is one over running examples. Draws differ by their site and are left alone, and so are loops.
 
 use super::Pass;
 use crate::data::{Affine, Condition, Equation, Expr, Literal, Node, Piece, Program, Role, Sort, Sub, TensorId, View};
@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 /// Replaces every use of a node's tensor by that of an equal node before it, and removes the node.
 pub fn merge_equal(program: &mut Program) -> Pass {
     let mut nodes = std::mem::take(&mut program.nodes);
-    let mut merging = Merging { program, seen: HashMap::new(), same: HashMap::new() };
+    let mut merging = Merging { program, seen: HashMap::new(), same: HashMap::new(), running: 0, loops: 0 };
     merging.nodes(&mut nodes);
     let same = merging.same;
     let changes = same.len();
@@ -26,9 +26,12 @@ pub fn merge_equal(program: &mut Program) -> Pass {
 
 struct Merging<'p> {
     program: &'p Program,
-    /// Nodes that may be used here, by their hash, with what they write.
-    seen: HashMap<u64, Vec<(Node, TensorId)>>,
+    /// Nodes that may be used here, by their hash, with what they write and the loop over running examples that it is about.
+    seen: HashMap<u64, Vec<(Node, TensorId, u32)>>,
     same: HashMap<TensorId, TensorId>,
+    /// The innermost loop over running examples that is open, 0 outside of them.
+    running: u32,
+    loops: u32,
 }
 
 impl Merging<'_> {
@@ -39,7 +42,11 @@ impl Merging<'_> {
             rename(&mut node, &self.same);
             match &mut node {
                 Node::Scan(n) => {
-                    self.nodes(&mut n.body);
+                    if self.program.is_per_example_size(&n.extent) {
+                        self.running_nodes(&mut n.body);
+                    } else {
+                        self.nodes(&mut n.body);
+                    }
                     for (inside, _) in &mut n.stacks {
                         *inside = self.same.get(inside).copied().unwrap_or(*inside);
                     }
@@ -48,8 +55,9 @@ impl Merging<'_> {
                     }
                 }
                 Node::Iterate(n) => {
-                    self.nodes(&mut n.condition);
-                    self.nodes(&mut n.body);
+                    // Fewer examples are left for the body than for the condition.
+                    self.running_nodes(&mut n.condition);
+                    self.running_nodes(&mut n.body);
                     n.until = self.same.get(&n.until).copied().unwrap_or(n.until);
                     for c in &mut n.carried {
                         c.next = self.same.get(&c.next).copied().unwrap_or(c.next);
@@ -70,16 +78,27 @@ impl Merging<'_> {
             hash_node(&key, &mut hasher);
             let hash = hasher.finish();
             let tensor = self.program.get(out);
-            let equal = self.seen.get(&hash).into_iter().flatten().find(|(other, id)| {
+            let about = match &node {
+                Node::Equation(n) if super::is_over_batch(self.program, n) => self.running,
+                Node::Equation(_)
+                | Node::Scan(_)
+                | Node::Iterate(_)
+                | Node::Draw(_)
+                | Node::View(_)
+                | Node::Sort(_)
+                | Node::Literal(_)
+                | Node::Library(_) => 0,
+            };
+            let equal = self.seen.get(&hash).into_iter().flatten().find(|(other, id, rows)| {
                 let like = self.program.get(*id);
-                *other == key && like.dtype == tensor.dtype && like.shape == tensor.shape
+                *other == key && *rows == about && like.dtype == tensor.dtype && like.shape == tensor.shape
             });
             match equal {
-                Some((_, first)) => {
+                Some((_, first, _)) => {
                     self.same.insert(out, *first);
                 }
                 None => {
-                    self.seen.entry(hash).or_default().push((key, out));
+                    self.seen.entry(hash).or_default().push((key, out, about));
                     here.push(hash);
                     kept.push(node);
                 }
@@ -92,6 +111,13 @@ impl Merging<'_> {
             }
         }
         *nodes = kept;
+    }
+
+    fn running_nodes(&mut self, nodes: &mut Vec<Node>) {
+        self.loops += 1;
+        let around = std::mem::replace(&mut self.running, self.loops);
+        self.nodes(nodes);
+        self.running = around;
     }
 
     /// The node without names, origin and output, if it may be merged.

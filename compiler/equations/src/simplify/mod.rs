@@ -33,7 +33,7 @@ pub use tidy::{Known, apart, replace_index, tidy, vanishes};
 pub use unused::{compact, drop_unused};
 
 use crate::builder::PieceBuilder;
-use crate::data::{Expr, Node, Program, UnaryOp};
+use crate::data::{Equation, Expr, Node, Program, UnaryOp};
 use bdl_dims::Dim;
 
 /// How many changes a pass made.
@@ -62,6 +62,12 @@ pub fn rounds(program: &mut Program) {
             return;
         }
     }
+}
+
+/// Does the equation reduce over the batch? In a loop over running examples it then speaks of those that run, so that it is not the same
+/// equation outside.
+pub(crate) fn is_over_batch(program: &Program, equation: &Equation) -> bool {
+    equation.pieces.iter().any(|piece| piece.bound_ids().any(|i| program.is_batch(piece.range(i))))
 }
 
 /// `freeze(x)` becomes x.
