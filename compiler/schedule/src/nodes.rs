@@ -132,7 +132,10 @@ impl Scheduler {
                 }
                 Ok(())
             }
-            eq::Node::View(view) => self.view(view),
+            eq::Node::View(view) => match self.view(view)? {
+                Some(copy) => self.units(&eq::Node::Equation(copy), units),
+                None => Ok(()),
+            },
             eq::Node::Literal(literal) => {
                 let t = &self.program.tensors[literal.out.0 as usize];
                 let place = plan::Place::Literal(literal.values.clone().into());

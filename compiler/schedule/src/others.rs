@@ -39,14 +39,38 @@ impl Scheduler {
         Ok(())
     }
 
-    pub fn view(&mut self, view: &eq::View) -> Result<(), Error> {
+    /// A view of the same memory; `None`. Where the two orders in memory differ (an axis of per-example length lies outermost wherever it is
+    /// written), the equation that copies: the place of an element is counted in the new shape and read in the old one.
+    ///
+    /// ```text
+    /// view y = x, x [B, 4, T], y [B, T, 4]:     y[b, t, c] = x[b, (4 * t + c) / T, (4 * t + c) % T]
+    /// ```
+    pub fn view(&mut self, view: &eq::View) -> Result<Option<eq::Equation>, Error> {
         if self.storage.alias(&self.program, view.out, view.input)? {
-            return Ok(());
+            return Ok(None);
         }
-        Err(Error::NotBuilt {
-            construct: "a reshape that moves an axis of per-example length".to_string(),
-            origin: view.origin.clone(),
-        })
+        let shape = |id: eq::TensorId| self.program.tensors[id.0 as usize].shape.clone();
+        let (old, new) = (shape(view.input), shape(view.out));
+        let own = usize::from(new.first().is_some_and(|d| self.storage.is_batch(d)));
+        let mut piece = eq::PieceBuilder::new();
+        let axes = piece.free_axes(&new);
+        let number = |dim: &Dim| eq::Expr::number(eq::Affine::from(dim.clone()));
+        let place = axes.iter().zip(&new).skip(own).fold(None, |place: Option<eq::Expr>, (axis, dim)| {
+            let axis = eq::Expr::number(*axis);
+            Some(place.map_or(axis.clone(), |place| place * number(dim) + axis))
+        });
+        let mut rest = place.unwrap_or(eq::Expr::Const(0.0));
+        let mut subs: Vec<eq::Sub> = Vec::new();
+        for (at, dim) in old.iter().enumerate().skip(own).rev() {
+            let is_first = at == own;
+            let here = if is_first { rest.clone() } else { rest.clone().binary(eq::BinaryOp::Rem, number(dim)) };
+            subs.push(eq::Sub::Data(Box::new(here)));
+            rest = rest.binary(eq::BinaryOp::FloorDiv, number(dim));
+        }
+        subs.extend(axes.iter().take(own).map(|axis| eq::Sub::from(*axis)));
+        subs.reverse();
+        let pieces = vec![piece.sum(eq::Expr::read(view.input, subs))];
+        Ok(Some(eq::Equation { out: view.out, pieces, origin: view.origin.clone() }))
     }
 
     pub fn sort(&mut self, sort: &eq::Sort) -> Result<(), Error> {
