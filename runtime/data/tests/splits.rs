@@ -39,7 +39,15 @@ fn table(rows: usize, kind: impl Fn(usize) -> usize, patient: impl Fn(usize) -> 
 /// A group of 30 in parts of 80, 10 and 10 rows: it trains, and the others make the parts exact.
 #[test]
 fn a_large_group_goes_where_it_fits() {
-    let groups = |row: usize| if row < 30 { 0 } else if row < 55 { 1 } else { row };
+    let groups = |row: usize| {
+        if row < 30 {
+            0
+        } else if row < 55 {
+            1
+        } else {
+            row
+        }
+    };
     let data = table(100, |_| 0, groups);
     let parts = split(&data, RandomSplit { groups: Some("p".into()), ..random(0.8, 0.1, 0.1) });
     assert_eq!(sizes(&parts), [80, 10, 10]);

@@ -83,7 +83,7 @@ fn a_block_without_an_optimizer_predicts() {
     let rows: Vec<Vec<&str>> = made.lines().map(|line| line.split('\t').collect()).collect();
     let at = rows[0].iter().position(|name| *name == "total").expect("a column `total`");
     assert_eq!((rows[1][at], rows[2][at]), ("30", "11"), "{made}");
-    assert!(folder.ok(&["eval", "run", "--data", "d.csv"]).contains("loss"), "no loss");
+    assert!(folder.ok(&["eval", "run", "--data", "D=d.csv"]).contains("loss"), "no loss");
 }
 
 #[test]
