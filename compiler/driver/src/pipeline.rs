@@ -14,7 +14,7 @@ use bdl_elaborate::Programs;
 use bdl_equations::Program;
 use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{self, ItemKind};
-use bdl_plan::{DeviceCode, Plan};
+use bdl_plan::{DeviceCode, Origin, Plan};
 use bdl_schedule::Real;
 use std::path::{Path, PathBuf};
 
@@ -258,14 +258,23 @@ pub fn compile(program: &Program, real: Real) -> Result<Compiled, Failure> {
     Ok(Compiled { plan, code })
 }
 
-/// Equations → plan → PTX.
+/// Equations → plan → PTX, with the lines that `note` gives above what came from a place in the program.
 ///
 /// Errors: `not-built-yet` for what a GPU cannot compute yet.
-pub fn compile_ptx(program: &Program, real: Real) -> Result<(Plan, DeviceCode), Failure> {
+pub fn compile_ptx(
+    program: &Program,
+    real: Real,
+    note: &dyn Fn(&Origin) -> Vec<String>,
+) -> Result<(Plan, DeviceCode), Failure> {
     let plan = plan(program, real)?;
-    let code = bdl_ptx::compile(&plan, &|_| Vec::new()).map_err(|error| {
-        Failure::user("not-built-yet", format!("on a GPU: {error}"))
-            .help("the processor computes it: leave out `--device cuda`")
+    let code = bdl_ptx::compile(&plan, note).map_err(|error| {
+        let help = match real {
+            Real::F32 => "the processor computes it: leave out `--device cuda`",
+            Real::F64 => {
+                "GPUs compute in f32: leave out `--precision f64`, or `--device cuda` for f64 on the processor"
+            }
+        };
+        Failure::user("not-built-yet", format!("this is not built for GPUs yet: {}", error.what)).help(help)
     })?;
     Ok((plan, code))
 }

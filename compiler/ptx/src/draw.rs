@@ -8,7 +8,7 @@
 //! words         philox([block lo, block hi, position lo, position hi], key)
 //! ```
 
-use crate::emit::emit_formula;
+use crate::emit::{dtype_word, emit_formula};
 use crate::text::{Class, Needs, Writer, f32_literal};
 use bdl_kernels::vector_math::Function;
 use bdl_kernels::vector_math::formula::formula;
@@ -80,7 +80,7 @@ fn normals(w: &mut Writer, a: &str, b: &str) -> [String; 2] {
 /// Errors: elements that are not f32.
 pub fn draw(distribution: Distribution, dtype: DType) -> Result<DeviceKernel, String> {
     if dtype != DType::F32 {
-        return Err(format!("random numbers as {dtype:?} are not there on a GPU"));
+        return Err(format!("a random number in {} is not there on a GPU", dtype_word(dtype)));
     }
     let entry = match distribution {
         Distribution::Normal => "draw_normal_f32",

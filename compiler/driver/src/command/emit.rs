@@ -90,11 +90,8 @@ fn show(
             Ok(text)
         }
         Stage::Ptx => {
-            let plan = pipeline::plan(step, context.real)?;
             let note = |origin: &Origin| source_line(origin, checked);
-            let mut code = bdl_ptx::compile(&plan, &note).map_err(|error| {
-                Failure::user("not-built-yet", error.to_string()).help("compute it on the processor")
-            })?;
+            let (_, mut code) = pipeline::compile_ptx(step, context.real, &note)?;
             code.kernels.retain(|kernel| keep(&kernel.entry));
             code.contractions.retain(|kernel| keep(&kernel.entry));
             code.draws.retain(|(_, kernel)| keep(&kernel.entry));

@@ -84,7 +84,7 @@ impl Engine {
                 Ok(Ready::Processor(Box::new(ready.map_err(|error| Failure::bug(error.to_string()))?)))
             }
             Engine::Gpu(gpu) => {
-                let (plan, code) = pipeline::compile_ptx(program, real)?;
+                let (plan, code) = pipeline::compile_ptx(program, real, &|_| Vec::new())?;
                 let ready = DeviceProgram::new(&mut gpu.cuda, Arc::new(plan), &code);
                 Ok(Ready::Gpu(Box::new(ready.map_err(|error| match error {
                     Error::Device(said) => Failure::user("device-missing", said),

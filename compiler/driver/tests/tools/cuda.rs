@@ -118,7 +118,7 @@ fn what_is_missing_is_said() {
     let small = fails(&folder, &[("BDL_STAND_IN_MEMORY", "100000")], &train, "out-of-memory");
     assert!(small.contains("on the GPU, where 100 kB of 100 kB are free") && small.contains("`batch "), "{small}");
     let f64 = fails(&folder, &[], &["train", "splice.bdl", "--device", "cuda", "--precision", "f64"], "not-built-yet");
-    assert!(f64.contains("on a GPU"), "{f64}");
+    assert!(f64.contains("in f64 is not there on a GPU") && f64.contains("leave out `--precision f64`"), "{f64}");
     assert!(!folder.file("runs/splice").exists() || !folder.file("runs/splice/latest/last.safetensors").exists());
     // A machine without the library, or with fewer GPUs.
     let mut bare = folder.command(&["train", "splice.bdl", "--device", "cuda:63"]);

@@ -166,10 +166,21 @@ pub fn series(w: &mut Writer, z: &str, c: &[f64]) -> String {
     sum
 }
 
+/// As `--precision` writes it.
+fn word(ty: ValueType) -> &'static str {
+    match ty {
+        ValueType::F32 => "f32",
+        ValueType::F64 => "f64",
+        ValueType::I32 => "i32",
+        ValueType::I64 => "i64",
+        ValueType::Bool => "bool",
+    }
+}
+
 impl Emitter<'_> {
     pub fn function(&mut self, function: Function, x: &str, ty: ValueType) -> Emit<String> {
         if ty != ValueType::F32 {
-            return Err(format!("`{}` of {ty:?} is not there on a GPU", function.name()));
+            return Err(format!("`{}` in {} is not there on a GPU", function.name(), word(ty)));
         }
         match function {
             Function::Lgamma => return Ok(gamma(&mut self.w, Derivative::Zeroth, x)),
@@ -195,7 +206,7 @@ impl Emitter<'_> {
     /// x^y of f32, as C99 has it: 2^(y log2 |x|) in f64, then what is special.
     pub fn pow(&mut self, x: &str, y: &str, ty: ValueType) -> Emit<String> {
         if ty != ValueType::F32 {
-            return Err(format!("`pow` of {ty:?} is not there on a GPU"));
+            return Err(format!("`pow` in {} is not there on a GPU", word(ty)));
         }
         let (x, y) = (self.in_register(x, ty), self.in_register(y, ty));
         let w = &mut self.w;
