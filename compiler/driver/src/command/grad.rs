@@ -183,5 +183,6 @@ fn outputs(
         let shape = shape.unwrap_or_else(|| vec![values.len()]);
         arrays.push(Array { name: name.to_string(), shape, values });
     }
+    runnable.release(engine);
     Ok(arrays)
 }

@@ -172,6 +172,13 @@ impl Ready {
         }
     }
 
+    /// Gives a GPU's memory for the program back, where the engine goes on to another one.
+    pub fn release(&mut self, engine: &mut Engine) {
+        if let (Ready::Gpu(program), Engine::Gpu(gpu)) = (self, engine) {
+            program.release(&mut gpu.cuda);
+        }
+    }
+
     /// Iterations that stopped at their bound, and for how many examples, since this was last asked.
     pub fn take_unfinished(&mut self) -> Vec<(Origin, usize)> {
         match self {

@@ -117,6 +117,11 @@ fn what_is_missing_is_said() {
     assert!(number.contains("no GPU number 3; there are 1"), "{number}");
     let small = fails(&folder, &[("BDL_STAND_IN_MEMORY", "100000")], &train, "out-of-memory");
     assert!(small.contains("on the GPU, where 100 kB of 100 kB are free") && small.contains("`batch "), "{small}");
+    // What is predicted is what is taken.
+    let need: f64 = small.split_once("needs ").and_then(|(_, rest)| rest.split_once(" kB")).unwrap().0.parse().unwrap();
+    let enough = ((need + 1.0) * 1e3).to_string();
+    let trained = on_stand_in(&folder, &[("BDL_STAND_IN_MEMORY", &enough)], &[&train[..], &["--out", "fits"]].concat());
+    assert!(trained.status.success(), "{}", text(&trained.stderr));
     let f64 = fails(&folder, &[], &["train", "splice.bdl", "--device", "cuda", "--precision", "f64"], "not-built-yet");
     assert!(f64.contains("in f64 is not there on a GPU") && f64.contains("leave out `--precision f64`"), "{f64}");
     assert!(!folder.file("runs/splice").exists() || !folder.file("runs/splice/latest/last.safetensors").exists());

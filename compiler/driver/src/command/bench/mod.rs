@@ -106,7 +106,7 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         return print(&format!(
             "{} · batch {batch} · {gpu} · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
              first     {:.0} ms from process start, of which compiling {:.0} ms and drawing first values {:.0} ms\n  \
-             rate      {gflops:.1} GFLOP/s in contractions\n  memory    {:.0} MB of the GPU's are taken\n",
+             rate      {gflops:.1} GFLOP/s in contractions\n  memory    {} of the GPU's are taken\n",
             train.name,
             times.len(),
             ms(median),
@@ -115,7 +115,7 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
             ms(first),
             ms(compile),
             ms(first_values),
-            used / 1e6,
+            number::bytes(used),
         ));
     }
     let machine_gflops = bdl_kernels::machine::measure_gflops(threads);
