@@ -32,8 +32,10 @@ pub struct Programs {
     pub objectives: Vec<Objective>,
     pub eval: Program,
     pub predict: Program,
-    /// A loss or a score looks across the batch: it is evaluated with all rows as one.
+    /// A loss, a prediction or a score looks across the batch: it is evaluated with all rows as one.
     pub eval_at_once: bool,
+    /// A loss does: it is another one in batches of another size.
+    pub loss_across: bool,
 }
 
 /// The programs of one loss.
@@ -139,10 +141,10 @@ pub fn entry_init(hir: &Hir, entry: &Entry) -> std::result::Result<Program, Diag
 fn build(hir: &Hir, train: &Train) -> Result<Programs> {
     let objectives = train.objectives.iter().map(|objective| crate::training::objective(hir, train, objective));
     let objectives = objectives.collect::<Result<Vec<Objective>>>()?;
-    let (eval, eval_at_once) = evaluation(hir, train)?;
+    let (eval, eval_at_once, loss_across) = evaluation(hir, train)?;
     let predict = predictions(hir, train)?;
     let nothing = Program::new("init");
-    let mut programs = Programs { init: nothing, objectives, eval, predict, eval_at_once };
+    let mut programs = Programs { init: nothing, objectives, eval, predict, eval_at_once, loss_across };
     let stored = programs.all().flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
     let used: HashSet<Name> = stored.map(|t| t.name.clone()).collect();
     programs.init = init(hir, &train.store, &used)?;
@@ -374,8 +376,8 @@ fn predictions(hir: &Hir, train: &Train) -> Result<Program> {
     Ok(finished(bdl_equations::batch(&forward.elaborator.take())))
 }
 
-/// The program, and whether it looks across the batch.
-fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool)> {
+/// The program, and whether it looks across the batch: anything of it, and the losses.
+fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool, bool)> {
     let mut forward = Forward::new("eval", hir, train, false)?;
     let mut losses = Vec::new();
     for objective in &train.objectives {
@@ -397,11 +399,13 @@ fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool)> {
         }
     }
     let mut program = bdl_equations::batch(&forward.elaborator.take());
-    let at_once = looks_across(&program, losses.iter().flat_map(|(_, loss, per)| [*loss, *per]));
+    let wanted = || losses.iter().flat_map(|(_, loss, per)| [*loss, *per]);
+    let at_once = looks_across(&program, wanted());
+    let across = looks_across(&Program { outputs: Vec::new(), ..program.clone() }, wanted());
     for (name, loss, per) in losses {
         totals(&mut program, &name, loss, per, train.span);
     }
-    Ok((finished(program), at_once))
+    Ok((finished(program), at_once, across))
 }
 
 /// Does anything that these tensors or the outputs need reduce over the batch?

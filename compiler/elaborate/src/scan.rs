@@ -80,6 +80,7 @@ impl<'h> Elaborator<'h> {
                 body: body.nodes,
                 stacks,
                 checkpoint: scan.checkpoint.map(Dim::from),
+                ends: None,
                 origin: made,
             };
             self.add(Node::Scan(node));

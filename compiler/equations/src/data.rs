@@ -335,7 +335,19 @@ pub struct Scan {
     /// The adjoint keeps the carried values of every so many steps only and computes the rest again, and nothing is stored for all steps in
     /// front of the loop. (A loop whose body draws, and a loop without derivative, keeps every step's.)
     pub checkpoint: Option<Dim>,
+    /// Where it ends before `extent`, data permitting.
+    pub ends: Option<Ends>,
     pub origin: Origin,
+}
+
+/// Where a loop ends before its extent, for all examples together. Stacks of steps that are not run hold 0.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ends {
+    /// After the first step at which `until` (a Boolean of the body) holds for all examples that run: from that step on no carried value
+    /// changes. `steps` (I32, a scalar outside) is the number of steps before it.
+    When { until: TensorId, steps: TensorId },
+    /// Only steps below this number (I32, a scalar computed outside) are run.
+    After(TensorId),
 }
 
 #[derive(Clone, Debug, PartialEq)]

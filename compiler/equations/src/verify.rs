@@ -19,8 +19,8 @@
 
 use crate::bounds::{Domain, disjoint};
 use crate::data::{
-    Affine, Carried, Condition, DType, Equation, Expr, IndexId, Monoid, Name, Node, Piece, Program, Read, Role,
-    SizeKind, Sub, TensorId,
+    Affine, Carried, Condition, DType, Ends, Equation, Expr, IndexId, Monoid, Name, Node, Piece, Program, Read, Role,
+    Scan, SizeKind, Sub, TensorId,
 };
 use crate::text::print_node;
 use crate::types::{self, Kind};
@@ -263,6 +263,9 @@ impl Check<'_> {
         for c in carried {
             self.readable(c.start).map_err(named)?;
         }
+        if let Node::Scan(Scan { ends: Some(Ends::After(steps)), .. }) = node {
+            self.readable(*steps).and_then(|()| self.is_count(*steps)).map_err(named)?;
+        }
         for c in carried {
             self.exists(c.inside).map_err(named)?;
             let named = |(invariant, what)| VerifyError { invariant, what, node: Some(print_node(self.program, node)) };
@@ -289,6 +292,15 @@ impl Check<'_> {
             for c in carried {
                 self.readable(c.next)?;
                 self.carried(c)?;
+            }
+            if let Node::Scan(Scan { ends: Some(Ends::When { until, steps }), .. }) = node {
+                self.readable(*until)?;
+                self.is_count(*steps)?;
+                let tensor = self.program.get(*until);
+                let of_example = self.program.is_per_example(*until);
+                if tensor.dtype != DType::Bool || tensor.shape.len() != usize::from(of_example) {
+                    return fault(Invariant::Types, format!("`{}` is no truth value", tensor.name));
+                }
             }
             if let Node::Scan(n) = node {
                 for (inside, outside) in &n.stacks {
@@ -324,6 +336,16 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A number of steps.
+    fn is_count(&self, id: TensorId) -> Checked {
+        self.exists(id)?;
+        let tensor = self.program.get(id);
+        if tensor.dtype == DType::I32 && tensor.shape.is_empty() {
+            return Ok(());
+        }
+        fault(Invariant::Types, format!("`{}` is no number of steps", tensor.name))
     }
 
     fn stack(&self, inside: TensorId, outside: TensorId, extent: &Dim) -> Checked {

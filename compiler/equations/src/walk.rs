@@ -1,6 +1,8 @@
 //! Walking over pieces, nodes and programs: what a node writes and reads, where it came from, and rewriting its parts.
 
-use crate::data::{Affine, Carried, Condition, Equation, Expr, IndexId, Monoid, Node, Origin, Piece, Read, TensorId};
+use crate::data::{
+    Affine, Carried, Condition, Ends, Equation, Expr, IndexId, Monoid, Node, Origin, Piece, Read, TensorId,
+};
 use bdl_dims::Dim;
 
 impl Piece {
@@ -153,7 +155,10 @@ impl Node {
             Node::Sort(n) => vec![n.out],
             Node::Literal(n) => vec![n.out],
             Node::Library(n) => vec![n.out],
-            Node::Scan(n) => n.carried.iter().map(|c| c.last).chain(n.stacks.iter().map(|(_, out)| *out)).collect(),
+            Node::Scan(n) => {
+                let own = n.carried.iter().map(|c| c.last).chain(n.stacks.iter().map(|(_, out)| *out));
+                own.chain(n.ends.and_then(Ends::writes)).collect()
+            }
             Node::Iterate(n) => n.carried.iter().map(|c| c.last).collect(),
         }
     }
@@ -196,11 +201,45 @@ impl Node {
             Node::Sort(n) => vec![n.input],
             Node::Library(n) => n.inputs.clone(),
             Node::Draw(_) | Node::Literal(_) => Vec::new(),
-            Node::Scan(n) => n.stacks.iter().map(|(inside, _)| *inside).collect(),
+            Node::Scan(n) => n.stacks.iter().map(|(inside, _)| *inside).chain(n.ends.map(Ends::reads)).collect(),
             Node::Iterate(n) => vec![n.until],
         };
         all.extend(self.carried().iter().flat_map(|c| [c.start, c.next]));
         all.extend(self.inner().flat_map(Node::reads_deep));
         all
+    }
+}
+
+impl Ends {
+    /// What the loop defines for the nodes after it.
+    pub fn writes(self) -> Option<TensorId> {
+        match self {
+            Ends::When { until: _, steps } => Some(steps),
+            Ends::After(_) => None,
+        }
+    }
+
+    /// What the loop takes: a value of its body, or one from outside.
+    pub fn reads(self) -> TensorId {
+        match self {
+            Ends::When { until, steps: _ } => until,
+            Ends::After(steps) => steps,
+        }
+    }
+
+    /// With other names of what it takes.
+    pub fn map_reads(self, now: &dyn Fn(TensorId) -> TensorId) -> Ends {
+        match self {
+            Ends::When { until, steps } => Ends::When { until: now(until), steps },
+            Ends::After(steps) => Ends::After(now(steps)),
+        }
+    }
+
+    /// With other names of what it defines.
+    pub fn map_writes(self, now: &dyn Fn(TensorId) -> TensorId) -> Ends {
+        match self {
+            Ends::When { until, steps } => Ends::When { until, steps: now(steps) },
+            Ends::After(steps) => Ends::After(steps),
+        }
     }
 }

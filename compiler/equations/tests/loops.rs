@@ -232,9 +232,73 @@ fn iterations() {
         loss = sum[b < B] root[b] * root[b] * root[b]";
     let mut world = World::new();
     world.set("a", Value::PerExample([4.0, 9.0, 2.0].map(Array::scalar).to_vec()));
-    let (program, _) = check_gradient(source, &mut world, &[vec![], vec![], vec![]], &["a"]);
+    let (mut program, d) = check_gradient(source, &mut world, &[vec![], vec![], vec![]], &["a"]);
+    check_second(&mut program, &mut world, d[0], &["a"]);
     let root = support::run(&program, &world, program.find("root").expect("root")).flat();
     assert!((root[1] - 3.0).abs() < 1e-5 && (root[2] - 2f64.sqrt()).abs() < 1e-5, "{root:?}");
+}
+
+/// The loop and its adjoint make the steps of the example that needs most and no more, alone and inside another loop.
+#[test]
+fn iterations_end_with_their_last_example() {
+    let source = "program decay
+        size B batch
+        size n step
+        size t step
+        input a: real[B] per example
+        param w: real[2]
+        value y0: real[B]
+        value y: real[B]
+        value x: real[B]
+        value done: bool[B]
+        value x1: real[B]
+        value end: real[B]
+        value y1: real[B]
+        value last: real[B]
+        value loss: real
+        y0[b < B] = a[b]
+        scan t < 3 {
+          carry y from y0 next y1 last last
+          iterate n < 40 until done {
+            carry x from y next x1 last end
+            condition {
+              done[b < B] = x[b] < number(t + 1) / 10
+            }
+            x1[b < B] = x[b] * w[0] / 2 + w[1] / 100
+          }
+          y1[b < B] = end[b] * 3 * tanh(w[1])
+        }
+        loss = sum[b < B] last[b] * last[b]";
+    let mut world = World::new();
+    world.set("a", Value::PerExample([1.7, 0.04, 0.45].map(Array::scalar).to_vec()));
+    world.set("w", Array::new([2], [0.9, 0.8]));
+    let (mut program, d) = check_gradient(source, &mut world, &[vec![], vec![], vec![]], &["a", "w"]);
+    check_second(&mut program, &mut world, d[1], &["a", "w"]);
+    let shown = text::print(&program);
+    assert!(shown.contains("scan n < 40 ends when") && shown.contains("scan n < 40 reversed ends after"), "{shown}");
+    // 1.7 is below 0.1 after 4 steps, whatever `at most` is.
+    for at_most in [7, 40, 100_000] {
+        let source = source.replace("n < 40", &format!("n < {at_most}")).replace("t < 3", "t < 1");
+        let mut program = parse(&source);
+        let ids: Vec<_> = ["loss", "w"].iter().filter_map(|n| program.find(n)).collect();
+        bdl_equations::differentiate(&mut program, ids[0], &ids[1..]).expect("a gradient");
+        let scan = program
+            .nodes
+            .iter()
+            .flat_map(|node| node.inner())
+            .find_map(|node| if let bdl_equations::Node::Scan(scan) = node { scan.ends } else { None });
+        let Some(bdl_equations::Ends::When { steps, .. }) = scan else { panic!("{}", text::print(&program)) };
+        // A number of the body, out of it as a stack.
+        let outside = program.computed("counts", bdl_equations::DType::I32, [1.into()]);
+        for node in &mut program.nodes {
+            if let bdl_equations::Node::Scan(outer) = node
+                && !outer.reversed
+            {
+                outer.stacks.push((steps, outside));
+            }
+        }
+        assert_eq!(support::run(&program, &world, outside).flat(), [4.0]);
+    }
 }
 
 #[test]

@@ -70,6 +70,11 @@ fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
         Op::Order { out, by: _ } => rename(out),
         Op::Scan(scan) => {
             scan.running.iter_mut().for_each(|r| rename(&mut r.order));
+            match &mut scan.ends {
+                None => {}
+                Some(Ends::When { until, steps }) => [until, steps].into_iter().for_each(rename),
+                Some(Ends::After(steps)) => rename(steps),
+            }
             scan.body.iter_mut().for_each(|l| rename_op(&mut l.op, rename));
         }
         Op::Iterate(n) => {
@@ -153,6 +158,7 @@ fn touches(op: &Op, touched: &mut Vec<BufferId>, now: &mut usize) {
         Op::Order { out, by: _ } => touched.push(*out),
         Op::Scan(scan) => {
             touched.extend(scan.running.iter().map(|r| r.order));
+            touched.extend(scan.ends.iter().flat_map(|ends| ends.buffers()));
             for launch in &scan.body {
                 touches(&launch.op, touched, now);
                 *now += 1;

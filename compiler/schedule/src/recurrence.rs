@@ -39,6 +39,13 @@ impl Scheduler {
         for carried in &scan.carried {
             self.copy(carried.start, carried.inside, &scan.origin)?;
         }
+        if scan.ends.is_some() {
+            // Steps that are not run leave 0 in the stacks.
+            for (_, outside) in &scan.stacks {
+                let buffer = self.whole(*outside, &scan.origin)?;
+                self.launch(plan::Op::Clear { buffer }, "stack", &scan.origin);
+            }
+        }
         let mut copied = Vec::new();
         for (inside, outside) in &scan.stacks {
             let slice = self.slice_of_stack(scan, *inside, *outside)?;
@@ -59,21 +66,45 @@ impl Scheduler {
         let outside = std::mem::take(&mut self.launches);
         let mut kept: HashSet<eq::TensorId> = scan.stacks.iter().map(|(inside, _)| *inside).collect();
         kept.extend(scan.carried.iter().map(|c| c.next));
+        let mut inner = scan.body.clone();
+        let until = self.ending(scan, &mut inner);
+        kept.extend(until);
         self.steps.push(scan.step.clone());
-        self.nodes(&scan.body, &kept, &[])?;
+        self.nodes(&inner, &kept, &[])?;
         self.steps.pop();
+        let ends = match (scan.ends, until) {
+            (Some(eq::Ends::When { steps, .. }), Some(until)) => {
+                let until = self.whole(until, &scan.origin)?;
+                Some(plan::Ends::When { until, steps: self.whole(steps, &scan.origin)? })
+            }
+            (Some(eq::Ends::After(steps)), _) => Some(plan::Ends::After(self.whole(steps, &scan.origin)?)),
+            (_, _) => None,
+        };
         for (inside, place) in copied {
             self.copy(inside, place, &scan.origin)?;
         }
         self.advance(&scan.carried, &[], &scan.origin)?;
         let body = std::mem::replace(&mut self.launches, outside);
         let (step, extent, reversed) = (scan.step.clone(), scan.extent.clone(), scan.reversed);
-        let op = plan::Op::Scan(plan::Scan { step, extent, reversed, running: None, body });
+        let op = plan::Op::Scan(plan::Scan { step, extent, reversed, running: None, ends, body });
         self.launch(op, "scan", &scan.origin);
         for carried in &scan.carried {
             self.storage.layouts[carried.last.0 as usize] = Some(self.layout(carried.inside));
         }
         Ok(())
+    }
+
+    /// The stop condition of a scan that has one, as a value of the body's rows. One from elsewhere is copied.
+    fn ending(&mut self, scan: &eq::Scan, body: &mut Vec<eq::Node>) -> Option<eq::TensorId> {
+        let Some(eq::Ends::When { until, steps: _ }) = scan.ends else { return None };
+        if body.iter().any(|node| node.writes().contains(&until)) {
+            return Some(until);
+        }
+        let here = self.temporary("until", until);
+        let shape = self.program.tensors[here.0 as usize].shape.clone();
+        let pieces = vec![identity_piece(&shape, until)];
+        body.push(eq::Node::Equation(eq::Equation { out: here, pieces, origin: scan.origin.clone() }));
+        Some(here)
     }
 
     fn ragged_scan(&mut self, scan: &eq::Scan) -> Result<(), Error> {
@@ -121,6 +152,8 @@ impl Scheduler {
             extent: scan.extent.clone(),
             reversed: scan.reversed,
             running: Some(running.clone()),
+            // Each example ends by itself.
+            ends: None,
             body,
         });
         self.launch(op, "scan", &scan.origin);
@@ -270,7 +303,9 @@ fn needs_whole(node: &eq::Node, out: eq::TensorId, shape: &[Dim]) -> bool {
         eq::Node::Literal(literal) => literal.out == out,
         eq::Node::Library(library) => library.out == out || library.inputs.contains(&out),
         eq::Node::Scan(scan) => {
-            scan.carried.iter().any(|c| [c.start, c.last].contains(&out)) || scan.stacks.iter().any(|s| s.1 == out)
+            scan.ends.and_then(eq::Ends::writes) == Some(out)
+                || scan.carried.iter().any(|c| [c.start, c.last].contains(&out))
+                || scan.stacks.iter().any(|s| s.1 == out)
         }
         eq::Node::Iterate(iterate) => iterate.carried.iter().any(|c| [c.start, c.last].contains(&out)),
     }

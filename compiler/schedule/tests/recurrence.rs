@@ -452,3 +452,39 @@ fn iterations_end_for_each_example() {
     }
     alone_as_together(&parse(NEWTON), &support::batch(5), &["y2"]);
 }
+
+/// A differentiated iteration makes the steps of the example that needs most, as machine code too.
+#[test]
+fn a_differentiated_iteration_ends_early() {
+    let text = "program shrinking
+        size B batch
+        size n step
+        param w: real
+        input a: real[B] per example
+        value x0: real[B]
+        value x: real[B]
+        value done: bool[B]
+        value x1: real[B]
+        value root: real[B]
+        value loss: real
+        x0[b < B] = 2 + a[b]
+        iterate n < MOST until done {
+          carry x from x0 next x1 last root
+          condition {
+            done[b < B] = x[b] < 0.05
+          }
+          x1[b < B] = x[b] * (0.4 + w * w / 10) + a[b] / 100
+        }
+        loss = sum[b < B] root[b] * root[b] * root[b]
+        output loss = loss";
+    for most in ["12", "100000"] {
+        let mut program = with_gradients(&text.replace("MOST", most), "loss", &["a", "w"]);
+        let steps =
+            program.nodes.iter().find_map(|node| if let eq::Node::Scan(scan) = node { scan.ends } else { None });
+        let Some(eq::Ends::When { steps, .. }) = steps else { panic!("{}", eq::text::print(&program)) };
+        program.outputs.push(("steps".into(), steps));
+        let plan = same_program(&program, &support::batch(3));
+        let shown = plan.to_string();
+        assert!(shown.contains("ends when") && shown.contains("ends after"), "{shown}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::{
-    AxisRole, Bound, BufferId, Contraction, DType, Distribution, Kernel, KernelFn, KernelId, KernelUse, Launch,
+    AxisRole, Bound, BufferId, Contraction, DType, Distribution, Ends, Kernel, KernelFn, KernelId, KernelUse, Launch,
     LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Stmt, Table,
 };
 
@@ -98,6 +98,7 @@ pub enum CompiledOp<F = KernelFn> {
         extent: Size,
         reversed: bool,
         running: Option<CompiledRunning>,
+        ends: Option<CompiledEnds>,
         body: Vec<CompiledLaunch<F>>,
     },
     Iterate(Box<CompiledIterate<F>>),
@@ -116,6 +117,13 @@ pub enum CompiledOp<F = KernelFn> {
         rows: Size,
         columns: Size,
     },
+}
+
+/// Buffers of [`Ends`].
+#[derive(Clone, Copy)]
+pub enum CompiledEnds {
+    When { until: usize, steps: usize },
+    After { steps: usize },
 }
 
 pub struct CompiledRunning {
@@ -311,7 +319,15 @@ impl<F> Compiler<'_, F> {
                 let running = self.running(&scan.running)?;
                 let changing: Vec<usize> = [step].into_iter().chain(running.as_ref().map(|r| r.count)).collect();
                 mark_fixed(&scan.body, &mut body, &changing);
-                CompiledOp::Scan { step, extent: self.size(&scan.extent)?, reversed: scan.reversed, running, body }
+                let ends = match scan.ends {
+                    None => None,
+                    Some(Ends::After(steps)) => Some(CompiledEnds::After { steps: self.id(steps)? }),
+                    Some(Ends::When { until, steps }) => {
+                        Some(CompiledEnds::When { until: self.id(until)?, steps: self.id(steps)? })
+                    }
+                };
+                let (extent, reversed) = (self.size(&scan.extent)?, scan.reversed);
+                CompiledOp::Scan { step, extent, reversed, running, ends, body }
             }
             Op::Order { out, by } => CompiledOp::Order { out: self.id(*out)?, by: self.size(by)? },
             Op::Iterate(iterate) => {
@@ -457,7 +473,10 @@ fn writes(op: &Op, all: &mut Vec<u32>) {
         Op::Copy { to, .. } => all.push(to.0),
         Op::Clear { buffer } => all.push(buffer.0),
         Op::Order { out, .. } => all.push(out.0),
-        Op::Scan(scan) => scan.body.iter().for_each(|launch| writes(&launch.op, all)),
+        Op::Scan(scan) => {
+            all.extend(scan.ends.iter().flat_map(|ends| ends.buffers()).map(|buffer| buffer.0));
+            scan.body.iter().for_each(|launch| writes(&launch.op, all));
+        }
         Op::Iterate(n) => {
             all.push(n.until.0);
             n.condition.iter().chain(&n.body).for_each(|launch| writes(&launch.op, all));

@@ -11,7 +11,7 @@ use crate::nest::Nest;
 use crate::pool::{Gone, Work, Worker};
 use crate::program::set_example;
 use crate::rows::{Decisions, Longest, Rows};
-use crate::{draw, iterate, library};
+use crate::{draw, ends, iterate, library};
 use bdl_plan::DType;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -339,8 +339,8 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
             state.spare_orders.push(longest);
             done
         }
-        CompiledOp::Scan { step, extent, reversed, running: None, body } => {
-            let extent = extent.at(&state.sizes);
+        CompiledOp::Scan { step, extent, reversed, running: None, ends, body } => {
+            let extent = ends::first(run, worker, state, ends, extent.at(&state.sizes))?;
             let outside = state.held.len();
             hold(run, worker, state, body, *step, extent)?;
             let mut done = Ok(());
@@ -350,11 +350,19 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 if done.is_err() {
                     break;
                 }
+                match ends::after(run, worker, state, ends, i) {
+                    Ok(false) => {}
+                    Ok(true) => break,
+                    Err(gone) => {
+                        done = Err(gone);
+                        break;
+                    }
+                }
             }
             state.held.truncate(outside);
             done
         }
-        CompiledOp::Scan { step, extent, reversed, running: Some(running), body } => {
+        CompiledOp::Scan { step, extent, reversed, running: Some(running), ends: _, body } => {
             let longest = longest_first(run, state, extent);
             let rows = state.spare_rows.pop().unwrap_or_default();
             all_rows(state, &Some(CompiledRunning { ..*running }));

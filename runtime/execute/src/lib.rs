@@ -29,6 +29,7 @@ mod contract;
 pub mod cuda;
 pub mod device;
 mod draw;
+mod ends;
 mod error;
 mod iterate;
 mod launch;

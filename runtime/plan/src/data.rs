@@ -189,7 +189,28 @@ pub struct Scan {
     pub extent: Dim,
     pub reversed: bool,
     pub running: Option<Running>,
+    pub ends: Option<Ends>,
     pub body: Vec<Launch>,
+}
+
+/// Where a scan ends before its extent, for all rows together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ends {
+    /// After the first step at whose end `until` (`Bool`) holds: one truth value, or one for each row of the loop around. `steps` (one `I32`)
+    /// becomes the number of steps before that one, or the extent.
+    When { until: BufferId, steps: BufferId },
+    /// Only steps below this number (one `I32`) are run.
+    After(BufferId),
+}
+
+impl Ends {
+    pub fn buffers(self) -> impl Iterator<Item = BufferId> {
+        let (first, second) = match self {
+            Ends::When { until, steps } => (until, Some(steps)),
+            Ends::After(steps) => (steps, None),
+        };
+        std::iter::once(first).chain(second)
+    }
 }
 
 /// The examples that take part in a step of a loop are its *rows* `0..count`: buffers that only the loop's body sees hold a row

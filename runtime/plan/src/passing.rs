@@ -90,6 +90,7 @@ fn count(launches: &[Launch], touched: &mut [usize], candidates: &mut Vec<Buffer
             Op::Order { out, .. } => here.push(*out),
             Op::Scan(scan) => {
                 here.extend(scan.running.iter().map(|running| running.order));
+                here.extend(scan.ends.iter().flat_map(|ends| ends.buffers()));
                 count(&scan.body, touched, candidates);
             }
             Op::Iterate(n) => {

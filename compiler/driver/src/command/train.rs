@@ -124,7 +124,7 @@ impl<'c> Run<'c> {
             context.warn(&found, &checked.source.sources);
         }
         if !is_said("part-of-batch")
-            && prepared.programs.eval_at_once
+            && prepared.programs.loss_across
             && (train.batch as usize) < prepared.parts.train.len()
             && train.trains()
         {

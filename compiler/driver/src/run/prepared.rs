@@ -108,7 +108,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         copies = (0..2).flat_map(|_| 0..dataset.rows() as u32).collect();
     }
     let programs = pipeline::elaborate(checked, train)?;
-    if train.parts > 1 && programs.eval_at_once {
+    if train.parts > 1 && programs.loss_across {
         return Err(Failure::user(
             "batch-in-parts",
             "the loss compares the examples of a batch, which parts would cut",

@@ -82,6 +82,10 @@ fn matched(store: &Store, transfer: &Transfer, found: &[Array]) -> Result<Transf
         said.push(format!("not in the map, begin as new: {}", left.join(", ")));
     }
     let rest: Vec<&str> = found.iter().map(|array| &*array.name).filter(|name| !used.contains(name)).collect();
+    // A checkpoint of ours holds the optimizer's state beside the weights, twice as many names as these.
+    let (state, rest): (Vec<&str>, Vec<&str>) = rest.into_iter().partition(|name| name.starts_with("optimizer."));
+    let state = (!state.is_empty()).then_some("the optimizer's state");
+    let rest: Vec<&str> = rest.into_iter().chain(state).collect();
     if !rest.is_empty() {
         said.push(format!("not used of the file: {}", rest.join(", ")));
     }

@@ -69,6 +69,22 @@ fn a_last_batch_of_one_row() {
     assert!(!said.contains("last-batch-of-one"), "{said}");
 }
 
+/// A metric that looks across the batch makes the loss no other one, in parts of a batch or not.
+#[test]
+fn a_metric_across_the_batch_is_not_the_loss() {
+    let program = "
+        data D = synthetic(rows: 16, seed: 1) { x = normal[3]; y = normal[1] }
+        model Net(x: f32[C]) -> f32 { x |> Neuron() }
+        fn wide(p: f32) -> f32 { let m = mean[batch] p; square(p - m) }
+        train t { model net = Net(); data D; loss square(net(x) - y[0]); optimizer adam(1e-3); epochs 1; batch 8 in 2 parts
+          predict p = net(x)
+          report wide(p)
+        }\n";
+    let folder = Folder::new(&[("t.bdl", program)]);
+    let said = folder.ok(&["train", "t.bdl", "--out", "run"]);
+    assert!(said.contains("wide") && !said.contains("compares the examples"), "{said}");
+}
+
 /// A block without an optimizer evaluates and predicts with the weights that it has: those of a file, or the first ones.
 #[test]
 fn a_block_without_an_optimizer_predicts() {

@@ -98,6 +98,7 @@ fn cut(program: &mut Program, scan: &Scan, every: i64, active: &[bool], done: &m
         body,
         stacks,
         checkpoint: Some(Dim::one()),
+        ends: None,
         origin: scan.origin.clone(),
     };
 
@@ -266,6 +267,7 @@ fn rewritten(node: &mut Node, names: &HashMap<TensorId, TensorId>) {
         Node::Scan(n) => {
             carried(&mut n.carried);
             n.stacks.iter_mut().for_each(|(_, outside)| *outside = now(*outside));
+            n.ends = n.ends.map(|ends| ends.map_writes(&now));
             n.body.iter_mut().for_each(|node| rewritten(node, names));
         }
         Node::Iterate(n) => {

@@ -5,11 +5,12 @@
 //! scan    n < 50            { .. next x = if done then x else f(x) }
 //! ```
 //!
-//! Once `done` holds, the carried values no longer change and it keeps holding, so the last values are the same. Only loops through which
-//! a gradient flows are rewritten: the scan runs all its steps.
+//! Once `done` holds, the carried values no longer change and it keeps holding, so the last values are the same. The scan ends where it
+//! holds for all examples, and so does its adjoint: both cost the steps of the example that needs most, not `at_most`. Only loops through
+//! which a gradient flows are rewritten.
 
 use crate::builder::PieceBuilder;
-use crate::data::{Carried, Equation, Expr, Iterate, Node, Program, Scan, TensorId};
+use crate::data::{Carried, DType, Ends, Equation, Expr, Iterate, Node, Program, Scan, TensorId};
 
 pub(super) fn unroll_active(program: &mut Program, nodes: &mut [Node], active: &[bool]) {
     for node in nodes {
@@ -31,6 +32,8 @@ fn unrolled(program: &mut Program, iterate: Iterate) -> Scan {
     let mut body = iterate.condition;
     body.extend(iterate.body);
     let mut carried = Vec::new();
+    let origin = iterate.origin.clone();
+    let ends = ending(program, &mut body, iterate.until, &origin);
     for c in iterate.carried {
         let next = held(program, &mut body, &c, iterate.until, &iterate.origin);
         carried.push(Carried { next, ..c });
@@ -43,8 +46,20 @@ fn unrolled(program: &mut Program, iterate: Iterate) -> Scan {
         body,
         stacks: Vec::new(),
         checkpoint: None,
+        ends: Some(ends),
         origin: iterate.origin,
     }
+}
+
+/// The loop ends where no example goes on; the stop condition is a value of the body of its own.
+fn ending(program: &mut Program, body: &mut Vec<Node>, until: TensorId, origin: &crate::Origin) -> Ends {
+    let tensor = program.get(until).clone();
+    let mut piece = PieceBuilder::new();
+    let axes = piece.free_axes(&tensor.shape);
+    let out = program.computed(&format!("{}_now", tensor.name), tensor.dtype, tensor.shape);
+    let pieces = vec![piece.sum(Expr::read(until, axes))];
+    body.push(Node::Equation(Equation { out, pieces, origin: origin.clone() }));
+    Ends::When { until: out, steps: program.computed(&format!("{}_steps", tensor.name), DType::I32, []) }
 }
 
 /// `if until then inside else next`.

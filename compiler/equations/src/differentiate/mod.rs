@@ -145,6 +145,8 @@ enum Adjoint {
 struct Scope {
     /// Inside a loop: what the body defines. Contributions to anything else are put off until after the loop.
     local: Option<HashSet<TensorId>>,
+    /// Inside a loop of the example's own length.
+    is_ragged: bool,
     parts: HashMap<TensorId, Vec<Part>>,
     adjoints: HashMap<TensorId, Adjoint>,
     /// The adjoint nodes, in order.

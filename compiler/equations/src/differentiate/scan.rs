@@ -16,7 +16,7 @@ use super::combine::{self, Part};
 use super::{Adjoint, Done, Scope, Tape, Task, gradient_of};
 use crate::DifferentiateError;
 use crate::builder::PieceBuilder;
-use crate::data::{Affine, Carried, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, TensorId};
+use crate::data::{Affine, Carried, Ends, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, TensorId};
 use crate::lift::{Steps, lift};
 use bdl_dims::Dim;
 use std::collections::{HashMap, HashSet};
@@ -48,7 +48,8 @@ impl Tape<'_> {
         let shared = self.accumulated(scan, parent);
         let mut local = body_tensors(scan);
         local.extend(&shared);
-        let mut child = Scope { local: Some(local), ..Scope::default() };
+        let is_ragged = parent.is_ragged || self.program.is_per_example_size(&scan.extent);
+        let mut child = Scope { local: Some(local), is_ragged, ..Scope::default() };
         for (inside, outside) in &scan.stacks {
             if !self.is_active(*outside) {
                 continue;
@@ -145,6 +146,10 @@ impl Tape<'_> {
             body,
             stacks,
             checkpoint: scan.checkpoint.clone(),
+            ends: scan.ends.map(|ends| match ends {
+                Ends::When { until: _, steps } => Ends::After(steps),
+                after @ Ends::After(_) => after,
+            }),
             origin: origin.clone(),
         }));
 
@@ -251,10 +256,10 @@ impl Tape<'_> {
 
     // ------------------------------------------------------------------------------------------------ accumulated adjoints
 
-    /// Under `checkpoint`, tensors from outside that the body reads the same at every step: their adjoints are summed up from step to step, so
-    /// that nothing is kept for all steps. (Where the steps are the example's own, what examples share is worked out after the loop.)
+    /// Under `checkpoint`, and in a loop that ends before its extent, tensors from outside that the body reads the same at every step: their adjoints are summed up from step to step, so
+    /// that nothing is kept, and no sum is taken, for all steps. (Where the steps are the example's own, what examples share is worked out after the loop.)
     fn accumulated(&self, scan: &Scan, parent: &Scope) -> Vec<TensorId> {
-        if scan.checkpoint.is_none() || self.program.is_per_example_size(&scan.extent) {
+        if (scan.checkpoint.is_none() && scan.ends.is_none()) || self.program.is_per_example_size(&scan.extent) {
             return Vec::new();
         }
         let own: HashSet<TensorId> = scan.body.iter().flat_map(Node::writes_deep).collect();
@@ -264,7 +269,8 @@ impl Tape<'_> {
         let mut found: Vec<TensorId> = scan.body.iter().flat_map(Node::reads_deep).collect();
         found.retain(|id| self.is_active(*id) && !own.contains(id) && !by_step.contains(id));
         // Inside another loop, whose steps may be the example's own, what all examples share is worked out after that one.
-        found.retain(|id| parent.local.is_none() || self.program.is_per_example(*id));
+        let by_step_outside = parent.local.is_none() || (scan.ends.is_some() && !parent.is_ragged);
+        found.retain(|id| by_step_outside || self.program.is_per_example(*id));
         found.sort();
         found.dedup();
         found
@@ -390,6 +396,9 @@ impl Tape<'_> {
                     }
                     for (inside, _) in &mut n.stacks {
                         *inside = self.copied(*inside, stacks, step, copies);
+                    }
+                    if let Some(Ends::After(steps)) = &mut n.ends {
+                        *steps = self.copied(*steps, stacks, step, copies);
                     }
                     Node::Scan(n)
                 }

@@ -3,7 +3,9 @@
 use super::evaluate::{Outcome, State};
 use super::scalar;
 use super::{Array, DrawAt, InterpretError, Value, Values, World};
-use crate::data::{Carried, Draw, Iterate, Library, Literal, Node, Program, Role, Routine, Scan, Sort, TensorId, View};
+use crate::data::{
+    Carried, Draw, Ends, Iterate, Library, Literal, Node, Program, Role, Routine, Scan, Sort, TensorId, View,
+};
 use std::cmp::Ordering;
 
 /// Runs every node of the program.
@@ -95,6 +97,10 @@ impl State<'_> {
             self.set(*outside, self.filled(*outside, 0.0)?);
         }
         let outer = self.running.clone();
+        let (longest, mut steps) = match scan.ends {
+            Some(Ends::After(steps)) => (longest.min(self.count(steps)?), 0),
+            Some(Ends::When { .. }) | None => (longest, longest),
+        };
         for count in 0..longest {
             let step = if scan.reversed { longest - 1 - count } else { count };
             self.running = (0..examples).map(|e| outer.get(e).copied().unwrap_or(true) && step < extents[e]).collect();
@@ -104,10 +110,31 @@ impl State<'_> {
                 self.stack(*inside, *outside, step)?;
             }
             self.steps.pop();
+            let ended = match scan.ends {
+                Some(Ends::When { until, .. }) => match self.value(until)? {
+                    Value::Shared(array) => array.data.first() != Some(&0.0),
+                    Value::PerExample(arrays) => {
+                        let mut running = arrays.iter().enumerate().filter(|(e, _)| self.is_running(*e));
+                        running.all(|(_, array)| array.data.first() != Some(&0.0))
+                    }
+                },
+                Some(Ends::After(_)) | None => false,
+            };
             self.advance(&scan.carried)?;
+            if ended {
+                steps = count;
+                break;
+            }
         }
         self.running = outer;
+        if let Some(Ends::When { steps: out, .. }) = scan.ends {
+            self.set(out, Value::Shared(Array::scalar(steps as f64)));
+        }
         self.finish(&scan.carried)
+    }
+
+    fn count(&self, steps: TensorId) -> Outcome<i64> {
+        Ok(self.value(steps)?.examples().first().and_then(|array| array.data.first()).map_or(0, |n| *n as i64))
     }
 
     fn iterate(&mut self, iterate: &Iterate) -> Outcome<()> {

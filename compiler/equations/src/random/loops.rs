@@ -90,7 +90,8 @@ impl Maker {
             None => {
                 let reversed = self.numbers.chance(40);
                 let checkpoint = self.numbers.chance(25).then(|| Dim::from(2));
-                Node::Scan(Scan { step: name, extent, reversed, carried: all, body, stacks, checkpoint, origin })
+                let ends = None;
+                Node::Scan(Scan { step: name, extent, reversed, carried: all, body, stacks, checkpoint, ends, origin })
             }
         };
         self.program().nodes.push(node);

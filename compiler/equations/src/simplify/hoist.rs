@@ -18,7 +18,7 @@
 use super::Pass;
 use super::invariant::stays_inside;
 use super::merge::rename;
-use crate::data::{Affine, Carried, Equation, Expr, IndexId, Monoid, Node, Piece, Program, Scan, TensorId};
+use crate::data::{Affine, Carried, Ends, Equation, Expr, IndexId, Monoid, Node, Piece, Program, Scan, TensorId};
 use crate::lift::{Steps, lift};
 use bdl_dims::Dim;
 use std::collections::{HashMap, HashSet};
@@ -170,7 +170,8 @@ fn read_hoisted(
     let mut copies: HashMap<TensorId, TensorId> = HashMap::new();
     let mut front = Vec::new();
     // A tensor that is needed as a whole is copied out of the stack.
-    let whole: Vec<TensorId> = whole_uses(&body, &scan.carried, &scan.stacks).collect();
+    let ends = scan.ends.map(Ends::reads);
+    let whole: Vec<TensorId> = whole_uses(&body, &scan.carried, &scan.stacks).chain(ends).collect();
     for id in whole {
         let Some(stack) = hoisted.get(&id) else { continue };
         if copies.contains_key(&id) {
@@ -215,6 +216,7 @@ fn read_hoisted(
     for (inside, _) in &mut scan.stacks {
         *inside = all.get(inside).copied().unwrap_or(*inside);
     }
+    scan.ends = scan.ends.map(|ends| ends.map_reads(&|id| all.get(&id).copied().unwrap_or(id)));
     scan.body = front;
 }
 
@@ -232,7 +234,7 @@ fn whole_uses<'n>(
             Node::Library(n) => n.inputs.clone(),
             Node::Scan(n) => {
                 let own = n.carried.iter().flat_map(|c| [c.start, c.next]).chain(n.stacks.iter().map(|(i, _)| *i));
-                own.chain(n.body.iter().flat_map(of)).collect()
+                own.chain(n.ends.map(Ends::reads)).chain(n.body.iter().flat_map(of)).collect()
             }
             Node::Iterate(n) => {
                 let own = n.carried.iter().flat_map(|c| [c.start, c.next]).chain([n.until]);

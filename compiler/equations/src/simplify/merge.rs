@@ -47,8 +47,11 @@ impl Merging<'_> {
                     } else {
                         self.nodes(&mut n.body);
                     }
+                    let same = &self.same;
+                    let now = |id: TensorId| same.get(&id).copied().unwrap_or(id);
+                    n.ends = n.ends.map(|ends| ends.map_reads(&now));
                     for (inside, _) in &mut n.stacks {
-                        *inside = self.same.get(inside).copied().unwrap_or(*inside);
+                        *inside = now(*inside);
                     }
                     for c in &mut n.carried {
                         c.next = self.same.get(&c.next).copied().unwrap_or(c.next);
@@ -177,6 +180,7 @@ pub(crate) fn rename(node: &mut Node, same: &HashMap<TensorId, TensorId>) {
             for (inside, _) in &mut n.stacks {
                 *inside = now(*inside);
             }
+            n.ends = n.ends.map(|ends| ends.map_reads(&now));
             n.body.iter_mut().for_each(|node| rename(node, same));
         }
         Node::Iterate(n) => {

@@ -2,7 +2,7 @@
 
 use super::Pass;
 use super::merge::rename;
-use crate::data::{Node, Program, Role, Scan, TensorId};
+use crate::data::{Ends, Node, Program, Role, Scan, TensorId};
 use std::collections::{HashMap, HashSet};
 
 /// Removes nodes whose results nothing needs. In a program without outputs and updates everything is kept: what is needed is not said.
@@ -46,6 +46,7 @@ fn sweep_scan(scan: &mut Scan, needed: &mut HashSet<TensorId>) -> Pass {
     scan.stacks.retain(|(_, outside)| needed.contains(outside));
     // A carried value is needed when its last value is, or when a needed part of the body reads it.
     let mut wanted: HashSet<TensorId> = scan.stacks.iter().map(|(inside, _)| *inside).collect();
+    wanted.extend(scan.ends.map(Ends::reads));
     wanted.extend(scan.carried.iter().filter(|c| needed.contains(&c.last)).flat_map(|c| [c.inside, c.next]));
     loop {
         let size = wanted.len();
@@ -113,6 +114,7 @@ fn write_elsewhere(node: &mut Node, now: &dyn Fn(TensorId) -> TensorId) {
             for (_, outside) in &mut n.stacks {
                 *outside = now(*outside);
             }
+            n.ends = n.ends.map(|ends| ends.map_writes(now));
             n.body.iter_mut().for_each(|node| write_elsewhere(node, now));
         }
         Node::Iterate(n) => {

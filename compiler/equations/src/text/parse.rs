@@ -3,8 +3,8 @@
 use super::lex::{Token, tokens};
 use super::*;
 use crate::data::{
-    Affine, Carried, Condition, Distribution, Draw, Equation, Expr, Index, IndexId, Iterate, Library, Literal, Node,
-    Origin, Piece, Program, Read, Role, Scan, SizeKind, SizeName, Sort, Sub, Tensor, TensorId, View,
+    Affine, Carried, Condition, Distribution, Draw, Ends, Equation, Expr, Index, IndexId, Iterate, Library, Literal,
+    Node, Origin, Piece, Program, Read, Role, Scan, SizeKind, SizeName, Sort, Sub, Tensor, TensorId, View,
 };
 use bdl_dims::Dim;
 use std::fmt;
@@ -310,6 +310,18 @@ impl Parser {
         let extent = self.dim()?;
         let reversed = self.keyword("reversed");
         let checkpoint = if self.keyword("checkpoint") { Some(self.dim()?) } else { None };
+        let ends = if self.keyword("ends") {
+            Some(if self.keyword("after") {
+                Ends::After(self.tensor()?)
+            } else {
+                self.need_keyword("when")?;
+                let until = self.tensor()?;
+                self.need_keyword("as")?;
+                Ends::When { until, steps: self.tensor()? }
+            })
+        } else {
+            None
+        };
         self.need("{")?;
         let origin = self.origin();
         let carried = self.carried()?;
@@ -323,7 +335,7 @@ impl Parser {
                 body.push(self.node()?);
             }
         }
-        Ok(Node::Scan(Scan { step, extent, reversed, carried, body, stacks, checkpoint, origin }))
+        Ok(Node::Scan(Scan { step, extent, reversed, carried, body, stacks, checkpoint, ends, origin }))
     }
 
     fn iterate(&mut self) -> Parsed<Node> {

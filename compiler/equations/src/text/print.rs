@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::data::{
-    Affine, Carried, Condition, Distribution, Expr, Index, Node, Origin, Piece, Program, Read, Role, SizeKind, Sub,
-    TensorId,
+    Affine, Carried, Condition, Distribution, Ends, Expr, Index, Node, Origin, Piece, Program, Read, Role, SizeKind,
+    Sub, TensorId,
 };
 use bdl_dims::Dim;
 use std::fmt::Write;
@@ -126,7 +126,14 @@ impl Printer<'_> {
             Node::Scan(scan) => {
                 let reversed = if scan.reversed { " reversed" } else { "" };
                 let checkpoint = scan.checkpoint.as_ref().map(|n| format!(" checkpoint {n}")).unwrap_or_default();
-                self.line(&format!("scan {} < {}{reversed}{checkpoint} {{{origin}", scan.step, scan.extent));
+                let ends = match scan.ends {
+                    None => String::new(),
+                    Some(Ends::When { until, steps }) => {
+                        format!(" ends when {} as {}", self.tensor(until), self.tensor(steps))
+                    }
+                    Some(Ends::After(steps)) => format!(" ends after {}", self.tensor(steps)),
+                };
+                self.line(&format!("scan {} < {}{reversed}{checkpoint}{ends} {{{origin}", scan.step, scan.extent));
                 self.depth += 1;
                 self.carried(&scan.carried);
                 self.nodes(&scan.body);

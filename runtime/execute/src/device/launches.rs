@@ -2,7 +2,9 @@
 
 use super::Device;
 use super::program::{DeviceProgram, Function, Given};
-use crate::compiled::{CompiledContraction, CompiledIterate, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse};
+use crate::compiled::{
+    CompiledContraction, CompiledEnds, CompiledIterate, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse,
+};
 use crate::draw::site_at;
 use crate::error::Error;
 use crate::library;
@@ -101,9 +103,18 @@ impl DeviceProgram {
                 let order: Vec<u32> = longest.order.iter().map(|(row, _)| *row).collect();
                 self.write_order(device, *out, &order)
             }
-            CompiledOp::Scan { step, extent, reversed, running, body } => {
+            CompiledOp::Scan { step, extent, reversed, running, ends, body } => {
                 let longest = running.as_ref().map(|_| self.longest_first(walk, extent));
                 let extent = longest.as_ref().map_or_else(|| extent.at(&walk.sizes), Longest::steps);
+                let extent = match ends {
+                    Some(CompiledEnds::After { steps }) => {
+                        let mut count = [0u8; 4];
+                        device.read(self.addresses[*steps], &mut count)?;
+                        extent.min(i64::from(i32::from_ne_bytes(count)))
+                    }
+                    Some(CompiledEnds::When { .. }) | None => extent,
+                };
+                let mut made = extent;
                 for i in 0..extent {
                     let now = if *reversed { extent - 1 - i } else { i };
                     walk.sizes[*step] = now;
@@ -119,6 +130,18 @@ impl DeviceProgram {
                         walk.rows.pop();
                     }
                     done?;
+                    if let Some(CompiledEnds::When { until, .. }) = ends {
+                        let rows = walk.rows.last().map_or(1, |rows| rows.examples.len()).min(self.lens[*until]);
+                        let mut holds = vec![0u8; rows];
+                        device.read(self.addresses[*until], &mut holds)?;
+                        if holds.iter().all(|holds| *holds != 0) {
+                            made = i;
+                            break;
+                        }
+                    }
+                }
+                if let Some(CompiledEnds::When { steps, .. }) = ends {
+                    device.write(self.addresses[*steps], &(made as i32).to_ne_bytes())?;
                 }
                 Ok(())
             }

@@ -4,7 +4,8 @@ use super::{Array, Fault, kernel::run_kernel};
 use bdl_dims::Dim;
 use bdl_kernels::philox::DrawKey;
 use bdl_plan::{
-    Clip, Contraction, DType, Iterate, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Scan, SizeKind, Slice, Table,
+    Clip, Contraction, DType, Ends, Iterate, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Scan, SizeKind, Slice,
+    Table,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -278,7 +279,12 @@ impl Machine<'_> {
             Some(_) => order.first().map_or(0, |(_, length)| *length),
             None => self.dim(&scan.extent)?,
         };
+        let extent = match scan.ends {
+            Some(Ends::After(steps)) => extent.min(self.arrays[steps.0 as usize].at(0) as i64),
+            Some(Ends::When { .. }) | None => extent,
+        };
         let around = self.around();
+        let mut steps_made = extent;
         for i in 0..extent {
             let step = if scan.reversed { extent - 1 - i } else { i };
             self.sizes.insert(scan.step.clone(), step);
@@ -292,6 +298,17 @@ impl Machine<'_> {
             if scan.running.is_some() {
                 self.rows.pop();
             }
+            if let Some(Ends::When { until, .. }) = scan.ends {
+                let until = &self.arrays[until.0 as usize];
+                let rows = around.len().min(until.len());
+                if (0..rows).all(|row| until.at(row) != 0.0) {
+                    steps_made = i;
+                    break;
+                }
+            }
+        }
+        if let Some(Ends::When { steps, .. }) = scan.ends {
+            self.arrays[steps.0 as usize].put(0, steps_made as f64);
         }
         self.sizes.remove(&scan.step);
         Ok(())

@@ -3,9 +3,9 @@
 use super::{BINARY, COMPARE, DTYPES, MONOIDS, UNARY, VALUE_TYPES, displayed, of_word};
 use crate::data::{
     Access, Address, AddressTerm, AxisRole, Bound, Buffer, BufferId, Clip, Contraction, ContractionAxis, DType,
-    Distribution, Draw, Guard, Iterate, Kernel, KernelBuffer, KernelId, KernelUse, Launch, LoopIndex, LoopMode, Name,
-    Op, Origin, Place, Plan, Routine, Running, Scan, SizeKind, SizeName, Slice, SlotId, Sort, Stmt, Table, ValueId,
-    ValueOp, ValueType, VariableId,
+    Distribution, Draw, Ends, Guard, Iterate, Kernel, KernelBuffer, KernelId, KernelUse, Launch, LoopIndex, LoopMode,
+    Name, Op, Origin, Place, Plan, Routine, Running, Scan, SizeKind, SizeName, Slice, SlotId, Sort, Stmt, Table,
+    ValueId, ValueOp, ValueType, VariableId,
 };
 use bdl_dims::Dim;
 use std::fmt;
@@ -405,8 +405,20 @@ impl<'t> Parser<'t> {
             let extent = self.factor()?;
             let reversed = self.eat("reversed");
             let running = self.running(plan)?;
+            let ends = if self.eat("ends") {
+                Some(if self.eat("after") {
+                    Ends::After(self.buffer_id(plan)?)
+                } else {
+                    self.expect("when")?;
+                    let until = self.buffer_id(plan)?;
+                    self.expect("as")?;
+                    Ends::When { until, steps: self.buffer_id(plan)? }
+                })
+            } else {
+                None
+            };
             let body = self.body_of_loop(plan, kernels)?;
-            Op::Scan(Scan { step, extent, reversed, running, body })
+            Op::Scan(Scan { step, extent, reversed, running, ends, body })
         } else if self.eat("iterate") {
             let step = self.name()?;
             self.expect("in")?;

@@ -2,8 +2,8 @@
 
 use super::{BINARY, COMPARE, DTYPES, MONOIDS, UNARY, VALUE_TYPES, displayed, quoted, word_of};
 use crate::data::{
-    Access, Address, AddressTerm, AxisRole, Bound, Contraction, Distribution, Kernel, KernelUse, Launch, LoopMode,
-    Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Slice, Stmt, Table, ValueOp,
+    Access, Address, AddressTerm, AxisRole, Bound, Contraction, Distribution, Ends, Kernel, KernelUse, Launch,
+    LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Slice, Stmt, Table, ValueOp,
 };
 use bdl_dims::Dim;
 use std::fmt::{self, Display, Formatter, Write};
@@ -108,6 +108,11 @@ impl Printer<'_> {
                 let reversed = if scan.reversed { " reversed" } else { "" };
                 write!(f, "{pad}scan {} in {}{reversed}", quoted(&scan.step), in_parens(&scan.extent))?;
                 self.running(f, &scan.running)?;
+                match &scan.ends {
+                    None => {}
+                    Some(Ends::When { until, steps }) => write!(f, " ends when {} as {}", name(until), name(steps))?,
+                    Some(Ends::After(steps)) => write!(f, " ends after {}", name(steps))?,
+                }
                 writeln!(f, " {{")?;
                 scan.body.iter().try_for_each(|inner| self.launch(f, inner, indent + 1))?;
                 write!(f, "{pad}}}")?;

@@ -23,7 +23,7 @@
 mod kernel;
 
 use crate::data::{
-    Access, AxisRole, BufferId, Contraction, DType, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Running,
+    Access, AxisRole, BufferId, Contraction, DType, Ends, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Running,
     SizeKind, Slice, Table,
 };
 use bdl_dims::Dim;
@@ -292,7 +292,21 @@ impl Launches<'_> {
                 self.sizes.per_example(by)?;
                 self.order(*out)
             }
-            Op::Scan(scan) => self.header(&scan.step, &scan.extent, &scan.running),
+            Op::Scan(scan) => {
+                self.header(&scan.step, &scan.extent, &scan.running)?;
+                let count = |buffer: BufferId| -> Checked {
+                    ensure(self.dtype(buffer)? == DType::I32, || "a number of steps is of I32".to_string())
+                };
+                match scan.ends {
+                    None => Ok(()),
+                    Some(Ends::When { until, steps }) => {
+                        ensure(self.dtype(until)? == DType::Bool, || "a stop condition is of Bool".to_string())?;
+                        count(steps)?;
+                        self.written(steps)
+                    }
+                    Some(Ends::After(steps)) => count(steps),
+                }
+            }
             Op::Iterate(iterate) => {
                 self.header(&iterate.step, &iterate.at_most, &iterate.running)?;
                 ensure(self.dtype(iterate.until)? == DType::Bool, || "a stop condition is of Bool".to_string())
