@@ -160,7 +160,7 @@ const EXPRESSION: [&str; 9] =
 const GRAPHS: [&str; 3] = ["gcn", "gin", "mpnn"];
 const IMAGES: [&str; 3] = ["resnet18", "unet", "evoformer"];
 
-/// Those that the driver of the tests, which interprets, computes in a second or two; a GPU computes all. (The others but basset, danq, the two of
+/// Those that the driver of the tests, which interprets, computes in a second or two; a GPU computes all. (The others but danq, the two of
 /// SpliceAI and unet were computed so once, up to minutes each, and agreed as closely.)
 const SMALL: [&str; 9] =
     ["actinn", "deepsurv", "gcn", "gin", "gru_labeller", "mps", "mpnn", "multimodal", "neural_ode"];
