@@ -6,6 +6,10 @@ use clap::Parser;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
+/// A compiler makes and drops millions of small pieces: twice as fast with this as with the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A bug of ours.
 const BUG: u8 = 101;
 

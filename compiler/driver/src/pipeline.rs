@@ -17,6 +17,9 @@ use bdl_grammar::ast::{self, ItemKind};
 use bdl_plan::{DeviceCode, Origin, Plan};
 use bdl_schedule::Real;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// What the command line adds to a program.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ pub struct Checked {
     pub diagnostics: Vec<Diagnostic>,
     /// Data blocks in the order of the file.
     pub data: Vec<DataBlock>,
+    /// What parsing and checking took, without reading data.
+    pub time: Duration,
 }
 
 /// A data block and, where its source was read, what is in it.
@@ -121,12 +126,16 @@ impl Checked {
 
 /// Text → syntax → HIR, with the data's types where they are known.
 pub fn check(path: &Path, request: &Request) -> Result<Checked, Failure> {
-    let source = load::file(path)?;
-    if request.overrides.is_empty() {
-        return check_source(source, request);
+    let begun = Instant::now();
+    let mut source = load::file(path)?;
+    if !request.overrides.is_empty() {
+        let edited = overrides::apply(&source.text, request.train.as_deref(), &request.overrides)?;
+        source = load::text_in(&path.display().to_string(), &edited, &source.folder)?;
     }
-    let edited = overrides::apply(&source.text, request.train.as_deref(), &request.overrides)?;
-    check_source(load::text_in(&path.display().to_string(), &edited, &source.folder)?, request)
+    let loading = begun.elapsed();
+    let mut checked = check_source(source, request)?;
+    checked.time += loading;
+    Ok(checked)
 }
 
 /// The same from text that is already parsed. Overrides of the request are not looked at.
@@ -134,7 +143,7 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     let mut diagnostics = source.diagnostics.clone();
     if diagnostics.iter().any(Diagnostic::is_error) {
         // What was not understood would only be missed elsewhere: one mistake, one message.
-        return Ok(Checked { source, hir: Hir::default(), diagnostics, data: Vec::new() });
+        return Ok(Checked { source, hir: Hir::default(), diagnostics, data: Vec::new(), time: Duration::ZERO });
     }
     let mut data = Vec::new();
     let mut types = Vec::new();
@@ -164,8 +173,9 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     let (files, wrong) = constants::tables(&source);
     if !wrong.is_empty() {
         diagnostics.extend(wrong);
-        return Ok(Checked { source, hir: Hir::default(), diagnostics, data });
+        return Ok(Checked { source, hir: Hir::default(), diagnostics, data, time: Duration::ZERO });
     }
+    let begun = Instant::now();
     let options = Options {
         entries: request.entries.clone(),
         evaluation: request.evaluation.clone(),
@@ -173,6 +183,7 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
         files,
     };
     let (hir, messages) = bdl_check::check(&source.sources, &source.modules, &types, &options);
+    let time = begun.elapsed();
     diagnostics.extend(messages);
     if !diagnostics.iter().any(Diagnostic::is_error) {
         diagnostics.extend(lengths::built_sizes_that_differ(&hir, &data, &source));
@@ -180,7 +191,7 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     if !diagnostics.iter().any(Diagnostic::is_error) {
         diagnostics.extend(laws::rows_that_break_laws(&hir, &data));
     }
-    Ok(Checked { source, hir, diagnostics, data })
+    Ok(Checked { source, hir, diagnostics, data, time })
 }
 
 /// Is the block read by the `train` block asked for? (Other files of the program need not be there.)
@@ -258,16 +269,17 @@ pub fn compile(program: &Program, real: Real) -> Result<Compiled, Failure> {
     Ok(Compiled { plan, code })
 }
 
-/// Equations → plan → PTX, with the lines that `note` gives above what came from a place in the program.
+/// Plan → machine code, ready to be run.
+pub fn program(plan: Plan) -> Result<bdl_execute::Program, Failure> {
+    let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| Failure::bug(error.to_string()))?;
+    bdl_execute::Program::new(Arc::new(plan), code.kernels()).map_err(|error| Failure::bug(error.to_string()))
+}
+
+/// Plan → PTX, with the lines that `note` gives above what came from a place in the program.
 ///
 /// Errors: `not-built-yet` for what a GPU cannot compute yet.
-pub fn compile_ptx(
-    program: &Program,
-    real: Real,
-    note: &dyn Fn(&Origin) -> Vec<String>,
-) -> Result<(Plan, DeviceCode), Failure> {
-    let plan = plan(program, real)?;
-    let code = bdl_ptx::compile(&plan, note).map_err(|error| {
+pub fn ptx(plan: &Plan, real: Real, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<DeviceCode, Failure> {
+    bdl_ptx::compile(plan, note).map_err(|error| {
         let help = match real {
             Real::F32 => "the processor computes it: leave out `--device cuda`",
             Real::F64 => {
@@ -275,9 +287,25 @@ pub fn compile_ptx(
             }
         };
         Failure::user("not-built-yet", format!("this is not built for GPUs yet: {}", error.what)).help(help)
-    })?;
-    Ok((plan, code))
+    })
 }
+
+/// Several programs → their plans, side by side.
+pub fn plans(programs: &[&Program], real: Real) -> Result<Vec<Plan>, Failure> {
+    thread::scope(|scope| {
+        let start =
+            |&program| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || plan(program, real));
+        let started: Vec<_> = programs.iter().map(start).collect();
+        let finished = programs.iter().zip(started).map(|(program, started)| match started {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => plan(program, real),
+        });
+        finished.collect()
+    })
+}
+
+/// Bytes of stack, touched only as far as they are used: terms nest as deeply as the program does.
+const STACK: usize = 512 << 20;
 
 /// Equations → plan.
 pub fn plan(program: &Program, real: Real) -> Result<Plan, Failure> {

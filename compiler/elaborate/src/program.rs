@@ -16,10 +16,11 @@
 //! reads is not created.
 
 use crate::context::{Elaborator, Result, broken, dtype_of, origin, shape_of};
+use crate::join::join;
 use crate::names;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Entry, Hir, Store, Train, Type};
-use bdl_equations::simplify::{rounds, simplify};
+use bdl_equations::simplify::{drop_unused, rounds, simplify, thaw};
 use bdl_equations::{BATCH, DType, Expr, Name, PieceBuilder, Program, Role, SizeKind, Sub, TensorId, UnaryOp};
 use bdl_grammar::{Diagnostic, Span};
 use std::collections::HashSet;
@@ -139,10 +140,15 @@ pub fn entry_init(hir: &Hir, entry: &Entry) -> std::result::Result<Program, Diag
 }
 
 fn build(hir: &Hir, train: &Train) -> Result<Programs> {
-    let objectives = train.objectives.iter().map(|objective| crate::training::objective(hir, train, objective));
-    let objectives = objectives.collect::<Result<Vec<Objective>>>()?;
-    let (eval, eval_at_once, loss_across) = evaluation(hir, train)?;
-    let predict = predictions(hir, train)?;
+    let objectives = || {
+        let each = train.objectives.iter().map(|objective| crate::training::objective(hir, train, objective));
+        each.collect::<Result<Vec<Objective>>>()
+    };
+    let (objectives, (evaluated, predicted)) =
+        join(objectives, || join(|| evaluation(hir, train), || predictions(hir, train)));
+    let objectives = objectives?;
+    let (eval, eval_at_once, loss_across) = evaluated?;
+    let predict = predicted?;
     let nothing = Program::new("init");
     let mut programs = Programs { init: nothing, objectives, eval, predict, eval_at_once, loss_across };
     let stored = programs.all().flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
@@ -399,25 +405,32 @@ fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool, bool)> {
         }
     }
     let mut program = bdl_equations::batch(&forward.elaborator.take());
-    let wanted = || losses.iter().flat_map(|(_, loss, per)| [*loss, *per]);
-    let at_once = looks_across(&program, wanted());
-    let across = looks_across(&Program { outputs: Vec::new(), ..program.clone() }, wanted());
-    for (name, loss, per) in losses {
-        totals(&mut program, &name, loss, per, train.span);
+    // Whether something looks across the batch shows once what `training` decides is decided.
+    let others = program.outputs.len();
+    for (name, loss, per) in &losses {
+        program.outputs.extend([(within(name, "loss_each").into(), *loss), (within(name, "per_each").into(), *per)]);
+    }
+    thaw(&mut program);
+    rounds(&mut program);
+    let at_once = looks_across(&program);
+    let of_losses = program.outputs.split_off(others);
+    let simplified: Vec<TensorId> = of_losses.iter().map(|(_, id)| *id).collect();
+    let mut alone = Program { outputs: of_losses, ..program.clone() };
+    drop_unused(&mut alone);
+    let across = looks_across(&alone);
+    for ((name, _, _), each) in losses.iter().zip(simplified.chunks_exact(2)) {
+        totals(&mut program, name, each[0], each[1], train.span);
     }
     Ok((finished(program), at_once, across))
 }
 
-/// Does anything that these tensors or the outputs need reduce over the batch?
-fn looks_across(program: &Program, wanted: impl Iterator<Item = TensorId>) -> bool {
-    let mut alone = program.clone();
-    alone.outputs.extend(wanted.enumerate().map(|(at, id)| (format!("wanted.{at}").into(), id)));
-    let alone = finished(alone);
+/// Does any equation reduce over the batch?
+fn looks_across(program: &Program) -> bool {
     let over_batch = |equation: &bdl_equations::Equation| {
         let bound = equation.pieces.iter().flat_map(|piece| piece.indices.iter().skip(piece.free));
         bound.into_iter().any(|index| index.range.as_var().is_some_and(|name| &**name == BATCH))
     };
-    alone.nodes.iter().any(|node| match node {
+    program.nodes.iter().any(|node| match node {
         bdl_equations::Node::Equation(equation) => over_batch(equation),
         bdl_equations::Node::Scan(_)
         | bdl_equations::Node::Iterate(_)

@@ -4,6 +4,7 @@
 //! and nothing has frozen; the state of other parts (`over`) stays too.
 
 use crate::context::{Elaborator, Result, broken, not_built, origin, shape_of};
+use crate::join::join;
 use crate::names;
 use crate::program::{Forward, Objective, Since, Step, finished, scalar, totals, within};
 use crate::value::{Pointwise, Value};
@@ -13,25 +14,32 @@ use std::collections::BTreeSet;
 
 /// The programs of one objective.
 pub(crate) fn objective(hir: &Hir, train: &Train, objective: &hir::Objective) -> Result<Objective> {
-    let mut steps = Vec::new();
     let starts = stretches(train);
-    if objective.optimizer.is_some() {
-        for first in &starts {
-            let frozen = frozen_in(train, *first);
-            let step = if train.parts > 1 {
-                Step {
-                    accumulate: Some(training(hir, train, objective, &frozen, Kind::Accumulate)?),
-                    step: applied(hir, train, objective, &frozen)?,
-                }
-            } else {
-                Step { accumulate: None, step: training(hir, train, objective, &frozen, Kind::Step)? }
-            };
-            steps.push((*first, step));
-        }
-    }
     let last = starts.last().copied().unwrap_or_default();
-    let gradient = training(hir, train, objective, &frozen_in(train, last), Kind::Gradient)?;
-    Ok(Objective { name: objective.name.clone(), steps, gradient })
+    let (steps, gradient) = join(
+        || steps(hir, train, objective, &starts),
+        || training(hir, train, objective, &frozen_in(train, last), Kind::Gradient),
+    );
+    Ok(Objective { name: objective.name.clone(), steps: steps?, gradient: gradient? })
+}
+
+/// The steps of an objective by the time from which each holds.
+fn steps(hir: &Hir, train: &Train, objective: &hir::Objective, starts: &[Since]) -> Result<Vec<(Since, Step)>> {
+    let mut steps = Vec::new();
+    for first in starts.iter().filter(|_| objective.optimizer.is_some()) {
+        let frozen = frozen_in(train, *first);
+        let step = if train.parts > 1 {
+            let (accumulate, step) = join(
+                || training(hir, train, objective, &frozen, Kind::Accumulate),
+                || applied(hir, train, objective, &frozen),
+            );
+            Step { accumulate: Some(accumulate?), step: step? }
+        } else {
+            Step { accumulate: None, step: training(hir, train, objective, &frozen, Kind::Step)? }
+        };
+        steps.push((*first, step));
+    }
+    Ok(steps)
 }
 
 /// What a program does with the gradient of a batch.

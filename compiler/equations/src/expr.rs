@@ -136,28 +136,23 @@ impl Expr {
     }
 
     /// Rewrites bottom-up: children first (also inside data subscripts), then the expression made of them.
-    pub fn rewrite(self, f: &mut dyn FnMut(Expr) -> Expr) -> Expr {
-        let rebuilt = match self {
-            Expr::Const(_) | Expr::Number(_) => self,
-            Expr::Read(read) => {
-                let subs = read
-                    .subs
-                    .into_iter()
-                    .map(|sub| match sub {
-                        Sub::Affine(form) => Sub::Affine(form),
-                        Sub::Data(data) => Sub::Data(Box::new(data.rewrite(f))),
-                    })
-                    .collect();
-                Expr::Read(Read { subs, ..read })
-            }
-            Expr::Unary(op, a) => Expr::Unary(op, Box::new(a.rewrite(f))),
-            Expr::Binary(op, a, b) => Expr::Binary(op, Box::new(a.rewrite(f)), Box::new(b.rewrite(f))),
-            Expr::Compare(op, a, b) => Expr::Compare(op, Box::new(a.rewrite(f)), Box::new(b.rewrite(f))),
-            Expr::Select(c, a, b) => {
-                Expr::Select(Box::new(c.rewrite(f)), Box::new(a.rewrite(f)), Box::new(b.rewrite(f)))
-            }
-        };
-        f(rebuilt)
+    pub fn rewrite(mut self, f: &mut dyn FnMut(Expr) -> Expr) -> Expr {
+        self.rewrite_here(f);
+        self
+    }
+
+    fn rewrite_here(&mut self, f: &mut dyn FnMut(Expr) -> Expr) {
+        match self {
+            Expr::Const(_) | Expr::Number(_) => {}
+            Expr::Read(read) => read.subs.iter_mut().for_each(|sub| match sub {
+                Sub::Affine(_) => {}
+                Sub::Data(data) => data.rewrite_here(f),
+            }),
+            Expr::Unary(_, a) => a.rewrite_here(f),
+            Expr::Binary(_, a, b) | Expr::Compare(_, a, b) => [a, b].into_iter().for_each(|e| e.rewrite_here(f)),
+            Expr::Select(c, a, b) => [c, a, b].into_iter().for_each(|e| e.rewrite_here(f)),
+        }
+        *self = f(std::mem::replace(self, Expr::Const(0.0)));
     }
 
     /// Replaces every affine form (numbers and subscripts).

@@ -1,6 +1,6 @@
 //! The normal form and its arithmetic.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::ops::{Add, Mul, Neg, Sub};
 use std::sync::Arc;
 
@@ -16,10 +16,16 @@ pub enum Atom {
 /// A product of atoms, sorted, with repetition for powers. The empty product is 1.
 pub type Monomial = Vec<Atom>;
 
-/// A polynomial over named sizes with integer coefficients: monomial -> coefficient, no zero coefficients.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// The monomial of the constant term.
+static ONE: Monomial = Vec::new();
+
+/// A polynomial over named sizes with integer coefficients. Most sizes are numbers, and all are copied often: a number needs no
+/// memory of its own, and copies of a polynomial share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Dim {
-    terms: BTreeMap<Monomial, i64>,
+    constant: i64,
+    /// The other terms, sorted by monomial, no coefficient zero; nothing for a number.
+    rest: Option<Arc<[(Monomial, i64)]>>,
 }
 
 impl Dim {
@@ -37,58 +43,75 @@ impl Dim {
     }
 
     pub fn atom(atom: Atom) -> Dim {
-        Dim { terms: BTreeMap::from([(vec![atom], 1)]) }
+        Dim { constant: 0, rest: Some(Arc::from([(vec![atom], 1)])) }
+    }
+
+    /// From terms in any order, several of which may be of one monomial.
+    fn from_terms(constant: i64, mut terms: Vec<(Monomial, i64)>) -> Dim {
+        terms.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut dim = Dim::from(constant);
+        let mut kept: Vec<(Monomial, i64)> = Vec::with_capacity(terms.len());
+        for (monomial, coefficient) in terms {
+            match kept.last_mut() {
+                Some((last, sum)) if *last == monomial => *sum = sum.saturating_add(coefficient),
+                Some(_) | None if monomial.is_empty() => dim.constant = dim.constant.saturating_add(coefficient),
+                Some(_) | None => kept.push((monomial, coefficient)),
+            }
+        }
+        kept.retain(|(_, coefficient)| *coefficient != 0);
+        dim.rest = (!kept.is_empty()).then(|| Arc::from(kept));
+        dim
+    }
+
+    /// The terms that are no numbers.
+    fn rest(&self) -> &[(Monomial, i64)] {
+        self.rest.as_deref().unwrap_or_default()
     }
 
     /// Monomials and their coefficients, constants first.
     pub fn terms(&self) -> impl Iterator<Item = (&Monomial, i64)> {
-        self.terms.iter().map(|(m, c)| (m, *c))
+        let constant = (self.constant != 0).then_some((&ONE, self.constant));
+        constant.into_iter().chain(self.rest().iter().map(|(m, c)| (m, *c)))
     }
 
     /// The number this is, when no name is left in it.
     pub fn as_const(&self) -> Option<i64> {
-        match self.terms.len() {
-            0 => Some(0),
-            1 => self.terms.get(&Vec::new()).copied(),
-            _ => None,
-        }
+        self.rest.is_none().then_some(self.constant)
     }
 
     /// The constant term.
     pub fn constant(&self) -> i64 {
-        self.terms.get(&Vec::new()).copied().unwrap_or(0)
+        self.constant
     }
 
     pub fn is_zero(&self) -> bool {
-        self.terms.is_empty()
+        self.as_const() == Some(0)
     }
 
     /// The single name this is, if it is exactly one name.
     pub fn as_var(&self) -> Option<&Arc<str>> {
-        let (monomial, coefficient) = self.terms.iter().next()?;
-        match (self.terms.len(), coefficient, monomial.as_slice()) {
-            (1, 1, [Atom::Var(name)]) => Some(name),
-            (_, _, _) => None,
-        }
-    }
-
-    fn add_term(&mut self, monomial: Monomial, coefficient: i64) {
-        if coefficient == 0 {
-            return;
-        }
-        let entry = self.terms.entry(monomial).or_insert(0);
-        *entry = entry.saturating_add(coefficient);
-        if *entry == 0 {
-            self.terms.retain(|_, c| *c != 0);
+        match (self.constant, self.rest()) {
+            (0, [(monomial, 1)]) => match monomial.as_slice() {
+                [Atom::Var(name)] => Some(name),
+                [] | [Atom::Floor(_, _)] | [_, _, ..] => None,
+            },
+            (_, _) => None,
         }
     }
 
     /// Every coefficient times `factor`. What is too large for 64 bits stays at the largest number, here as in sums and products.
     pub fn scale(&self, factor: i64) -> Dim {
-        if factor == 0 {
-            return Dim::zero();
+        match factor {
+            0 => Dim::zero(),
+            1 => self.clone(),
+            _ => Dim {
+                constant: self.constant.saturating_mul(factor),
+                rest: self
+                    .rest
+                    .as_ref()
+                    .map(|t| t.iter().map(|(m, c)| (m.clone(), c.saturating_mul(factor))).collect()),
+            },
         }
-        Dim { terms: self.terms.iter().map(|(m, c)| (m.clone(), c.saturating_mul(factor))).collect() }
     }
 
     /// `self / by`, rounded towards minus infinity. Folded when both are numbers or when every coefficient divides; the multiples
@@ -98,11 +121,11 @@ impl Dim {
             return self.clone();
         }
         if let Some(divisor) = by.as_const().filter(|d| *d > 0) {
-            let (mut whole, mut rest) = (Dim::zero(), Dim::zero());
-            for (monomial, coefficient) in &self.terms {
-                whole.add_term(monomial.clone(), coefficient.div_euclid(divisor));
-                rest.add_term(monomial.clone(), coefficient.rem_euclid(divisor));
-            }
+            let part = |of: fn(i64, i64) -> i64| {
+                let terms = self.rest().iter().map(|(m, c)| (m.clone(), of(*c, divisor))).collect();
+                Dim::from_terms(of(self.constant, divisor), terms)
+            };
+            let (whole, rest) = (part(i64::div_euclid), part(i64::rem_euclid));
             if rest.as_const().is_some() {
                 return whole;
             }
@@ -116,12 +139,13 @@ impl Dim {
 
     /// `self / by` when `by` is one monomial that divides every term.
     fn exact_div(&self, by: &Dim) -> Option<Dim> {
-        if by.terms.len() != 1 {
-            return (self == by).then(Dim::one);
-        }
-        let (divisor, factor) = by.terms.iter().next()?;
-        let mut quotient = Dim::zero();
-        for (monomial, coefficient) in &self.terms {
+        let mut divisors = by.terms();
+        let (divisor, factor) = match (divisors.next(), divisors.next()) {
+            (Some(only), None) => only,
+            (Some(_), Some(_)) | (None, _) => return (self == by).then(Dim::one),
+        };
+        let mut quotient = Vec::new();
+        for (monomial, coefficient) in self.terms() {
             let mut left = monomial.clone();
             for atom in divisor {
                 left.remove(left.iter().position(|a| a == atom)?);
@@ -129,9 +153,9 @@ impl Dim {
             if coefficient % factor != 0 {
                 return None;
             }
-            quotient.add_term(left, coefficient / factor);
+            quotient.push((left, coefficient / factor));
         }
-        Some(quotient)
+        Some(Dim::from_terms(0, quotient))
     }
 
     /// `self - by * (self / by)`.
@@ -141,8 +165,8 @@ impl Dim {
 
     /// The value when `size` knows every name; `None` for an unknown name or a division by zero.
     pub fn eval(&self, size: &dyn Fn(&str) -> Option<i64>) -> Option<i64> {
-        let mut total = 0i64;
-        for (monomial, coefficient) in &self.terms {
+        let mut total = self.constant;
+        for (monomial, coefficient) in self.rest() {
             let mut product = *coefficient;
             for atom in monomial {
                 product = product.checked_mul(match atom {
@@ -163,8 +187,8 @@ impl Dim {
 
     /// Replace names by expressions; names for which `with` has none stay.
     pub fn substitute(&self, with: &dyn Fn(&str) -> Option<Dim>) -> Dim {
-        let mut total = Dim::zero();
-        for (monomial, coefficient) in &self.terms {
+        let mut total = Dim::from(self.constant);
+        for (monomial, coefficient) in self.rest() {
             let mut product = Dim::from(*coefficient);
             for atom in monomial {
                 product = product
@@ -185,8 +209,12 @@ impl Dim {
         names.into_iter().collect()
     }
 
+    fn atoms(&self) -> impl Iterator<Item = &Atom> {
+        self.rest().iter().flat_map(|(monomial, _)| monomial)
+    }
+
     fn collect_names(&self, names: &mut std::collections::BTreeSet<Arc<str>>) {
-        for atom in self.terms.keys().flatten() {
+        for atom in self.atoms() {
             match atom {
                 Atom::Var(name) => {
                     names.insert(name.clone());
@@ -200,30 +228,48 @@ impl Dim {
     }
 
     pub fn mentions(&self, name: &str) -> bool {
-        self.names().iter().any(|n| &**n == name)
+        self.atoms().any(|atom| match atom {
+            Atom::Var(var) => &**var == name,
+            Atom::Floor(n, d) => n.mentions(name) || d.mentions(name),
+        })
     }
 
     /// Is `self >= other` for all natural sizes, seen from the coefficients alone? (A sufficient test, used to share memory.)
     pub fn dominates(&self, other: &Dim) -> bool {
-        (self.clone() - other.clone()).terms.values().all(|c| *c >= 0)
+        (self.clone() - other.clone()).terms().all(|(_, c)| c >= 0)
     }
 }
 
 impl From<i64> for Dim {
-    fn from(value: i64) -> Dim {
-        let mut dim = Dim::zero();
-        dim.add_term(Vec::new(), value);
-        dim
+    fn from(constant: i64) -> Dim {
+        Dim { constant, rest: None }
+    }
+}
+
+/// As lists of terms.
+impl Ord for Dim {
+    fn cmp(&self, other: &Dim) -> Ordering {
+        match (&self.rest, &other.rest) {
+            (None, None) if self.constant != 0 && other.constant != 0 => self.constant.cmp(&other.constant),
+            (_, _) => self.terms().cmp(other.terms()),
+        }
+    }
+}
+
+impl PartialOrd for Dim {
+    fn partial_cmp(&self, other: &Dim) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl Add for Dim {
     type Output = Dim;
-    fn add(mut self, other: Dim) -> Dim {
-        for (monomial, coefficient) in other.terms {
-            self.add_term(monomial, coefficient);
+    fn add(self, other: Dim) -> Dim {
+        let constant = self.constant.saturating_add(other.constant);
+        match (self.rest, other.rest) {
+            (rest, None) | (None, rest) => Dim { constant, rest },
+            (Some(a), Some(b)) => Dim::from_terms(constant, a.iter().chain(&*b).cloned().collect()),
         }
-        self
     }
 }
 
@@ -244,16 +290,20 @@ impl Sub for Dim {
 impl Mul for Dim {
     type Output = Dim;
     fn mul(self, other: Dim) -> Dim {
-        let mut product = Dim::zero();
-        for (m1, c1) in &self.terms {
-            for (m2, c2) in &other.terms {
-                let mut monomial = m1.clone();
-                monomial.extend(m2.iter().cloned());
+        match (self.as_const(), other.as_const()) {
+            (Some(factor), _) => return other.scale(factor),
+            (None, Some(factor)) => return self.scale(factor),
+            (None, None) => {}
+        }
+        let mut products = Vec::new();
+        for (m1, c1) in self.terms() {
+            for (m2, c2) in other.terms() {
+                let mut monomial = [m1.as_slice(), m2.as_slice()].concat();
                 monomial.sort();
-                product.add_term(monomial, c1.saturating_mul(*c2));
+                products.push((monomial, c1.saturating_mul(c2)));
             }
         }
-        product
+        Dim::from_terms(0, products)
     }
 }
 

@@ -77,14 +77,15 @@ impl Engine {
     ///
     /// Errors: `not-built-yet` for what a GPU cannot run yet, `device-missing` where its driver refuses the code.
     pub fn compile(&mut self, program: &Equations, real: Real) -> Result<Ready, Failure> {
+        self.ready(pipeline::plan(program, real)?, real)
+    }
+
+    /// As [`compile`](Engine::compile), from the program's plan on.
+    pub fn ready(&mut self, plan: Plan, real: Real) -> Result<Ready, Failure> {
         match self {
-            Engine::Processor(_) => {
-                let compiled = pipeline::compile(program, real)?;
-                let ready = Program::new(Arc::new(compiled.plan), compiled.code.kernels());
-                Ok(Ready::Processor(Box::new(ready.map_err(|error| Failure::bug(error.to_string()))?)))
-            }
+            Engine::Processor(_) => Ok(Ready::Processor(Box::new(pipeline::program(plan)?))),
             Engine::Gpu(gpu) => {
-                let (plan, code) = pipeline::compile_ptx(program, real, &|_| Vec::new())?;
+                let code = pipeline::ptx(&plan, real, &|_| Vec::new())?;
                 let ready = DeviceProgram::new(&mut gpu.cuda, Arc::new(plan), &code);
                 Ok(Ready::Gpu(Box::new(ready.map_err(|error| match error {
                     Error::Device(said) => Failure::user("device-missing", said),

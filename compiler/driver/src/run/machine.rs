@@ -6,6 +6,7 @@ pub use super::fed::memory as memory_error;
 use super::fed::{memory, memory_of_parameters};
 use super::prepared::Prepared;
 use crate::error::Failure;
+use crate::pipeline;
 use bdl_data::{Encoded, Parts};
 use bdl_dims::Dim;
 use bdl_elaborate::{Programs, Since};
@@ -132,25 +133,29 @@ impl ModelMachine {
         with_step: bool,
     ) -> Result<ModelMachine, Failure> {
         let mut store = Store::new();
+        let made = &prepared.programs;
+        let init = as_updates(&made.init);
+        let steps = made.objectives.iter().flat_map(|objective| &objective.steps).filter(|_| with_step);
+        let of_steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
+        let programs: Vec<&Program> = [&init, &made.eval].into_iter().chain(of_steps).collect();
+        let mut plans = pipeline::plans(&programs, real)?.into_iter();
+        let mut next = || plans.next().ok_or_else(|| Failure::bug("a program was not planned"));
         let first_values = match &engine {
-            Engine::Processor(executor) => initialise(&prepared.programs.init, real, executor, &mut store, seed)?,
+            Engine::Processor(executor) => fill(&made.init, next()?, real, executor, &mut store, seed)?,
             // Drawn on the processor, to the same bits.
-            Engine::Gpu(_) => initialise(&prepared.programs.init, real, &Executor::new(0), &mut store, seed)?,
+            Engine::Gpu(_) => fill(&made.init, next()?, real, &Executor::new(0), &mut store, seed)?,
         };
+        let mut fed = || Fed::of(engine.ready(next()?, real)?, &prepared.data, &prepared.lengths);
+        let eval = fed()?;
         let mut objectives = Vec::new();
-        for (written, made) in prepared.train.objectives.iter().zip(&prepared.programs.objectives) {
+        for (written, made) in prepared.train.objectives.iter().zip(&made.objectives) {
             let mut steps = Vec::new();
             for (first, step) in made.steps.iter().filter(|_| with_step) {
-                let accumulate = match &step.accumulate {
-                    Some(accumulate) => Some(Fed::new(&mut engine, accumulate, real, prepared)?),
-                    None => None,
-                };
-                let step = Fed::new(&mut engine, &step.step, real, prepared)?;
-                steps.push((*first, Step { accumulate, step }));
+                let accumulate = step.accumulate.as_ref().map(|_| fed()).transpose()?;
+                steps.push((*first, Step { accumulate, step: fed()? }));
             }
             objectives.push(Objective { every: written.every.max(1) as u64, steps, gradient: made.gradient.clone() });
         }
-        let eval = Fed::new(&mut engine, &prepared.programs.eval, real, prepared)?;
         let shared = |fed: &Fed| {
             let buffers = fed.program.plan().buffers.iter();
             let names = buffers
@@ -309,9 +314,19 @@ pub fn initialise(
     store: &mut Store,
     seed: u64,
 ) -> Result<Duration, Failure> {
-    let compiled = crate::pipeline::compile(&as_updates(init), real)?;
-    let mut program = bdl_execute::Program::new(Arc::new(compiled.plan), compiled.code.kernels())
-        .map_err(|error| Failure::bug(error.to_string()))?;
+    fill(init, pipeline::plan(&as_updates(init), real)?, real, executor, store, seed)
+}
+
+/// As [`initialise`], by the plan of what [`as_updates`] gives.
+fn fill(
+    init: &Program,
+    plan: Plan,
+    real: Real,
+    executor: &Executor,
+    store: &mut Store,
+    seed: u64,
+) -> Result<Duration, Failure> {
+    let mut program = pipeline::program(plan)?;
     let begun = Instant::now();
     for (name, id) in &init.outputs {
         let shape = init.get(*id).shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();

@@ -13,6 +13,7 @@ use bdl_elaborate::Programs;
 use bdl_train::Watch;
 use bdl_train::metrics;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Everything that training, evaluation and benchmarks start from.
 pub struct Prepared {
@@ -35,6 +36,8 @@ pub struct Prepared {
     pub trained: Parts,
     /// Fields that the predictions read.
     pub predict_inputs: Vec<String>,
+    /// What making the equation programs took.
+    pub elaborating: Duration,
     pub hir: Arc<hir::Hir>,
 }
 
@@ -107,7 +110,9 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         data.in_parts(&entries.field, &dataset.entry_parts(entries)?);
         copies = (0..2).flat_map(|_| 0..dataset.rows() as u32).collect();
     }
+    let begun = Instant::now();
     let programs = pipeline::elaborate(checked, train)?;
+    let elaborating = begun.elapsed();
     if train.parts > 1 && programs.loss_across {
         return Err(Failure::user(
             "batch-in-parts",
@@ -187,6 +192,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         straddling,
         trained,
         predict_inputs,
+        elaborating,
         hir: Arc::new(checked.hir.clone()),
     })
 }

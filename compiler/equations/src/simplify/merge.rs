@@ -4,10 +4,13 @@
 //! over the batch and the loop is one over running examples. Draws differ by their site and are left alone, and so are loops.
 
 use super::Pass;
-use crate::data::{Affine, Condition, Equation, Expr, Literal, Node, Piece, Program, Role, Sort, Sub, TensorId, View};
+use crate::data::{
+    Affine, Condition, Equation, Expr, Literal, Name, Node, Piece, Program, Role, Sort, Sub, TensorId, View,
+};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 
 /// Replaces every use of a node's tensor by that of an equal node before it, and removes the node.
 pub fn merge_equal(program: &mut Program) -> Pass {
@@ -141,11 +144,12 @@ impl Merging<'_> {
     }
 }
 
+/// A handful of shared names: comparing them is comparing nothing.
+static NAMES: LazyLock<[Name; 4]> = LazyLock::new(|| ["a", "b", "c", "d"].map(Name::from));
+
 fn nameless(mut piece: Piece) -> Piece {
     for (at, index) in piece.indices.iter_mut().enumerate() {
-        // A handful of shared names: comparing them is comparing nothing.
-        const NAMES: [&str; 4] = ["a", "b", "c", "d"];
-        index.name = NAMES[at % NAMES.len()].into();
+        index.name = NAMES[at % NAMES.len()].clone();
     }
     piece
 }

@@ -42,8 +42,9 @@ pub type Pass = usize;
 /// All passes, until none finds anything; then [`thaw`]. Tensor ids change: find tensors by name, outputs and updates afterwards.
 pub fn simplify(program: &mut Program) {
     rounds(program);
-    thaw(program);
-    rounds(program);
+    if thaw(program) > 0 {
+        rounds(program);
+    }
     compact(program);
 }
 

@@ -57,7 +57,9 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let compiling = Instant::now();
     let mut machine = ModelMachine::new(&prepared, context.real, engine, context.global.seed.unwrap_or(0), true)?;
     let first_values = machine.time_of_first_values();
-    let compile = compiling.elapsed().saturating_sub(first_values);
+    // From the text of the program to machine code.
+    let generating = compiling.elapsed().saturating_sub(first_values);
+    let compile = checked.time + prepared.elaborating + generating;
 
     let batch = (train.batch.max(1) as usize).min(prepared.parts.train.len());
     let batches = prepared.parts.train.len() / batch;
@@ -134,6 +136,7 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         let mut line = json!({
             "event": "done", "train": &*train.name, "threads": threads, "batch": batch, "steps": times.len(),
             "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
+            "check_ms": ms(checked.time), "elaborate_ms": ms(prepared.elaborating), "generate_ms": ms(generating),
             "first_values_ms": ms(first_values),
             "examples_per_second": batch as f64 / median.as_secs_f64(), "gflop": flop / 1e9, "gflops": gflops,
             "machine_gflops": machine_gflops, "peak_mb": peak, "predicted_peak_mb": predicted,
