@@ -32,5 +32,5 @@ fn key(kernel: &Kernel) -> String {
     for index in &mut bare.indices {
         *index = "".into();
     }
-    format!("{bare:?}")
+    bare.to_string()
 }

@@ -4,18 +4,16 @@
 //! over the batch and the loop is one over running examples. Draws differ by their site and are left alone, and so are loops.
 
 use super::Pass;
-use crate::data::{
-    Affine, Condition, Equation, Expr, Literal, Name, Node, Piece, Program, Role, Sort, Sub, TensorId, View,
-};
+use crate::data::{Affine, Condition, Expr, Index, Node, Piece, Program, Role, Sub, TensorId};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::sync::LazyLock;
 
 /// Replaces every use of a node's tensor by that of an equal node before it, and removes the node.
 pub fn merge_equal(program: &mut Program) -> Pass {
     let mut nodes = std::mem::take(&mut program.nodes);
-    let mut merging = Merging { program, seen: HashMap::new(), same: HashMap::new(), running: 0, loops: 0 };
+    let mut merging =
+        Merging { program, levels: Vec::new(), seen: HashMap::new(), same: HashMap::new(), running: 0, loops: 0 };
     merging.nodes(&mut nodes);
     let same = merging.same;
     let changes = same.len();
@@ -29,8 +27,10 @@ pub fn merge_equal(program: &mut Program) -> Pass {
 
 struct Merging<'p> {
     program: &'p Program,
-    /// Nodes that may be used here, by their hash, with what they write and the loop over running examples that it is about.
-    seen: HashMap<u64, Vec<(Node, TensorId, u32)>>,
+    /// The nodes kept so far, of the program and of each loop around this place.
+    levels: Vec<Vec<Node>>,
+    /// Nodes that may be used here, by their hash: level and position, and the loop over running examples that each is about.
+    seen: HashMap<u64, Vec<(usize, usize, u32)>>,
     same: HashMap<TensorId, TensorId>,
     /// The innermost loop over running examples that is open, 0 outside of them.
     running: u32,
@@ -40,7 +40,8 @@ struct Merging<'p> {
 impl Merging<'_> {
     fn nodes(&mut self, nodes: &mut Vec<Node>) {
         let mut here: Vec<u64> = Vec::new();
-        let mut kept = Vec::with_capacity(nodes.len());
+        let level = self.levels.len();
+        self.levels.push(Vec::with_capacity(nodes.len()));
         for mut node in std::mem::take(nodes) {
             rename(&mut node, &self.same);
             match &mut node {
@@ -76,39 +77,38 @@ impl Merging<'_> {
                 | Node::Literal(_)
                 | Node::Library(_) => {}
             }
-            let Some((key, out)) = self.key(&node) else {
-                kept.push(node);
-                continue;
-            };
-            let mut hasher = DefaultHasher::new();
-            hash_node(&key, &mut hasher);
-            let hash = hasher.finish();
-            let tensor = self.program.get(out);
-            let about = match &node {
-                Node::Equation(n) if super::is_over_batch(self.program, n) => self.running,
-                Node::Equation(_)
-                | Node::Scan(_)
-                | Node::Iterate(_)
-                | Node::Draw(_)
-                | Node::View(_)
-                | Node::Sort(_)
-                | Node::Literal(_)
-                | Node::Library(_) => 0,
-            };
-            let equal = self.seen.get(&hash).into_iter().flatten().find(|(other, id, rows)| {
-                let like = self.program.get(*id);
-                *other == key && *rows == about && like.dtype == tensor.dtype && like.shape == tensor.shape
-            });
-            match equal {
-                Some((_, first, _)) => {
-                    self.same.insert(out, *first);
+            if let Some(out) = self.may_be_merged(&node) {
+                let mut hasher = DefaultHasher::new();
+                hash_node(&node, &mut hasher);
+                let hash = hasher.finish();
+                let about = match &node {
+                    Node::Equation(n) if super::is_over_batch(self.program, n) => self.running,
+                    Node::Equation(_)
+                    | Node::Scan(_)
+                    | Node::Iterate(_)
+                    | Node::Draw(_)
+                    | Node::View(_)
+                    | Node::Sort(_)
+                    | Node::Literal(_)
+                    | Node::Library(_) => 0,
+                };
+                let list = self.seen.entry(hash).or_default();
+                let tensor = self.program.get(out);
+                let equal = list.iter().find_map(|(level, at, rows)| {
+                    let other = &self.levels[*level][*at];
+                    let id = written(other)?;
+                    let like = self.program.get(id);
+                    let fits = *rows == about && like.dtype == tensor.dtype && like.shape == tensor.shape;
+                    (fits && equal_but_for_names(other, &node)).then_some(id)
+                });
+                if let Some(first) = equal {
+                    self.same.insert(out, first);
+                    continue;
                 }
-                None => {
-                    self.seen.entry(hash).or_default().push((key, out, about));
-                    here.push(hash);
-                    kept.push(node);
-                }
+                list.push((level, self.levels[level].len(), about));
+                here.push(hash);
             }
+            self.levels[level].push(node);
         }
         // What a loop's body computed cannot be used after it.
         for hash in here.into_iter().rev() {
@@ -116,7 +116,7 @@ impl Merging<'_> {
                 list.pop();
             }
         }
-        *nodes = kept;
+        *nodes = self.levels.pop().unwrap_or_default();
     }
 
     fn running_nodes(&mut self, nodes: &mut Vec<Node>) {
@@ -126,32 +126,52 @@ impl Merging<'_> {
         self.running = around;
     }
 
-    /// The node without names, origin and output, if it may be merged.
-    fn key(&self, node: &Node) -> Option<(Node, TensorId)> {
-        let nobody = TensorId(u32::MAX);
-        let origin = crate::Origin::default();
-        Some(match node {
-            Node::Equation(n) => {
-                let pieces = n.pieces.iter().cloned().map(nameless).collect();
-                (Node::Equation(Equation { out: nobody, pieces, origin }), n.out)
-            }
-            Node::View(n) => (Node::View(View { out: nobody, origin, ..n.clone() }), n.out),
-            Node::Sort(n) => (Node::Sort(Sort { out: nobody, origin, ..n.clone() }), n.out),
-            Node::Literal(n) => (Node::Literal(Literal { out: nobody, origin, ..n.clone() }), n.out),
-            Node::Draw(_) | Node::Library(_) | Node::Scan(_) | Node::Iterate(_) => return None,
-        })
-        .filter(|(_, out)| self.program.get(*out).role == Role::Computed)
+    /// The tensor that the node writes, if another may stand for it.
+    fn may_be_merged(&self, node: &Node) -> Option<TensorId> {
+        written(node).filter(|out| self.program.get(*out).role == Role::Computed)
     }
 }
 
-/// A handful of shared names: comparing them is comparing nothing.
-static NAMES: LazyLock<[Name; 4]> = LazyLock::new(|| ["a", "b", "c", "d"].map(Name::from));
-
-fn nameless(mut piece: Piece) -> Piece {
-    for (at, index) in piece.indices.iter_mut().enumerate() {
-        index.name = NAMES[at % NAMES.len()].clone();
+fn written(node: &Node) -> Option<TensorId> {
+    match node {
+        Node::Equation(n) => Some(n.out),
+        Node::View(n) => Some(n.out),
+        Node::Sort(n) => Some(n.out),
+        Node::Literal(n) => Some(n.out),
+        Node::Draw(_) | Node::Library(_) | Node::Scan(_) | Node::Iterate(_) => None,
     }
-    piece
+}
+
+/// Do both compute the same? What they are called, and where they come from, does not count.
+fn equal_but_for_names(a: &Node, b: &Node) -> bool {
+    match (a, b) {
+        (Node::Equation(a), Node::Equation(b)) => {
+            a.pieces.len() == b.pieces.len() && a.pieces.iter().zip(&b.pieces).all(|(a, b)| equal_pieces(a, b))
+        }
+        (Node::View(a), Node::View(b)) => a.input == b.input,
+        (Node::Sort(a), Node::Sort(b)) => (a.input, a.descending) == (b.input, b.descending),
+        (Node::Literal(a), Node::Literal(b)) => a.values == b.values,
+        (
+            Node::Equation(_)
+            | Node::View(_)
+            | Node::Sort(_)
+            | Node::Literal(_)
+            | Node::Draw(_)
+            | Node::Library(_)
+            | Node::Scan(_)
+            | Node::Iterate(_),
+            _,
+        ) => false,
+    }
+}
+
+fn equal_pieces(a: &Piece, b: &Piece) -> bool {
+    let Piece { indices, free, at, monoid, filter, body, empty } = a;
+    let same_index = |(a, b): (&Index, &Index)| a.range == b.range && a.example == b.example;
+    (free, monoid, empty) == (&b.free, &b.monoid, &b.empty)
+        && indices.len() == b.indices.len()
+        && indices.iter().zip(&b.indices).all(same_index)
+        && (at, filter, body) == (&b.at, &b.filter, &b.body)
 }
 
 /// Makes a node read `to` wherever it read `from`.

@@ -29,6 +29,7 @@ pub use inline::inline_copies;
 pub use invariant::share_invariants;
 pub use merge::merge_equal;
 pub(crate) use merge::rename;
+use tidy::is_tidy;
 pub use tidy::{Known, apart, replace_index, tidy, vanishes};
 pub use unused::{compact, drop_unused};
 
@@ -130,6 +131,10 @@ fn tidy_nodes(program: &Program, nodes: &mut [Node], known: &mut Known) -> Pass 
     let mut changes = 0;
     for node in nodes {
         match node {
+            // A program has far more of these than of others.
+            Node::Equation(n) if !n.pieces.is_empty() && n.pieces.iter().all(|piece| is_tidy(program, piece)) => {
+                known.note(n);
+            }
             Node::Equation(n) => {
                 let mut pieces = Vec::new();
                 for piece in &n.pieces {

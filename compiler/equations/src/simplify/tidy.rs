@@ -44,6 +44,12 @@ impl Known {
     }
 }
 
+/// Would [`tidy`] leave the piece as it is? Most pieces are like that, and need no copy to find out.
+pub(super) fn is_tidy(program: &Program, piece: &Piece) -> bool {
+    let is_plain = piece.bound() > 0 || (piece.monoid == Monoid::Sum && piece.empty.is_none());
+    piece.filter.is_empty() && is_plain && single_point(piece).is_none() && needless_index(program, piece).is_none()
+}
+
 /// The simplest form of the piece, or `None` when it writes nothing but zeros (and may therefore be left out).
 pub fn tidy(program: &Program, piece: Piece, known: &Known) -> Option<Piece> {
     let mut piece = piece;
@@ -113,11 +119,18 @@ fn single_points(piece: Piece) -> Piece {
     if matches!(piece.monoid, Monoid::ArgMax(_) | Monoid::ArgMin(_)) {
         return piece;
     }
-    let single = |i: &IndexId| piece.range(*i).as_const() == Some(1) && may_lose_one(&piece);
-    match piece.bound_ids().find(single) {
+    match single_point(&piece) {
         Some(index) => single_points(replace_index(piece, index, &Affine::zero())),
         None => plain_monoid(piece),
     }
+}
+
+fn single_point(piece: &Piece) -> Option<IndexId> {
+    if matches!(piece.monoid, Monoid::ArgMax(_) | Monoid::ArgMin(_)) {
+        return None;
+    }
+    let single = |i: &IndexId| piece.range(*i).as_const() == Some(1) && may_lose_one(piece);
+    piece.bound_ids().find(single)
 }
 
 /// An element without bound indices whose filter fails is 0: not so the product, or the maximum, of nothing.
@@ -135,6 +148,16 @@ fn plain_monoid(mut piece: Piece) -> Piece {
 
 /// Removes bound indices that nothing names: the sum over one is a product, the maximum over one that has points is the value.
 fn needless_indices(program: &Program, piece: Piece) -> Piece {
+    let Some(index) = needless_index(program, &piece) else { return piece };
+    let (range, sums) = (piece.range(index).as_const().unwrap_or(1), piece.monoid == Monoid::Sum);
+    let mut less = replace_index(piece, index, &Affine::zero());
+    if sums {
+        less.body = less.body * Expr::Const(range as f64);
+    }
+    needless_indices(program, less)
+}
+
+fn needless_index(program: &Program, piece: &Piece) -> Option<IndexId> {
     let needless = |i: &IndexId| {
         let range = piece.range(*i);
         // Where there may be no points, the body must not be looked at.
@@ -144,15 +167,9 @@ fn needless_indices(program: &Program, piece: Piece) -> Piece {
             Monoid::Max | Monoid::Min | Monoid::Any | Monoid::All => true,
             Monoid::Prod | Monoid::ArgMax(_) | Monoid::ArgMin(_) => false,
         };
-        points && removable && may_lose_one(&piece) && !piece.uses(*i)
+        points && removable && may_lose_one(piece) && !piece.uses(*i)
     };
-    let Some(index) = piece.bound_ids().find(needless) else { return piece };
-    let (range, sums) = (piece.range(index).as_const().unwrap_or(1), piece.monoid == Monoid::Sum);
-    let mut less = replace_index(piece, index, &Affine::zero());
-    if sums {
-        less.body = less.body * Expr::Const(range as f64);
-    }
-    needless_indices(program, less)
+    piece.bound_ids().find(needless)
 }
 
 /// The piece without the index, which is `by` everywhere (a form of the other indices, in the old numbering).
@@ -360,7 +377,7 @@ impl Tie<'_> {
 
 /// Turns filters that are the bounds of a read into the guard of that read.
 fn guard_instead_of_filter(program: &Program, piece: Piece, known: &Known) -> Piece {
-    if !absent_is_zero(&piece) {
+    if piece.filter.is_empty() || !absent_is_zero(&piece) {
         return piece;
     }
     // Which filters are the bounds of a read with which the body vanishes, or that is compared with an index?
