@@ -26,11 +26,11 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
         settled: HashSet::new(),
         steps: Vec::new(),
     };
-    let nodes = scheduler.program.nodes.clone();
+    let nodes = std::mem::take(&mut scheduler.program.nodes);
     let updates = scheduler.program.updates.clone();
     let mut kept: HashSet<eq::TensorId> = scheduler.program.outputs.iter().map(|(_, t)| *t).collect();
     kept.extend(updates.iter().map(|(_, value)| *value));
-    let done = scheduler.nodes(&nodes, &kept, &updates)?;
+    let done = scheduler.nodes(nodes, &kept, &updates)?;
     // Outputs show parameters and state as they were.
     let outputs = scheduler.outputs()?;
     scheduler.updates(&updates, &done)?;
@@ -76,11 +76,11 @@ impl Scheduler {
     /// Schedules nodes. `kept` is read after them; `updates` are done in place where that is possible, and those are returned.
     pub fn nodes(
         &mut self,
-        nodes: &[eq::Node],
+        nodes: Vec<eq::Node>,
         kept: &HashSet<eq::TensorId>,
         updates: &[Update],
     ) -> Result<Vec<Update>, Error> {
-        let nodes = rewrite::rewrite(&self.program, nodes.to_vec(), kept);
+        let nodes = rewrite::rewrite(&self.program, nodes, kept);
         let mut units = Vec::new();
         for node in &nodes {
             self.units(node, &mut units)?;

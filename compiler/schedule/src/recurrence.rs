@@ -70,7 +70,7 @@ impl Scheduler {
         let until = self.ending(scan, &mut inner);
         kept.extend(until);
         self.steps.push(scan.step.clone());
-        self.nodes(&inner, &kept, &[])?;
+        self.nodes(inner, &kept, &[])?;
         self.steps.pop();
         let ends = match (scan.ends, until) {
             (Some(eq::Ends::When { steps, .. }), Some(until)) => {
@@ -142,7 +142,7 @@ impl Scheduler {
         let outside = std::mem::take(&mut self.launches);
         let updates: Vec<_> = scan.carried.iter().map(|c| (c.inside, c.next)).collect();
         self.steps.push(scan.step.clone());
-        let done = self.nodes(&body, &kept, &updates)?;
+        let done = self.nodes(body, &kept, &updates)?;
         self.steps.pop();
         self.advance(&scan.carried, &done, &scan.origin)?;
         let body = std::mem::replace(&mut self.launches, outside);
@@ -210,13 +210,13 @@ impl Scheduler {
             let origin = iterate.origin.clone();
             condition.push(eq::Node::Equation(eq::Equation { out: until, pieces, origin }));
         }
-        self.nodes(&condition, &HashSet::from([until]), &[])?;
+        self.nodes(condition, &HashSet::from([until]), &[])?;
         let until = self.whole(until, &iterate.origin)?;
         let condition = std::mem::take(&mut self.launches);
         // What the body needs of the condition is computed again, for the rows that are left.
         let body: Vec<eq::Node> = iterate.condition.iter().chain(&iterate.body).cloned().collect();
         let kept: HashSet<eq::TensorId> = iterate.carried.iter().map(|c| c.next).collect();
-        self.nodes(&body, &kept, &[])?;
+        self.nodes(body, &kept, &[])?;
         self.advance(&iterate.carried, &[], &iterate.origin)?;
         Ok((until, condition))
     }
