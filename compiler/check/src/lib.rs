@@ -29,6 +29,8 @@ mod recurrence;
 mod reduce;
 mod report;
 mod scope;
+mod split;
+pub mod stack;
 mod subscript;
 mod suggest;
 mod suspect;
@@ -131,17 +133,6 @@ pub fn uses(file: &ast::File) -> Vec<UsedPath> {
 ///
 /// Errors among the diagnostics mean that the HIR must not be used. Never panics on any tree.
 pub fn check(sources: &SourceMap, files: &Modules, facts: &[DataFacts], options: &Options) -> (Hir, Vec<Diagnostic>) {
-    // Terms nest as deeply as the program does; a stack of our own keeps a deep one from ending the process.
     let run = || checker::check(sources, files, facts, options);
-    std::thread::scope(|scope| {
-        let worker = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run);
-        match worker.map(std::thread::ScopedJoinHandle::join) {
-            Ok(Ok(result)) => result,
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(_) => checker::check(sources, files, facts, options),
-        }
-    })
+    std::thread::scope(|scope| stack::start(scope, &run)())
 }
-
-/// Bytes of stack, touched only as far as they are used.
-const STACK: usize = 512 << 20;

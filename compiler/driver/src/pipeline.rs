@@ -292,20 +292,12 @@ pub fn ptx(plan: &Plan, real: Real, note: &dyn Fn(&Origin) -> Vec<String>) -> Re
 
 /// Several programs → their plans, side by side.
 pub fn plans(programs: &[&Program], real: Real) -> Result<Vec<Plan>, Failure> {
+    let work: Vec<_> = programs.iter().map(|program| || plan(program, real)).collect();
     thread::scope(|scope| {
-        let start =
-            |&program| thread::Builder::new().stack_size(STACK).spawn_scoped(scope, move || plan(program, real));
-        let started: Vec<_> = programs.iter().map(start).collect();
-        let finished = programs.iter().zip(started).map(|(program, started)| match started {
-            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            Err(_) => plan(program, real),
-        });
-        finished.collect()
+        let started: Vec<_> = work.iter().map(|work| bdl_check::stack::start(scope, work)).collect();
+        started.into_iter().map(|finish| finish()).collect()
     })
 }
-
-/// Bytes of stack, touched only as far as they are used: terms nest as deeply as the program does.
-const STACK: usize = 512 << 20;
 
 /// Equations → plan.
 pub fn plan(program: &Program, real: Real) -> Result<Plan, Failure> {
