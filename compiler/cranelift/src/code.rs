@@ -5,7 +5,7 @@
 //! code goes with the last [`Code`] or [`CompiledKernels`] that uses it.
 
 use crate::emit;
-use bdl_plan::{CompiledKernels, Kernel, KernelFn, Name};
+use bdl_plan::{CompiledKernels, Kernel, KernelFn};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::UserFuncName;
 use cranelift_codegen::isa::OwnedTargetIsa;
@@ -17,20 +17,7 @@ use cranelift_module::{Module, ModuleReloc, default_libcall_names};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
-/// A kernel that could not be compiled. The plan did not pass the verifier, or uses an operation that does not exist for a type.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
-    pub kernel: Name,
-    pub what: String,
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "kernel `{}`: {}", self.kernel, self.what)
-    }
-}
-
-impl std::error::Error for Error {}
+pub use bdl_plan::KernelError as Error;
 
 /// Machine code of the kernels of a plan.
 pub struct Code {

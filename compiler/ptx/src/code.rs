@@ -8,20 +8,7 @@ use bdl_plan::{
     DType, DeviceCode, DeviceKernel, Distribution, KernelUse, Name, Op, Origin, Plan, contractions, each_launch,
 };
 
-/// A kernel that cannot be written for a GPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Error {
-    pub kernel: Name,
-    pub what: String,
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "kernel `{}`: {}", self.kernel, self.what)
-    }
-}
-
-impl std::error::Error for Error {}
+pub use bdl_plan::KernelError as Error;
 
 /// The PTX of every kernel, contraction and draw of a plan. `note` gives the lines that stand above the code of what came from a place in the
 /// program.

@@ -27,6 +27,14 @@ pub struct Compiled<F = KernelFn> {
     pub contraction_count: usize,
 }
 
+impl<F> Compiled<F> {
+    /// The iterations with their counts that are not 0, which start anew.
+    pub fn take_unfinished(&self, counts: &mut [usize]) -> Vec<(Origin, usize)> {
+        let taken = counts.iter_mut().map(std::mem::take);
+        self.iterations.iter().cloned().zip(taken).filter(|(_, count)| *count > 0).collect()
+    }
+}
+
 pub enum CompiledKind {
     Built,
     Batch,

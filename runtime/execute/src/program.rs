@@ -180,9 +180,7 @@ impl Program {
 
     /// The iterations that reached their bound before their condition held, and for how many examples, since this was last asked.
     pub fn take_unfinished(&mut self) -> Vec<(Origin, usize)> {
-        let counts = std::mem::replace(&mut self.unfinished, vec![0; self.compiled.iterations.len()]);
-        let all = self.compiled.iterations.iter().cloned().zip(counts);
-        all.filter(|(_, count)| *count > 0).collect()
+        self.compiled.take_unfinished(&mut self.unfinished)
     }
 
     /// For each contraction of the plan, in the order of its launches (those of a loop after it): the floating-point operations that the last

@@ -3,9 +3,24 @@
 //! A back end promises (in [`CompiledKernels::new`]) that function number i does what kernel number i of the plan says, and that
 //! the code stays mapped as long as its owner lives. The executor calls it knowing neither CLIF nor PTX.
 
-use crate::data::KernelId;
+use crate::data::{KernelId, Name};
 use std::any::Any;
 use std::sync::Arc;
+
+/// A kernel for which a back end has no code: its plan did not pass the verifier, or it uses what that machine lacks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelError {
+    pub kernel: Name,
+    pub what: String,
+}
+
+impl std::fmt::Display for KernelError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "kernel `{}`: {}", self.kernel, self.what)
+    }
+}
+
+impl std::error::Error for KernelError {}
 
 /// Runs grid points `begin..end` of a kernel.
 ///

@@ -13,7 +13,7 @@ mod text;
 pub mod traffic;
 mod verify;
 
-pub use code::{CompiledKernels, KernelFn};
+pub use code::{CompiledKernels, KernelError, KernelFn};
 pub use data::*;
 pub use device::{Argument, DeviceCode, DeviceKernel, Share, contractions, each_launch};
 pub use passing::{kept_slots, passing};

@@ -167,9 +167,7 @@ impl DeviceProgram {
 
     /// The iterations that reached their bound before their condition held, and for how many examples, since this was last asked.
     pub fn take_unfinished(&mut self) -> Vec<(Origin, usize)> {
-        let counts = std::mem::replace(&mut self.unfinished, vec![0; self.compiled.iterations.len()]);
-        let all = self.compiled.iterations.iter().cloned().zip(counts);
-        all.filter(|(_, count)| *count > 0).collect()
+        self.compiled.take_unfinished(&mut self.unfinished)
     }
 
     /// For each contraction of the plan: the floating-point operations that the last run spent in it. A product with an addition counts as two.

@@ -93,32 +93,35 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let flops = machine.flop();
     let flop = flops.iter().sum::<u64>() as f64;
     let gflops = flop / median.as_secs_f64() / 1e9;
+    let place = gpu.clone().unwrap_or_else(|| format!("{threads} threads"));
+    let mut line = json!({
+        "event": "done", "train": &*train.name, "batch": batch, "steps": times.len(),
+        "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
+        "check_ms": ms(checked.time), "elaborate_ms": ms(prepared.elaborating), "generate_ms": ms(generating),
+        "first_values_ms": ms(first_values), "examples_per_second": batch as f64 / median.as_secs_f64(),
+        "gflop": flop / 1e9, "gflops": gflops, "launches": plan.launches.len(),
+    });
+    let mut text = format!(
+        "{} · batch {batch} · {place} · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
+         first     {:.0} ms from process start, of which compiling {:.0} ms and drawing first values {:.0} ms\n  \
+         rate      {gflops:.1} GFLOP/s in contractions",
+        train.name,
+        times.len(),
+        ms(median),
+        ms(times[0]),
+        number::short(batch as f64 / median.as_secs_f64()),
+        ms(first),
+        ms(compile),
+        ms(first_values),
+    );
     if let Some(gpu) = gpu {
         let (free, all) = machine.engine.gpu_memory().unwrap_or_default();
         let used = (all - free) as f64;
         if context.global.json {
-            let line = json!({
-                "event": "done", "train": &*train.name, "device": gpu, "batch": batch, "steps": times.len(),
-                "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
-                "first_values_ms": ms(first_values), "examples_per_second": batch as f64 / median.as_secs_f64(),
-                "gflop": flop / 1e9, "gflops": gflops, "device_mb": used / 1e6, "launches": plan.launches.len(),
-            });
+            (line["device"], line["device_mb"]) = (json!(gpu), json!(used / 1e6));
             return print(&format!("{line}\n"));
         }
-        return print(&format!(
-            "{} · batch {batch} · {gpu} · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
-             first     {:.0} ms from process start, of which compiling {:.0} ms and drawing first values {:.0} ms\n  \
-             rate      {gflops:.1} GFLOP/s in contractions\n  memory    {} of the GPU's are taken\n",
-            train.name,
-            times.len(),
-            ms(median),
-            ms(times[0]),
-            number::short(batch as f64 / median.as_secs_f64()),
-            ms(first),
-            ms(compile),
-            ms(first_values),
-            number::bytes(used),
-        ));
+        return print(&format!("{text}\n  memory    {} of the GPU's are taken\n", number::bytes(used)));
     }
     let machine_gflops = bdl_kernels::machine::measure_gflops(threads);
     let peak = peak_megabytes();
@@ -129,19 +132,13 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         (limits, profile::rows(&plan, &launches, &flops, times.len(), batch as i64, &checked.source.sources))
     });
     if let (Some(path), Some((limits, rows))) = (wanted.picture, &rows) {
-        let title = format!("{} · batch {batch} · {threads} threads", train.name);
+        let title = format!("{} · batch {batch} · {place}", train.name);
         picture::write(path, &title, rows, limits)?;
     }
     if context.global.json {
-        let mut line = json!({
-            "event": "done", "train": &*train.name, "threads": threads, "batch": batch, "steps": times.len(),
-            "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
-            "check_ms": ms(checked.time), "elaborate_ms": ms(prepared.elaborating), "generate_ms": ms(generating),
-            "first_values_ms": ms(first_values),
-            "examples_per_second": batch as f64 / median.as_secs_f64(), "gflop": flop / 1e9, "gflops": gflops,
-            "machine_gflops": machine_gflops, "peak_mb": peak, "predicted_peak_mb": predicted,
-            "launches": plan.launches.len(),
-        });
+        line["threads"] = json!(threads);
+        line["machine_gflops"] = json!(machine_gflops);
+        (line["peak_mb"], line["predicted_peak_mb"]) = (json!(peak), json!(predicted));
         if let Some((limits, rows)) = &rows {
             line["machine_gb_per_s"] = json!(limits.gigabytes);
             line["profile"] = rows.iter().map(profile::Row::json).collect();
@@ -149,23 +146,12 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         print(&format!("{line}\n"))?;
         return Ok(0);
     }
-    let mut text = format!(
-        "{} · batch {batch} · {threads} threads · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
-         first     {:.0} ms from process start, of which compiling {:.0} ms and drawing first values {:.0} ms\n  \
-         rate      {gflops:.1} GFLOP/s in contractions, {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
-         memory    {:.0} MB at the peak, {:.1} MB predicted for tensors\n",
-        train.name,
-        times.len(),
-        ms(median),
-        ms(times[0]),
-        number::short(batch as f64 / median.as_secs_f64()),
-        ms(first),
-        ms(compile),
-        ms(first_values),
+    text.push_str(&format!(
+        ", {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
+         memory    {:.0} MB at the peak, {predicted:.1} MB predicted for tensors\n",
         100.0 * gflops / machine_gflops,
         peak.unwrap_or(f64::NAN),
-        predicted
-    );
+    ));
     if let Some((limits, rows)) = &rows {
         text.push_str(&profile::table(rows, limits));
     }
