@@ -31,8 +31,10 @@ const TILE: u32 = 64;
 const DEPTH: u32 = 16;
 /// A row of A's piece in shared memory is longer than the tile, so that its writes fall into different banks.
 const A_ROW: u32 = TILE + 4;
-/// After so many of k a chain of sums ends.
-const CHAIN: u32 = 512;
+/// After so many of k a chain of sums ends, as on the processor.
+const CHAIN: u32 = bdl_kernels::contraction::CHUNK as u32;
+/// The place in a chain is found by a mask.
+const _: () = assert!(CHAIN.is_power_of_two());
 
 /// An axis with the index that a thread is at.
 struct At<'c> {

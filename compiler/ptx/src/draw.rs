@@ -10,15 +10,12 @@
 
 use crate::emit::{dtype_word, emit_formula};
 use crate::text::{Class, Needs, Writer, f32_literal};
+use bdl_kernels::philox::{MULTIPLIER, SITE_TAG, WEYL};
 use bdl_kernels::vector_math::Function;
 use bdl_kernels::vector_math::formula::formula;
 use bdl_plan::{Argument, DType, DeviceKernel, Distribution, Share};
 
 const THREADS: u32 = 256;
-const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-/// The fourth counter word when a site's key is derived.
-const SITE_TAG: u32 = 0x6264_6C31;
 
 /// Ten rounds of Philox 4x32.
 fn philox(w: &mut Writer, counter: [String; 4], key: [String; 2]) -> [String; 4] {

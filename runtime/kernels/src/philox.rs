@@ -28,8 +28,10 @@
 use crate::isa::Isa;
 use crate::vector_math;
 
-const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+/// What two words of the counter are multiplied by in a round (Salmon and others 2011, Parallel random numbers: as easy as 1, 2, 3).
+pub const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+/// What is added to the key's words after a round.
+pub const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// Ten rounds of Philox 4x32.
 #[inline(always)]
@@ -57,7 +59,7 @@ pub struct DrawKey {
 }
 
 /// The fourth counter word when a site's key is derived.
-const SITE_TAG: u32 = 0x6264_6C31;
+pub const SITE_TAG: u32 = 0x6264_6C31;
 /// Set in a block number for the words that extend f32 draws to f64.
 const FINER: u64 = 1 << 63;
 
