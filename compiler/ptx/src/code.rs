@@ -3,6 +3,7 @@
 use crate::contract::contraction;
 use crate::draw::draw;
 use crate::emit;
+use crate::fission::pieces;
 use crate::text::Needs;
 use bdl_plan::{
     DType, DeviceCode, DeviceKernel, Distribution, KernelUse, Name, Op, Origin, Plan, contractions, each_launch,
@@ -46,8 +47,7 @@ pub fn compile(plan: &Plan, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<Dev
     let mut code = DeviceCode::default();
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let comments: Vec<String> = origins[i].iter().flat_map(|origin| note(origin)).collect();
-        let made = emit::kernel(kernel, &comments);
-        code.kernels.push(made.map_err(|what| Error { kernel: kernel.name.clone(), what })?);
+        code.kernels.push(pieces_of(kernel, &comments)?);
     }
     for (c, launch) in contractions(plan) {
         let name = plan.buffers[c.out.buffer.0 as usize].name.clone();
@@ -115,7 +115,12 @@ pub fn module(code: &DeviceCode) -> String {
     format!("{}\n{}", needs.header(), functions.trim_end()) + "\n"
 }
 
-/// The function of one kernel.
-pub fn kernel(kernel: &bdl_plan::Kernel) -> Result<DeviceKernel, Error> {
-    emit::kernel(kernel, &[]).map_err(|what| Error { kernel: kernel.name.clone(), what })
+/// The functions of one kernel, in the order in which they run.
+pub fn kernels(kernel: &bdl_plan::Kernel) -> Result<Vec<DeviceKernel>, Error> {
+    pieces_of(kernel, &[])
+}
+
+fn pieces_of(kernel: &bdl_plan::Kernel, comments: &[String]) -> Result<Vec<DeviceKernel>, Error> {
+    let made = pieces(kernel).iter().map(|piece| emit::kernel(piece, comments)).collect::<Result<_, _>>();
+    made.map_err(|what| Error { kernel: kernel.name.clone(), what })
 }

@@ -158,6 +158,6 @@ pub fn draw(distribution: Distribution, dtype: DType) -> Result<DeviceKernel, St
         arguments: arguments.into_iter().map(|(_, argument)| argument).collect(),
         threads: THREADS,
         // The grid counts elements; a row's last block may be short, so blocks are counted by the row.
-        share: Share::Points(THREADS),
+        share: Share::Points { each: THREADS, along: bdl_dims::Dim::one() },
     })
 }

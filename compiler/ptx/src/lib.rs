@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `code` | a plan in, the functions of its kernels, contractions and draws out |
 //! | `emit` | kernels: grid, loops, lanes of a warp, loads and stores, operations, element functions |
+//! | `fission` | a kernel as several, where one would leave a GPU idle |
 //! | `contract` | contractions: tiles in shared memory |
 //! | `draw` | counter-based random numbers |
 //! | `size` | sizes, folded or computed once |
@@ -25,7 +26,9 @@ mod code;
 mod contract;
 mod draw;
 mod emit;
+mod fission;
 mod size;
 mod text;
 
-pub use code::{Error, compile, kernel, module};
+pub use code::{Error, compile, kernels, module};
+pub use emit::mapping::accumulators;

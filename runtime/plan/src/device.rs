@@ -10,13 +10,14 @@
 //! The executor knows neither what stands in the text nor how it came to be: it fills in the arguments and counts the blocks.
 
 use crate::data::{Contraction, DType, Distribution, KernelId, Launch, Name, Op, Plan};
+use bdl_dims::Dim;
 use std::sync::Arc;
 
 /// The code of a plan.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceCode {
-    /// By [`KernelId`].
-    pub kernels: Vec<DeviceKernel>,
+    /// By [`KernelId`]: the functions of a kernel, in the order in which they run.
+    pub kernels: Vec<Vec<DeviceKernel>>,
     /// In the order of [`contractions`].
     pub contractions: Vec<DeviceKernel>,
     /// For each way in which the plan draws.
@@ -38,10 +39,10 @@ pub struct DeviceKernel {
 }
 
 /// What a block computes: how many blocks there are follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Share {
-    /// So many points of the grid: blocks in one dimension.
-    Points(u32),
+    /// `each` points: blocks in one dimension. There are `along` points for each index of the launch's grid.
+    Points { each: u32, along: Dim },
     /// So many rows and columns of a contraction's result. Blocks in x: for each element of the batch as many as the rows of the longest example
     /// need; in y: for the columns.
     Tile { rows: u32, columns: u32 },
@@ -57,7 +58,7 @@ pub enum Argument {
     Size(Name),
     /// The address of a per-example size's values: `I64[B]`.
     Lengths(Name),
-    /// The number of grid points of a kernel, of elements of a draw.
+    /// The number of points of a kernel, of elements of a draw.
     Grid,
     /// Of a contraction: the blocks for the rows of one element of the batch.
     RowBlocks,
@@ -105,8 +106,8 @@ pub fn each_launch<'p>(launches: &'p [Launch], visit: &mut impl FnMut(&'p Launch
 }
 
 impl DeviceCode {
-    pub fn kernel(&self, id: KernelId) -> Option<&DeviceKernel> {
-        self.kernels.get(id.0 as usize)
+    pub fn kernel(&self, id: KernelId) -> Option<&[DeviceKernel]> {
+        self.kernels.get(id.0 as usize).map(Vec::as_slice)
     }
 
     pub fn draw(&self, distribution: Distribution, dtype: DType) -> Option<&DeviceKernel> {
@@ -115,6 +116,6 @@ impl DeviceCode {
 
     /// Every function once.
     pub fn all(&self) -> impl Iterator<Item = &DeviceKernel> {
-        self.kernels.iter().chain(&self.contractions).chain(self.draws.iter().map(|(_, kernel)| kernel))
+        self.kernels.iter().flatten().chain(&self.contractions).chain(self.draws.iter().map(|(_, kernel)| kernel))
     }
 }

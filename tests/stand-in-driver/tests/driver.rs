@@ -206,7 +206,7 @@ fn code_that_the_driver_refuses() {
             text: text.into(),
             arguments: vec![Argument::Grid],
             threads: 32,
-            share: Share::Points(32),
+            share: Share::Points { each: 32, along: bdl_dims::Dim::one() },
         };
         let error = cuda.load(&kernel).unwrap_err().to_string();
         assert!(error.contains("line 10") && error.contains("nonsense"), "{error}");

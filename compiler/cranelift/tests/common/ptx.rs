@@ -22,15 +22,14 @@ fn bytes(array: &mut Array) -> &mut [u8] {
 
 /// Runs a kernel's PTX; `None` if a GPU has no such function.
 fn on_machine(kernel: &Kernel, arrays: &[Array], sizes: &[i64], grid: i64, order: u64) -> Option<Vec<Array>> {
-    let made = match bdl_ptx::kernel(kernel) {
+    let made = match bdl_ptx::kernels(kernel) {
         Ok(made) => made,
         Err(error) if error.what.contains("is not there on a GPU") => return None,
         Err(error) => panic!("{error}\n{kernel}"),
     };
     let mut machine = Machine::new(order);
-    let text = made.text.clone();
+    let text = made.iter().map(|function| &*function.text).collect::<String>();
     let shown = |error: bdl_execute::Error| -> ! { panic!("{error}\n{kernel}\n{text}") };
-    let loaded = machine.load(&made).unwrap_or_else(|e| shown(e));
     let mut found = arrays.to_vec();
     let addresses: Vec<u64> = found
         .iter_mut()
@@ -41,20 +40,25 @@ fn on_machine(kernel: &Kernel, arrays: &[Array], sizes: &[i64], grid: i64, order
             address
         })
         .collect();
-    let parameters: Vec<u64> = made
-        .arguments
-        .iter()
-        .map(|argument| match argument {
-            Argument::Buffer(i) => addresses[*i as usize],
-            Argument::Size(name) => sizes[kernel.sizes.iter().position(|n| n == name).unwrap()] as u64,
-            Argument::Grid => grid as u64,
-            other => panic!("{other:?} of a kernel"),
-        })
-        .collect();
-    let Share::Points(points) = made.share else { panic!("a kernel runs points") };
-    let blocks = (grid as u32).div_ceil(points);
-    if blocks > 0 {
-        machine.launch(loaded, [blocks, 1], made.threads, &parameters).unwrap_or_else(|e| shown(e));
+    let named = |name: &str| kernel.sizes.iter().position(|n| &**n == name).map(|i| sizes[i]);
+    for function in &made {
+        let loaded = machine.load(function).unwrap_or_else(|e| shown(e));
+        let Share::Points { each, along } = &function.share else { panic!("a kernel runs points") };
+        let points = grid * along.eval(&named).unwrap();
+        let parameters: Vec<u64> = function
+            .arguments
+            .iter()
+            .map(|argument| match argument {
+                Argument::Buffer(i) => addresses[*i as usize],
+                Argument::Size(name) => named(name).unwrap() as u64,
+                Argument::Grid => points as u64,
+                other => panic!("{other:?} of a kernel"),
+            })
+            .collect();
+        let blocks = (points as u32).div_ceil(*each);
+        if blocks > 0 {
+            machine.launch(loaded, [blocks, 1], function.threads, &parameters).unwrap_or_else(|e| shown(e));
+        }
     }
     for (array, address) in found.iter_mut().zip(addresses) {
         machine.read(address, bytes(array)).unwrap();
@@ -74,8 +78,16 @@ fn run(style: Style, seeds: std::ops::Range<u64>, at_least: usize) {
             let Some(found) = on_machine(&kernel, &arrays, &sizes, grid, seed * 31 + n as u64) else { continue };
             let mut expected = arrays.clone();
             let buffers: Vec<(usize, i64)> = (0..arrays.len()).map(|i| (i, 0)).collect();
-            run_kernel_in(Order::Warp, &kernel, &mut expected, &buffers, &named, 0, grid)
-                .unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+            run_kernel_in(
+                Order::Gpu(bdl_ptx::accumulators(&kernel)),
+                &kernel,
+                &mut expected,
+                &buffers,
+                &named,
+                0,
+                grid,
+            )
+            .unwrap_or_else(|e| panic!("{e}\n{kernel}"));
             ran += 1;
             for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 if found.same_bits(expected) {
@@ -87,7 +99,9 @@ fn run(style: Style, seeds: std::ops::Range<u64>, at_least: usize) {
                 };
                 let at = (0..found.len()).find(differ).unwrap_or(0);
                 let (x, y) = (found.at(at), expected.at(at));
-                let text = bdl_ptx::kernel(&kernel).map(|made| made.text).unwrap_or_default();
+                let text = bdl_ptx::kernels(&kernel)
+                    .map(|made| made.iter().map(|f| &*f.text).collect::<String>())
+                    .unwrap_or_default();
                 panic!(
                     "`{}` at sizes {sizes:?}: {} [{at}] is {x} and should be {y}\n{kernel}\n{text}",
                     kernel.name, kernel.buffers[i].name,

@@ -92,7 +92,7 @@ fn show(
         Stage::Ptx => {
             let note = |origin: &Origin| source_line(origin, checked);
             let mut code = pipeline::ptx(&pipeline::plan(step, context.real)?, context.real, &note)?;
-            code.kernels.retain(|kernel| keep(&kernel.entry));
+            code.kernels.iter_mut().for_each(|pieces| pieces.retain(|kernel| keep(&kernel.entry)));
             code.contractions.retain(|kernel| keep(&kernel.entry));
             code.draws.retain(|(_, kernel)| keep(&kernel.entry));
             Ok(bdl_ptx::module(&code))

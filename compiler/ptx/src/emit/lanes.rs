@@ -1,15 +1,18 @@
-//! A `Lanes` loop over the lanes of a warp, and how their parts of a reduction are joined.
+//! A `Lanes` loop over the threads of a warp or block, and how their parts of a reduction are joined.
 
+use super::mapping::Point;
 use super::ops::identity;
-use super::{ALL_LANES, Emit, Emitter, Point, WARP, class_of, mov_word};
+use super::{ALL_LANES, Emit, Emitter, THREADS, WARP, class_of, mov_word};
 use crate::text::Class;
 use bdl_plan::{LoopIndex, Monoid, Stmt, ValueType, VariableId};
 
 impl<'k> Emitter<'k> {
     pub fn lanes_loop(&mut self, index: LoopIndex, from: &str, to: &str, body: &'k [Stmt]) -> Emit<()> {
-        if self.point == Point::Thread {
-            return Err("a Lanes loop inside another".to_string());
-        }
+        let step = match self.point {
+            Point::Warp => WARP,
+            Point::Block => THREADS,
+            Point::Thread | Point::Column { .. } => return Err("a Lanes loop inside another".to_string()),
+        };
         let mut reductions = Vec::new();
         find_reductions(body, &mut Vec::new(), &mut reductions);
         for (variable, monoid) in &reductions {
@@ -23,7 +26,7 @@ impl<'k> Emitter<'k> {
         let lane = self.lane.clone();
         let first = self.w.set(Class::B64, "add.s64", &[&lane, from]);
         self.in_lanes = true;
-        self.counted(index, &first, to, &WARP.to_string(), body)?;
+        self.counted(index, &first, to, &step.to_string(), body)?;
         self.in_lanes = false;
         self.meet();
         for (variable, monoid) in reductions {
@@ -40,23 +43,29 @@ impl<'k> Emitter<'k> {
 
     /// What lanes stored is seen by the others from here on.
     pub fn meet(&mut self) {
-        if self.meets {
-            self.w.line(format!("bar.warp.sync {ALL_LANES};"));
+        match self.point {
+            Point::Warp if self.meets => self.w.line(format!("bar.warp.sync {ALL_LANES};")),
+            Point::Block if self.meets => self.w.line("bar.sync 0;"),
+            Point::Thread | Point::Column { .. } | Point::Warp | Point::Block => {}
         }
     }
 
-    /// The combination of one value of each lane, in every lane.
+    /// The combination of one value of each thread, in every thread.
     fn join(&mut self, monoid: Monoid, ty: ValueType, own: String) -> Emit<String> {
         let mut value = own;
         for distance in [16, 8, 4, 2, 1] {
             let other = self.shuffle("bfly", ty, &value, &distance.to_string())?;
             value = self.monoid(monoid, ty, &value, &other)?;
         }
-        match monoid {
+        let value = match monoid {
             // Both partners of an exchange compute the same sum.
-            Monoid::Sum | Monoid::Prod | Monoid::Any | Monoid::All => Ok(value),
+            Monoid::Sum | Monoid::Prod | Monoid::Any | Monoid::All => value,
             // Of equal values (0 and -0) each may have kept its own.
-            Monoid::Max | Monoid::Min => self.shuffle("idx", ty, &value, "0"),
+            Monoid::Max | Monoid::Min => self.shuffle("idx", ty, &value, "0")?,
+        };
+        match self.point {
+            Point::Block => self.of_warps(monoid, ty, &value, THREADS / WARP),
+            Point::Thread | Point::Column { .. } | Point::Warp => Ok(value),
         }
     }
 
@@ -87,7 +96,7 @@ impl<'k> Emitter<'k> {
 }
 
 /// Variables from outside of a body that it combines into.
-fn find_reductions(body: &[Stmt], inside: &mut Vec<VariableId>, found: &mut Vec<(VariableId, Monoid)>) {
+pub fn find_reductions(body: &[Stmt], inside: &mut Vec<VariableId>, found: &mut Vec<(VariableId, Monoid)>) {
     for stmt in body {
         match stmt {
             Stmt::Variable { variable, .. } => inside.push(*variable),

@@ -2,7 +2,8 @@
 //!
 //! A load whose guard fails is not made: the instruction is predicated, and the register holds the default.
 
-use super::{Emit, Emitter, Point, class_of, mov_word};
+use super::mapping::Point;
+use super::{Emit, Emitter, class_of, mov_word};
 use crate::size::Int;
 use crate::text::Class;
 use bdl_plan::{Address, AddressTerm, DType, Guard, ValueId, ValueType};
@@ -148,7 +149,7 @@ impl Emitter<'_> {
         let value = self.value(value)?;
         let value = self.in_register(&value, ty);
         // What all lanes have alike is stored once, after all of them have read what was there and before they read it again.
-        let once = self.point == Point::Warp && !self.in_lanes;
+        let once = matches!(self.point, Point::Warp | Point::Block) && !self.in_lanes;
         let when = if once { format!("@{} ", self.is_first) } else { String::new() };
         if once {
             self.meet();

@@ -1,21 +1,20 @@
-//! A kernel as PTX: the loop modes of the plan decide which part of the machine runs what.
+//! A kernel as PTX. `mapping` decides which part of the machine runs what.
 //!
-//! | grid | loops in it | a grid point is | a `Lanes` loop runs over |
-//! |---|---|---|---|
-//! | `Lanes` | serial | a thread | |
-//! | serial | none is `Lanes` | a thread | |
-//! | serial | some are `Lanes` | a warp | its 32 lanes |
+//! In a warp or block, what stands outside of the `Lanes` loops is computed by all threads alike and stored by the first.
 //!
-//! In a warp, what stands outside of the `Lanes` loops is computed by all lanes alike and stored by lane 0.
+//! **Order of a reduction over lanes.** Element i of the loop goes to thread i % 32 of a warp (i % 256 of a block), which combines its own in
+//! order; the lanes of a warp are then joined by distance 16, 8, 4, 2, 1, the warps in order, and the result is combined into the variable.
 //!
-//! **Order of a reduction over lanes.** Element i of the loop goes to lane i % 32, which combines its own in order; the lanes are then
-//! joined by distance 16, 8, 4, 2, 1 and the result is combined into the variable. The order depends on the extent alone.
+//! **Order of a reduction that warps share.** Iteration i goes to warp i % W, which combines its own in order; the warps' parts are then combined
+//! in order, and the result is combined into the variable. Both orders depend on the extent alone.
 
 mod functions;
 mod gamma;
 mod lanes;
+pub mod mapping;
 mod memory;
 mod ops;
+mod shared;
 
 pub use functions::formula as emit_formula;
 
@@ -25,6 +24,7 @@ use bdl_plan::{
     Access, Argument, Bound, DType, DeviceKernel, Kernel, LoopIndex, LoopMode, Monoid, Share, Stmt, ValueId, ValueOp,
     ValueType, VariableId,
 };
+use mapping::{Mapping, Point};
 use std::collections::HashMap;
 
 /// What went wrong while writing code: an operation that does not exist for a type, or is not there on a GPU.
@@ -35,13 +35,6 @@ const THREADS: u32 = 256;
 const WARP: u32 = 32;
 /// All lanes of a warp take part.
 const ALL_LANES: &str = "0xffffffff";
-
-/// What runs a grid point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Point {
-    Thread,
-    Warp,
-}
 
 struct Emitter<'k> {
     w: Writer,
@@ -59,9 +52,13 @@ struct Emitter<'k> {
     /// Each lane's own part of what a `Lanes` loop reduces, by variable.
     accumulators: HashMap<VariableId, String>,
     in_lanes: bool,
-    /// True in lane 0 (of a warp).
+    /// True in the thread that stores what all have alike.
     is_first: String,
+    /// The thread's number in what runs a point.
     lane: String,
+    /// The number of the warp in its block, in 32 bits; the thread's place in what warps exchange.
+    warp: String,
+    exchange: Option<String>,
     /// Some buffer is both stored and loaded: lanes see each other's elements only after they met.
     meets: bool,
     /// The plan's text of each statement, in order.
@@ -72,8 +69,8 @@ struct Emitter<'k> {
 pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
     let mut defs = vec![None; kernel.values.len()];
     find_defs(&kernel.body, &mut defs);
-    let has_lanes = any_loop(&kernel.body, &mut |mode| mode == LoopMode::Lanes);
-    let point = if kernel.grid_mode == LoopMode::Serial && has_lanes { Point::Warp } else { Point::Thread };
+    let mapping = Mapping::of(kernel);
+    let point = mapping.point;
     let text = kernel.to_string();
     let lines: Vec<String> =
         text.lines().map(str::trim).filter(|line| *line != "}").skip(2).map(|line| line.to_string()).collect();
@@ -91,23 +88,23 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
         in_lanes: false,
         is_first: String::new(),
         lane: String::new(),
+        warp: String::new(),
+        exchange: None,
         meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
         lines: lines.into_iter(),
     };
     let (parameters, arguments) = e.parameters();
     let grid = e.w.named(Class::B64, "grid");
     e.w.head(format!("ld.param.u64 {grid}, [grid];"));
-    let index = e.grid_point(&grid);
-    e.indices[0] = Some(index);
-    e.body(&kernel.body)?;
+    e.grid_point(&grid, &mapping)?;
+    let body = e.folded(&kernel.body, mapping.folded.len())?;
+    e.points_body(body)?;
     // `$` keeps functions apart from parameters, whose names come from the program too: `ptxas` breaks where two are alike.
     let entry = format!("kernel${}", identifier(&kernel.name));
-    let share = match point {
-        Point::Thread => Share::Points(THREADS),
-        Point::Warp => Share::Points(THREADS / WARP),
-    };
-    let text = e.w.module(comments, &entry, &parameters, THREADS, Needs::LEAST);
-    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads: THREADS, share })
+    let threads = point.threads();
+    let text = e.w.module(comments, &entry, &parameters, threads, Needs::LEAST);
+    let share = Share::Points { each: point.points(), along: mapping.along };
+    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, share })
 }
 
 fn find_defs<'k>(body: &'k [Stmt], defs: &mut [Option<&'k ValueOp>]) {
@@ -118,16 +115,6 @@ fn find_defs<'k>(body: &'k [Stmt], defs: &mut [Option<&'k ValueOp>]) {
             Stmt::Variable { .. } | Stmt::Combine { .. } | Stmt::Assign { .. } | Stmt::Store { .. } => {}
         }
     }
-}
-
-fn any_loop(body: &[Stmt], wanted: &mut impl FnMut(LoopMode) -> bool) -> bool {
-    body.iter().any(|stmt| match stmt {
-        Stmt::Loop { mode, body, .. } => wanted(*mode) || any_loop(body, wanted),
-        Stmt::If { body, .. } => any_loop(body, wanted),
-        Stmt::Let { .. } | Stmt::Variable { .. } | Stmt::Combine { .. } | Stmt::Assign { .. } | Stmt::Store { .. } => {
-            false
-        }
-    })
 }
 
 pub fn class_of(ty: ValueType) -> Class {
@@ -182,32 +169,109 @@ impl<'k> Emitter<'k> {
         (parameters, arguments)
     }
 
-    /// The grid index of this thread or warp; those behind the end of the grid are done.
-    fn grid_point(&mut self, grid: &str) -> String {
-        let index = self.w.named(Class::B64, &format!("i0_{}", identifier(&self.kernel.indices[0])));
+    /// The indices of the grid and of the loops in it, from the number of this thread, warp or block; those behind the end are done.
+    fn grid_point(&mut self, grid: &str, mapping: &Mapping) -> Emit<()> {
+        let names: Vec<String> = [LoopIndex(0)]
+            .iter()
+            .chain(&mapping.folded)
+            .map(|i| identifier(&self.kernel.indices[i.0 as usize]))
+            .collect();
+        self.w.comment(&format!("one {} for each {}", mapping.point.word(), names.join(", ")));
         let block = self.w.set(Class::B32, "mov.u32", &["%ctaid.x"]);
         let thread = self.w.set(Class::B32, "mov.u32", &["%tid.x"]);
-        match self.point {
-            Point::Thread => {
-                self.w.comment(&format!("one thread for each {}", self.kernel.indices[0]));
-                let wide = self.w.set(Class::B64, "cvt.u64.u32", &[&thread]);
-                self.w.line(format!("mad.wide.u32 {index}, {block}, {THREADS}, {wide};"));
-            }
+        let point = self.w.named(Class::B64, "point");
+        let narrow = match mapping.point {
+            Point::Thread => self.w.set(Class::B32, "mad.lo.u32", &[&block, &THREADS.to_string(), &thread]),
             Point::Warp => {
-                self.w.comment(&format!("one warp for each {}", self.kernel.indices[0]));
                 let warp = self.w.set(Class::B32, "shr.u32", &[&thread, "5"]);
-                let wide = self.w.set(Class::B64, "cvt.u64.u32", &[&warp]);
-                self.w.line(format!("mad.wide.u32 {index}, {block}, {}, {wide};", THREADS / WARP));
+                self.w.set(Class::B32, "mad.lo.u32", &[&block, &(THREADS / WARP).to_string(), &warp])
+            }
+            Point::Column { .. } => {
+                self.warp = self.w.set(Class::B32, "shr.u32", &[&thread, "5"]);
                 let lane = self.w.set(Class::B32, "and.b32", &[&thread, "31"]);
+                self.w.set(Class::B32, "mad.lo.u32", &[&block, &WARP.to_string(), &lane])
+            }
+            Point::Block => block,
+        };
+        self.w.line(format!("cvt.u64.u32 {point}, {narrow};"));
+        match mapping.point {
+            Point::Thread => {}
+            Point::Warp | Point::Block => {
+                let lane = match mapping.point {
+                    Point::Warp => self.w.set(Class::B32, "and.b32", &[&thread, "31"]),
+                    Point::Block | Point::Thread | Point::Column { .. } => thread.clone(),
+                };
+                self.warp = self.w.set(Class::B32, "shr.u32", &[&thread, "5"]);
                 self.is_first = self.w.set(Class::Pred, "setp.eq.u32", &[&lane, "0"]);
                 self.lane = self.w.named(Class::B64, "lane");
                 let register = self.lane.clone();
                 self.w.line(format!("cvt.u64.u32 {register}, {lane};"));
             }
+            Point::Column { .. } => self.is_first = self.w.set(Class::Pred, "setp.eq.u32", &[&self.warp.clone(), "0"]),
         }
-        let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&index, grid]);
-        self.w.line(format!("@{outside} ret;"));
-        index
+        match mapping.point {
+            // Its warps meet: a lane behind the end does what the last one does, and stores nothing.
+            Point::Column { .. } => {
+                let inside = self.w.set(Class::Pred, "setp.lt.s64", &[&point, grid]);
+                let is_first = self.is_first.clone();
+                self.w.line(format!("and.pred {is_first}, {is_first}, {inside};"));
+                let last = self.w.set(Class::B64, "sub.s64", &[grid, "1"]);
+                self.w.line(format!("min.s64 {point}, {point}, {last};"));
+            }
+            Point::Thread | Point::Warp | Point::Block => {
+                let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&point, grid]);
+                self.w.line(format!("@{outside} ret;"));
+            }
+        }
+        let mut extents = Vec::new();
+        let mut body = self.kernel.body.as_slice();
+        for _ in &mapping.folded {
+            let Some(Stmt::Loop { to: Bound::Size(extent), body: inner, .. }) = body.last() else {
+                return Err("a folded loop that is not there".to_string());
+            };
+            extents.push(extent);
+            body = inner;
+        }
+        let mut rest = point;
+        for (index, extent) in mapping.folded.iter().zip(extents).rev() {
+            let extent = self.size(extent)?;
+            let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
+            let extent = match extent {
+                Int::Const(c) => c.to_string(),
+                Int::Register(register) => self.w.set(Class::B32, "cvt.u32.u64", &[&register]),
+            };
+            let quotient = self.w.set(Class::B32, "div.u32", &[&narrow, &extent]);
+            let product = self.w.set(Class::B32, "mul.lo.u32", &[&quotient, &extent]);
+            let own = self.w.set(Class::B32, "sub.u32", &[&narrow, &product]);
+            self.open(*index, &own);
+            rest = self.w.set(Class::B64, "cvt.u64.u32", &[&quotient]);
+        }
+        let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
+        self.open(LoopIndex(0), &narrow);
+        Ok(())
+    }
+
+    /// An index has this value (32 bits).
+    fn open(&mut self, index: LoopIndex, value: &str) {
+        let name = format!("i{}_{}", index.0, identifier(&self.kernel.indices[index.0 as usize]));
+        let register = self.w.named(Class::B64, &name);
+        self.w.line(format!("cvt.u64.u32 {register}, {value};"));
+        self.indices[index.0 as usize] = Some(register);
+    }
+
+    /// What stands before the loops that joined the grid; gives the body of the innermost.
+    fn folded(&mut self, body: &'k [Stmt], depth: usize) -> Emit<&'k [Stmt]> {
+        let mut body = body;
+        for _ in 0..depth {
+            let Some((Stmt::Loop { body: inner, .. }, before)) = body.split_last() else {
+                return Err("a folded loop that is not there".to_string());
+            };
+            self.body(before)?;
+            let line = self.lines.next().unwrap_or_default();
+            self.w.comment(&line);
+            body = inner;
+        }
+        Ok(body)
     }
 
     fn body(&mut self, body: &'k [Stmt]) -> Emit<()> {

@@ -1,7 +1,7 @@
 //! Launches in order. What the host decides (which rows of a loop run, how many blocks) it decides from sizes, as the CPU's executor does.
 
 use super::Device;
-use super::program::{DeviceProgram, Function, Given};
+use super::program::{DeviceProgram, Function, Given, Shares};
 use crate::compiled::{
     CompiledContraction, CompiledEnds, CompiledIterate, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse,
 };
@@ -12,7 +12,7 @@ use crate::memory::{Buffer, size_of_dtype};
 use crate::program::{clear_example, set_example};
 use crate::rows::{Longest, Rows};
 use crate::size::Size;
-use bdl_plan::{AxisRole, Share};
+use bdl_plan::AxisRole;
 
 /// The state of a walk through the launches.
 struct Walk {
@@ -246,14 +246,19 @@ impl DeviceProgram {
     }
 
     fn kernel<D: Device>(&self, device: &mut D, walk: &Walk, kernel: &CompiledUse<usize>) -> Result<(), Error> {
-        let function = &self.kernels[kernel.function];
-        let grid = kernel.grid.at(&walk.sizes).max(0);
-        let Share::Points(points) = function.share else {
-            return Err(Error::Plan("a kernel with the code of a contraction".to_string()));
-        };
         let buffers: Vec<u64> = kernel.buffers.iter().map(|slice| self.slice(walk, slice)).collect();
-        let extra = Extra { grid, ..Extra::default() };
-        self.call(device, walk, function, &buffers, [blocks_of(grid, points)?, 1], extra)
+        for function in &self.kernels[kernel.function] {
+            let Shares::Points { each, along } = &function.share else {
+                return Err(Error::Plan("a kernel with the code of a contraction".to_string()));
+            };
+            let grid = kernel.grid.at(&walk.sizes).max(0) * along.at(&walk.sizes).max(0);
+            if grid > i64::from(u32::MAX) {
+                return Err(Error::Device(format!("a launch over {grid} points is too large for a device")));
+            }
+            let extra = Extra { grid, ..Extra::default() };
+            self.call(device, walk, function, &buffers, [blocks_of(grid, *each)?, 1], extra)?;
+        }
+        Ok(())
     }
 
     fn contract<D: Device>(
@@ -262,7 +267,7 @@ impl DeviceProgram {
         walk: &mut Walk,
         c: &CompiledContraction<usize>,
     ) -> Result<(), Error> {
-        let Share::Tile { rows, columns } = self.contractions[c.number].share else {
+        let Shares::Tile { rows, columns } = self.contractions[c.number].share else {
             return Err(Error::Plan("a contraction with the code of a kernel".to_string()));
         };
         let ragged = c.form.ragged();

@@ -5,6 +5,7 @@ use crate::compiled::{Compiled, compile};
 use crate::error::Error;
 use crate::memory::{Buffer, size_of_dtype, write_number};
 use crate::program::{Data, Inputs, bind_sizes};
+use crate::size::Size;
 use crate::store::Store;
 use crate::tables;
 use bdl_plan::{Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Place, Plan, Share, Table};
@@ -20,7 +21,14 @@ pub(super) struct Function {
     pub loaded: Loaded,
     pub arguments: Vec<Given>,
     pub threads: u32,
-    pub share: Share,
+    pub share: Shares,
+}
+
+/// A [`Share`] with positions for names.
+#[derive(Clone, Debug)]
+pub(super) enum Shares {
+    Points { each: u32, along: Size },
+    Tile { rows: u32, columns: u32 },
 }
 
 /// An [`Argument`] with positions for names.
@@ -63,7 +71,7 @@ impl Block {
 pub struct DeviceProgram {
     pub(super) plan: Arc<Plan>,
     pub(super) compiled: Compiled<usize>,
-    pub(super) kernels: Vec<Function>,
+    pub(super) kernels: Vec<Vec<Function>>,
     pub(super) contractions: Vec<Function>,
     pub(super) draws: Vec<((Distribution, DType), Function)>,
     /// One, or one for each slot where a device keeps them apart.
@@ -119,9 +127,18 @@ impl DeviceProgram {
                 })
             });
             let arguments = arguments.collect::<Result<_, Error>>()?;
-            Ok(Function { loaded: device.load(kernel)?, arguments, threads: kernel.threads, share: kernel.share })
+            let share = match &kernel.share {
+                Share::Points { each, along } => {
+                    Shares::Points { each: *each, along: Size::new(along, &compiled.names)? }
+                }
+                Share::Tile { rows, columns } => Shares::Tile { rows: *rows, columns: *columns },
+            };
+            Ok(Function { loaded: device.load(kernel)?, arguments, threads: kernel.threads, share })
         };
-        let kernels = code.kernels.iter().map(&mut function).collect::<Result<Vec<_>, _>>()?;
+        let mut kernels = Vec::new();
+        for pieces in &code.kernels {
+            kernels.push(pieces.iter().map(&mut function).collect::<Result<Vec<_>, _>>()?);
+        }
         let contractions = code.contractions.iter().map(&mut function).collect::<Result<Vec<_>, _>>()?;
         let draws = code
             .draws
@@ -345,7 +362,7 @@ impl DeviceProgram {
 
     /// What functions read beside buffers: per-example sizes, positions in the epoch, seed and step.
     fn write_lists<D: Device>(&mut self, device: &mut D, inputs: &Inputs) -> Result<(), Error> {
-        let all = self.kernels.iter().chain(&self.contractions).chain(self.draws.iter().map(|(_, f)| f));
+        let all = self.kernels.iter().flatten().chain(&self.contractions).chain(self.draws.iter().map(|(_, f)| f));
         let mut wanted: Vec<usize> = all
             .flat_map(|function| &function.arguments)
             .filter_map(|given| if let Given::Lengths(at) = given { Some(*at) } else { None })

@@ -10,20 +10,22 @@ use bdl_plan::{
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-/// The order of reductions over `Lanes` loops, which is the back end's to choose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The order of reductions, which is the back end's to choose.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Of machine code: element i of whole blocks of 8 goes to accumulator i % 8, the rest directly into the variable.
     Vector,
-    /// Of a GPU: element i goes to lane i % 32 of a warp.
-    Warp,
+    /// Of a GPU: iteration i of the loops named goes to accumulator i % count. Those of a `Lanes` loop are joined by halves in each warp of 32, all
+    /// others in order.
+    Gpu(Vec<(LoopIndex, usize)>),
 }
 
 impl Order {
-    fn accumulators(self) -> usize {
+    /// How many accumulators a loop's reductions go to.
+    fn accumulators(&self, index: LoopIndex, mode: LoopMode) -> Option<usize> {
         match self {
-            Order::Vector => 8,
-            Order::Warp => 32,
+            Order::Vector => (mode == LoopMode::Lanes).then_some(8),
+            Order::Gpu(loops) => loops.iter().find(|(known, _)| *known == index).map(|(_, count)| *count),
         }
     }
 }
@@ -75,6 +77,8 @@ struct Lane {
     number: i64,
     /// Lanes that go to accumulators.
     whole: i64,
+    /// How many accumulators there are.
+    count: usize,
     accumulators: HashMap<VariableId, (Monoid, Vec<Number>)>,
 }
 
@@ -97,7 +101,9 @@ impl<'k> Machine<'k, '_> {
     fn find(&mut self, body: &'k [Stmt], lanes: bool) {
         for stmt in body {
             match stmt {
-                Stmt::Loop { mode, body, .. } => self.find(body, lanes || *mode == LoopMode::Lanes),
+                Stmt::Loop { index, mode, body, .. } => {
+                    self.find(body, lanes || self.order.accumulators(*index, *mode).is_some())
+                }
                 Stmt::If { body, .. } => self.find(body, lanes),
                 Stmt::Variable { variable, .. } => self.lane_variable[variable.0 as usize] = lanes,
                 Stmt::Let { value, op } => {
@@ -124,35 +130,46 @@ impl<'k> Machine<'k, '_> {
         body: &'k [Stmt],
     ) -> Result<(), Fault> {
         let n = (to - from).max(0);
-        if mode == LoopMode::Lanes {
+        let count = self.order.accumulators(index, mode);
+        if let Some(count) = count {
             if self.lane.is_some() {
                 return self.fault("a Lanes loop inside another");
             }
             let whole = match self.order {
-                Order::Vector => n - n % self.order.accumulators() as i64,
-                Order::Warp => n,
+                Order::Vector => n - n % count as i64,
+                Order::Gpu(_) => n,
             };
-            self.lane = Some(Lane { number: 0, whole, accumulators: HashMap::new() });
+            self.lane = Some(Lane { number: 0, whole, count, accumulators: HashMap::new() });
         }
         for i in from..to {
             self.indices[index.0 as usize] = Some(i);
-            if let (LoopMode::Lanes, Some(lane)) = (mode, &mut self.lane) {
+            if let (Some(_), Some(lane)) = (count, &mut self.lane) {
                 lane.number = i - from;
             }
             self.body(body)?;
         }
         self.indices[index.0 as usize] = None;
-        if mode == LoopMode::Lanes
+        if count.is_some()
             && let Some(lane) = self.lane.take()
         {
+            // Halves are joined with halves in a warp (of machine code: in all); the rest in order.
+            let joined = if mode == LoopMode::Lanes { lane.count.min(32) } else { 1 };
             for (variable, (monoid, accumulators)) in lane.accumulators {
-                let mut level = accumulators;
-                while level.len() > 1 {
-                    let half = level.len() / 2;
-                    level = (0..half).map(|j| combine(monoid, level[j], level[j + half])).collect::<Result<_, _>>()?;
+                let mut total: Option<Number> = None;
+                for warp in accumulators.chunks(joined) {
+                    let mut level = warp.to_vec();
+                    while level.len() > 1 {
+                        let half = level.len() / 2;
+                        level =
+                            (0..half).map(|j| combine(monoid, level[j], level[j + half])).collect::<Result<_, _>>()?;
+                    }
+                    total = Some(match total {
+                        None => level[0],
+                        Some(total) => combine(monoid, total, level[0])?,
+                    });
                 }
-                let old = self.variable(variable)?;
-                self.variables[variable.0 as usize] = Some(combine(monoid, old, level[0])?);
+                let (Some(total), old) = (total, self.variable(variable)?) else { continue };
+                self.variables[variable.0 as usize] = Some(combine(monoid, old, total)?);
             }
         }
         Ok(())
@@ -212,7 +229,7 @@ impl<'k> Machine<'k, '_> {
             && lane.number < lane.whole
         {
             let ty = self.kernel.variables[variable.0 as usize];
-            let count = self.order.accumulators();
+            let count = lane.count;
             let (_, accumulators) =
                 lane.accumulators.entry(variable).or_insert_with(|| (monoid, vec![identity(monoid, ty); count]));
             let own = &mut accumulators[lane.number as usize % count];
