@@ -46,9 +46,14 @@ pub struct Global {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Precision {
+    /// 32 bits
     #[default]
     F32,
+    /// 64 bits
     F64,
+    /// 32 bits; on a GPU, contractions multiply with 10 digits after the point, on tensor cores
+    Tf32,
+    /// 16 bits
     Bf16,
 }
 

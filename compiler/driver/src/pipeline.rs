@@ -15,6 +15,7 @@ use bdl_equations::Program;
 use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{self, ItemKind};
 use bdl_plan::{DeviceCode, Origin, Plan};
+use bdl_ptx::Products;
 use bdl_schedule::Real;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -278,8 +279,13 @@ pub fn program(plan: Plan) -> Result<bdl_execute::Program, Failure> {
 /// Plan → PTX, with the lines that `note` gives above what came from a place in the program.
 ///
 /// Errors: `not-built-yet` for what a GPU cannot compute yet.
-pub fn ptx(plan: &Plan, real: Real, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<DeviceCode, Failure> {
-    bdl_ptx::compile(plan, note).map_err(|error| {
+pub fn ptx(
+    plan: &Plan,
+    real: Real,
+    products: Products,
+    note: &dyn Fn(&Origin) -> Vec<String>,
+) -> Result<DeviceCode, Failure> {
+    bdl_ptx::compile(plan, products, note).map_err(|error| {
         let help = match real {
             Real::F32 => "the processor computes it: leave out `--device cuda`",
             Real::F64 => {

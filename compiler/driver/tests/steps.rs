@@ -62,7 +62,7 @@ fn prepared(workload: &str) -> Prepared {
 }
 
 fn machine(prepared: &Prepared, threads: usize) -> ModelMachine {
-    let engine = Engine::open(Device::Cpu, threads).unwrap();
+    let engine = Engine::open(Device::Cpu, threads, Default::default()).unwrap();
     ModelMachine::new(prepared, Real::F32, engine, 1, true).unwrap()
 }
 

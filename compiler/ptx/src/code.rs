@@ -1,6 +1,6 @@
 //! A plan in, its functions out.
 
-use crate::contract::contraction;
+use crate::contract::{Products, contraction};
 use crate::draw::draw;
 use crate::emit;
 use crate::fission::pieces;
@@ -8,6 +8,8 @@ use crate::text::Needs;
 use bdl_plan::{
     DType, DeviceCode, DeviceKernel, Distribution, KernelUse, Name, Op, Origin, Plan, contractions, each_launch,
 };
+use std::collections::HashMap;
+use std::sync::Arc;
 
 pub use bdl_plan::KernelError as Error;
 
@@ -15,7 +17,7 @@ pub use bdl_plan::KernelError as Error;
 /// program.
 ///
 /// Errors: the first that a GPU cannot run.
-pub fn compile(plan: &Plan, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<DeviceCode, Error> {
+pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<DeviceCode, Error> {
     let mut origins: Vec<Vec<&Origin>> = vec![Vec::new(); plan.kernels.len()];
     let mut draws: Vec<(Distribution, DType, Name)> = Vec::new();
     each_launch(&plan.launches, &mut |launch| {
@@ -49,12 +51,25 @@ pub fn compile(plan: &Plan, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<Dev
         let comments: Vec<String> = origins[i].iter().flat_map(|origin| note(origin)).collect();
         code.kernels.push(pieces_of(kernel, &comments)?);
     }
+    // Layers of one shape are one function, which has the name of the first.
+    let mut known: HashMap<Arc<str>, DeviceKernel> = HashMap::new();
     for (c, launch) in contractions(plan) {
         let name = plan.buffers[c.out.buffer.0 as usize].name.clone();
-        let mut comments = note(&launch.origin);
-        comments.extend(form(plan, c));
-        let made = contraction(plan, c, &name, &comments);
-        code.contractions.push(made.map_err(|what| Error { kernel: name, what })?);
+        let make = |called: &str, comments: &[String]| {
+            contraction(plan, c, called, comments, products).map_err(|what| Error { kernel: name.clone(), what })
+        };
+        let nameless = make("", &[])?;
+        let made = match known.get(&nameless.text) {
+            Some(made) => made.clone(),
+            None => {
+                let mut comments = note(&launch.origin);
+                comments.extend(form(plan, c));
+                let made = make(&name, &comments)?;
+                known.insert(nameless.text, made.clone());
+                made
+            }
+        };
+        code.contractions.push(DeviceKernel { arguments: nameless.arguments, ..made });
     }
     for (distribution, dtype, what) in draws {
         let made = draw(distribution, dtype).map_err(|why| Error { kernel: what, what: why })?;

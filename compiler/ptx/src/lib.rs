@@ -31,4 +31,5 @@ mod size;
 mod text;
 
 pub use code::{Error, compile, kernels, module};
+pub use contract::Products;
 pub use emit::mapping::accumulators;

@@ -66,7 +66,8 @@ fn len_of(plan: &Plan, batch: &Batch, at: usize) -> usize {
 }
 
 fn run(name: &str, text: &str, plan: &Arc<Plan>) {
-    let code = bdl_ptx::compile(plan, &|_| Vec::new()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let code =
+        bdl_ptx::compile(plan, bdl_ptx::Products::Exact, &|_| Vec::new()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut machine = Machine::new(5);
     let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap_or_else(|e| panic!("{name}: {e}"));
     let (mut resident, mut store) = (Resident::default(), Store::new());
@@ -171,7 +172,7 @@ fn plans_run_as_ptx() {
         verify(&plan).unwrap_or_else(|e| panic!("{name}: {e}"));
         let plan = Arc::new(plan);
         run(&name, &text, &plan);
-        let code = bdl_ptx::compile(&plan, &|origin| vec![origin.what.to_string()]).unwrap();
+        let code = bdl_ptx::compile(&plan, bdl_ptx::Products::Exact, &|origin| vec![origin.what.to_string()]).unwrap();
         let module = bdl_ptx::module(&code);
         assemble(&name, &module);
         let golden = file.with_extension("ptx");
@@ -205,7 +206,7 @@ fn element_functions_give_the_cpus_bits() {
              %0: f32 = load x[i]\n    %1: f32 = {name} %0\n    store y[i] = %1\n  }}\n}}\n\nrun k(x, y)\n"
         );
         let plan = Arc::new(parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
-        let code = bdl_ptx::compile(&plan, &|_| Vec::new()).unwrap();
+        let code = bdl_ptx::compile(&plan, bdl_ptx::Products::Exact, &|_| Vec::new()).unwrap();
         let mut machine = Machine::new(3);
         let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap();
         let inputs = Inputs { batch: xs.len(), buffers: vec![("x", Data::F64(&xs))], ..Inputs::default() };

@@ -44,8 +44,23 @@ pub enum Share {
     /// `each` points: blocks in one dimension. There are `along` points for each index of the launch's grid.
     Points { each: u32, along: Dim },
     /// So many rows and columns of a contraction's result. Blocks in x: for each element of the batch as many as the rows of the longest example
-    /// need; in y: for the columns.
-    Tile { rows: u32, columns: u32 },
+    /// need; in y: for the
+    /// columns, and for the parts of each one's sum.
+    /// `bytes`: of a tile's partial sums.
+    Tile { rows: u32, columns: u32, parts: Parts, bytes: u32 },
+}
+
+/// How the sum of a contraction may be shared by blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Not at all.
+    Whole,
+    /// Always in parts of so many elements.
+    Fixed { length: u32 },
+    /// As a whole, or in parts of `unit` elements: the bits are the same.
+    Each { unit: u32 },
+    /// In parts of any multiple of `unit` elements.
+    Any { unit: u32 },
 }
 
 /// A parameter of a function. Addresses and numbers have 64 bits.
@@ -62,6 +77,14 @@ pub enum Argument {
     Grid,
     /// Of a contraction: the blocks for the rows of one element of the batch.
     RowBlocks,
+    /// Of a contraction whose sum blocks share: in how many parts it is,
+    Parts,
+    /// how many elements of the sum a part has,
+    PartLength,
+    /// the address of room for the partial sums of all tiles,
+    Partials,
+    /// and that of a counter for each tile: `U32`, 0 before the launch and after it.
+    Counters,
     /// The address of the moment of the run: `U64[2]`, its seed and its training step.
     Moment,
     /// The address of the examples' positions in the epoch: `I64[B]`.

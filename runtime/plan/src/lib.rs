@@ -15,7 +15,7 @@ mod verify;
 
 pub use code::{CompiledKernels, KernelError, KernelFn};
 pub use data::*;
-pub use device::{Argument, DeviceCode, DeviceKernel, Share, contractions, each_launch};
+pub use device::{Argument, DeviceCode, DeviceKernel, Parts, Share, contractions, each_launch};
 pub use passing::{kept_slots, passing};
 pub use text::{ParseError, parse_kernel, parse_plan};
 pub use verify::{VerifyError, verify, verify_kernel};

@@ -91,7 +91,7 @@ fn show(
         }
         Stage::Ptx => {
             let note = |origin: &Origin| source_line(origin, checked);
-            let mut code = pipeline::ptx(&pipeline::plan(step, context.real)?, context.real, &note)?;
+            let mut code = pipeline::ptx(&pipeline::plan(step, context.real)?, context.real, context.products, &note)?;
             code.kernels.iter_mut().for_each(|pieces| pieces.retain(|kernel| keep(&kernel.entry)));
             code.contractions.retain(|kernel| keep(&kernel.entry));
             code.draws.retain(|(_, kernel)| keep(&kernel.entry));

@@ -21,7 +21,8 @@ pub mod train;
 use crate::cli::{Cli, Command, Global, Precision};
 use crate::error::Failure;
 use crate::pipeline::Request;
-use crate::run::Engine;
+use crate::run::{Device, Engine};
+use bdl_ptx::Products;
 use bdl_schedule::Real;
 use std::io::Write;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub struct Context {
     /// Messages may use colours.
     pub coloured: bool,
     pub real: Real,
+    /// Of contractions on a GPU.
+    pub products: Products,
 }
 
 impl Context {
@@ -45,15 +48,19 @@ impl Context {
 
     fn new(global: Global, coloured: bool) -> Result<Context, Failure> {
         let real = match global.precision {
-            Precision::F32 => Real::F32,
+            Precision::F32 | Precision::Tf32 => Real::F32,
             Precision::F64 => Real::F64,
             Precision::Bf16 => {
-                return Err(
-                    Failure::user("not-built-yet", "`--precision bf16` is not built yet").help("there are f32 and f64")
-                );
+                return Err(Failure::user("not-built-yet", "`--precision bf16` is not built yet")
+                    .help("there are f32 and f64, and tf32 on a GPU"));
             }
         };
-        Ok(Context { global, coloured, real })
+        if global.precision == Precision::Tf32 && global.device == Device::Cpu {
+            return Err(Failure::user("device-missing", "`tf32` is how a GPU multiplies: it needs `--device cuda`")
+                .help("the processor computes in f32 and f64"));
+        }
+        let products = if global.precision == Precision::Tf32 { Products::Tf32 } else { Products::Exact };
+        Ok(Context { global, coloured, real, products })
     }
 
     /// The request of a command about one `train` block.
@@ -69,7 +76,7 @@ impl Context {
 
     /// Where to compute, opened. Errors: `device-missing`.
     pub fn engine(&self) -> Result<Engine, Failure> {
-        Engine::open(self.global.device, self.threads())
+        Engine::open(self.global.device, self.threads(), self.products)
     }
 
     pub fn threads(&self) -> usize {

@@ -29,6 +29,7 @@ pub fn run(context: &Context, path: &Path) -> Result<u8, Failure> {
             ..context.global.clone()
         },
         real: stored.real,
+        products: context.products,
         coloured: context.coloured,
     };
     let manner = Manner { out: Some(again.clone()), resume: false, save_every: None };

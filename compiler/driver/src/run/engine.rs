@@ -15,6 +15,7 @@ use bdl_execute::cuda::Cuda;
 use bdl_execute::device::{DeviceOutputs, DeviceProgram, Resident};
 use bdl_execute::{Error, Executor, Inputs, Outputs, Program, Store};
 use bdl_plan::{Origin, Plan};
+use bdl_ptx::Products;
 use bdl_schedule::Real;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,17 +38,22 @@ pub enum Engine {
 pub struct Gpu {
     cuda: Cuda,
     resident: Resident,
+    /// How exact the products of contractions are.
+    products: Products,
     /// It holds newer values than the store.
     is_ahead: bool,
 }
 
 impl Engine {
     /// Errors: `device-missing`.
-    pub fn open(device: Device, threads: usize) -> Result<Engine, Failure> {
+    pub fn open(device: Device, threads: usize, products: Products) -> Result<Engine, Failure> {
         match device {
             Device::Cpu => Ok(Engine::Processor(Executor::new(threads))),
             Device::Cuda(number) => match Cuda::open(number) {
-                Ok(cuda) => Ok(Engine::Gpu(Box::new(Gpu { cuda, resident: Resident::default(), is_ahead: false }))),
+                Ok(cuda) => {
+                    let resident = Resident::default();
+                    Ok(Engine::Gpu(Box::new(Gpu { cuda, resident, products, is_ahead: false })))
+                }
                 Err(error) => Err(Failure::user("device-missing", error.to_string())
                     .help("without `--device cuda` bdl computes on the processor")),
             },
@@ -85,7 +91,7 @@ impl Engine {
         match self {
             Engine::Processor(_) => Ok(Ready::Processor(Box::new(pipeline::program(plan)?))),
             Engine::Gpu(gpu) => {
-                let code = pipeline::ptx(&plan, real, &|_| Vec::new())?;
+                let code = pipeline::ptx(&plan, real, gpu.products, &|_| Vec::new())?;
                 let ready = DeviceProgram::new(&mut gpu.cuda, Arc::new(plan), &code);
                 Ok(Ready::Gpu(Box::new(ready.map_err(|error| match error {
                     Error::Device(said) => Failure::user("device-missing", said),
@@ -163,7 +169,7 @@ impl Ready {
                 Ok(Found::Processor(program.run(executor, store, inputs)?))
             }
             (Ready::Gpu(program), Engine::Gpu(gpu)) => {
-                let Gpu { cuda, resident, is_ahead } = &mut **gpu;
+                let Gpu { cuda, resident, is_ahead, .. } = &mut **gpu;
                 *is_ahead = true;
                 Ok(Found::Gpu(program.run(cuda, resident, store, inputs)?))
             }

@@ -95,7 +95,7 @@ fn index_of(stmt: &Stmt) -> Option<LoopIndex> {
 }
 
 /// About how many.
-fn typical(dim: &Dim) -> i64 {
+pub fn typical(dim: &Dim) -> i64 {
     dim.eval(&|_| Some(TYPICAL)).unwrap_or(i64::MAX).max(1)
 }
 

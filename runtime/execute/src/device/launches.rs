@@ -12,7 +12,7 @@ use crate::memory::{Buffer, size_of_dtype};
 use crate::program::{clear_example, set_example};
 use crate::rows::{Longest, Rows};
 use crate::size::Size;
-use bdl_plan::AxisRole;
+use bdl_plan::{AxisRole, Parts};
 
 /// The state of a walk through the launches.
 struct Walk {
@@ -26,6 +26,8 @@ struct Walk {
 struct Extra {
     grid: i64,
     row_blocks: i64,
+    parts: i64,
+    part_length: i64,
     site: u32,
     per_example: i64,
     first_example: u64,
@@ -37,6 +39,35 @@ fn blocks_of(count: i64, each: u32) -> Result<u32, Error> {
         .ok()
         .filter(|blocks| *blocks <= i32::MAX as u32)
         .ok_or_else(|| Error::Device(format!("a launch over {count} points is too large for a device")))
+}
+
+/// Blocks that keep a large GPU busy, and how many are made of fewer.
+const BUSY: i64 = 264;
+const ENOUGH: i64 = 528;
+/// Room for partial sums that is worth it.
+const MOST_PARTIALS: i64 = 256 << 20;
+
+/// In how many parts a sum is computed, and how long they are. `tile`: bytes of a tile's partial sums.
+fn parts_of(parts: Parts, sum: i64, tiles: i64, tile: i64) -> (i64, i64) {
+    let whole = (1, sum.max(1));
+    let tiles = tiles.max(1);
+    let cut = |length: i64| ((sum + length - 1) / length, length);
+    let fits = |(count, length): (i64, i64)| {
+        if count > 1 && count * tiles * tile <= MOST_PARTIALS { (count, length) } else { whole }
+    };
+    match parts {
+        Parts::Whole => whole,
+        Parts::Fixed { length } => cut(i64::from(length)).max((1, 0)),
+        Parts::Each { .. } | Parts::Any { .. } if tiles >= BUSY => whole,
+        Parts::Each { unit } => fits(cut(i64::from(unit))),
+        Parts::Any { unit } => {
+            let unit = i64::from(unit);
+            let wanted = (ENOUGH / tiles).max(1);
+            let units = (sum + unit - 1) / unit;
+            let each = ((units + wanted - 1) / wanted).max(1);
+            fits(cut(each * unit))
+        }
+    }
 }
 
 impl DeviceProgram {
@@ -236,6 +267,10 @@ impl DeviceProgram {
             Given::Lengths(at) => list(at),
             Given::Grid => extra.grid as u64,
             Given::RowBlocks => extra.row_blocks as u64,
+            Given::Parts => extra.parts as u64,
+            Given::PartLength => extra.part_length as u64,
+            Given::Partials => self.partials.address,
+            Given::Counters => self.counters.address,
             Given::Moment => self.moment.address,
             Given::Positions => self.position_list.address + 8 * extra.first_example,
             Given::Site => u64::from(extra.site),
@@ -267,12 +302,12 @@ impl DeviceProgram {
         walk: &mut Walk,
         c: &CompiledContraction<usize>,
     ) -> Result<(), Error> {
-        let Shares::Tile { rows, columns } = self.contractions[c.number].share else {
+        let Shares::Tile { rows, columns, parts, bytes } = self.contractions[c.number].share else {
             return Err(Error::Plan("a contraction with the code of a kernel".to_string()));
         };
         let ragged = c.form.ragged();
         let examples = if ragged.is_some() { self.positions.len() } else { 1 };
-        let (mut row_count, mut column_count, mut batch) = (0i64, 0i64, 1i64);
+        let (mut row_count, mut column_count, mut sum, mut batch) = (0i64, 0i64, 0i64, 1i64);
         for example in 0..examples {
             if ragged.is_some() {
                 set_example(&mut walk.sizes, &self.lengths, example);
@@ -286,6 +321,7 @@ impl DeviceProgram {
             };
             row_count = row_count.max(extent(AxisRole::M));
             column_count = column_count.max(extent(AxisRole::N));
+            sum = sum.max(extent(AxisRole::K));
             batch = extent(AxisRole::Batch);
         }
         if ragged.is_some() {
@@ -293,7 +329,18 @@ impl DeviceProgram {
             batch *= examples as i64;
         }
         let row_blocks = i64::from(blocks_of(row_count, rows)?);
-        let blocks = [blocks_of(batch * row_blocks, 1)?, blocks_of(column_count, columns)?];
+        let column_blocks = i64::from(blocks_of(column_count, columns)?);
+        let tiles = batch * row_blocks * column_blocks;
+        let (part_count, part_length) = parts_of(parts, sum, tiles, i64::from(bytes));
+        if part_count > 1 {
+            self.partials.reserve(device, (tiles * part_count * i64::from(bytes)) as usize)?;
+            let counters = 4 * tiles as usize;
+            if self.counters.bytes < counters {
+                let address = self.counters.reserve(device, counters)?;
+                device.clear(address, counters)?;
+            }
+        }
+        let blocks = [blocks_of(batch * row_blocks, 1)?, blocks_of(column_blocks * part_count, 1)?];
         if blocks[1] > 65_535 {
             return Err(Error::Device(format!("a product with {column_count} columns is too large for a device")));
         }
@@ -301,7 +348,7 @@ impl DeviceProgram {
         if let Some((_, table)) = ragged {
             buffers.push(self.addresses[table]);
         }
-        let extra = Extra { row_blocks, ..Extra::default() };
+        let extra = Extra { row_blocks, parts: part_count, part_length, ..Extra::default() };
         self.call(device, walk, &self.contractions[c.number], &buffers, blocks, extra)?;
         match &c.epilogue {
             Some(epilogue) => self.kernel(device, walk, epilogue),

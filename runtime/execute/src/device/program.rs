@@ -8,7 +8,9 @@ use crate::program::{Data, Inputs, bind_sizes};
 use crate::size::Size;
 use crate::store::Store;
 use crate::tables;
-use bdl_plan::{Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Place, Plan, Share, Table};
+use bdl_plan::{
+    Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Parts, Place, Plan, Share, Table,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ pub(super) struct Function {
 #[derive(Clone, Debug)]
 pub(super) enum Shares {
     Points { each: u32, along: Size },
-    Tile { rows: u32, columns: u32 },
+    Tile { rows: u32, columns: u32, parts: Parts, bytes: u32 },
 }
 
 /// An [`Argument`] with positions for names.
@@ -39,6 +41,10 @@ pub(super) enum Given {
     Lengths(usize),
     Grid,
     RowBlocks,
+    Parts,
+    PartLength,
+    Partials,
+    Counters,
     Moment,
     Positions,
     Site,
@@ -54,7 +60,7 @@ pub(super) struct Block {
 
 impl Block {
     /// At least so many bytes; the old content is lost when it grows.
-    fn reserve<D: Device>(&mut self, device: &mut D, bytes: usize) -> Result<u64, Error> {
+    pub fn reserve<D: Device>(&mut self, device: &mut D, bytes: usize) -> Result<u64, Error> {
         let bytes = bytes.max(1);
         if self.bytes < bytes {
             if self.bytes > 0 {
@@ -82,6 +88,9 @@ pub struct DeviceProgram {
     pub(super) lists: HashMap<usize, Block>,
     pub(super) moment: Block,
     pub(super) position_list: Block,
+    /// Partial sums of the tiles of one contraction, and how many parts of each tile are done (0 between launches).
+    pub(super) partials: Block,
+    pub(super) counters: Block,
     host: Vec<Option<Buffer>>,
     tables: tables::Scratch,
     pub(super) sizes: Vec<i64>,
@@ -120,6 +129,10 @@ impl DeviceProgram {
                     Argument::Lengths(name) => Given::Lengths(position(name)?),
                     Argument::Grid => Given::Grid,
                     Argument::RowBlocks => Given::RowBlocks,
+                    Argument::Parts => Given::Parts,
+                    Argument::PartLength => Given::PartLength,
+                    Argument::Partials => Given::Partials,
+                    Argument::Counters => Given::Counters,
                     Argument::Moment => Given::Moment,
                     Argument::Positions => Given::Positions,
                     Argument::Site => Given::Site,
@@ -131,7 +144,9 @@ impl DeviceProgram {
                 Share::Points { each, along } => {
                     Shares::Points { each: *each, along: Size::new(along, &compiled.names)? }
                 }
-                Share::Tile { rows, columns } => Shares::Tile { rows: *rows, columns: *columns },
+                Share::Tile { rows, columns, parts, bytes } => {
+                    Shares::Tile { rows: *rows, columns: *columns, parts: *parts, bytes: *bytes }
+                }
             };
             Ok(Function { loaded: device.load(kernel)?, arguments, threads: kernel.threads, share })
         };
@@ -161,6 +176,8 @@ impl DeviceProgram {
             lists: HashMap::new(),
             moment: Block::default(),
             position_list: Block::default(),
+            partials: Block::default(),
+            counters: Block::default(),
             host: (0..count).map(|_| None).collect(),
             tables: tables::Scratch::default(),
             lengths: HashMap::new(),
@@ -178,7 +195,7 @@ impl DeviceProgram {
 
     /// Bytes that this program holds on the device.
     pub fn bytes(&self) -> usize {
-        let lists = self.lists.values().chain([&self.moment, &self.position_list]);
+        let lists = self.lists.values().chain([&self.moment, &self.position_list, &self.partials, &self.counters]);
         self.arena.iter().chain(&self.own).chain(lists).map(|block| block.bytes).sum()
     }
 
@@ -383,7 +400,8 @@ impl DeviceProgram {
 
     /// Gives the memory back.
     pub fn release<D: Device>(&mut self, device: &mut D) {
-        let lists = self.lists.values_mut().chain([&mut self.moment, &mut self.position_list]);
+        let shared = [&mut self.moment, &mut self.position_list, &mut self.partials, &mut self.counters];
+        let lists = self.lists.values_mut().chain(shared);
         for block in self.arena.iter_mut().chain(&mut self.own).chain(lists).filter(|block| block.bytes > 0) {
             device.free(block.address);
             *block = Block::default();

@@ -1,0 +1,410 @@
+//! Contractions as PTX: a block computes a tile of the result from pieces of the operands in shared memory.
+//!
+//! | module | job |
+//! |---|---|
+//! | `merged` | axes that walk on where the next ends become one |
+//! | `tile` | exact products on the ordinary cores, f32 and f64 |
+//! | `tensor` | products of tf32 on tensor cores |
+//! | `partial` | sums that several blocks share |
+//! | `store` | results to their places |
+//!
+//! **Addresses are affine.** A row of the result is the flat number of its (batch, m) axes, which is taken apart once a thread; the
+//! sum's axes are taken apart for each piece. A convolution is read where it lies: rows overlap, nothing is copied.
+//!
+//! **Clips.** What a clip takes out is read as 0 by the operand whose axes it names.
+//!
+//! Deliberately absent: the epilogue (a kernel of its own).
+
+mod merged;
+mod partial;
+mod store;
+mod tensor;
+mod tile;
+
+use crate::emit::dtype_word;
+use crate::size::{Int, Sizes};
+use crate::text::{Class, Needs, Writer, identifier};
+use bdl_plan::{
+    Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, Parts, Plan, Share, SizeKind,
+};
+
+/// How exact products are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Products {
+    /// Of all digits.
+    #[default]
+    Exact,
+    /// Of f32 rounded to 10 digits after the point (tf32), summed in f32. Of f64, of all digits.
+    Tf32,
+}
+
+/// An axis with the index that a thread is at.
+struct At<'c> {
+    axis: &'c ContractionAxis,
+    number: usize,
+    index: String,
+}
+
+struct Contract<'c> {
+    w: Writer,
+    sizes: Sizes,
+    c: &'c Contraction,
+    class: Class,
+    word: &'static str,
+    bytes: u32,
+    /// Axes of the batch at this block's place.
+    batch: Vec<At<'c>>,
+    threads: u32,
+    parts: Parts,
+}
+
+/// Where a clip is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    A,
+    B,
+    Result,
+}
+
+/// The function of a contraction. Errors: what this form of a kernel cannot compute.
+pub fn contraction(
+    plan: &Plan,
+    c: &Contraction,
+    name: &str,
+    comments: &[String],
+    products: Products,
+) -> Result<DeviceKernel, String> {
+    let merged = merged::merged(c);
+    let c = &merged;
+    let dtype = plan.buffers[c.out.buffer.0 as usize].dtype;
+    let (class, bytes) = match dtype {
+        DType::F32 => (Class::F32, 4),
+        DType::F64 => (Class::F64, 8),
+        DType::BF16 | DType::I32 | DType::I64 | DType::Bool => return Err(format!("a contraction of {dtype:?}")),
+    };
+    let shape = (products == Products::Tf32 && dtype == DType::F32).then(|| tensor::Shape::of(c));
+    let (threads, rows, columns) = match &shape {
+        Some(shape) => (shape.threads(), shape.rows, shape.columns),
+        None => (tile::THREADS, tile::TILE, tile::TILE),
+    };
+    let mut k = Contract {
+        w: Writer::default(),
+        sizes: Sizes::default(),
+        c,
+        class,
+        word: dtype_word(dtype),
+        bytes,
+        batch: Vec::new(),
+        threads,
+        parts: Parts::Whole,
+    };
+    k.parts = match &shape {
+        Some(shape) => k.parts_of_tf32(plan, shape),
+        None => k.parts_of_chains(plan, tile::CHAIN),
+    };
+    let (parameters, arguments) = k.head(plan)?;
+    let needs = match &shape {
+        Some(shape) => {
+            k.tensor_body(shape)?;
+            tensor::NEEDS
+        }
+        None => {
+            k.tile_body()?;
+            Needs::LEAST
+        }
+    };
+    let entry = format!("contract${}", identifier(name));
+    let share = Share::Tile { rows, columns, parts: k.parts, bytes: rows * columns * bytes };
+    let text = k.w.module(comments, &entry, &parameters, threads, needs);
+    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, share })
+}
+
+fn is_batch(axis: &ContractionAxis) -> bool {
+    axis.role == AxisRole::Batch || axis.offsets.is_some()
+}
+
+impl<'c> Contract<'c> {
+    fn axes(&self, role: AxisRole) -> Vec<(usize, &'c ContractionAxis)> {
+        let all = self.c.axes.iter().enumerate();
+        all.filter(|(_, axis)| axis.role == role && !is_batch(axis)).collect()
+    }
+
+    /// All names of sizes that the form mentions, once.
+    fn names(&self) -> Vec<Name> {
+        let mut names: Vec<Name> = Vec::new();
+        let axes = self.c.axes.iter().flat_map(|a| [&a.extent, &a.out, &a.a, &a.b]);
+        let clips = self.c.clips.iter().flat_map(|clip| [&clip.offset, &clip.extent]);
+        for dim in axes.chain(clips) {
+            for name in dim.names() {
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+        }
+        names
+    }
+
+    /// Parameters, the place in the batch, sizes.
+    fn head(&mut self, plan: &Plan) -> Result<(Vec<String>, Vec<Argument>), String> {
+        let (mut parameters, mut arguments) = (Vec::new(), Vec::new());
+        let mut parameter = |w: &mut Writer, name: &str, argument: Argument| {
+            parameters.push(format!(".param .u64 {name}"));
+            arguments.push(argument);
+            let register = w.named(Class::B64, name);
+            w.head(format!("ld.param.u64 {register}, [{name}];"));
+            register
+        };
+        for (i, name) in ["out", "a", "b"].into_iter().enumerate() {
+            let register = parameter(&mut self.w, name, Argument::Buffer(i as u32));
+            self.w.head(format!("cvta.to.global.u64 {register}, {register};"));
+        }
+        let ragged: Vec<&ContractionAxis> = self.c.axes.iter().filter(|axis| axis.offsets.is_some()).collect();
+        match ragged.as_slice() {
+            [] => {}
+            [axis] if axis.role == AxisRole::Batch || axis.role == AxisRole::M => {
+                parameter(&mut self.w, "offsets", Argument::Buffer(3));
+                self.w.head("cvta.to.global.u64 %offsets, %offsets;");
+            }
+            [..] => return Err("a contraction that sums over examples of different length one by one".to_string()),
+        }
+        let mut of_example = Vec::new();
+        for (i, name) in self.names().into_iter().enumerate() {
+            let kind = plan.sizes.iter().find(|size| size.name == name).map(|size| &size.kind);
+            let register = format!("size_{}_{i}", identifier(&name));
+            match kind {
+                Some(SizeKind::PerExample) => {
+                    let list = parameter(
+                        &mut self.w,
+                        &format!("lengths_{}_{i}", identifier(&name)),
+                        Argument::Lengths(name.clone()),
+                    );
+                    self.w.head(format!("cvta.to.global.u64 {list}, {list};"));
+                    of_example.push((name, register, list));
+                }
+                Some(SizeKind::Built | SizeKind::Batch | SizeKind::Total(_) | SizeKind::Step | SizeKind::Running) => {
+                    let register = parameter(&mut self.w, &register, Argument::Size(name.clone()));
+                    self.sizes.bind(&name, register);
+                }
+                None => return Err(format!("the size `{name}` is not declared")),
+            }
+        }
+        parameter(&mut self.w, "row_blocks", Argument::RowBlocks);
+        if self.parts != Parts::Whole {
+            let of_parts = [
+                ("parts", Argument::Parts),
+                ("part", Argument::PartLength),
+                ("partials", Argument::Partials),
+                ("counters", Argument::Counters),
+            ];
+            for (name, argument) in of_parts {
+                parameter(&mut self.w, name, argument);
+            }
+            self.w.head("cvta.to.global.u64 %partials, %partials;");
+            self.w.head("cvta.to.global.u64 %counters, %counters;");
+        }
+        self.place_in_batch(of_example)?;
+        Ok((parameters, arguments))
+    }
+
+    /// Which element of the batch and which rows: block x is `element * row_blocks + block of rows`.
+    fn place_in_batch(&mut self, of_example: Vec<(Name, String, String)>) -> Result<(), String> {
+        let w = &mut self.w;
+        for (register, special) in [("%block", "%ctaid.x"), ("%column_block", "%ctaid.y"), ("%thread", "%tid.x")] {
+            w.named(Class::B32, &register[1..]);
+            w.head(format!("mov.u32 {register}, {special};"));
+        }
+        for register in ["narrow_row_blocks", "element", "row_block"] {
+            w.named(Class::B32, register);
+        }
+        if self.parts != Parts::Whole {
+            // Of the blocks in y, as many beside one another as the sum has parts.
+            for register in ["narrow_parts", "part_number"] {
+                w.named(Class::B32, register);
+            }
+            w.head("cvt.u32.u64 %narrow_parts, %parts;");
+            w.head("rem.u32 %part_number, %column_block, %narrow_parts;");
+            w.head("div.u32 %column_block, %column_block, %narrow_parts;");
+        }
+        w.head("cvt.u32.u64 %narrow_row_blocks, %row_blocks;");
+        w.head("div.u32 %element, %block, %narrow_row_blocks;");
+        w.head("rem.u32 %row_block, %block, %narrow_row_blocks;");
+        let axes: Vec<(usize, &'c ContractionAxis)> =
+            self.c.axes.iter().enumerate().filter(|(_, axis)| is_batch(axis)).collect();
+        let mut rest = "%element".to_string();
+        let mut found = Vec::new();
+        for (place, (number, axis)) in axes.iter().enumerate().rev() {
+            let index = self.w.named(Class::B64, &format!("batch_{}_{number}", identifier(&axis.name)));
+            if place == 0 {
+                self.w.head(format!("cvt.u64.u32 {index}, {rest};"));
+            } else {
+                let extent = self.sizes.get(&mut self.w, &axis.extent)?;
+                let (narrow, quotient, own) =
+                    (self.w.temp(Class::B32), self.w.temp(Class::B32), self.w.temp(Class::B32));
+                match extent {
+                    Int::Const(c) => self.w.head(format!("mov.u32 {narrow}, {c};")),
+                    Int::Register(register) => self.w.head(format!("cvt.u32.u64 {narrow}, {register};")),
+                }
+                self.w.head(format!("div.u32 {quotient}, {rest}, {narrow};"));
+                self.w.head(format!("rem.u32 {own}, {rest}, {narrow};"));
+                self.w.head(format!("cvt.u64.u32 {index}, {own};"));
+                rest = quotient;
+            }
+            if axis.offsets.is_some() {
+                for (name, register, list) in &of_example {
+                    let (at, size) = (self.w.temp(Class::B64), self.w.named(Class::B64, register));
+                    self.w.head(format!("mad.lo.s64 {at}, {index}, 8, {list};"));
+                    self.w.head(format!("ld.global.b64 {size}, [{at}];"));
+                    self.sizes.bind(name, size);
+                }
+                // Where this example begins takes the place of its number.
+                let (at, first) = (self.w.temp(Class::B64), self.w.named(Class::B64, "first_of_example"));
+                self.w.head(format!("mad.lo.s64 {at}, {index}, 8, %offsets;"));
+                self.w.head(format!("ld.global.b64 {first}, [{at}];"));
+                found.push(At { axis, number: *number, index: first });
+            } else {
+                found.push(At { axis, number: *number, index });
+            }
+        }
+        found.reverse();
+        self.batch = found;
+        Ok(())
+    }
+
+    fn size(&mut self, dim: &bdl_dims::Dim) -> Result<Int, String> {
+        self.sizes.get(&mut self.w, dim)
+    }
+
+    /// The product of extents, in the head.
+    fn extent(&mut self, axes: &[(usize, &ContractionAxis)], name: &str) -> Result<String, String> {
+        let product = axes.iter().map(|(_, axis)| axis.extent.clone()).product::<bdl_dims::Dim>();
+        let value = self.size(&product)?.text();
+        let register = self.w.named(Class::B64, name);
+        self.w.head(format!("mov.b64 {register}, {value};"));
+        Ok(register)
+    }
+
+    /// The indices of axes at a flat number (64 bits) of them, the last one fastest.
+    fn apart(&mut self, flat: &str, axes: &[(usize, &'c ContractionAxis)]) -> Result<Vec<At<'c>>, String> {
+        let mut found = Vec::new();
+        let mut rest = flat.to_string();
+        for (place, (number, axis)) in axes.iter().enumerate().rev() {
+            if place == 0 {
+                found.push(At { axis, number: *number, index: rest.clone() });
+                break;
+            }
+            let extent = self.size(&axis.extent)?;
+            let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
+            let extent = match extent {
+                Int::Const(c) => c.to_string(),
+                Int::Register(register) => self.w.set(Class::B32, "cvt.u32.u64", &[&register]),
+            };
+            let quotient = self.w.set(Class::B32, "div.u32", &[&narrow, &extent]);
+            let product = self.w.set(Class::B32, "mul.lo.u32", &[&quotient, &extent]);
+            let own = self.w.set(Class::B32, "sub.u32", &[&narrow, &product]);
+            let index = self.w.set(Class::B64, "cvt.u64.u32", &[&own]);
+            found.push(At { axis, number: *number, index });
+            rest = self.w.set(Class::B64, "cvt.u64.u32", &[&quotient]);
+        }
+        Ok(found)
+    }
+
+    /// `start + sum of stride * index`.
+    fn offset(
+        &mut self,
+        start: Option<&str>,
+        at: &[At<'c>],
+        stride: impl Fn(&ContractionAxis) -> &bdl_dims::Dim,
+    ) -> Result<Option<String>, String> {
+        let mut total = start.map(str::to_string);
+        for At { axis, index, .. } in at {
+            let stride = self.size(stride(axis))?;
+            total = match (total, stride.as_const()) {
+                (total, Some(0)) => total,
+                (None, Some(1)) => Some(index.clone()),
+                (Some(total), Some(1)) => Some(self.w.set(Class::B64, "add.s64", &[&total, index])),
+                (None, _) => Some(self.w.set(Class::B64, "mul.lo.s64", &[index, &stride.text()])),
+                (Some(total), _) => Some(self.w.set(Class::B64, "mad.lo.s64", &[index, &stride.text(), &total])),
+            };
+        }
+        Ok(total)
+    }
+
+    /// An operand's address moved to this place of the batch.
+    fn base(&mut self, operand: &str, stride: impl Fn(&ContractionAxis) -> &bdl_dims::Dim) -> Result<String, String> {
+        let batch = std::mem::take(&mut self.batch);
+        let elements = self.offset(None, &batch, stride);
+        self.batch = batch;
+        Ok(match elements? {
+            None => operand.to_string(),
+            Some(elements) => self.address(operand, &elements),
+        })
+    }
+
+    fn address(&mut self, base: &str, elements: &str) -> String {
+        let bytes = self.bytes.to_string();
+        self.w.set(Class::B64, "mad.lo.s64", &[elements, &bytes, base])
+    }
+
+    fn gate(&self, clip: &Clip) -> Result<Gate, String> {
+        let has = |role: AxisRole| {
+            clip.terms.iter().any(|(axis, k)| {
+                let axis = &self.c.axes[*axis as usize];
+                *k != 0 && axis.role == role && !is_batch(axis)
+            })
+        };
+        match (has(AxisRole::M), has(AxisRole::N), has(AxisRole::K)) {
+            (_, false, _) => Ok(Gate::A),
+            (false, true, _) => Ok(Gate::B),
+            (true, true, false) => Ok(Gate::Result),
+            (true, true, true) => Err("a clip over rows, columns and sum of a contraction".to_string()),
+        }
+    }
+
+    /// The part of a clip's form that these axes have, added to `start`.
+    fn form(&mut self, clip: &Clip, start: Option<&str>, at: &[At<'c>]) -> Option<String> {
+        let mut total = start.map(str::to_string);
+        for At { number, index, axis } in at {
+            // Where an example begins is no part of a form.
+            if axis.offsets.is_some() {
+                continue;
+            }
+            for (_, coefficient) in clip.terms.iter().filter(|(axis, _)| *axis as usize == *number) {
+                let coefficient = coefficient.to_string();
+                total = Some(match total {
+                    None => self.w.set(Class::B64, "mul.lo.s64", &[index, &coefficient]),
+                    Some(total) => self.w.set(Class::B64, "mad.lo.s64", &[index, &coefficient, &total]),
+                });
+            }
+        }
+        total
+    }
+
+    /// Each clip of a gate with its form so far: the offset and what the batch adds.
+    fn clips(&mut self, gate: Gate) -> Result<Vec<(&'c Clip, String)>, String> {
+        let mut found = Vec::new();
+        for clip in &self.c.clips {
+            if self.gate(clip)? != gate {
+                continue;
+            }
+            let offset = self.size(&clip.offset)?.text();
+            let start = self.w.set(Class::B64, "mov.b64", &[&offset]);
+            let batch = std::mem::take(&mut self.batch);
+            let form = self.form(clip, Some(&start), &batch).unwrap_or(start);
+            self.batch = batch;
+            found.push((clip, form));
+        }
+        Ok(found)
+    }
+
+    /// `valid`, and the forms inside of their clips at `at`.
+    fn inside(&mut self, valid: &str, clips: &[(&'c Clip, String)], at: &[At<'c>]) -> Result<String, String> {
+        let mut valid = valid.to_string();
+        for (clip, start) in clips {
+            let form = self.form(clip, Some(start), at).unwrap_or_else(|| start.clone());
+            let extent = self.size(&clip.extent)?.text();
+            let above = self.w.set(Class::Pred, "setp.ge.and.s64", &[&form, "0", &valid]);
+            valid = self.w.set(Class::Pred, "setp.lt.and.s64", &[&form, &extent, &above]);
+        }
+        Ok(valid)
+    }
+}

@@ -1,0 +1,65 @@
+//! Results to their places.
+
+use super::{At, Contract, Gate};
+use crate::text::Class;
+use bdl_plan::ContractionAxis;
+
+/// Flat numbers of rows or columns (64 bits), how many there are, and their axes.
+type Side<'s, 'c> = (&'s [String], &'s str, &'s [(usize, &'c ContractionAxis)]);
+
+impl<'c> Contract<'c> {
+    /// The results of a thread: all pairs of its rows and columns, a row's results in order.
+    pub fn store(&mut self, results: &[String], rows: Side<'_, 'c>, columns: Side<'_, 'c>) -> Result<(), String> {
+        self.w.comment("the results to their places");
+        let word = self.word;
+        let base = self.base("%out", |axis| &axis.out)?;
+        let clips = self.clips(Gate::Result)?;
+        let rows = self.places(rows)?;
+        let columns = self.places(columns)?;
+        for (i, (row_there, row_at, row_elements)) in rows.iter().enumerate() {
+            let row_base = match row_elements {
+                None => base.clone(),
+                Some(elements) => self.address(&base, elements),
+            };
+            for (j, (column_there, column_at, column_elements)) in columns.iter().enumerate() {
+                let there = self.w.set(Class::Pred, "and.pred", &[row_there, column_there]);
+                let address = match column_elements {
+                    None => row_base.clone(),
+                    Some(elements) => self.address(&row_base, elements),
+                };
+                let mut result = results[columns.len() * i + j].clone();
+                for (clip, start) in &clips {
+                    let form = self.form(clip, Some(start), row_at).unwrap_or_else(|| start.clone());
+                    let form = self.form(clip, Some(&form), column_at).unwrap_or(form);
+                    let extent = self.size(&clip.extent)?.text();
+                    let above = self.w.set(Class::Pred, "setp.ge.s64", &[&form, "0"]);
+                    let inside = self.w.set(Class::Pred, "setp.lt.and.s64", &[&form, &extent, &above]);
+                    let zero = if self.class == Class::F64 { "0d0000000000000000" } else { "0f00000000" };
+                    result = self.w.set(self.class, &format!("selp.{word}"), &[&result, zero, &inside]);
+                }
+                if self.c.accumulate {
+                    let old = self.w.set(self.class, &format!("mov.{word}"), &[&result]);
+                    self.w.line(format!("@{there} ld.global.{word} {old}, [{address}];"));
+                    result = self.w.set(self.class, &format!("add.rn.{word}"), &[&old, &result]);
+                }
+                self.w.line(format!("@{there} st.global.{word} [{address}], {result};"));
+            }
+        }
+        Ok(())
+    }
+    /// Whether each is there, its indices, and what it adds to a place in the result.
+    #[allow(clippy::type_complexity)]
+    fn places(
+        &mut self,
+        (numbers, count, axes): Side<'_, 'c>,
+    ) -> Result<Vec<(String, Vec<At<'c>>, Option<String>)>, String> {
+        let mut found = Vec::new();
+        for number in numbers {
+            let there = self.w.set(Class::Pred, "setp.lt.s64", &[number, count]);
+            let at = self.apart(number, axes)?;
+            let elements = self.offset(None, &at, |axis| &axis.out)?;
+            found.push((there, at, elements));
+        }
+        Ok(found)
+    }
+}

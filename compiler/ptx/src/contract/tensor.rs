@@ -1,0 +1,446 @@
+//! Products of tf32 on tensor cores, summed in f32.
+//!
+//! ```text
+//!              columns                 warps side by side, each with 64 x 32 or 32 x 32 results in registers
+//!            ┌─────────────┐
+//!     rows   │ 128 x 128   │  += A * B      a piece is 16 of the sum; the next pieces are on their way to shared memory
+//!            └─────────────┘                (`cp.async`) while tensor cores work on this one
+//! ```
+//!
+//! A piece lies in shared memory as it is read from the operand, along the sum or along the rows, sixteen bytes at a time where the operand's
+//! strides allow it; its rows are padded so that a warp's reads of a fragment fall into different banks.
+//!
+//! | piece | row | padding |
+//! |---|---|---|
+//! | along the sum | 16 of the sum | 4 |
+//! | along the rows | 16 rows of all rows of the tile | 8 |
+//!
+//! Values are rounded to tf32 (half away from zero) when they leave shared memory. What lies behind the end of a sum or is clipped is copied
+//! as zeros.
+//!
+//! **Order of a sum.** As the tensor cores add eight products to a result, in order of k; parts as `partial` says.
+
+use super::{At, Contract, Gate};
+use crate::emit::mapping::typical;
+use crate::text::{Class, Needs};
+use bdl_dims::Dim;
+use bdl_plan::{AxisRole, Clip, Contraction, ContractionAxis};
+
+/// `cp.async` and `mma.sync` of tf32.
+pub const NEEDS: Needs = Needs { version: (7, 0), target: 80 };
+/// Of the sum in one piece.
+const DEPTH: u32 = 16;
+/// Shared memory of a block that needs no leave.
+const SHARED: u32 = 48 << 10;
+/// Pieces at most: the one that is worked on, and those on their way.
+const MOST_STAGES: u32 = 4;
+/// Elements that one copy of sixteen bytes moves.
+const VECTOR: u32 = 4;
+const F32: u32 = 4;
+/// Results of one `mma`: 16 rows and 8 columns, from 8 of the sum.
+const MMA: (u32, u32, u32) = (16, 8, 8);
+
+/// How a block's work is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub rows: u32,
+    pub columns: u32,
+    /// Of one warp.
+    warp_rows: u32,
+    warp_columns: u32,
+}
+
+impl Shape {
+    /// The largest tile that leaves enough of them; looks at no size of a batch.
+    pub fn of(c: &Contraction) -> Shape {
+        let extent = |role: AxisRole| {
+            let axes = c.axes.iter().filter(|axis| axis.role == role && !super::is_batch(axis));
+            typical(&axes.map(|axis| axis.extent.clone()).product::<Dim>())
+        };
+        let (m, n) = (extent(AxisRole::M), extent(AxisRole::N));
+        let shape = |rows, columns, warp_rows| Shape { rows, columns, warp_rows, warp_columns: 32 };
+        if n <= 32 {
+            return shape(128, 32, 32);
+        }
+        if n > 64 && m * n >= 64 * 128 * 128 {
+            return shape(128, 128, 64);
+        }
+        if m * n >= 64 * 128 * 64 {
+            return shape(128, 64, 32);
+        }
+        shape(64, 64, 32)
+    }
+
+    pub fn threads(self) -> u32 {
+        32 * (self.rows / self.warp_rows) * (self.columns / self.warp_columns)
+    }
+
+    fn tiles_of_warp(self) -> (u32, u32) {
+        (self.warp_rows / MMA.0, self.warp_columns / MMA.1)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Along {
+    Sum,
+    Rows,
+}
+
+/// Pieces of one operand.
+#[derive(Clone, Copy)]
+struct Piece {
+    name: &'static str,
+    along: Along,
+    /// Elements a copy moves: 1 or [`VECTOR`].
+    width: u32,
+    /// Of the tile: rows of A, columns of B.
+    rows: u32,
+}
+
+impl Piece {
+    /// Elements from one line in shared memory to the next.
+    fn pitch(self) -> u32 {
+        match self.along {
+            Along::Sum => DEPTH + 4,
+            Along::Rows => self.rows + 8,
+        }
+    }
+
+    fn bytes(self) -> u32 {
+        F32 * match self.along {
+            Along::Sum => self.rows * self.pitch(),
+            Along::Rows => DEPTH * self.pitch(),
+        }
+    }
+
+    /// Where an element lies in the piece.
+    fn place(self, row: u32, k: u32) -> u32 {
+        F32 * match self.along {
+            Along::Sum => row * self.pitch() + k,
+            Along::Rows => k * self.pitch() + row,
+        }
+    }
+}
+
+/// What a thread copies of an operand's pieces: `count` copies, which have the place in the sum in common (along it) or the row.
+struct Copies<'c> {
+    piece: Piece,
+    operand: &'static str,
+    /// The first element in the sum of each copy, inside of a piece (64 bits).
+    ks: Vec<String>,
+    /// Of each row that is copied: whether it is there, its address without the sum, and the forms of clips.
+    rows: Vec<(String, String, Vec<(&'c Clip, String)>)>,
+    /// Where the first copy goes in the piece (32 bits), and how much further each next one.
+    to: String,
+    step: u32,
+}
+
+impl<'c> Contract<'c> {
+    pub fn tensor_body(&mut self, shape: &Shape) -> Result<(), String> {
+        let (m_axes, n_axes, k_axes) = (self.axes(AxisRole::M), self.axes(AxisRole::N), self.axes(AxisRole::K));
+        let m = self.extent(&m_axes, "m")?;
+        let n = self.extent(&n_axes, "n")?;
+        let k = self.extent(&k_axes, "k")?;
+        let a = self.piece("a_piece", Gate::A, shape.rows, &m_axes, &k_axes)?;
+        let b = self.piece("b_piece", Gate::B, shape.columns, &n_axes, &k_axes)?;
+        let stage_bytes = a.bytes() + b.bytes();
+        let stages = (SHARED / stage_bytes).min(MOST_STAGES);
+        self.w.shared("pieces", Class::F32, stages * stage_bytes / F32);
+
+        self.w.comment("the rows and columns of this block; rows behind the last are nobody's");
+        let first_row = self.w.set(Class::B64, "mul.wide.u32", &["%row_block", &shape.rows.to_string()]);
+        let first_column = self.w.set(Class::B64, "mul.wide.u32", &["%column_block", &shape.columns.to_string()]);
+        let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&first_row, &m]);
+        self.w.line(format!("@{outside} ret;"));
+        let pieces = self.w.set(Class::B32, "mov.u32", &["pieces"]);
+        let a = self.copies(a, Gate::A, (&first_row, &m), &m_axes, &pieces)?;
+        let b_pieces = self.w.set(Class::B32, "add.u32", &[&pieces, &a.piece.bytes().to_string()]);
+        let b = self.copies(b, Gate::B, (&first_column, &n), &n_axes, &b_pieces)?;
+
+        self.w.comment("the results of this thread");
+        let lane = self.w.set(Class::B32, "and.b32", &["%thread", "31"]);
+        let warp = self.w.set(Class::B32, "shr.u32", &["%thread", "5"]);
+        let across = (shape.columns / shape.warp_columns).to_string();
+        let warp_y = self.w.set(Class::B32, "div.u32", &[&warp, &across]);
+        let warp_x = self.w.set(Class::B32, "rem.u32", &[&warp, &across]);
+        let group = self.w.set(Class::B32, "shr.u32", &[&lane, "2"]);
+        let quad = self.w.set(Class::B32, "and.b32", &[&lane, "3"]);
+        let own_row = self.w.set(Class::B32, "mad.lo.u32", &[&warp_y, &shape.warp_rows.to_string(), &group]);
+        let own_column = self.w.set(Class::B32, "mad.lo.u32", &[&warp_x, &shape.warp_columns.to_string(), &group]);
+        let a_from = self.fragment(a.piece, &own_row, &quad, &pieces);
+        let b_from = self.fragment(b.piece, &own_column, &quad, &b_pieces);
+        let (down, over) = shape.tiles_of_warp();
+        let sums: Vec<String> = (0..down * over * 4)
+            .map(|i| self.w.named(Class::F32, &format!("sum_{}_{}_{}", i / 4 / over, i / 4 % over, i % 4)))
+            .collect();
+        for sum in &sums {
+            self.w.line(format!("mov.f32 {sum}, 0f00000000;"));
+        }
+
+        self.w.comment("the first pieces");
+        let (first_k, end_k) = self.part_of_sum(&k);
+        let (next_k, write) = (self.w.named(Class::B64, "next_k"), self.w.named(Class::B32, "write"));
+        let read = self.w.named(Class::B32, "read");
+        let stage = stage_bytes.to_string();
+        self.w.line(format!("mov.b64 {next_k}, {first_k};"));
+        for number in 0..stages - 1 {
+            self.w.line(format!("mov.u32 {write}, {};", number * stage_bytes));
+            self.copy(&a, &k_axes, (&next_k, &end_k), &write)?;
+            self.copy(&b, &k_axes, (&next_k, &end_k), &write)?;
+            self.w.line("cp.async.commit_group;");
+            self.w.line(format!("add.s64 {next_k}, {next_k}, {DEPTH};"));
+        }
+        self.w.line(format!("mov.u32 {write}, {};", (stages - 1) * stage_bytes));
+        self.w.line(format!("mov.u32 {read}, 0;"));
+
+        self.w.comment("for pieces of the sum");
+        let at_k = self.w.named(Class::B64, "at_k");
+        let (next, end) = (self.w.label("next_piece"), self.w.label("end_of_sum"));
+        self.w.line(format!("mov.b64 {at_k}, {first_k};"));
+        self.w.place(&next);
+        let done = self.w.set(Class::Pred, "setp.ge.s64", &[&at_k, &end_k]);
+        self.w.line(format!("@{done} bra {end};"));
+        self.w.deeper();
+        self.w.line(format!("cp.async.wait_group {};", stages - 2));
+        self.w.line("bar.sync 0;");
+        self.copy(&a, &k_axes, (&next_k, &end_k), &write)?;
+        self.copy(&b, &k_axes, (&next_k, &end_k), &write)?;
+        self.w.line("cp.async.commit_group;");
+        self.products_of_piece(shape, (a.piece, &a_from), (b.piece, &b_from), &read, &sums);
+        self.w.line(format!("add.s64 {next_k}, {next_k}, {DEPTH};"));
+        self.w.line(format!("add.s64 {at_k}, {at_k}, {DEPTH};"));
+        for place in [&read, &write] {
+            self.w.line(format!("add.u32 {place}, {place}, {stage};"));
+            let past = self.w.set(Class::Pred, "setp.ge.u32", &[place, &(stages * stage_bytes).to_string()]);
+            self.w.line(format!("@{past} mov.u32 {place}, 0;"));
+        }
+        self.w.line(format!("bra {next};"));
+        self.w.shallower();
+        self.w.place(&end);
+        self.w.line("cp.async.wait_all;");
+
+        let results = self.whole_sum(sums)?;
+        let results = by_rows(&results, down, over);
+        let double = self.w.set(Class::B32, "shl.b32", &[&quad, "1"]);
+        let columns = self.w.set(Class::B32, "mad.lo.u32", &[&warp_x, &shape.warp_columns.to_string(), &double]);
+        let mut places = |own: &str, first: &str, offsets: &mut dyn Iterator<Item = u32>| -> Vec<String> {
+            let own = self.w.set(Class::B64, "cvt.u64.u32", &[own]);
+            let own = self.w.set(Class::B64, "add.s64", &[&own, first]);
+            offsets.map(|offset| self.w.set(Class::B64, "add.s64", &[&own, &offset.to_string()])).collect()
+        };
+        let rows = places(&own_row, &first_row, &mut (0..2 * down).map(|i| 8 * i));
+        let columns = places(&columns, &first_column, &mut (0..2 * over).map(|i| 8 * (i / 2) + i % 2));
+        self.store(&results, (&rows, &m, &m_axes), (&columns, &n, &n_axes))
+    }
+
+    /// How an operand's pieces are copied.
+    fn piece(
+        &self,
+        name: &'static str,
+        gate: Gate,
+        rows: u32,
+        row_axes: &[(usize, &'c ContractionAxis)],
+        k_axes: &[(usize, &'c ContractionAxis)],
+    ) -> Result<Piece, String> {
+        let (slice, stride): (_, fn(&ContractionAxis) -> &Dim) = match gate {
+            Gate::A => (&self.c.a, |axis| &axis.a),
+            Gate::B => (&self.c.b, |axis| &axis.b),
+            Gate::Result => return Err("the result is no operand".to_string()),
+        };
+        let is_step = |axes: &[(usize, &ContractionAxis)]| {
+            axes.last().is_some_and(|(_, axis)| stride(axis).as_const() == Some(1))
+        };
+        let along = if is_step(k_axes) || !is_step(row_axes) { Along::Sum } else { Along::Rows };
+        let inner = match along {
+            Along::Sum => k_axes.last(),
+            Along::Rows => row_axes.last(),
+        };
+        let is_fourfold = |dim: &Dim| dim.terms().all(|(_, coefficient)| coefficient % i64::from(VECTOR) == 0);
+        let mut is_vector = is_fourfold(&slice.offset);
+        if let Some((inner, axis)) = inner {
+            is_vector &= stride(axis).as_const() == Some(1);
+            is_vector &= axis.extent.as_const().is_some_and(|n| n % i64::from(VECTOR) == 0);
+            for clip in &self.c.clips {
+                let names_inner = clip.terms.iter().any(|(axis, k)| *axis as usize == *inner && *k != 0);
+                is_vector &= !(names_inner && self.gate(clip)? == gate);
+            }
+            for (number, axis) in self.c.axes.iter().enumerate() {
+                is_vector &= number == *inner || is_fourfold(stride(axis));
+            }
+        } else {
+            is_vector = false;
+        }
+        Ok(Piece { name, along, width: if is_vector { VECTOR } else { 1 }, rows })
+    }
+
+    /// What this thread copies. `of_rows`: the block's first row and how many there are in all; `to`: the piece of the first stage.
+    fn copies(
+        &mut self,
+        piece: Piece,
+        gate: Gate,
+        of_rows: (&str, &str),
+        row_axes: &[(usize, &'c ContractionAxis)],
+        to: &str,
+    ) -> Result<Copies<'c>, String> {
+        let (operand, stride): (&'static str, fn(&ContractionAxis) -> &Dim) = match gate {
+            Gate::A => ("%a", |axis| &axis.a),
+            Gate::B | Gate::Result => ("%b", |axis| &axis.b),
+        };
+        let threads = self.threads;
+        // Copies side by side in a line, and lines that all threads copy at once.
+        let line = match piece.along {
+            Along::Sum => DEPTH / piece.width,
+            Along::Rows => piece.rows / piece.width,
+        };
+        let (lines, all_lines) = match piece.along {
+            Along::Sum => (threads / line, piece.rows),
+            Along::Rows => (threads / line, DEPTH),
+        };
+        let count = all_lines.div_ceil(lines);
+        self.w
+            .comment(&format!("this thread copies {count} times {} of {}, {:?}", piece.width, piece.name, piece.along));
+        let in_line = self.w.set(Class::B32, "rem.u32", &["%thread", &line.to_string()]);
+        let in_line = self.w.set(Class::B32, "mul.lo.u32", &[&in_line, &piece.width.to_string()]);
+        let first_line = self.w.set(Class::B32, "div.u32", &["%thread", &line.to_string()]);
+        let (row, k) = match piece.along {
+            Along::Sum => (first_line.clone(), in_line.clone()),
+            Along::Rows => (in_line.clone(), first_line.clone()),
+        };
+        let place = self.w.set(Class::B32, "mad.lo.u32", &[&first_line, &piece.pitch().to_string(), &in_line]);
+        let to = self.w.set(Class::B32, "mad.lo.u32", &[&place, &F32.to_string(), to]);
+        let step = lines * piece.pitch() * F32;
+        let (rows, ks) = match piece.along {
+            Along::Sum => (count, 1),
+            Along::Rows => (1, count),
+        };
+        let base = self.base(operand, stride)?;
+        let clips = self.clips(gate)?;
+        let wide = self.w.set(Class::B64, "cvt.u64.u32", &[&row]);
+        let first = self.w.set(Class::B64, "add.s64", &[&wide, of_rows.0]);
+        let mut of_each = Vec::new();
+        for i in 0..rows {
+            let own = self.w.set(Class::B64, "add.s64", &[&first, &(i * lines).to_string()]);
+            let mut there = self.w.set(Class::Pred, "setp.lt.s64", &[&own, of_rows.1]);
+            // More lines than the piece has.
+            if piece.along == Along::Sum && (i + 1) * lines > all_lines {
+                let in_piece = self.w.set(Class::B32, "add.u32", &[&row, &(i * lines).to_string()]);
+                there = self.w.set(Class::Pred, "setp.lt.and.u32", &[&in_piece, &all_lines.to_string(), &there]);
+            }
+            let at = self.apart(&own, row_axes)?;
+            let address = match self.offset(None, &at, stride)? {
+                None => base.clone(),
+                Some(elements) => self.address(&base, &elements),
+            };
+            let mut forms = Vec::new();
+            for (clip, start) in &clips {
+                let form = self.form(clip, Some(start), &at).unwrap_or_else(|| start.clone());
+                forms.push((*clip, form));
+            }
+            of_each.push((there, address, forms));
+        }
+        let k = self.w.set(Class::B64, "cvt.u64.u32", &[&k]);
+        let ks = (0..ks).map(|i| self.w.set(Class::B64, "add.s64", &[&k, &(i * lines).to_string()])).collect();
+        Ok(Copies { piece, operand, ks, rows: of_each, to, step })
+    }
+
+    /// Sends one piece on its way to a stage.
+    fn copy(
+        &mut self,
+        copies: &Copies<'c>,
+        k_axes: &[(usize, &'c ContractionAxis)],
+        (first_k, end_k): (&str, &str),
+        stage: &str,
+    ) -> Result<(), String> {
+        let stride: fn(&ContractionAxis) -> &Dim = if copies.operand == "%a" { |axis| &axis.a } else { |axis| &axis.b };
+        let to = self.w.set(Class::B32, "add.u32", &[&copies.to, stage]);
+        let (bytes, mode) = match copies.piece.width {
+            VECTOR => (16, "cg"),
+            _one => (4, "ca"),
+        };
+        let mut number = 0;
+        for k in &copies.ks {
+            let own = self.w.set(Class::B64, "add.s64", &[first_k, k]);
+            let k_there = self.w.set(Class::Pred, "setp.lt.s64", &[&own, end_k]);
+            let at: Vec<At<'c>> = self.apart(&own, k_axes)?;
+            let along = self.offset(None, &at, stride)?;
+            for (there, base, forms) in &copies.rows {
+                let there = self.w.set(Class::Pred, "and.pred", &[there, &k_there]);
+                let there = self.inside(&there, forms, &at)?;
+                let address = match &along {
+                    None => base.clone(),
+                    Some(elements) => self.address(base, elements),
+                };
+                // Nothing is read where nothing is, but the address should be one.
+                let address = self.w.set(Class::B64, "selp.b64", &[&address, copies.operand, &there]);
+                let size = self.w.set(Class::B32, "selp.b32", &[&bytes.to_string(), "0", &there]);
+                let offset = number * copies.step;
+                self.w.line(format!("cp.async.{mode}.shared.global [{to}+{offset}], [{address}], {bytes}, {size};"));
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a thread's part of the first fragment lies: row `row`, place `quad` in the sum.
+    fn fragment(&mut self, piece: Piece, row: &str, quad: &str, start: &str) -> String {
+        let pitch = piece.pitch().to_string();
+        let (line, in_line) = match piece.along {
+            Along::Sum => (row, quad),
+            Along::Rows => (quad, row),
+        };
+        let place = self.w.set(Class::B32, "mad.lo.u32", &[line, &pitch, in_line]);
+        self.w.set(Class::B32, "mad.lo.u32", &[&place, &F32.to_string(), start])
+    }
+
+    /// The products of one pair of pieces.
+    fn products_of_piece(
+        &mut self,
+        shape: &Shape,
+        (a, a_from): (Piece, &str),
+        (b, b_from): (Piece, &str),
+        stage: &str,
+        sums: &[String],
+    ) {
+        let (down, over) = shape.tiles_of_warp();
+        let a_at = self.w.set(Class::B32, "add.u32", &[a_from, stage]);
+        let b_at = self.w.set(Class::B32, "add.u32", &[b_from, stage]);
+        for k in (0..DEPTH).step_by(MMA.2 as usize) {
+            let mut load = |piece: Piece, from: &str, row: u32, k: u32| {
+                let value = self.w.set(Class::F32, "ld.shared.f32", &[&format!("[{from}+{}]", piece.place(row, k))]);
+                self.w.set(Class::B32, "cvt.rna.tf32.f32", &[&value])
+            };
+            let a_fragments: Vec<[String; 4]> = (0..down)
+                .map(|i| {
+                    let row = i * MMA.0;
+                    [(row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4)].map(|(row, k)| load(a, &a_at, row, k))
+                })
+                .collect();
+            let b_fragments: Vec<[String; 2]> =
+                (0..over).map(|j| [k, k + 4].map(|k| load(b, &b_at, j * MMA.1, k))).collect();
+            for (i, a) in a_fragments.iter().enumerate() {
+                for (j, b) in b_fragments.iter().enumerate() {
+                    let first = 4 * (i * over as usize + j);
+                    let sums = sums[first..first + 4].join(", ");
+                    let (a, b) = (a.join(", "), b.join(", "));
+                    self.w.line(format!(
+                        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {{{sums}}}, {{{a}}}, {{{b}}}, {{{sums}}};"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Results of fragments, by rows: each fragment has two rows of two columns.
+fn by_rows(results: &[String], down: u32, over: u32) -> Vec<String> {
+    let mut rows = Vec::new();
+    for i in 0..down {
+        for half in 0..2 {
+            for j in 0..over {
+                let first = (4 * (i * over + j) + 2 * half) as usize;
+                rows.extend_from_slice(&results[first..first + 2]);
+            }
+        }
+    }
+    rows
+}
