@@ -308,7 +308,7 @@ pub unsafe extern "C" fn cuLaunchKernel(
     }
     // SAFETY: the caller gives the address of each of the function's parameters, which all have 64 bits.
     let parameters: Vec<u64> = (0..function.parameters.len()).map(|i| unsafe { **parameters.add(i) }).collect();
-    let how = Launch { blocks: [blocks_x, blocks_y], threads: threads_x, parameters: &parameters, order };
+    let how = Launch { blocks: [blocks_x, blocks_y, 1], threads: threads_x, shared: 0, parameters: &parameters, order };
     match launch(function, memory.get_or_insert_with(Memory::new), &how) {
         Ok(_) => OK,
         Err(fault) => {
