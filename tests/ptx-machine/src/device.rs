@@ -76,7 +76,7 @@ impl Device for Machine {
         // Another order for every launch.
         self.launches += 1;
         let order = if self.order == 0 { 0 } else { self.order.wrapping_mul(2 * self.launches + 1) | 1 };
-        let how = Launch { blocks, threads, parameters, order };
+        let how = Launch { blocks: [blocks[0], blocks[1], 1], threads, shared: 0, parameters, order };
         let count = launch(function, &mut self.memory, &how)
             .map_err(|fault| error(&fault, text))
             .map_err(|fault| Error::Device(format!("{} of {}", fault, function.name)))?;

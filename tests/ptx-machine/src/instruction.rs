@@ -35,8 +35,10 @@ pub enum Operand {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Special {
     Thread,
+    Lane,
     BlockX,
     BlockY,
+    BlockZ,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ pub enum Binary {
     Add,
     Sub,
     Mul,
+    /// The upper half of the product.
     MulHigh,
     /// 32 bits times 32 bits to 64.
     MulWide,
@@ -91,6 +94,7 @@ pub enum Compare {
 pub enum Join {
     And,
     Or,
+    Xor,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +110,16 @@ pub enum Rounding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
     Butterfly,
+    Down,
+    Up,
     Index,
+}
+
+/// The numbers whose products tensor cores sum, and with them the shape: m16n8k8 of tf32, m16n8k16 of bf16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    Tf32,
+    Bf16,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -115,19 +128,23 @@ pub enum Op {
         to: u32,
         from: Operand,
     },
-    /// A 64-bit register in two halves, and back.
+    /// A register of twice `bits` in two halves, and back.
     Split {
+        bits: u32,
         low: u32,
         high: u32,
         from: Operand,
     },
     Pair {
+        bits: u32,
         to: u32,
         low: Operand,
         high: Operand,
     },
     Load {
         space: Space,
+        /// Nobody writes there in this launch.
+        constant: bool,
         bytes: usize,
         to: Vec<u32>,
         base: Operand,
@@ -168,7 +185,8 @@ pub enum Op {
         to: u32,
         a: Operand,
         b: Operand,
-        join: Option<(Join, Operand)>,
+        /// With another truth value, or its opposite.
+        join: Option<(Join, Operand, bool)>,
     },
     Select {
         to: u32,
@@ -183,19 +201,85 @@ pub enum Op {
         to: u32,
         a: Operand,
     },
+    /// Of an f32 to the nearest tf32, ties away from zero.
+    ToTf32 {
+        to: u32,
+        a: Operand,
+    },
+    /// Of an f32 to the nearest bf16, ties to even; of two to a pair.
+    ToBf16 {
+        to: u32,
+        high: Option<Operand>,
+        low: Operand,
+    },
+    /// Four of the eight bytes of `b` and `a`, as the nibbles of `choice` say.
+    Permute {
+        to: u32,
+        a: Operand,
+        b: Operand,
+        choice: Operand,
+    },
+    /// Bit by bit, any function of three bits by its table.
+    Logic {
+        to: u32,
+        a: Operand,
+        b: Operand,
+        c: Operand,
+        table: u8,
+    },
+    /// An asynchronous copy of `filled` of `bytes` bytes from global to shared memory; the rest become zero.
+    Copy {
+        bytes: usize,
+        to: (Operand, i64),
+        from: (Operand, i64),
+        filled: Operand,
+    },
+    /// The thread's copies since the last such instruction become a group.
+    CommitCopies,
+    /// Until at most this many groups are left; without a number until all copies are over.
+    AwaitCopies {
+        left: Option<usize>,
+    },
     Branch {
         to: usize,
     },
     Return,
     /// Of the block.
     Barrier,
-    /// Of the warp.
-    WarpBarrier,
+    Collective(Collective),
+}
+
+/// What the lanes of a warp do together.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Collective {
+    Barrier,
     Shuffle {
         exchange: Exchange,
         to: u32,
         a: Operand,
         which: Operand,
+    },
+    /// Of all lanes of the warp.
+    Reduce {
+        op: Binary,
+        ty: Type,
+        to: u32,
+        a: Operand,
+    },
+    /// `d = a * b + c` of the warp's fragments.
+    MultiplyMatrices {
+        factor: Factor,
+        d: [u32; 4],
+        a: [u32; 4],
+        b: [u32; 2],
+        c: [Operand; 4],
+    },
+    /// As many matrices of 8 x 8 elements of 16 bits as registers, from shared memory.
+    LoadMatrices {
+        transposed: bool,
+        to: Vec<u32>,
+        base: Operand,
+        offset: i64,
     },
 }
 
@@ -217,8 +301,10 @@ pub struct Function {
     pub parameters: Vec<String>,
     pub code: Vec<Instruction>,
     pub registers: usize,
-    /// Bytes of shared memory.
+    /// Bytes of shared memory that the text declares.
     pub shared: usize,
+    /// Is there a name for shared memory whose size the launch says?
+    pub has_dynamic_shared: bool,
     /// Threads a block at most.
     pub threads: u32,
 }

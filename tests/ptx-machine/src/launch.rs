@@ -1,17 +1,19 @@
 //! Blocks, warps and threads: who runs next, and what barriers and exchanges wait for.
 
 use crate::Fault;
-use crate::instruction::{Exchange, Function, Instruction, Op};
+use crate::instruction::{Collective, Function, Op};
 use crate::memory::{Access, Allocation, Memory};
 use crate::thread::{Stop, Thread, run};
 
 /// How a function is launched.
 #[derive(Clone, Debug)]
 pub struct Launch<'p> {
-    /// Blocks in x and y.
-    pub blocks: [u32; 2],
+    /// Blocks in x, y and z.
+    pub blocks: [u32; 3],
     /// Threads a block.
     pub threads: u32,
+    /// Bytes of shared memory a block, behind what the function declares.
+    pub shared: usize,
     pub parameters: &'p [u64],
     /// Shuffles the order in which warps and threads run.
     pub order: u64,
@@ -25,6 +27,9 @@ pub struct Count {
 
 /// Instructions of one thread, after which it is taken to run for ever.
 const MOST_INSTRUCTIONS: u64 = 1 << 32;
+
+/// Of every array in shared memory.
+pub const SHARED_ALIGNMENT: usize = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -44,18 +49,29 @@ pub fn launch(function: &Function, memory: &mut Memory, launch: &Launch) -> Resu
         let (given, wanted) = (launch.parameters.len(), function.parameters.len());
         return Err(Fault::new(format!("{given} parameters for {wanted}")));
     }
+    if launch.shared > 0 && !function.has_dynamic_shared {
+        return Err(Fault::new(format!(
+            "{} bytes of shared memory, for which the function has no name",
+            launch.shared
+        )));
+    }
+    // The name stands for an address that is aligned.
+    let shared = match launch.shared {
+        0 => function.shared,
+        bytes => function.shared.next_multiple_of(SHARED_ALIGNMENT) + bytes,
+    };
     let number = memory.next_launch();
     let mut count = Count::default();
-    let blocks = u64::from(launch.blocks[0]) * u64::from(launch.blocks[1]);
+    let [across, down, deep] = launch.blocks;
+    let blocks = u64::from(across) * u64::from(down) * u64::from(deep);
     let mut shuffle = Shuffle(launch.order);
     let mut threads: Vec<Thread> = Vec::new();
     for i in shuffle.order(blocks as usize) {
-        let (x, y) = (i as u32 % launch.blocks[0], i as u32 / launch.blocks[0]);
         let mut block = Block {
             function,
             parameters: launch.parameters,
-            place: [x, y],
-            shared: Allocation::new(0, function.shared),
+            place: [i as u32 % across, i as u32 / across % down, i as u32 / across / down],
+            shared: Allocation::new(0, shared),
             access: Access { launch: number, block: i as u32, thread: 0, warp: 0, barriers: 0, warp_barriers: 0 },
             warp_barriers: vec![0; launch.threads.div_ceil(32) as usize],
         };
@@ -69,8 +85,8 @@ pub fn launch(function: &Function, memory: &mut Memory, launch: &Launch) -> Resu
 pub struct Block<'f> {
     pub function: &'f Function,
     pub parameters: &'f [u64],
-    /// In x and y.
-    pub place: [u32; 2],
+    /// In x, y and z.
+    pub place: [u32; 3],
     pub shared: Allocation,
     access: Access,
     warp_barriers: Vec<u32>,
@@ -148,38 +164,23 @@ impl Block<'_> {
                 count.instructions += lanes.map(|t| std::mem::take(&mut threads[t].count)).sum::<u64>();
                 return Ok(());
             };
-            let instruction = &self.function.code[at];
+            let function = self.function;
+            let instruction = &function.code[at];
             if let Some(t) = lanes.clone().find(|t| states[*t] != State::AtExchange(at)) {
                 let line = instruction.line;
                 return Err(self.fault(line, t, "does not take part in this exchange of its warp"));
             }
-            self.exchange(instruction, &mut threads[lanes.clone()], lanes.start)?;
+            if let Op::Collective(collective) = &instruction.op {
+                self.exchange(collective, instruction.line, &mut threads[lanes.clone()], lanes.start)?;
+                if matches!(collective, Collective::Barrier) {
+                    self.warp_barriers[warp] += 1;
+                }
+            }
             for t in lanes.clone() {
                 threads[t].at += 1;
                 states[t] = State::Runs;
             }
-            if matches!(instruction.op, Op::WarpBarrier) {
-                self.warp_barriers[warp] += 1;
-            }
         }
-    }
-
-    fn exchange(&self, instruction: &Instruction, lanes: &mut [Thread], first: usize) -> Result<(), Fault> {
-        let Op::Shuffle { exchange, to, a, which } = &instruction.op else { return Ok(()) };
-        let values: Vec<(u64, bool)> = lanes.iter().map(|lane| lane.value(*a, 0, [0, 0])).collect();
-        for (lane, own) in lanes.iter_mut().enumerate() {
-            let (which, known) = own.value(*which, 0, [0, 0]);
-            if !known {
-                return Err(self.fault(instruction.line, first + lane, "exchanges with a lane that nobody wrote down"));
-            }
-            let other = match exchange {
-                Exchange::Butterfly => lane ^ which as usize,
-                Exchange::Index => which as usize,
-            };
-            let (value, known) = values.get(other).copied().unwrap_or((0, false));
-            own.set(*to, value, known);
-        }
-        Ok(())
     }
 
     pub fn fault(&self, line: usize, thread: usize, what: impl Into<String>) -> Fault {

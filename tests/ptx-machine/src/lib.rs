@@ -1,13 +1,17 @@
 //! A machine that runs PTX text on the processor, one instruction of one thread at a time, and finds what a GPU would let pass. For tests.
 //!
-//! It knows exactly the instructions that `bdl-ptx` writes; anything else is an error, so that what it has not understood is never believed.
+//! It knows the instructions that `bdl-ptx` writes and few others; anything else is an error, so that what it has not understood is never believed.
 //!
 //! | found | how |
 //! |---|---|
 //! | access outside of a buffer, or not aligned | every access is looked up |
 //! | use of what nobody wrote | every byte and register knows whether it was written; what is computed from such is such; a branch or an address that depends on it, or the host reading it, is a fault |
 //! | two threads at one place without a barrier between them | every element knows who touched it last, and when |
-//! | a barrier that some threads do not reach | all threads that are left wait, and not all at one place |
+//! | a barrier, or an instruction of the warp, that some threads do not reach | all threads that are left wait, and not all at one place |
+//! | use of what an asynchronous copy has yet to write | the bytes belong to nobody until the thread that began it waits |
+//! | a copy that nobody waits for | a thread that returns has none left |
+//! | a source that is written while a copy may run | it is read at the first and at the last possible moment |
+//! | an instruction that the text's `.version` or `.target` has not | a table |
 //! | a function that never ends | a bound on instructions |
 //!
 //! Threads run one after the other in an order that a seed shuffles, each until a barrier or an exchange within its warp.
@@ -17,11 +21,17 @@
 //! | `parse` | text to instructions |
 //! | `instruction` | what an instruction is |
 //! | `memory` | allocations, what is written in them, who touched it |
-//! | `launch` | blocks, warps and threads; barriers and exchanges |
+//! | `launch` | blocks, warps and threads; barriers |
 //! | `thread` | the instructions of one thread |
+//! | `arithmetic` | what they compute |
+//! | `copies` | asynchronous copies of one thread, and the groups in which it waits for them |
+//! | `exchange` | what the lanes of a warp do together: exchanges of registers, products of matrices |
 //! | `device` | all of it as a device of the executor |
 
+mod arithmetic;
+mod copies;
 mod device;
+mod exchange;
 mod instruction;
 mod launch;
 mod memory;

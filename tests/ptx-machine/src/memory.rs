@@ -1,4 +1,4 @@
-//! Allocations: their bytes, which of them were written, and who touched each element last.
+//! Allocations: their bytes, which of them were written, who touched each piece last, and what an asynchronous copy will still fill.
 
 use crate::Fault;
 use std::cell::Cell;
@@ -17,7 +17,7 @@ pub struct Access {
 
 const NOBODY: Access = Access { launch: 0, block: 0, thread: 0, warp: 0, barriers: 0, warp_barriers: 0 };
 /// More than one block, warp or thread.
-const SEVERAL: u32 = u32::MAX;
+pub const SEVERAL: u32 = u32::MAX;
 
 impl Access {
     /// Is `self` over before `now` begins, whatever the order of threads?
@@ -28,7 +28,8 @@ impl Access {
         if self.block != now.block {
             return false;
         }
-        if self.thread == now.thread || self.barriers < now.barriers {
+        let of_one_thread = self.thread == now.thread && self.thread != SEVERAL;
+        if of_one_thread || self.barriers < now.barriers {
             return true;
         }
         self.warp == now.warp && self.warp_barriers < now.warp_barriers
@@ -39,91 +40,198 @@ impl Access {
 struct Touched {
     write: Access,
     read: Access,
+    /// The launch that read it as what does not change while it runs.
+    constant: u32,
 }
 
-const UNTOUCHED: Touched = Touched { write: NOBODY, read: NOBODY };
+const UNTOUCHED: Touched = Touched { write: NOBODY, read: NOBODY, constant: 0 };
+
+/// Where bytes of an asynchronous copy will come: who began it, on which line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Incoming {
+    pub thread: u32,
+    pub line: usize,
+}
+
+/// The unit of what is kept about incoming copies: none is smaller.
+const INCOMING_BYTES: usize = 4;
+
+/// Up to 16 bytes, and which of them were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bytes {
+    pub bits: [u8; 16],
+    pub written: [bool; 16],
+}
 
 pub struct Allocation {
     base: u64,
     bytes: Vec<u8>,
     written: Vec<bool>,
-    /// By element of 4 bytes and more, and by byte: made when first needed.
-    words: Vec<Touched>,
-    small: Vec<Touched>,
+    /// By pieces of `unit` bytes, the smallest that was ever touched; made when first needed.
+    touched: Vec<Touched>,
+    unit: usize,
+    /// By pieces of [`INCOMING_BYTES`]; made when first needed.
+    incoming: Vec<Option<Incoming>>,
 }
 
 impl Allocation {
     pub fn new(base: u64, len: usize) -> Allocation {
-        Allocation { base, bytes: vec![0xa5; len], written: vec![false; len], words: Vec::new(), small: Vec::new() }
+        let (bytes, written) = (vec![0xa5; len], vec![false; len]);
+        Allocation { base, bytes, written, touched: Vec::new(), unit: 4, incoming: Vec::new() }
     }
 
     /// Where an access of `len` bytes lies.
-    fn place(&self, address: u64, len: usize) -> Result<usize, Fault> {
+    fn place(&self, address: u64, len: usize, alignment: usize) -> Result<usize, Fault> {
         let inside = address.checked_sub(self.base).filter(|at| *at as usize + len <= self.bytes.len());
         let at = inside.ok_or_else(|| {
             let from = address.wrapping_sub(self.base) as i64;
             Fault::new(format!("{len} bytes at {from} of memory that has {}", self.bytes.len()))
         })?;
-        if !address.is_multiple_of(len as u64) {
-            return Err(Fault::new(format!("{len} bytes at {at}, which is not aligned")));
+        if !address.is_multiple_of(alignment as u64) {
+            return Err(Fault::new(format!("{alignment} bytes at {at}, which is not aligned")));
         }
         Ok(at as usize)
     }
 
-    fn touched(&mut self, at: usize, len: usize) -> &mut Touched {
-        let (list, at) = if len >= 4 { (&mut self.words, at / 4) } else { (&mut self.small, at) };
-        if list.len() <= at {
-            let whole = if len >= 4 { self.bytes.len().div_ceil(4) } else { self.bytes.len() };
-            list.resize(whole, UNTOUCHED);
+    /// The pieces that `len` bytes from `at` touch.
+    fn touched(&mut self, at: usize, len: usize) -> &mut [Touched] {
+        let unit = match (at | len) % 4 {
+            0 => 4,
+            2 => 2,
+            _ => 1,
+        };
+        if self.touched.is_empty() {
+            self.unit = unit;
+            self.touched = vec![UNTOUCHED; self.bytes.len().div_ceil(unit)];
+        } else if unit < self.unit {
+            let finer = self.unit / unit;
+            self.touched = self.touched.iter().flat_map(|piece| std::iter::repeat_n(*piece, finer)).collect();
+            self.unit = unit;
         }
-        &mut list[at]
+        &mut self.touched[at / self.unit..(at + len).div_ceil(self.unit)]
+    }
+
+    /// Nobody may touch what an asynchronous copy fills.
+    fn settled(&self, what: &str, at: usize, len: usize) -> Result<(), Fault> {
+        if self.incoming.is_empty() {
+            return Ok(());
+        }
+        let pieces = &self.incoming[at / INCOMING_BYTES..(at + len).div_ceil(INCOMING_BYTES)];
+        match pieces.iter().flatten().next() {
+            None => Ok(()),
+            Some(Incoming { thread, line }) => Err(Fault::new(format!(
+                "{what} byte {at}, where the asynchronous copy of line {line} may still run: thread {thread} has not waited for it"
+            ))),
+        }
+    }
+
+    fn reads(&mut self, at: usize, len: usize, now: &Access) -> Result<(), Fault> {
+        self.settled("reads", at, len)?;
+        for touched in self.touched(at, len) {
+            if !touched.write.is_before(now) {
+                let Access { block, thread, .. } = touched.write;
+                return Err(Fault::new(format!(
+                    "reads byte {at}, which thread {thread} of block {block} wrote, and no barrier lies between"
+                )));
+            }
+            let read = &mut touched.read;
+            if read.is_before(now) {
+                *read = *now;
+                continue;
+            }
+            for (own, other) in
+                [(&mut read.block, now.block), (&mut read.warp, now.warp), (&mut read.thread, now.thread)]
+            {
+                if *own != other {
+                    *own = SEVERAL;
+                }
+            }
+            read.barriers = read.barriers.max(now.barriers);
+            read.warp_barriers = read.warp_barriers.max(now.warp_barriers);
+        }
+        Ok(())
+    }
+
+    fn writes(&mut self, at: usize, len: usize, now: &Access) -> Result<(), Fault> {
+        self.settled("writes", at, len)?;
+        for touched in self.touched(at, len) {
+            if touched.constant == now.launch {
+                return Err(Fault::new(format!("writes byte {at}, which this launch reads as what does not change")));
+            }
+            for (what, before) in [("wrote", touched.write), ("read", touched.read)] {
+                if !before.is_before(now) {
+                    let who = match (before.thread, before.block) {
+                        (SEVERAL, _) => "other threads".to_string(),
+                        (thread, block) => format!("thread {thread} of block {block}"),
+                    };
+                    return Err(Fault::new(format!(
+                        "writes byte {at}, which {who} {what}, and no barrier lies between"
+                    )));
+                }
+            }
+            touched.write = *now;
+        }
+        Ok(())
     }
 
     /// The bits of `len` bytes, and whether all of them were written.
     pub fn load(&mut self, address: u64, len: usize, now: &Access) -> Result<(u64, bool), Fault> {
-        let at = self.place(address, len)?;
-        let touched = self.touched(at, len);
-        if !touched.write.is_before(now) {
-            let Access { block, thread, .. } = touched.write;
-            return Err(Fault::new(format!(
-                "reads byte {at}, which thread {thread} of block {block} wrote, and no barrier lies between"
-            )));
-        }
-        if touched.read.is_before(now) {
-            touched.read = *now;
-        } else {
-            if touched.read.block != now.block {
-                touched.read.block = SEVERAL;
-            }
-            if touched.read.warp != now.warp {
-                touched.read.warp = SEVERAL;
-            }
-            if touched.read.thread != now.thread {
-                touched.read.thread = SEVERAL;
-            }
-            touched.read.barriers = touched.read.barriers.max(now.barriers);
-            touched.read.warp_barriers = touched.read.warp_barriers.max(now.warp_barriers);
-        }
+        let at = self.place(address, len, len)?;
+        self.reads(at, len, now)?;
         let mut bits = [0u8; 8];
         bits[..len].copy_from_slice(&self.bytes[at..at + len]);
         Ok((u64::from_le_bytes(bits), self.written[at..at + len].iter().all(|w| *w)))
     }
 
-    pub fn store(&mut self, address: u64, len: usize, bits: u64, known: bool, now: &Access) -> Result<(), Fault> {
-        let at = self.place(address, len)?;
-        let touched = self.touched(at, len);
-        for (what, before) in [("wrote", touched.write), ("read", touched.read)] {
-            if !before.is_before(now) {
-                let who = match (before.thread, before.block) {
-                    (SEVERAL, _) => "other threads".to_string(),
-                    (thread, block) => format!("thread {thread} of block {block}"),
-                };
-                return Err(Fault::new(format!("writes byte {at}, which {who} {what}, and no barrier lies between")));
+    /// As [`Allocation::load`], of what nobody writes in this launch.
+    pub fn load_constant(&mut self, address: u64, len: usize, now: &Access) -> Result<(u64, bool), Fault> {
+        let loaded = self.load(address, len, now)?;
+        let at = (address - self.base) as usize;
+        for touched in self.touched(at, len) {
+            if touched.write.launch == now.launch {
+                return Err(Fault::new(format!("reads byte {at} as what does not change, but this launch wrote it")));
             }
+            touched.constant = now.launch;
         }
-        touched.write = *now;
+        Ok(loaded)
+    }
+
+    /// Up to 16 bytes.
+    pub fn read(&mut self, address: u64, len: usize, alignment: usize, now: &Access) -> Result<Bytes, Fault> {
+        let at = self.place(address, len, alignment)?;
+        self.reads(at, len, now)?;
+        let mut found = Bytes::default();
+        found.bits[..len].copy_from_slice(&self.bytes[at..at + len]);
+        found.written[..len].copy_from_slice(&self.written[at..at + len]);
+        Ok(found)
+    }
+
+    pub fn store(&mut self, address: u64, len: usize, bits: u64, known: bool, now: &Access) -> Result<(), Fault> {
+        let at = self.place(address, len, len)?;
+        self.writes(at, len, now)?;
         self.bytes[at..at + len].copy_from_slice(&bits.to_le_bytes()[..len]);
         self.written[at..at + len].fill(known);
+        Ok(())
+    }
+
+    /// From now on a copy may write these bytes, at any time until [`Allocation::receive`].
+    pub fn expect(&mut self, address: u64, len: usize, copy: Incoming, now: &Access) -> Result<(), Fault> {
+        let at = self.place(address, len, len)?;
+        self.writes(at, len, now)?;
+        if self.incoming.is_empty() {
+            self.incoming = vec![None; self.bytes.len().div_ceil(INCOMING_BYTES)];
+        }
+        self.incoming[at / INCOMING_BYTES..(at + len) / INCOMING_BYTES].fill(Some(copy));
+        Ok(())
+    }
+
+    /// The end of a copy: the thread that began it has waited for it.
+    pub fn receive(&mut self, address: u64, len: usize, bytes: &Bytes, now: &Access) -> Result<(), Fault> {
+        let at = self.place(address, len, len)?;
+        self.incoming[at / INCOMING_BYTES..(at + len) / INCOMING_BYTES].fill(None);
+        self.writes(at, len, now)?;
+        self.bytes[at..at + len].copy_from_slice(&bytes.bits[..len]);
+        self.written[at..at + len].copy_from_slice(&bytes.written[..len]);
         Ok(())
     }
 }

@@ -1,7 +1,9 @@
 //! The instructions of one thread.
 
 use crate::Fault;
-use crate::instruction::{Binary, Compare, Join, Op, Operand, Rounding, Space, Special, Type, Unary};
+use crate::arithmetic::{bf16, binary, compared, convert, f32_of, logic, narrow, permute, tf32, unary};
+use crate::copies::{Copies, Copy};
+use crate::instruction::{Binary, Join, Op, Operand, Space, Special, Type};
 use crate::launch::Block;
 use crate::memory::Memory;
 
@@ -13,6 +15,7 @@ pub struct Thread {
     registers: Vec<u64>,
     /// Was it computed from what somebody wrote?
     known: Vec<bool>,
+    copies: Copies,
 }
 
 /// Why a thread stopped.
@@ -27,21 +30,26 @@ pub enum Stop {
 
 impl Thread {
     pub fn new(registers: usize) -> Thread {
-        Thread { at: 0, count: 0, registers: vec![0; registers], known: vec![false; registers] }
+        let copies = Copies::default();
+        Thread { at: 0, count: 0, registers: vec![0; registers], known: vec![false; registers], copies }
     }
 
     pub fn restart(&mut self) {
         (self.at, self.count) = (0, 0);
         self.known.fill(false);
+        self.copies.clear();
     }
 
-    pub fn value(&self, operand: Operand, thread: u32, block: [u32; 2]) -> (u64, bool) {
+    /// The bits of an operand in the thread of this number, and whether somebody wrote them.
+    pub fn value(&self, operand: Operand, thread: u32, block: [u32; 3]) -> (u64, bool) {
         match operand {
             Operand::Register(r) => (self.registers[r as usize], self.known[r as usize]),
             Operand::Number(bits) => (bits, true),
             Operand::Special(Special::Thread) => (u64::from(thread), true),
+            Operand::Special(Special::Lane) => (u64::from(thread % 32), true),
             Operand::Special(Special::BlockX) => (u64::from(block[0]), true),
             Operand::Special(Special::BlockY) => (u64::from(block[1]), true),
+            Operand::Special(Special::BlockZ) => (u64::from(block[2]), true),
         }
     }
 
@@ -76,27 +84,53 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
         }
         let read = |thread: &Thread, operand: &Operand| thread.value(*operand, number, place);
         match &instruction.op {
-            Op::Return => return Ok(Stop::Done),
+            Op::Return => {
+                if let Some(copy) = thread.copies.unfinished() {
+                    let what = format!("returns, and has not waited for the asynchronous copy of line {copy}");
+                    return Err(block.fault(line, number as usize, what));
+                }
+                return Ok(Stop::Done);
+            }
             Op::Branch { to } => {
                 thread.at = *to;
                 continue;
             }
             Op::Barrier => return Ok(Stop::Barrier),
-            Op::WarpBarrier | Op::Shuffle { .. } => return Ok(Stop::Exchange),
+            Op::Collective(_) => return Ok(Stop::Exchange),
             Op::Move { to, from } => {
                 let (bits, known) = read(thread, from);
                 thread.set(*to, bits, known);
             }
-            Op::Split { low, high, from } => {
-                let (bits, known) = read(thread, from);
-                thread.set(*low, bits & 0xffff_ffff, known);
-                thread.set(*high, bits >> 32, known);
+            Op::Split { bits, low, high, from } => {
+                let (both, known) = read(thread, from);
+                thread.set(*low, both & ((1 << bits) - 1), known);
+                thread.set(*high, both >> bits, known);
             }
-            Op::Pair { to, low, high } => {
+            Op::Pair { bits, to, low, high } => {
                 let ((low, low_known), (high, high_known)) = (read(thread, low), read(thread, high));
-                thread.set(*to, high << 32 | low, low_known && high_known);
+                thread.set(*to, high << bits | low, low_known && high_known);
             }
-            Op::Load { space, bytes, to, base, offset } => {
+            Op::Copy { bytes, to, from, filled } => {
+                let [(to, to_known), (from, from_known)] = [to, from].map(|(base, offset)| {
+                    let (base, known) = read(thread, base);
+                    (base.wrapping_add_signed(*offset), known)
+                });
+                let (filled, filled_known) = read(thread, filled);
+                if !(to_known && from_known && filled_known) {
+                    return Err(block.fault(line, number as usize, "an address or a size from what nobody wrote"));
+                }
+                let copy = Copy { to, from, size: *bytes, filled: filled as usize, line };
+                let who = block.access(number);
+                let begun = thread.copies.begin(copy, &mut block.shared, memory, &who);
+                begun.map_err(|fault| block.fault(line, number as usize, fault.what))?;
+            }
+            Op::CommitCopies => thread.copies.commit(),
+            Op::AwaitCopies { left } => {
+                let who = block.access(number);
+                let waited = thread.copies.wait(*left, &mut block.shared, memory, &who);
+                waited.map_err(|fault| block.fault(line, number as usize, fault.what))?;
+            }
+            Op::Load { space, constant, bytes, to, base, offset } => {
                 let (base, known) = read(thread, base);
                 if !known {
                     return Err(block.fault(line, number as usize, "an address from what nobody wrote"));
@@ -110,6 +144,7 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
                     let loaded = match space {
                         Space::Parameter => Ok((block.parameters[at as usize / 8], true)),
                         Space::Shared => block.shared.load(at, *bytes, &who),
+                        Space::Global if *constant => memory.at(at).and_then(|a| a.load_constant(at, *bytes, &who)),
                         Space::Global => memory.at(at).and_then(|a| a.load(at, *bytes, &who)),
                     };
                     let (bits, known) = loaded.map_err(|fault| block.fault(line, number as usize, fault.what))?;
@@ -153,7 +188,8 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
                     Type::F32 => u64::from(f32_of(a).mul_add(f32_of(b), f32_of(c)).to_bits()),
                     Type::F64 => f64::from_bits(a).mul_add(f64::from_bits(b), f64::from_bits(c)).to_bits(),
                     Type::Pred | Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::S64 => {
-                        let sum = a.wrapping_mul(b).wrapping_add(c);
+                        let product = if *wide { binary(Binary::MulWide, *ty, a, b) } else { a.wrapping_mul(b) };
+                        let sum = product.wrapping_add(c);
                         if *wide { sum } else { narrow(sum, *ty) }
                     }
                 };
@@ -163,12 +199,14 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
                 let ((a, a_known), (b, b_known)) = (read(thread, a), read(thread, b));
                 let mut truth = compared(*compare, *ty, a, b);
                 let mut known = a_known && b_known;
-                if let Some((join, other)) = join {
+                if let Some((join, other, holds)) = join {
                     let (other, other_known) = read(thread, other);
+                    let other = u64::from((other != 0) == *holds);
                     // What decides alone, decides also beside what nobody wrote.
                     let (decides, result) = match join {
                         Join::And => (other_known && other == 0, truth && other != 0),
                         Join::Or => (other_known && other != 0, truth || other != 0),
+                        Join::Xor => (false, truth != (other != 0)),
                     };
                     known = known && other_known || decides;
                     truth = result;
@@ -186,6 +224,23 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
                     .ok_or_else(|| block.fault(line, number as usize, "a conversion that does not exist"))?;
                 thread.set(*to, bits, known);
             }
+            Op::ToTf32 { to, a } => {
+                let (a, known) = read(thread, a);
+                thread.set(*to, tf32(a), known);
+            }
+            Op::ToBf16 { to, high, low } => {
+                let (high, high_known) = high.as_ref().map_or((0, true), |high| read(thread, high));
+                let (low, low_known) = read(thread, low);
+                thread.set(*to, bf16(high) << 16 | bf16(low), high_known && low_known);
+            }
+            Op::Permute { to, a, b, choice } => {
+                let [(a, a_known), (b, b_known), (choice, known)] = [a, b, choice].map(|operand| read(thread, operand));
+                thread.set(*to, permute(a, b, choice), a_known && b_known && known);
+            }
+            Op::Logic { to, a, b, c, table } => {
+                let [(a, a_known), (b, b_known), (c, c_known)] = [a, b, c].map(|operand| read(thread, operand));
+                thread.set(*to, logic(a, b, c, *table), a_known && b_known && c_known);
+            }
         }
         thread.at += 1;
     }
@@ -196,139 +251,4 @@ fn vector_alignment(address: u64, bytes: usize, space: Space) -> Result<(), Stri
         return Err(format!("an access of {bytes} bytes at {address:#x} is not aligned"));
     }
     Ok(())
-}
-
-fn f32_of(bits: u64) -> f32 {
-    f32::from_bits(bits as u32)
-}
-
-/// The low bits that a type has.
-fn narrow(bits: u64, ty: Type) -> u64 {
-    match ty {
-        Type::Pred => bits & 1,
-        Type::B16 => bits & 0xffff,
-        Type::U32 | Type::S32 | Type::F32 => bits & 0xffff_ffff,
-        Type::U64 | Type::S64 | Type::F64 => bits,
-    }
-}
-
-/// As a number with sign.
-fn signed(bits: u64, ty: Type) -> i64 {
-    match ty {
-        Type::S32 => i64::from(bits as u32 as i32),
-        Type::Pred | Type::B16 | Type::U32 | Type::U64 | Type::S64 | Type::F32 | Type::F64 => bits as i64,
-    }
-}
-
-fn unary(op: Unary, ty: Type, a: u64) -> u64 {
-    match (op, ty) {
-        (Unary::Neg, Type::F32) => u64::from((-f32_of(a)).to_bits()),
-        (Unary::Abs, Type::F32) => u64::from(f32_of(a).abs().to_bits()),
-        (Unary::Sqrt, Type::F32) => u64::from(f32_of(a).sqrt().to_bits()),
-        (Unary::Neg, Type::F64) => (-f64::from_bits(a)).to_bits(),
-        (Unary::Abs, Type::F64) => f64::from_bits(a).abs().to_bits(),
-        (Unary::Sqrt, Type::F64) => f64::from_bits(a).sqrt().to_bits(),
-        (Unary::Neg, ty) => narrow(a.wrapping_neg(), ty),
-        (Unary::Abs | Unary::Sqrt, ty) => narrow(signed(a, ty).wrapping_abs() as u64, ty),
-        (Unary::Not, ty) => narrow(!a, ty),
-    }
-}
-
-fn binary(op: Binary, ty: Type, a: u64, b: u64) -> u64 {
-    macro_rules! real {
-        ($x:expr, $y:expr) => {{
-            let (x, y) = ($x, $y);
-            match op {
-                Binary::Add => x + y,
-                Binary::Sub => x - y,
-                Binary::Mul => x * y,
-                _ => x / y,
-            }
-        }};
-    }
-    match ty {
-        Type::F32 => return u64::from(real!(f32_of(a), f32_of(b)).to_bits()),
-        Type::F64 => return real!(f64::from_bits(a), f64::from_bits(b)).to_bits(),
-        Type::Pred | Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::S64 => {}
-    }
-    let is_signed = matches!(ty, Type::S32 | Type::S64);
-    let (x, y) = (signed(a, ty), signed(b, ty));
-    let width = 8 * ty.bytes() as u64;
-    let bits = match op {
-        Binary::Add => a.wrapping_add(b),
-        Binary::Sub => a.wrapping_sub(b),
-        Binary::Mul | Binary::MulWide => a.wrapping_mul(b),
-        Binary::MulHigh => a.wrapping_mul(b) >> 32,
-        Binary::Div if is_signed => x.wrapping_div(y) as u64,
-        Binary::Div => a / b,
-        Binary::Rem if is_signed => x.wrapping_rem(y) as u64,
-        Binary::Rem => a % b,
-        Binary::Min if is_signed => x.min(y) as u64,
-        Binary::Min => a.min(b),
-        Binary::Max if is_signed => x.max(y) as u64,
-        Binary::Max => a.max(b),
-        Binary::And => a & b,
-        Binary::Or => a | b,
-        Binary::Xor => a ^ b,
-        Binary::ShiftLeft => a.checked_shl(b as u32).filter(|_| b < width).unwrap_or(0),
-        Binary::ShiftRight if is_signed => (x >> b.min(width - 1)) as u64,
-        Binary::ShiftRight => a.checked_shr(b as u32).filter(|_| b < width).unwrap_or(0),
-    };
-    if op == Binary::MulWide { bits } else { narrow(bits, ty) }
-}
-
-fn compared(compare: Compare, ty: Type, a: u64, b: u64) -> bool {
-    let order = match ty {
-        Type::F32 => f32_of(a).partial_cmp(&f32_of(b)),
-        Type::F64 => f64::from_bits(a).partial_cmp(&f64::from_bits(b)),
-        Type::S32 | Type::S64 => Some(signed(a, ty).cmp(&signed(b, ty))),
-        Type::Pred | Type::B16 | Type::U32 | Type::U64 => Some(a.cmp(&b)),
-    };
-    match compare {
-        Compare::Eq => order.is_some_and(|o| o.is_eq()),
-        Compare::Ne => order.is_some_and(|o| o.is_ne()),
-        Compare::Lt => order.is_some_and(|o| o.is_lt()),
-        Compare::Le => order.is_some_and(|o| o.is_le()),
-        Compare::Gt => order.is_some_and(|o| o.is_gt()),
-        Compare::Ge => order.is_some_and(|o| o.is_ge()),
-        Compare::NotEqualUnordered => order.is_none_or(|o| o.is_ne()),
-        Compare::NotNumber => order.is_none(),
-    }
-}
-
-fn convert(rounding: Rounding, to: Type, from: Type, a: u64) -> Option<u64> {
-    let real = match from {
-        Type::F32 => f64::from(f32_of(a)),
-        Type::F64 => f64::from_bits(a),
-        Type::Pred | Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::S64 => 0.0,
-    };
-    let whole = match rounding {
-        Rounding::ToNearest => real.round_ties_even(),
-        Rounding::Down => real.floor(),
-        Rounding::ToZero => real.trunc(),
-        Rounding::None | Rounding::Nearest => real,
-    };
-    let is_integer = |ty: Type| matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64 | Type::B16);
-    Some(match (rounding, to, from) {
-        // Between integers: low bits, or the sign carried on.
-        (Rounding::None, _, _) if is_integer(to) && is_integer(from) => narrow(signed(a, from) as u64, to),
-        (Rounding::None, Type::F64, Type::F32) => real.to_bits(),
-        (Rounding::Nearest, Type::F32, Type::F64) => u64::from((real as f32).to_bits()),
-        (Rounding::Nearest, Type::F32, Type::S32 | Type::S64) => u64::from((signed(a, from) as f32).to_bits()),
-        (Rounding::Nearest, Type::F32, Type::U32 | Type::U64) => u64::from((a as f32).to_bits()),
-        (Rounding::Nearest, Type::F64, Type::S32 | Type::S64) => (signed(a, from) as f64).to_bits(),
-        (Rounding::Nearest, Type::F64, Type::U32 | Type::U64) => (a as f64).to_bits(),
-        (Rounding::ToNearest | Rounding::Down | Rounding::ToZero, Type::F32, Type::F32) => {
-            u64::from((whole as f32).to_bits())
-        }
-        (Rounding::ToNearest | Rounding::Down | Rounding::ToZero, Type::F64, Type::F64) => whole.to_bits(),
-        // The nearest number of the type where it is out of range; NaN becomes 0.
-        (Rounding::ToNearest | Rounding::Down | Rounding::ToZero, Type::S32, Type::F32 | Type::F64) => {
-            u64::from(whole as i32 as u32)
-        }
-        (Rounding::ToNearest | Rounding::Down | Rounding::ToZero, Type::S64, Type::F32 | Type::F64) => {
-            whole as i64 as u64
-        }
-        (_, _, _) => return None,
-    })
 }

@@ -51,7 +51,7 @@ fn run(text: &str, n: u64, room: usize, order: u64) -> Result<Vec<f32>, String> 
     let numbers: Vec<u8> = (0..room).flat_map(|i| (i as f32).to_le_bytes()).collect();
     memory.write(x, &numbers).map_err(|fault| fault.to_string())?;
     let parameters = [x, y, n];
-    let how = Launch { blocks: [1, 1], threads: 64, parameters: &parameters, order };
+    let how = Launch { blocks: [1, 1, 1], threads: 64, shared: 0, parameters: &parameters, order };
     launch(&function, &mut memory, &how).map_err(|fault| fault.to_string())?;
     let mut bytes = vec![0; 4 * n as usize];
     memory.read(y, &mut bytes).map_err(|fault| fault.to_string())?;
@@ -161,6 +161,238 @@ fn a_warp_that_reads_before_one_of_it_writes() {
     assert!(found.contains("no barrier lies between"), "{found}");
 }
 
+/// As [`EXCHANGE`], by an asynchronous copy.
+fn copied() -> String {
+    let copy = "    mov.u32 %r5, 4;\n    @!%p0 mov.u32 %r5, 0;\n    cp.async.ca.shared.global [%r2], [%rd4], 4, %r5;\n    \
+                cp.async.commit_group;\n    cp.async.wait_group 0;\n";
+    let text = EXCHANGE.replacen(".version 6.0\n.target sm_50", ".version 7.0\n.target sm_80", 1);
+    let text = text.replacen("    @%p0 ld.global.f32 %f0, [%rd4];\n", "", 1);
+    text.replacen("    st.shared.f32 [%r2], %f0;\n", copy, 1)
+}
+
+/// The faults of `text` with `from` replaced, in eight orders of threads.
+fn faults_of(text: &str, from: &str, to: &str) -> Vec<String> {
+    assert!(text.contains(from), "nothing to replace");
+    let text = text.replacen(from, to, 1);
+    (0..8).map(|order| run(&text, 64, 64, order).expect_err("a fault")).collect()
+}
+
+#[test]
+fn asynchronous_copies_without_faults() {
+    for order in 0..20 {
+        let expected: Vec<f32> = (0..64).map(|i| (63 - i) as f32 + 1.0).collect();
+        assert_eq!(run(&copied(), 64, 64, order), Ok(expected));
+        // Nothing is read for the last thread: zero comes of it.
+        let expected: Vec<f32> = (0..63).map(|i| if i == 0 { 1.0 } else { (63 - i) as f32 + 1.0 }).collect();
+        assert_eq!(run(&copied(), 63, 63, order), Ok(expected));
+    }
+}
+
+#[test]
+fn a_copy_that_nobody_waits_for() {
+    let line = 1 + copied().lines().position(|line| line.contains("cp.async.ca")).unwrap();
+    for (from, to) in [
+        ("    cp.async.wait_group 0;\n", ""),
+        ("cp.async.wait_group 0;", "cp.async.wait_group 1;"),
+        // What is in no group, no group's end covers.
+        ("    cp.async.commit_group;\n", ""),
+    ] {
+        for found in faults_of(&copied(), from, to) {
+            assert!(found.contains(&format!("where the asynchronous copy of line {line} may still run")), "{found}");
+        }
+    }
+    let unread = copied().replacen("    ld.shared.f32 %f1, [%r4];\n", "    mov.f32 %f1, %f0;\n", 1);
+    assert!(run(&unread, 64, 64, 1).is_ok());
+    for found in faults_of(&unread, "    cp.async.wait_group 0;\n", "") {
+        assert!(
+            found.contains(&format!("returns, and has not waited for the asynchronous copy of line {line}")),
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn a_copy_that_only_its_own_thread_may_read() {
+    for found in faults_of(&copied(), "    bar.sync 0;\n", "") {
+        assert!(found.contains("no barrier lies between") || found.contains("may still run"), "{found}");
+    }
+    // A barrier before the wait is none behind it.
+    for found in
+        faults_of(&copied(), "cp.async.wait_group 0;\n    bar.sync 0;", "bar.sync 0;\n    cp.async.wait_group 0;")
+    {
+        assert!(found.contains("no barrier lies between") || found.contains("may still run"), "{found}");
+    }
+}
+
+#[test]
+fn a_copy_that_is_not_aligned() {
+    for from in ["[%r2], [%rd4], 4", "[%r2+2], [%rd4], 4", "[%r2], [%rd4+2], 4"] {
+        let text = copied().replacen("[%r2], [%rd4], 4", from, 1);
+        match run(&text, 64, 64, 1) {
+            Ok(_) => assert_eq!(from, "[%r2], [%rd4], 4"),
+            Err(found) => assert!(found.contains("not aligned"), "{found}"),
+        }
+    }
+    for found in faults_of(&copied(), "[%r2], [%rd4], 4, %r5", "[%r2], [%rd4], 8, 4") {
+        assert!(found.contains("not aligned"), "{found}");
+    }
+}
+
+#[test]
+fn a_copy_out_of_bounds() {
+    for (from, to) in [("[%rd4], 4", "[%rd4+4], 4"), ("[%r2], [%rd4]", "[%r2+4], [%rd4]")] {
+        for found in faults_of(&copied(), from, to) {
+            assert!(found.contains("4 bytes at 256 of memory that has 256"), "{found}");
+        }
+    }
+    for found in faults_of(&copied(), "mov.u32 %r5, 4;", "mov.u32 %r5, 5;") {
+        assert!(found.contains("fills 5 of 4 bytes"), "{found}");
+    }
+}
+
+#[test]
+fn what_a_running_copy_reads_or_writes() {
+    let wait = "    cp.async.wait_group 0;\n";
+    for found in faults_of(&copied(), wait, &format!("    st.global.f32 [%rd4], %f0;\n{wait}")) {
+        assert!(
+            found.contains("was written before the thread waited for it") || found.contains("no barrier"),
+            "{found}"
+        );
+    }
+    for found in faults_of(&copied(), wait, &format!("    st.shared.f32 [%r2], %f0;\n{wait}")) {
+        assert!(found.contains("writes byte") && found.contains("may still run"), "{found}");
+    }
+    // A second copy to the same place, before the first is over.
+    let again = format!("    cp.async.ca.shared.global [%r2], [%rd4], 4;\n{wait}");
+    for found in faults_of(&copied(), wait, &again) {
+        assert!(found.contains("writes byte") && found.contains("may still run"), "{found}");
+    }
+}
+
+/// Both warps multiply: every number of A is the thread's, B and the addend are one. The result is the sum of a row, plus one.
+fn multiplied() -> String {
+    let product = "    mov.f32 %f2, 0f3F800000;\n    mov.b32 %r5, %f0;\n    mov.b32 %r6, %f2;\n    mov.b32 %r8, %f0;\n    \
+                   mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f2, %f3, %f4, %f5}, {%r5, %r8, %r5, %r8}, {%r6, %r6}, {%f2, %f2, %f2, %f2};\n";
+    let text = EXCHANGE.replacen(".version 6.0\n.target sm_50", ".version 7.0\n.target sm_80", 1);
+    text.replacen("    add.rn.f32 %f2, %f1, 0f3F800000;\n", product, 1)
+}
+
+#[test]
+fn a_product_that_part_of_a_warp_reaches() {
+    let expected: Vec<f32> = (0..64).map(|i| (2 * (4 * (i / 4 * 4) + 6) + 1) as f32).collect();
+    assert_eq!(run(&multiplied(), 64, 64, 1), Ok(expected));
+    for half in ["setp.gt.u32 %p1, %r0, 15;", "setp.lt.u32 %p1, %r0, 47;"] {
+        for found in faults_of(&multiplied(), "    mma.sync", &format!("    {half}\n    @%p1 mma.sync")) {
+            assert!(found.contains("does not take part in this exchange of its warp"), "{found}");
+        }
+    }
+    // The rest of the warp is gone.
+    for found in faults_of(&multiplied(), "    mma.sync", "    setp.gt.u32 %p1, %r0, 15;\n    @%p1 ret;\n    mma.sync")
+    {
+        assert!(found.contains("does not take part in this exchange of its warp"), "{found}");
+    }
+    let mut memory = Memory::new();
+    let x = memory.allocate(256);
+    memory.write(x, &[0; 256]).unwrap();
+    let parameters = [x, x, 0];
+    let how = Launch { blocks: [1, 1, 1], threads: 1, shared: 0, parameters: &parameters, order: 0 };
+    let alone = multiplied().replacen("    bar.sync 0;\n", "", 1).replacen("    ld.shared.f32 %f1, [%r4];\n", "", 1);
+    let found = launch(&parse(&alone).unwrap(), &mut memory, &how).unwrap_err().to_string();
+    assert!(found.contains("needs the 32 lanes of a warp, and there are 1"), "{found}");
+}
+
+#[test]
+fn a_fragment_that_nobody_wrote() {
+    // What comes out is of the upper rows, then of the lower ones.
+    let lower = multiplied().replacen("{%f2, %f3, %f4, %f5}", "{%f6, %f3, %f2, %f5}", 1);
+    let (upper_left, lower_left, right) =
+        ("    mov.b32 %r5, %f0;\n", "    mov.b32 %r8, %f0;\n", "    mov.b32 %r6, %f2;\n");
+    let addends = ("{%f2, %f2, %f2, %f2};", "{%f7, %f2, %f2, %f2};");
+    for (text, from, to) in [
+        (multiplied(), upper_left, ""),
+        (multiplied(), right, ""),
+        (multiplied(), addends.0, addends.1),
+        (lower.clone(), lower_left, ""),
+        (lower.clone(), right, ""),
+    ] {
+        for found in faults_of(&text, from, to) {
+            assert!(found.contains("the host reads byte 0, which nobody wrote"), "{found}");
+        }
+    }
+    // The rows of the other half do not depend on it.
+    for (text, from, to) in
+        [(multiplied(), lower_left, ""), (lower.clone(), upper_left, ""), (lower, addends.0, addends.1)]
+    {
+        assert!(run(&text.replacen(from, to, 1), 64, 64, 1).is_ok());
+    }
+}
+
+/// Both warps load matrices of the numbers that all have written.
+#[test]
+fn matrices_that_are_not_there_yet() {
+    let load = "    mad.lo.u32 %r6, %r0, 16, %r1;\n    and.b32 %r6, %r6, 255;\n    \
+                ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%r7, %r8, %r9, %r10}, [%r6];\n";
+    let text = EXCHANGE.replacen(".version 6.0\n.target sm_50", ".version 7.0\n.target sm_80", 1);
+    let text = text.replacen("    xor.b32 %r3, %r0, 63;\n", &format!("{load}    xor.b32 %r3, %r0, 63;\n"), 1);
+    assert!(run(&text, 64, 64, 1).is_ok());
+    for found in faults_of(&text, "    bar.sync 0;\n", "") {
+        assert!(found.contains("no barrier lies between"), "{found}");
+    }
+    for found in faults_of(&text, "[%r6];", "[%r6+8];") {
+        assert!(found.contains("not aligned") || found.contains("16 bytes at 248"), "{found}");
+    }
+    for found in faults_of(&text, "and.b32 %r6, %r6, 255;", "and.b32 %r6, %r6, 511;") {
+        assert!(found.contains("16 bytes at 256 of memory that has 256"), "{found}");
+    }
+    // What was read may be written again after the next barrier.
+    for found in faults_of(&text, "    ret;", "    st.shared.f32 [%r2], %f0;\n    ret;") {
+        assert!(found.contains("no barrier lies between"), "{found}");
+    }
+    assert!(
+        run(&text.replacen("    ret;", "    bar.sync 0;\n    st.shared.f32 [%r2], %f0;\n    ret;", 1), 64, 64, 1)
+            .is_ok()
+    );
+}
+
+/// A number of two bytes and one of four at one place: each sees the other.
+#[test]
+fn accesses_of_different_width() {
+    let small = "    st.shared.b16 [%r2+2], %h0;\n";
+    let text = EXCHANGE.replacen("    .reg .b32 %r<12>;\n", "    .reg .b32 %r<12>;\n    .reg .b16 %h<2>;\n", 1);
+    let text = text.replacen("    bar.sync 0;\n", &format!("    mov.b16 %h0, 0;\n{small}    bar.sync 0;\n"), 1);
+    assert!(run(&text, 64, 64, 1).is_ok());
+    let late = text.replacen(small, "", 1);
+    for found in faults_of(&late, "    ret;", &format!("{small}    ret;")) {
+        assert!(found.contains("no barrier lies between"), "{found}");
+    }
+}
+
+#[test]
+fn what_is_read_as_constant() {
+    let text = EXCHANGE.replacen("ld.global.f32 %f0, [%rd4];", "ld.global.nc.f32 %f0, [%rd4];", 1);
+    assert!(run(&text, 64, 64, 1).is_ok());
+    for found in faults_of(&text, "    ret;", "    bar.sync 0;\n    st.global.f32 [%rd4], %f0;\n    ret;") {
+        assert!(found.contains("which this launch reads as what does not change"), "{found}");
+    }
+    for found in faults_of(
+        &text,
+        "    mov.f32 %f0, 0f00000000;\n",
+        "    mov.f32 %f0, 0f00000000;\n    st.global.f32 [%rd4], %f0;\n",
+    ) {
+        assert!(found.contains("as what does not change, but this launch wrote it"), "{found}");
+    }
+}
+
+#[test]
+fn shared_memory_that_is_not_there() {
+    let large = EXCHANGE.replacen("piece[64]", "piece[12289]", 1);
+    assert!(parse(&large).unwrap_err().to_string().contains("49156 bytes of shared memory, of 49152 at most"));
+    let function = parse(EXCHANGE).unwrap();
+    let how = Launch { blocks: [1, 1, 1], threads: 64, shared: 16, parameters: &[0, 0, 0], order: 0 };
+    let found = launch(&function, &mut Memory::new(), &how).unwrap_err().to_string();
+    assert!(found.contains("for which the function has no name"), "{found}");
+}
+
 #[test]
 fn what_is_not_known_is_not_believed() {
     for (from, to) in [
@@ -169,9 +401,30 @@ fn what_is_not_known_is_not_believed() {
         ("bar.sync 0;", "bar.red.popc 0;"),
         ("mov.u32 %r1, piece;", "mov.u32 %r1, pieces;"),
         (".address_size 64", ".address_size 32"),
+        // Of a newer version and a newer processor than the text says.
+        ("bar.sync 0;", "cp.async.wait_all;"),
+        ("bar.sync 0;", "redux.sync.add.u32 %r5, %r0, 0xffffffff;"),
+        ("bar.sync 0;", "cvt.rna.tf32.f32 %r5, %f0;"),
+        ("bar.sync 0;", "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r5}, [%r2];"),
     ] {
         let text = EXCHANGE.replacen(from, to, 1);
         assert_ne!(text, EXCHANGE);
+        assert!(parse(&text).is_err(), "{to} was understood");
+    }
+    for (from, to) in [
+        ("cp.async.ca.shared.global [%r2], [%rd4], 4, %r5", "cp.async.cg.shared.global [%r2], [%rd4], 4, %r5"),
+        ("cp.async.ca.shared.global [%r2], [%rd4], 4, %r5", "cp.async.ca.shared.global [%r2], [%rd4], 12, %r5"),
+        ("cp.async.wait_group 0", "cp.async.wait_group %r5"),
+        ("cp.async.wait_group 0", "cp.async.mbarrier.arrive.shared.b64 [%r2]"),
+        ("cp.async.wait_group 0", "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%r5}, [%r2]"),
+        (
+            "cp.async.wait_group 0",
+            "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1}, {%r2}, {%f0,%f1,%f2,%f3}",
+        ),
+    ] {
+        assert!(parse(&copied()).is_ok());
+        let text = copied().replacen(from, to, 1);
+        assert_ne!(text, copied());
         assert!(parse(&text).is_err(), "{to} was understood");
     }
 }
