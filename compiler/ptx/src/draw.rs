@@ -157,7 +157,8 @@ pub fn draw(distribution: Distribution, dtype: DType) -> Result<DeviceKernel, St
         text: text.into(),
         arguments: arguments.into_iter().map(|(_, argument)| argument).collect(),
         threads: THREADS,
+        shared: 0,
         // The grid counts elements; a row's last block may be short, so blocks are counted by the row.
-        share: Share::Points { each: THREADS, along: bdl_dims::Dim::one() },
+        share: Share::Points { each: THREADS, along: bdl_dims::Dim::one(), parts: 1, bytes: 0 },
     })
 }

@@ -14,6 +14,7 @@
 //! | `contract` | contractions: tiles in shared memory |
 //! | `draw` | counter-based random numbers |
 //! | `size` | sizes, folded or computed once |
+//! | `turn` | which of several blocks comes last |
 //! | `text` | registers, labels, lines |
 //!
 //! Every operation that rounds is spelled out (`.rn`, `fma` where the CPU fuses), so results are the CPU's to the bit wherever the order of a
@@ -29,6 +30,7 @@ mod emit;
 mod fission;
 mod size;
 mod text;
+mod turn;
 
 pub use code::{Error, compile, kernels, module};
 pub use contract::Products;

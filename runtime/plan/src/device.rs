@@ -35,14 +35,17 @@ pub struct DeviceKernel {
     pub arguments: Vec<Argument>,
     /// Threads a block, in one dimension.
     pub threads: u32,
+    /// Bytes of shared memory that a launch must ask for.
+    pub shared: u32,
     pub share: Share,
 }
 
 /// What a block computes: how many blocks there are follows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Share {
-    /// `each` points: blocks in one dimension. There are `along` points for each index of the launch's grid.
-    Points { each: u32, along: Dim },
+    /// `each` points: blocks in one dimension. There are `along` points for each index of the launch's grid. So many blocks beside one another share
+    /// the reductions of the same points; `bytes`: of what each found.
+    Points { each: u32, along: Dim, parts: u32, bytes: u32 },
     /// So many rows and columns of a contraction's result. Blocks in x: for each element of the batch as many as the rows of the longest example
     /// need; in y: for the
     /// columns, and for the parts of each one's sum.

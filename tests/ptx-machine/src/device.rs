@@ -10,7 +10,8 @@ use std::sync::Arc;
 /// Device memory and the functions that were loaded.
 pub struct Machine {
     pub memory: Memory,
-    functions: Vec<(Function, Arc<str>)>,
+    /// With their texts, and the bytes of shared memory that a launch asks for.
+    functions: Vec<(Function, Arc<str>, usize)>,
     by_text: HashMap<Arc<str>, usize>,
     /// Shuffles the order of threads.
     pub order: u64,
@@ -37,14 +38,21 @@ fn plain(fault: Fault) -> Error {
 }
 
 impl Device for Machine {
-    fn load(&mut self, kernel: &DeviceKernel) -> Result<Loaded, Error> {
-        if let Some(known) = self.by_text.get(&kernel.text) {
-            return Ok(Loaded(*known));
+    fn load(&mut self, kernels: &[&DeviceKernel]) -> Result<Vec<Loaded>, Error> {
+        let mut loaded = Vec::new();
+        for kernel in kernels {
+            let at = match self.by_text.get(&kernel.text) {
+                Some(known) => *known,
+                None => {
+                    let function = parse(&kernel.text).map_err(|fault| error(&fault, &kernel.text))?;
+                    self.functions.push((function, kernel.text.clone(), kernel.shared as usize));
+                    self.by_text.insert(kernel.text.clone(), self.functions.len() - 1);
+                    self.functions.len() - 1
+                }
+            };
+            loaded.push(Loaded(at));
         }
-        let function = parse(&kernel.text).map_err(|fault| error(&fault, &kernel.text))?;
-        self.functions.push((function, kernel.text.clone()));
-        self.by_text.insert(kernel.text.clone(), self.functions.len() - 1);
-        Ok(Loaded(self.functions.len() - 1))
+        Ok(loaded)
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<u64, Error> {
@@ -72,11 +80,11 @@ impl Device for Machine {
     }
 
     fn launch(&mut self, function: Loaded, blocks: [u32; 2], threads: u32, parameters: &[u64]) -> Result<(), Error> {
-        let (function, text) = &self.functions[function.0];
+        let (function, text, shared) = &self.functions[function.0];
         // Another order for every launch.
         self.launches += 1;
         let order = if self.order == 0 { 0 } else { self.order.wrapping_mul(2 * self.launches + 1) | 1 };
-        let how = Launch { blocks: [blocks[0], blocks[1], 1], threads, shared: 0, parameters, order };
+        let how = Launch { blocks: [blocks[0], blocks[1], 1], threads, shared: *shared, parameters, order };
         let count = launch(function, &mut self.memory, &how)
             .map_err(|fault| error(&fault, text))
             .map_err(|fault| Error::Device(format!("{} of {}", fault, function.name)))?;

@@ -188,9 +188,10 @@ fn code_that_the_driver_refuses() {
             text: text.into(),
             arguments: vec![Argument::Grid],
             threads: 32,
-            share: Share::Points { each: 32, along: bdl_dims::Dim::one() },
+            shared: 0,
+            share: Share::Points { each: 32, along: bdl_dims::Dim::one(), parts: 1, bytes: 0 },
         };
-        let error = cuda.load(&kernel).unwrap_err().to_string();
+        let error = cuda.load(&[&kernel]).unwrap_err().to_string();
         assert!(error.contains("line 10") && error.contains("nonsense"), "{error}");
     });
 }

@@ -42,9 +42,13 @@ fn on_machine(kernel: &Kernel, arrays: &[Array], sizes: &[i64], grid: i64, order
         .collect();
     let named = |name: &str| kernel.sizes.iter().position(|n| &**n == name).map(|i| sizes[i]);
     for function in &made {
-        let loaded = machine.load(function).unwrap_or_else(|e| shown(e));
-        let Share::Points { each, along } = &function.share else { panic!("a kernel runs points") };
+        let loaded = machine.load(&[function]).unwrap_or_else(|e| shown(e))[0];
+        let Share::Points { each, along, parts, bytes } = &function.share else { panic!("a kernel runs points") };
         let points = grid * along.eval(&named).unwrap();
+        let groups = (points as u32).div_ceil(*each);
+        let partials = machine.allocate((groups * parts * bytes).max(1) as usize).unwrap();
+        let counters = machine.allocate((4 * groups).max(4) as usize).unwrap();
+        machine.clear(counters, (4 * groups).max(4) as usize).unwrap();
         let parameters: Vec<u64> = function
             .arguments
             .iter()
@@ -52,10 +56,12 @@ fn on_machine(kernel: &Kernel, arrays: &[Array], sizes: &[i64], grid: i64, order
                 Argument::Buffer(i) => addresses[*i as usize],
                 Argument::Size(name) => named(name).unwrap() as u64,
                 Argument::Grid => points as u64,
+                Argument::Partials => partials,
+                Argument::Counters => counters,
                 other => panic!("{other:?} of a kernel"),
             })
             .collect();
-        let blocks = (points as u32).div_ceil(*each);
+        let blocks = groups * parts;
         if blocks > 0 {
             machine.launch(loaded, [blocks, 1], function.threads, &parameters).unwrap_or_else(|e| shown(e));
         }

@@ -116,7 +116,7 @@ pub fn contraction(
     let entry = format!("contract${}", identifier(name));
     let share = Share::Tile { rows, columns, parts: k.parts, bytes: rows * columns * bytes };
     let text = k.w.module(comments, &entry, &parameters, threads, needs);
-    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, share })
+    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, shared: 0, share })
 }
 
 fn is_batch(axis: &ContractionAxis) -> bool {

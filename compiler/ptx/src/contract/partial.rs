@@ -12,6 +12,7 @@ use super::tensor::Shape;
 use super::{Contract, is_batch};
 use crate::emit::mapping::typical;
 use crate::text::Class;
+use crate::turn::last_goes_on;
 use bdl_dims::Dim;
 use bdl_plan::{AxisRole, Parts, Plan, SizeKind};
 
@@ -111,23 +112,7 @@ impl Contract<'_> {
         for (i, result) in results.iter().enumerate() {
             self.w.line(format!("st.global.{word} [{to}+{}], {result};", i as u32 * step));
         }
-        self.w.line("membar.gl;");
-        self.w.line("bar.sync 0;");
-        self.w.shared("turn", Class::B32, 1);
-        let counter = self.w.set(Class::B64, "mul.wide.u32", &[&tile, "4"]);
-        let counter = self.w.set(Class::B64, "add.s64", &[&counter, "%counters"]);
-        let last = self.w.set(Class::B32, "sub.u32", &["%narrow_parts", "1"]);
-        let waits = self.w.label("counted");
-        let is_other = self.w.set(Class::Pred, "setp.ne.u32", &["%thread", "0"]);
-        self.w.line(format!("@{is_other} bra {waits};"));
-        let count = self.w.set(Class::B32, "atom.global.inc.u32", &[&format!("[{counter}]"), &last]);
-        self.w.line(format!("st.shared.b32 [turn], {count};"));
-        self.w.place(&waits);
-        self.w.line("bar.sync 0;");
-        let turn = self.w.set(Class::B32, "ld.shared.b32", &["[turn]"]);
-        let early = self.w.set(Class::Pred, "setp.ne.u32", &[&turn, &last]);
-        self.w.line(format!("@{early} ret;"));
-        self.w.line("membar.gl;");
+        last_goes_on(&mut self.w, &tile, "%narrow_parts", "%thread");
         let zero = if class == Class::F64 { "0d0000000000000000" } else { "0f00000000" };
         for result in &results {
             self.w.line(format!("mov.{word} {result}, {zero};"));

@@ -30,15 +30,20 @@ const FEW_THREADS: i64 = 1 << 16;
 /// Fewer than this, when each is a warp.
 const FEW_WARPS: i64 = 1 << 10;
 /// Reductions over fewer elements are not worth sharing.
-const LONG: i64 = 64;
+const LONG: i64 = 16;
+/// Blocks that keep a GPU busy.
+const BLOCKS: i64 = 512;
+/// Blocks that share a reduction, at most: the last one adds up what all found.
+const MOST_PARTS: i64 = 64;
 
 /// What runs a grid point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     Thread,
-    /// The threads of so many warps that have the same lane: each takes its part of the long reductions.
+    /// The threads of so many warps that have the same lane, in so many blocks: each takes its part of the long reductions.
     Column {
         warps: u32,
+        parts: u32,
     },
     Warp,
     Block,
@@ -69,7 +74,8 @@ impl Mapping {
         let point = if has_lanes && kernel.grid_mode == LoopMode::Serial {
             if points < FEW_WARPS { Point::Block } else { Point::Warp }
         } else if points < FEW_THREADS && is_shared(body) {
-            Point::Column { warps: if points < FEW_THREADS / 16 { 16 } else { 8 } }
+            let warps = if points < FEW_THREADS / 16 { 16 } else { 8 };
+            Point::Column { warps, parts: parts(body, points, i64::from(warps)) }
         } else {
             Point::Thread
         };
@@ -81,6 +87,15 @@ impl Mapping {
         };
         Mapping { folded, along, point, shared }
     }
+}
+
+/// How many blocks share a reduction: so many that each warp has a few iterations, and not more blocks than a GPU is glad of. Only one loop can be
+/// shared so, since all blocks but the last of a group end with it.
+fn parts(body: &[Stmt], points: i64, warps: i64) -> u32 {
+    let own: Vec<i64> = body.iter().filter_map(iterations).collect();
+    let [own] = own.as_slice() else { return 1 };
+    let groups = (points + i64::from(super::WARP) - 1) / i64::from(super::WARP);
+    (own / (warps * 8)).min(BLOCKS / groups).clamp(1, MOST_PARTS) as u32
 }
 
 /// Is there a long reduction for warps to share, and nothing stored before the last that they share?
@@ -109,15 +124,11 @@ fn any_lanes(body: &[Stmt]) -> bool {
     })
 }
 
-/// About how many iterations a statement has that several warps can share: a loop that only combines into variables from outside.
+/// About how many iterations a loop has, and those of the loops inside, if several warps can share it: it only combines into variables from
+/// outside.
 pub fn shared_extent(stmt: &Stmt) -> Option<i64> {
-    let Stmt::Loop { from, to, mode: LoopMode::Serial, body, .. } = stmt else { return None };
-    let outer = outer_variables(body);
-    let only_combines = !outer.is_empty() && outer.iter().all(|(_, combines)| *combines) && stores(body).is_empty();
-    let size = |bound: &Bound| match bound {
-        Bound::Size(dim) => typical(dim),
-        Bound::Value(_) => TYPICAL * TYPICAL,
-    };
+    let own = iterations(stmt)?;
+    let Stmt::Loop { body, .. } = stmt else { return None };
     let inside: i64 = body
         .iter()
         .filter_map(|stmt| match stmt {
@@ -131,12 +142,20 @@ pub fn shared_extent(stmt: &Stmt) -> Option<i64> {
             | Stmt::If { .. } => None,
         })
         .sum();
-    // Sixteen at the least, so that every warp has a part.
+    Some(own.saturating_mul(inside.max(1)))
+}
+
+/// About how many iterations of its own a loop has that several warps can share.
+fn iterations(stmt: &Stmt) -> Option<i64> {
+    let Stmt::Loop { from, to, mode: LoopMode::Serial, body, .. } = stmt else { return None };
+    let outer = outer_variables(body);
+    let only_combines = !outer.is_empty() && outer.iter().all(|(_, combines)| *combines) && stores(body).is_empty();
     let own = match (from, to) {
-        (Bound::Size(_), to) => size(to),
-        (Bound::Value(_), _) => TYPICAL * TYPICAL,
+        (Bound::Size(_), Bound::Size(to)) => typical(to),
+        (Bound::Size(_) | Bound::Value(_), _) => TYPICAL * TYPICAL,
     };
-    (only_combines && own >= 16).then_some(own.saturating_mul(inside.max(1)))
+    // So that every warp has a part.
+    (only_combines && own >= 16).then_some(own)
 }
 
 /// Variables from outside of a body that it changes, and whether only by combining.
@@ -329,13 +348,13 @@ pub fn is_few_points(grid: &Dim) -> bool {
     typical(grid) < FEW_WARPS
 }
 
-/// For every loop of which a reduction goes to several accumulators: how many. Those of a `Lanes` loop are joined by halves in each warp of 32, all
-/// others in order.
-pub fn accumulators(kernel: &Kernel) -> Vec<(LoopIndex, usize)> {
-    fn lanes(body: &[Stmt], count: usize, found: &mut Vec<(LoopIndex, usize)>) {
+/// For every loop of which a reduction goes to several accumulators: how many, and how many of them are joined first. Those of a `Lanes` loop are
+/// joined by halves in each warp, all others in order.
+pub fn accumulators(kernel: &Kernel) -> Vec<(LoopIndex, usize, usize)> {
+    fn lanes(body: &[Stmt], count: usize, found: &mut Vec<(LoopIndex, usize, usize)>) {
         for stmt in body {
             match stmt {
-                Stmt::Loop { index, mode: LoopMode::Lanes, .. } => found.push((*index, count)),
+                Stmt::Loop { index, mode: LoopMode::Lanes, .. } => found.push((*index, count, super::WARP as usize)),
                 Stmt::Loop { mode: LoopMode::Serial, body, .. } | Stmt::If { body, .. } => lanes(body, count, found),
                 Stmt::Let { .. }
                 | Stmt::Variable { .. }
@@ -350,7 +369,9 @@ pub fn accumulators(kernel: &Kernel) -> Vec<(LoopIndex, usize)> {
         let mapping = Mapping::of(&piece);
         match mapping.point {
             Point::Thread => {}
-            Point::Column { warps } => found.extend(mapping.shared.iter().map(|index| (*index, warps as usize))),
+            Point::Column { warps, parts } => {
+                found.extend(mapping.shared.iter().map(|index| (*index, (warps * parts) as usize, warps as usize)));
+            }
             Point::Warp => lanes(&piece.body, super::WARP as usize, &mut found),
             Point::Block => lanes(&piece.body, super::THREADS as usize, &mut found),
         }
@@ -363,7 +384,7 @@ impl Point {
     pub fn threads(self) -> u32 {
         match self {
             Point::Thread | Point::Warp | Point::Block => super::THREADS,
-            Point::Column { warps } => warps * super::WARP,
+            Point::Column { warps, .. } => warps * super::WARP,
         }
     }
 

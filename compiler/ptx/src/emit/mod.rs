@@ -5,8 +5,8 @@
 //! **Order of a reduction over lanes.** Element i of the loop goes to thread i % 32 of a warp (i % 256 of a block), which combines its own in
 //! order; the lanes of a warp are then joined by distance 16, 8, 4, 2, 1, the warps in order, and the result is combined into the variable.
 //!
-//! **Order of a reduction that warps share.** Iteration i goes to warp i % W, which combines its own in order; the warps' parts are then combined
-//! in order, and the result is combined into the variable. Both orders depend on the extent alone.
+//! **Order of a reduction that W warps of each of P blocks share.** Iteration i goes to warp i % W of block i / W % P, which combines its own in order;
+//! what the warps of a block found is then combined in order, so is what the blocks found, and the result is combined into the variable. Both orders depend on the extent alone.
 
 mod functions;
 mod gamma;
@@ -58,6 +58,10 @@ struct Emitter<'k> {
     lane: String,
     /// The number of the warp in its block, in 32 bits; the thread's place in what warps exchange.
     warp: String,
+    /// The number of the block's group, and of the block in it (32 bits); bytes of what it leaves for the last one.
+    group: String,
+    part: String,
+    partial_bytes: u32,
     exchange: Option<String>,
     /// Some buffer is both stored and loaded: lanes see each other's elements only after they met.
     meets: bool,
@@ -89,6 +93,9 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
         is_first: String::new(),
         lane: String::new(),
         warp: String::new(),
+        group: String::new(),
+        part: String::new(),
+        partial_bytes: 0,
         exchange: None,
         meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
         lines: lines.into_iter(),
@@ -103,8 +110,12 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
     let entry = format!("kernel${}", identifier(&kernel.name));
     let threads = point.threads();
     let text = e.w.module(comments, &entry, &parameters, threads, Needs::LEAST);
-    let share = Share::Points { each: point.points(), along: mapping.along };
-    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, share })
+    let (parts, bytes) = match point {
+        Point::Column { parts, .. } => (parts, e.partial_bytes),
+        Point::Thread | Point::Warp | Point::Block => (1, 0),
+    };
+    let share = Share::Points { each: point.points(), along: mapping.along, parts, bytes };
+    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, shared: 0, share })
 }
 
 fn find_defs<'k>(body: &'k [Stmt], defs: &mut [Option<&'k ValueOp>]) {
@@ -166,6 +177,15 @@ impl<'k> Emitter<'k> {
         }
         parameters.push(".param .u64 grid".to_string());
         arguments.push(Argument::Grid);
+        if matches!(self.point, Point::Column { parts: 2.., .. }) {
+            for (name, argument) in [("partials", Argument::Partials), ("counters", Argument::Counters)] {
+                parameters.push(format!(".param .u64 {name}"));
+                arguments.push(argument);
+                let register = self.w.named(Class::B64, name);
+                self.w.head(format!("ld.param.u64 {register}, [{name}];"));
+                self.w.head(format!("cvta.to.global.u64 {register}, {register};"));
+            }
+        }
         (parameters, arguments)
     }
 
@@ -186,10 +206,15 @@ impl<'k> Emitter<'k> {
                 let warp = self.w.set(Class::B32, "shr.u32", &[&thread, "5"]);
                 self.w.set(Class::B32, "mad.lo.u32", &[&block, &(THREADS / WARP).to_string(), &warp])
             }
-            Point::Column { .. } => {
+            Point::Column { parts, .. } => {
                 self.warp = self.w.set(Class::B32, "shr.u32", &[&thread, "5"]);
                 let lane = self.w.set(Class::B32, "and.b32", &[&thread, "31"]);
-                self.w.set(Class::B32, "mad.lo.u32", &[&block, &WARP.to_string(), &lane])
+                self.group = block;
+                if parts > 1 {
+                    self.part = self.w.set(Class::B32, "rem.u32", &[&self.group.clone(), &parts.to_string()]);
+                    self.group = self.w.set(Class::B32, "div.u32", &[&self.group.clone(), &parts.to_string()]);
+                }
+                self.w.set(Class::B32, "mad.lo.u32", &[&self.group.clone(), &WARP.to_string(), &lane])
             }
             Point::Block => block,
         };

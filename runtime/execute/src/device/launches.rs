@@ -72,6 +72,7 @@ fn parts_of(parts: Parts, sum: i64, tiles: i64, tile: i64) -> (i64, i64) {
 
 impl DeviceProgram {
     pub(super) fn run_launches<D: Device>(&mut self, device: &mut D) -> Result<(), Error> {
+        self.flop.fill(0);
         let mut batch = Rows::default();
         batch.be_batch(self.positions.len());
         let mut walk = Walk { sizes: self.sizes.clone(), rows: vec![batch] };
@@ -280,18 +281,34 @@ impl DeviceProgram {
         device.launch(function.loaded, blocks, function.threads, &arguments)
     }
 
-    fn kernel<D: Device>(&self, device: &mut D, walk: &Walk, kernel: &CompiledUse<usize>) -> Result<(), Error> {
+    fn kernel<D: Device>(&mut self, device: &mut D, walk: &Walk, kernel: &CompiledUse<usize>) -> Result<(), Error> {
         let buffers: Vec<u64> = kernel.buffers.iter().map(|slice| self.slice(walk, slice)).collect();
-        for function in &self.kernels[kernel.function] {
-            let Shares::Points { each, along } = &function.share else {
+        for piece in 0..self.kernels[kernel.function].len() {
+            let Shares::Points { each, along, parts, bytes } = &self.kernels[kernel.function][piece].share else {
                 return Err(Error::Plan("a kernel with the code of a contraction".to_string()));
             };
             let grid = kernel.grid.at(&walk.sizes).max(0) * along.at(&walk.sizes).max(0);
             if grid > i64::from(u32::MAX) {
                 return Err(Error::Device(format!("a launch over {grid} points is too large for a device")));
             }
+            let (groups, parts, bytes) = (i64::from(blocks_of(grid, *each)?), i64::from(*parts), i64::from(*bytes));
+            if parts > 1 {
+                self.reserve_partials(device, groups, parts * bytes)?;
+            }
             let extra = Extra { grid, ..Extra::default() };
-            self.call(device, walk, function, &buffers, [blocks_of(grid, *each)?, 1], extra)?;
+            let function = &self.kernels[kernel.function][piece];
+            self.call(device, walk, function, &buffers, [blocks_of(groups * parts, 1)?, 1], extra)?;
+        }
+        Ok(())
+    }
+
+    /// Room for what blocks leave for the last one of their group.
+    fn reserve_partials<D: Device>(&mut self, device: &mut D, groups: i64, bytes: i64) -> Result<(), Error> {
+        self.partials.reserve(device, (groups * bytes) as usize)?;
+        let counters = 4 * groups as usize;
+        if self.counters.bytes < counters {
+            let address = self.counters.reserve(device, counters)?;
+            device.clear(address, counters)?;
         }
         Ok(())
     }
@@ -333,12 +350,7 @@ impl DeviceProgram {
         let tiles = batch * row_blocks * column_blocks;
         let (part_count, part_length) = parts_of(parts, sum, tiles, i64::from(bytes));
         if part_count > 1 {
-            self.partials.reserve(device, (tiles * part_count * i64::from(bytes)) as usize)?;
-            let counters = 4 * tiles as usize;
-            if self.counters.bytes < counters {
-                let address = self.counters.reserve(device, counters)?;
-                device.clear(address, counters)?;
-            }
+            self.reserve_partials(device, tiles, part_count * i64::from(bytes))?;
         }
         let blocks = [blocks_of(batch * row_blocks, 1)?, blocks_of(column_blocks * part_count, 1)?];
         if blocks[1] > 65_535 {

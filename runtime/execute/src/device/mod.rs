@@ -12,12 +12,14 @@
 //! |---|---|
 //! | `program` | a plan with its functions and memory; binding, tables, outputs |
 //! | `launches` | launches in order; loops run on the host |
+//! | `recorded` | launches that are made again as they were |
 //! | `resident` | parameters and state on the device |
 //!
 //! Sorting and orthogonal matrices are computed on the host. An `iterate` reads its condition back at every step.
 
 mod launches;
 mod program;
+mod recorded;
 mod resident;
 
 pub use program::{DeviceOutputs, DeviceProgram, Need};
@@ -30,10 +32,14 @@ use bdl_plan::DeviceKernel;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loaded(pub usize);
 
+/// Launches, copies and clears that a device makes again as they were.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recording(pub usize);
+
 /// What a device can do. Everything happens in the order in which it was asked for.
 pub trait Device {
-    /// Compiles a function; one with the same text is compiled once.
-    fn load(&mut self, kernel: &DeviceKernel) -> Result<Loaded, Error>;
+    /// Compiles functions; those with the same text are compiled once.
+    fn load(&mut self, kernels: &[&DeviceKernel]) -> Result<Vec<Loaded>, Error>;
     /// Memory of so many bytes (at least one), aligned to 256.
     fn allocate(&mut self, bytes: usize) -> Result<u64, Error>;
     fn free(&mut self, address: u64);
@@ -43,6 +49,26 @@ pub trait Device {
     /// Zeros.
     fn clear(&mut self, at: u64, bytes: usize) -> Result<(), Error>;
     fn launch(&mut self, function: Loaded, blocks: [u32; 2], threads: u32, parameters: &[u64]) -> Result<(), Error>;
+
+    /// Can it make launches again?
+    fn records(&self) -> bool {
+        false
+    }
+
+    /// From now on launches, copies and clears are written down and not made; nothing else may be asked for.
+    fn begin_recording(&mut self) -> Result<(), Error> {
+        Err(Error::Device("this device records nothing".to_string()))
+    }
+
+    fn end_recording(&mut self) -> Result<Recording, Error> {
+        Err(Error::Device("this device records nothing".to_string()))
+    }
+
+    fn replay(&mut self, _recording: Recording) -> Result<(), Error> {
+        Err(Error::Device("this device records nothing".to_string()))
+    }
+
+    fn throw_away(&mut self, _recording: Recording) {}
 
     /// The arena is used anew: a device that looks for mistakes takes its content for unwritten.
     fn forget(&mut self, _at: u64, _bytes: usize) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! A plan with its functions and memory on a device: made once, run once a batch.
 
+use super::recorded::{Recorded, is_recordable};
 use super::{Device, Loaded, Resident};
 use crate::compiled::{Compiled, compile};
 use crate::error::Error;
@@ -29,7 +30,7 @@ pub(super) struct Function {
 /// A [`Share`] with positions for names.
 #[derive(Clone, Debug)]
 pub(super) enum Shares {
-    Points { each: u32, along: Size },
+    Points { each: u32, along: Size, parts: u32, bytes: u32 },
     Tile { rows: u32, columns: u32, parts: Parts, bytes: u32 },
 }
 
@@ -91,6 +92,8 @@ pub struct DeviceProgram {
     /// Partial sums of the tiles of one contraction, and how many parts of each tile are done (0 between launches).
     pub(super) partials: Block,
     pub(super) counters: Block,
+    pub(super) recorded: Recorded,
+    pub(super) is_recordable: bool,
     host: Vec<Option<Buffer>>,
     tables: tables::Scratch,
     pub(super) sizes: Vec<i64>,
@@ -117,7 +120,11 @@ impl DeviceProgram {
     /// Errors: plan and code do not fit together; the device's compiler refuses a function.
     pub fn new<D: Device>(device: &mut D, plan: Arc<Plan>, code: &DeviceCode) -> Result<DeviceProgram, Error> {
         let compiled = compile(&plan, &|kernel| code.kernel(kernel).map(|_| kernel.0 as usize))?;
+        let all: Vec<&DeviceKernel> = code.all().collect();
+        let mut loaded = device.load(&all)?.into_iter();
+        // In the order of `all`.
         let mut function = |kernel: &DeviceKernel| -> Result<Function, Error> {
+            let loaded = loaded.next().ok_or_else(|| Error::Plan("a function that was not loaded".to_string()))?;
             let position = |name: &bdl_plan::Name| {
                 let found = compiled.names.iter().position(|n| n == name);
                 found.ok_or_else(|| Error::Plan(format!("the size `{name}` is not declared")))
@@ -141,14 +148,15 @@ impl DeviceProgram {
             });
             let arguments = arguments.collect::<Result<_, Error>>()?;
             let share = match &kernel.share {
-                Share::Points { each, along } => {
-                    Shares::Points { each: *each, along: Size::new(along, &compiled.names)? }
+                Share::Points { each, along, parts, bytes } => {
+                    let along = Size::new(along, &compiled.names)?;
+                    Shares::Points { each: *each, along, parts: *parts, bytes: *bytes }
                 }
                 Share::Tile { rows, columns, parts, bytes } => {
                     Shares::Tile { rows: *rows, columns: *columns, parts: *parts, bytes: *bytes }
                 }
             };
-            Ok(Function { loaded: device.load(kernel)?, arguments, threads: kernel.threads, share })
+            Ok(Function { loaded, arguments, threads: kernel.threads, share })
         };
         let mut kernels = Vec::new();
         for pieces in &code.kernels {
@@ -178,6 +186,8 @@ impl DeviceProgram {
             position_list: Block::default(),
             partials: Block::default(),
             counters: Block::default(),
+            recorded: Recorded::default(),
+            is_recordable: is_recordable(&compiled.launches),
             host: (0..count).map(|_| None).collect(),
             tables: tables::Scratch::default(),
             lengths: HashMap::new(),
@@ -237,8 +247,7 @@ impl DeviceProgram {
     ) -> Result<DeviceOutputs, Error> {
         bind_sizes(&self.compiled, inputs, &mut self.sizes, &mut self.lengths, &mut self.positions)?;
         self.bind(device, resident, store, inputs)?;
-        self.flop.fill(0);
-        self.run_launches(device)?;
+        self.run_recorded(device)?;
         let mut outputs = DeviceOutputs { buffers: Vec::new() };
         for (name, id) in &self.plan.outputs {
             let at = id.0 as usize;
@@ -398,8 +407,16 @@ impl DeviceProgram {
         Ok(())
     }
 
+    /// Addresses of lists of per-example sizes, by position of the size.
+    pub(super) fn list_addresses(&self) -> Vec<u64> {
+        let mut lists: Vec<(usize, u64)> = self.lists.iter().map(|(at, block)| (*at, block.address)).collect();
+        lists.sort_unstable();
+        lists.into_iter().map(|(_, address)| address).collect()
+    }
+
     /// Gives the memory back.
     pub fn release<D: Device>(&mut self, device: &mut D) {
+        self.recorded.release(device);
         let shared = [&mut self.moment, &mut self.position_list, &mut self.partials, &mut self.counters];
         let lists = self.lists.values_mut().chain(shared);
         for block in self.arena.iter_mut().chain(&mut self.own).chain(lists).filter(|block| block.bytes > 0) {

@@ -15,17 +15,20 @@ use std::collections::HashMap;
 pub enum Order {
     /// Of machine code: element i of whole blocks of 8 goes to accumulator i % 8, the rest directly into the variable.
     Vector,
-    /// Of a GPU: iteration i of the loops named goes to accumulator i % count. Those of a `Lanes` loop are joined by halves in each warp of 32, all
-    /// others in order.
-    Gpu(Vec<(LoopIndex, usize)>),
+    /// Of a GPU: iteration i of the loops named goes to accumulator i % count. So many as the second number says, beside one another, are joined
+    /// first: by halves of a `Lanes` loop, of other loops in order. What they give is joined in order.
+    Gpu(Vec<(LoopIndex, usize, usize)>),
 }
 
 impl Order {
-    /// How many accumulators a loop's reductions go to.
-    fn accumulators(&self, index: LoopIndex, mode: LoopMode) -> Option<usize> {
+    /// How many accumulators a loop's reductions go to, and how many of them are joined first.
+    fn accumulators(&self, index: LoopIndex, mode: LoopMode) -> Option<(usize, usize)> {
         match self {
-            Order::Vector => (mode == LoopMode::Lanes).then_some(8),
-            Order::Gpu(loops) => loops.iter().find(|(known, _)| *known == index).map(|(_, count)| *count),
+            Order::Vector => (mode == LoopMode::Lanes).then_some((8, 8)),
+            Order::Gpu(loops) => {
+                let found = loops.iter().find(|(known, _, _)| *known == index);
+                found.map(|(_, count, first)| (*count, *first))
+            }
         }
     }
 }
@@ -73,12 +76,30 @@ pub fn run_kernel_in(
     machine.run_loop(LoopIndex(0), begin, end, kernel.grid_mode, &kernel.body)
 }
 
+/// Values joined half with half.
+fn by_halves(monoid: Monoid, mut level: Vec<Number>) -> Result<Number, Fault> {
+    while level.len() > 1 {
+        let half = level.len() / 2;
+        level = (0..half).map(|j| combine(monoid, level[j], level[j + half])).collect::<Result<_, _>>()?;
+    }
+    level.first().copied().ok_or_else(|| Fault("a reduction over no accumulators".to_string()))
+}
+
+/// Values joined one after the other.
+fn in_order(monoid: Monoid, values: &[Number]) -> Result<Number, Fault> {
+    let mut values = values.iter().copied();
+    let first = values.next().ok_or_else(|| Fault("a reduction over no accumulators".to_string()))?;
+    values.try_fold(first, |total, value| combine(monoid, total, value))
+}
+
 struct Lane {
     number: i64,
     /// Lanes that go to accumulators.
     whole: i64,
     /// How many accumulators there are.
     count: usize,
+    /// How many of them are joined first.
+    joined: usize,
     accumulators: HashMap<VariableId, (Monoid, Vec<Number>)>,
 }
 
@@ -131,7 +152,7 @@ impl<'k> Machine<'k, '_> {
     ) -> Result<(), Fault> {
         let n = (to - from).max(0);
         let count = self.order.accumulators(index, mode);
-        if let Some(count) = count {
+        if let Some((count, joined)) = count {
             if self.lane.is_some() {
                 return self.fault("a Lanes loop inside another");
             }
@@ -139,7 +160,7 @@ impl<'k> Machine<'k, '_> {
                 Order::Vector => n - n % count as i64,
                 Order::Gpu(_) => n,
             };
-            self.lane = Some(Lane { number: 0, whole, count, accumulators: HashMap::new() });
+            self.lane = Some(Lane { number: 0, whole, count, joined, accumulators: HashMap::new() });
         }
         for i in from..to {
             self.indices[index.0 as usize] = Some(i);
@@ -152,20 +173,16 @@ impl<'k> Machine<'k, '_> {
         if count.is_some()
             && let Some(lane) = self.lane.take()
         {
-            // Halves are joined with halves in a warp (of machine code: in all); the rest in order.
-            let joined = if mode == LoopMode::Lanes { lane.count.min(32) } else { 1 };
             for (variable, (monoid, accumulators)) in lane.accumulators {
                 let mut total: Option<Number> = None;
-                for warp in accumulators.chunks(joined) {
-                    let mut level = warp.to_vec();
-                    while level.len() > 1 {
-                        let half = level.len() / 2;
-                        level =
-                            (0..half).map(|j| combine(monoid, level[j], level[j + half])).collect::<Result<_, _>>()?;
-                    }
+                for group in accumulators.chunks(lane.joined) {
+                    let own = match mode {
+                        LoopMode::Lanes => by_halves(monoid, group.to_vec())?,
+                        LoopMode::Serial => in_order(monoid, group)?,
+                    };
                     total = Some(match total {
-                        None => level[0],
-                        Some(total) => combine(monoid, total, level[0])?,
+                        None => own,
+                        Some(total) => combine(monoid, total, own)?,
                     });
                 }
                 let (Some(total), old) = (total, self.variable(variable)?) else { continue };
