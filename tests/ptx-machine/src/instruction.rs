@@ -240,6 +240,15 @@ pub enum Op {
     AwaitCopies {
         left: Option<usize>,
     },
+    /// What the thread wrote before is seen by whoever learns, by an atomic operation behind it, that the thread has come so far.
+    Fence,
+    /// `to = memory; memory = memory >= most ? 0 : memory + 1`, of 32 bits in global memory, as one.
+    AtomicIncrement {
+        to: u32,
+        base: Operand,
+        offset: i64,
+        most: Operand,
+    },
     Branch {
         to: usize,
     },

@@ -4,6 +4,7 @@ use crate::Fault;
 use crate::instruction::{Collective, Function, Op};
 use crate::memory::{Access, Allocation, Memory};
 use crate::thread::{Stop, Thread, run};
+use crate::turns::Published;
 
 /// How a function is launched.
 #[derive(Clone, Debug)]
@@ -72,9 +73,11 @@ pub fn launch(function: &Function, memory: &mut Memory, launch: &Launch) -> Resu
             parameters: launch.parameters,
             place: [i as u32 % across, i as u32 / across % down, i as u32 / across / down],
             shared: Allocation::new(0, shared),
-            access: Access { launch: number, block: i as u32, thread: 0, warp: 0, barriers: 0, warp_barriers: 0 },
+            access: Access { launch: number, block: i as u32, ..Access::default() },
             warp_barriers: vec![0; launch.threads.div_ceil(32) as usize],
+            fences: vec![0; launch.threads as usize],
         };
+        memory.next_block();
         threads.resize_with(launch.threads as usize, || Thread::new(function.registers));
         threads.iter_mut().for_each(Thread::restart);
         block.run(&mut threads, memory, &mut shuffle, &mut count)?;
@@ -90,12 +93,24 @@ pub struct Block<'f> {
     pub shared: Allocation,
     access: Access,
     warp_barriers: Vec<u32>,
+    /// Of each thread: how many fences it has passed.
+    fences: Vec<u32>,
 }
 
 impl Block<'_> {
     /// Who this thread is, now.
     pub fn access(&self, thread: u32) -> Access {
-        Access { thread, warp: thread / 32, warp_barriers: self.warp_barriers[thread as usize / 32], ..self.access }
+        let warp_barriers = self.warp_barriers[thread as usize / 32];
+        Access { thread, warp: thread / 32, warp_barriers, fences: self.fences[thread as usize], ..self.access }
+    }
+
+    pub fn fence(&mut self, thread: u32) {
+        self.fences[thread as usize] += 1;
+    }
+
+    /// What an atomic operation of this thread tells.
+    pub fn published(&self, thread: u32) -> Published {
+        Published { block: self.access.block, thread, barriers: self.access.barriers, fences: self.fences.clone() }
     }
 
     fn run(

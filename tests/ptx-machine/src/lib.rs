@@ -7,6 +7,7 @@
 //! | access outside of a buffer, or not aligned | every access is looked up |
 //! | use of what nobody wrote | every byte and register knows whether it was written; what is computed from such is such; a branch or an address that depends on it, or the host reading it, is a fault |
 //! | two threads at one place without a barrier between them | every element knows who touched it last, and when |
+//! | a read of what another block wrote | only what it told by an atomic operation, behind fence and barrier, is seen |
 //! | a barrier, or an instruction of the warp, that some threads do not reach | all threads that are left wait, and not all at one place |
 //! | use of what an asynchronous copy has yet to write | the bytes belong to nobody until the thread that began it waits |
 //! | a copy that nobody waits for | a thread that returns has none left |
@@ -26,6 +27,7 @@
 //! | `arithmetic` | what they compute |
 //! | `copies` | asynchronous copies of one thread, and the groups in which it waits for them |
 //! | `exchange` | what the lanes of a warp do together: exchanges of registers, products of matrices |
+//! | `turns` | what blocks learn of each other by atomic operations |
 //! | `device` | all of it as a device of the executor |
 
 mod arithmetic;
@@ -37,6 +39,7 @@ mod launch;
 mod memory;
 mod parse;
 mod thread;
+mod turns;
 
 pub use device::Machine;
 pub use instruction::Function;

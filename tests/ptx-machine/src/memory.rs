@@ -1,10 +1,11 @@
 //! Allocations: their bytes, which of them were written, who touched each piece last, and what an asynchronous copy will still fill.
 
 use crate::Fault;
+use crate::turns::{Published, Turns};
 use std::cell::Cell;
 
 /// Who touches memory, and when: enough to say whether a barrier lies between two accesses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     pub launch: u32,
     pub block: u32,
@@ -13,9 +14,11 @@ pub struct Access {
     /// Barriers of the block, and of the warp, that the thread has passed.
     pub barriers: u32,
     pub warp_barriers: u32,
+    /// Fences that the thread has passed.
+    pub fences: u32,
 }
 
-const NOBODY: Access = Access { launch: 0, block: 0, thread: 0, warp: 0, barriers: 0, warp_barriers: 0 };
+const NOBODY: Access = Access { launch: 0, block: 0, thread: 0, warp: 0, barriers: 0, warp_barriers: 0, fences: 0 };
 /// More than one block, warp or thread.
 pub const SEVERAL: u32 = u32::MAX;
 
@@ -72,12 +75,14 @@ pub struct Allocation {
     unit: usize,
     /// By pieces of [`INCOMING_BYTES`]; made when first needed.
     incoming: Vec<Option<Incoming>>,
+    /// What the block that runs knows of others.
+    turns: Turns,
 }
 
 impl Allocation {
     pub fn new(base: u64, len: usize) -> Allocation {
         let (bytes, written) = (vec![0xa5; len], vec![false; len]);
-        Allocation { base, bytes, written, touched: Vec::new(), unit: 4, incoming: Vec::new() }
+        Allocation { base, bytes, written, touched: Vec::new(), unit: 4, incoming: Vec::new(), turns: Turns::default() }
     }
 
     /// Where an access of `len` bytes lies.
@@ -127,12 +132,10 @@ impl Allocation {
 
     fn reads(&mut self, at: usize, len: usize, now: &Access) -> Result<(), Fault> {
         self.settled("reads", at, len)?;
+        let mut unordered: Option<Access> = None;
         for touched in self.touched(at, len) {
             if !touched.write.is_before(now) {
-                let Access { block, thread, .. } = touched.write;
-                return Err(Fault::new(format!(
-                    "reads byte {at}, which thread {thread} of block {block} wrote, and no barrier lies between"
-                )));
+                unordered = Some(touched.write);
             }
             let read = &mut touched.read;
             if read.is_before(now) {
@@ -149,7 +152,12 @@ impl Allocation {
             read.barriers = read.barriers.max(now.barriers);
             read.warp_barriers = read.warp_barriers.max(now.warp_barriers);
         }
-        Ok(())
+        match unordered.filter(|write| !self.turns.knows(write)) {
+            None => Ok(()),
+            Some(Access { block, thread, .. }) => Err(Fault::new(format!(
+                "reads byte {at}, which thread {thread} of block {block} wrote, and no barrier lies between"
+            ))),
+        }
     }
 
     fn writes(&mut self, at: usize, len: usize, now: &Access) -> Result<(), Fault> {
@@ -244,6 +252,7 @@ pub struct Memory {
     next: u64,
     launches: u32,
     last: Cell<usize>,
+    turns: Turns,
 }
 
 impl Memory {
@@ -255,7 +264,9 @@ impl Memory {
     pub fn allocate(&mut self, len: usize) -> u64 {
         let base = self.next;
         self.next = (base + len as u64 + 0x1000).next_multiple_of(256);
-        self.allocations.push(Allocation::new(base, len));
+        let mut allocation = Allocation::new(base, len);
+        allocation.turns = self.turns.clone();
+        self.allocations.push(allocation);
         base
     }
 
@@ -296,6 +307,26 @@ impl Memory {
             return Err(Fault::new(format!("{len} bytes at {at} of memory that has {}", allocation.bytes.len())));
         }
         Ok((allocation, at))
+    }
+
+    /// Another block runs.
+    pub fn next_block(&mut self) {
+        self.turns.next_block();
+    }
+
+    /// Adds one to 32 bits, or makes them 0 where they are `most` or more; gives what they were. Tells what `published` says to those that come later,
+    /// and learns what those before told.
+    pub fn increment(&mut self, address: u64, most: u32, published: Published) -> Result<u32, Fault> {
+        if !address.is_multiple_of(4) {
+            return Err(Fault::new(format!("an atomic operation at {address:#x}, which is not aligned")));
+        }
+        let mut bytes = [0u8; 4];
+        self.read(address, &mut bytes)?;
+        let old = u32::from_le_bytes(bytes);
+        let new = if old >= most { 0 } else { old + 1 };
+        self.write(address, &new.to_le_bytes())?;
+        self.turns.take(address, published);
+        Ok(old)
     }
 
     /// From the host.
@@ -345,6 +376,7 @@ impl Memory {
     }
 
     pub fn next_launch(&mut self) -> u32 {
+        self.turns.next_launch();
         self.launches += 1;
         self.launches
     }

@@ -55,6 +55,8 @@ struct Contract<'c> {
     /// Axes of the batch at this block's place.
     batch: Vec<At<'c>>,
     threads: u32,
+    /// Of a tile.
+    columns: u32,
     parts: Parts,
 }
 
@@ -96,6 +98,7 @@ pub fn contraction(
         bytes,
         batch: Vec::new(),
         threads,
+        columns,
         parts: Parts::Whole,
     };
     k.parts = match &shape {

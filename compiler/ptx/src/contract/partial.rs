@@ -96,8 +96,9 @@ impl Contract<'_> {
         let done = self.w.label("whole_sum");
         let alone = self.w.set(Class::Pred, "setp.eq.u32", &["%narrow_parts", "1"]);
         self.w.line(format!("@{alone} bra {done};"));
-        let columns = self.w.set(Class::B32, "mov.u32", &["%nctaid.y"]);
-        let columns = self.w.set(Class::B32, "div.u32", &[&columns, "%narrow_parts"]);
+        let columns = self.w.set(Class::B32, "cvt.u32.u64", &["%n"]);
+        let columns = self.w.set(Class::B32, "add.u32", &[&columns, &(self.columns - 1).to_string()]);
+        let columns = self.w.set(Class::B32, "div.u32", &[&columns, &self.columns.to_string()]);
         let tile = self.w.set(Class::B32, "mad.lo.u32", &["%block", &columns, "%column_block"]);
         let first = self.w.set(Class::B32, "mul.lo.u32", &[&tile, "%narrow_parts"]);
         let own = self.w.set(Class::B32, "add.u32", &[&first, "%part_number"]);

@@ -32,6 +32,12 @@ impl Parser {
                 Ok(Op::Branch { to: *to })
             }
             (["bar", "sync"], &["0"]) => Ok(Op::Barrier),
+            (["membar", "gl"], []) => Ok(Op::Fence),
+            (["atom", "global", "inc", "u32"], &[to, at, most]) => {
+                let (base, offset) = self.address(at, Space::Global)?;
+                let (to, most) = (self.register(to, Type::U32)?, self.operand(most, Type::U32)?);
+                Ok(Op::AtomicIncrement { to, base, offset, most })
+            }
             (["bar", "warp", "sync"], &["0xffffffff"]) => Ok(Op::Collective(Collective::Barrier)),
             (["shfl", "sync", mode, "b32"], &[to, a, which, bound, "0xffffffff"]) => {
                 let exchange = match (*mode, bound) {
