@@ -4,9 +4,9 @@
 //! cp.async   ──► open ──commit_group──► groups ──wait_group n──► all but the last n groups are over
 //! ```
 //!
-//! A copy may happen at any time until the wait that covers it. So its target belongs to nobody until then, its source is read twice, at the first
-//! and at the last possible moment, and both must be the same. The wait makes the bytes visible to the thread that waits; for others it counts as a write
-//! of this thread at that moment, which a barrier must follow. A thread that returns has waited for all of its copies.
+//! A copy may happen at any time until the wait that covers it. So its target belongs to nobody until then, its source is read twice, at the
+//! first and at the last possible moment, and both must be the same. The wait makes the bytes visible to the thread that waits; for others it
+//! counts as a write of this thread at that moment, which a barrier must follow. A thread that returns has waited for all of its copies.
 
 use crate::Fault;
 use crate::memory::{Access, Allocation, Bytes, Incoming, Memory};

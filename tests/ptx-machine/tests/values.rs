@@ -312,7 +312,7 @@ fn copies_fill_with_zeros() {
         @%p0 cp.async.ca.shared.global [%r2+8], [%rd4+4], 4;
         cp.async.commit_group;
         cp.async.wait_group 0;
-        ld.shared.v4.b32 {%r10, %r11, %r12, %r13}, [%r2];
+        ld.shared.v4.f32 {%r10, %r11, %r12, %r13}, [%r2];
         mad.wide.u32 %rd4, %r0, 16, %rd1;
         st.global.v4.b32 [%rd4], {%r10, %r11, %r12, %r13};";
     let found = Run { body, ..WARP }.of(&x, 128);

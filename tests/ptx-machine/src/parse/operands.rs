@@ -151,11 +151,7 @@ impl Parser {
                 (bytes, bytes)
             }
         };
-        let found = names.iter().map(|name| match ty {
-            "f32" => self.register(name, Type::F32),
-            "f64" => self.register(name, Type::F64),
-            _ => self.bits(name, width),
-        });
+        let found = names.iter().map(|name| self.bits(name, width));
         Ok((bytes, found.collect::<Parsed<_>>()?))
     }
 
