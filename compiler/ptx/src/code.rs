@@ -101,6 +101,8 @@ pub fn module(code: &DeviceCode) -> String {
     let mut names: Vec<String> = Vec::new();
     let mut needs = Needs::LEAST;
     let mut functions = String::new();
+    // What functions share by name.
+    let mut outside: Vec<&str> = Vec::new();
     for kernel in code.all() {
         if seen.contains(&&*kernel.text) {
             continue;
@@ -119,6 +121,10 @@ pub fn module(code: &DeviceCode) -> String {
                 needs.target = needs.target.max(target.parse().unwrap_or(0));
             } else if line == format!(".visible .entry {}(", kernel.entry) {
                 functions.push_str(&format!(".visible .entry {name}(\n"));
+            } else if line.starts_with(".extern ") {
+                if !outside.contains(&line) {
+                    outside.push(line);
+                }
             } else if line != ".address_size 64" {
                 functions.push_str(line);
                 functions.push('\n');
@@ -127,7 +133,8 @@ pub fn module(code: &DeviceCode) -> String {
         functions.push('\n');
         names.push(name);
     }
-    format!("{}\n{}", needs.header(), functions.trim_end()) + "\n"
+    let outside: String = outside.iter().map(|line| format!("{line}\n")).collect();
+    format!("{}{outside}\n{}", needs.header(), functions.trim_end()) + "\n"
 }
 
 /// The functions of one kernel, in the order in which they run.

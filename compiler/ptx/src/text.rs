@@ -76,6 +76,8 @@ pub struct Writer {
     named: BTreeMap<Class, Vec<String>>,
     labels: u32,
     shared: Vec<String>,
+    /// The name of shared memory that the launch sizes.
+    launch_shared: Option<String>,
     head: String,
     body: String,
     depth: usize,
@@ -106,6 +108,11 @@ impl Writer {
     /// Shared memory of a block.
     pub fn shared(&mut self, name: &str, class: Class, count: u32) {
         self.shared.push(format!(".shared .align 16 {} {name}[{count}];", class.declared()));
+    }
+
+    /// Shared memory of a block, as much as the launch asks for.
+    pub fn shared_by_launch(&mut self, name: &str) {
+        self.launch_shared = Some(name.to_string());
     }
 
     /// A line of the head.
@@ -148,6 +155,9 @@ impl Writer {
         let _ = writeln!(text, "{}", needs.header());
         for comment in comments {
             let _ = writeln!(text, "// {comment}");
+        }
+        if let Some(name) = &self.launch_shared {
+            let _ = writeln!(text, ".extern .shared .align 16 .b8 {name}[];");
         }
         let _ = writeln!(text, ".visible .entry {entry}(\n    {}\n)", parameters.join(",\n    "));
         let _ = writeln!(text, ".maxntid {threads}, 1, 1\n{{");

@@ -58,6 +58,8 @@ struct Contract<'c> {
     /// Of a tile.
     columns: u32,
     parts: Parts,
+    /// Bytes of shared memory that the launch asks for.
+    shared: u32,
 }
 
 /// Where a clip is looked at.
@@ -100,6 +102,7 @@ pub fn contraction(
         threads,
         columns,
         parts: Parts::Whole,
+        shared: 0,
     };
     k.parts = match &shape {
         Some(shape) => k.parts_of_tf32(plan, shape),
@@ -118,8 +121,9 @@ pub fn contraction(
     };
     let entry = format!("contract${}", identifier(name));
     let share = Share::Tile { rows, columns, parts: k.parts, bytes: rows * columns * bytes };
+    let shared = k.shared;
     let text = k.w.module(comments, &entry, &parameters, threads, needs);
-    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, shared: 0, share })
+    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, shared, share })
 }
 
 fn is_batch(axis: &ContractionAxis) -> bool {

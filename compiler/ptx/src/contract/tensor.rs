@@ -13,7 +13,10 @@
 //! | piece | row | padding |
 //! |---|---|---|
 //! | along the sum | 16 of the sum | 4 |
-//! | along the rows | 16 rows of all rows of the tile | 8 |
+//! | along the rows | 16 rows of all rows of the tile | 4 |
+//!
+//! An `mma` takes 8 of the sum; a thread has numbers t and t + 4 of them. Which eight these are is free, as long as both operands agree: here t is 2t, t + 4
+//! is 2t + 1, so that a thread's two lie side by side in a piece along the sum.
 //!
 //! Values are rounded to tf32 (half away from zero) when they leave shared memory. What lies behind the end of a sum or is clipped is copied
 //! as zeros.
@@ -30,10 +33,10 @@ use bdl_plan::{AxisRole, Clip, Contraction, ContractionAxis};
 pub const NEEDS: Needs = Needs { version: (7, 0), target: 80 };
 /// Of the sum in one piece.
 const DEPTH: u32 = 16;
-/// Shared memory of a block that needs no leave.
-const SHARED: u32 = 48 << 10;
+/// Shared memory of a block that every processor with tensor cores for tf32 has.
+const SHARED: u32 = 96 << 10;
 /// Pieces at most: the one that is worked on, and those on their way.
-const MOST_STAGES: u32 = 4;
+const MOST_STAGES: u32 = 6;
 /// Elements that one copy of sixteen bytes moves.
 const VECTOR: u32 = 4;
 const F32: u32 = 4;
@@ -58,17 +61,17 @@ impl Shape {
             typical(&axes.map(|axis| axis.extent.clone()).product::<Dim>())
         };
         let (m, n) = (extent(AxisRole::M), extent(AxisRole::N));
-        let shape = |rows, columns, warp_rows| Shape { rows, columns, warp_rows, warp_columns: 32 };
+        let shape = |rows, columns, warp_rows, warp_columns| Shape { rows, columns, warp_rows, warp_columns };
         if n <= 32 {
-            return shape(128, 32, 32);
+            return shape(128, 32, 32, 32);
         }
         if n > 64 && m * n >= 64 * 128 * 128 {
-            return shape(128, 128, 64);
+            return shape(128, 128, 64, 64);
         }
         if m * n >= 64 * 128 * 64 {
-            return shape(128, 64, 32);
+            return shape(128, 64, 64, 32);
         }
-        shape(64, 64, 32)
+        shape(64, 64, 32, 32)
     }
 
     pub fn threads(self) -> u32 {
@@ -102,7 +105,7 @@ impl Piece {
     fn pitch(self) -> u32 {
         match self.along {
             Along::Sum => DEPTH + 4,
-            Along::Rows => self.rows + 8,
+            Along::Rows => self.rows + 4,
         }
     }
 
@@ -128,7 +131,8 @@ struct Copies<'c> {
     operand: &'static str,
     /// The first element in the sum of each copy, inside of a piece (64 bits).
     ks: Vec<String>,
-    /// Of each row that is copied: whether it is there, its address without the sum, and the forms of clips.
+    /// Of each row that is copied: the bytes of a copy (32 bits; 0 where the row is not there: predicates are few), its address without the sum, and the
+    /// forms of clips.
     rows: Vec<(String, String, Vec<(&'c Clip, String)>)>,
     /// Where the first copy goes in the piece (32 bits), and how much further each next one.
     to: String,
@@ -145,7 +149,8 @@ impl<'c> Contract<'c> {
         let b = self.piece("b_piece", Gate::B, shape.columns, &n_axes, &k_axes)?;
         let stage_bytes = a.bytes() + b.bytes();
         let stages = (SHARED / stage_bytes).min(MOST_STAGES);
-        self.w.shared("pieces", Class::F32, stages * stage_bytes / F32);
+        self.w.shared_by_launch("pieces");
+        self.shared = stages * stage_bytes;
 
         self.w.comment("the rows and columns of this block; rows behind the last are nobody's");
         let first_row = self.w.set(Class::B64, "mul.wide.u32", &["%row_block", &shape.rows.to_string()]);
@@ -230,7 +235,7 @@ impl<'c> Contract<'c> {
         };
         let rows = places(&own_row, &first_row, &mut (0..2 * down).map(|i| 8 * i));
         let columns = places(&columns, &first_column, &mut (0..2 * over).map(|i| 8 * (i / 2) + i % 2));
-        self.store(&results, (&rows, &m, &m_axes), (&columns, &n, &n_axes))
+        self.store(&results, (&rows, &m, &m_axes), (&columns, &n, &n_axes), true)
     }
 
     /// How an operand's pieces are copied.
@@ -336,7 +341,8 @@ impl<'c> Contract<'c> {
                 let form = self.form(clip, Some(start), &at).unwrap_or_else(|| start.clone());
                 forms.push((*clip, form));
             }
-            of_each.push((there, address, forms));
+            let bytes = (F32 * piece.width).to_string();
+            of_each.push((self.w.set(Class::B32, "selp.b32", &[&bytes, "0", &there]), address, forms));
         }
         let k = self.w.set(Class::B64, "cvt.u64.u32", &[&k]);
         let ks = (0..ks).map(|i| self.w.set(Class::B64, "add.s64", &[&k, &(i * lines).to_string()])).collect();
@@ -363,16 +369,20 @@ impl<'c> Contract<'c> {
             let k_there = self.w.set(Class::Pred, "setp.lt.s64", &[&own, end_k]);
             let at: Vec<At<'c>> = self.apart(&own, k_axes)?;
             let along = self.offset(None, &at, stride)?;
-            for (there, base, forms) in &copies.rows {
-                let there = self.w.set(Class::Pred, "and.pred", &[there, &k_there]);
-                let there = self.inside(&there, forms, &at)?;
+            for (own_bytes, base, forms) in &copies.rows {
+                let there = match forms.as_slice() {
+                    [] => k_there.clone(),
+                    forms => {
+                        let row_there = self.w.set(Class::Pred, "setp.ne.and.b32", &[own_bytes, "0", &k_there]);
+                        self.inside(&row_there, forms, &at)?
+                    }
+                };
                 let address = match &along {
                     None => base.clone(),
                     Some(elements) => self.address(base, elements),
                 };
-                // Nothing is read where nothing is, but the address should be one.
-                let address = self.w.set(Class::B64, "selp.b64", &[&address, copies.operand, &there]);
-                let size = self.w.set(Class::B32, "selp.b32", &[&bytes.to_string(), "0", &there]);
+                // Of no bytes nothing is read, wherever the address points.
+                let size = self.w.set(Class::B32, "selp.b32", &[own_bytes, "0", &there]);
                 let offset = number * copies.step;
                 self.w.line(format!("cp.async.{mode}.shared.global [{to}+{offset}], [{address}], {bytes}, {size};"));
                 number += 1;
@@ -381,15 +391,31 @@ impl<'c> Contract<'c> {
         Ok(())
     }
 
-    /// Where a thread's part of the first fragment lies: row `row`, place `quad` in the sum.
+    /// Where a thread's part of the first fragment lies: row `row`, place `2 * quad` in the sum.
     fn fragment(&mut self, piece: Piece, row: &str, quad: &str, start: &str) -> String {
         let pitch = piece.pitch().to_string();
+        let k = self.w.set(Class::B32, "shl.b32", &[quad, "1"]);
         let (line, in_line) = match piece.along {
-            Along::Sum => (row, quad),
-            Along::Rows => (quad, row),
+            Along::Sum => (row, k.as_str()),
+            Along::Rows => (k.as_str(), row),
         };
         let place = self.w.set(Class::B32, "mad.lo.u32", &[line, &pitch, in_line]);
         self.w.set(Class::B32, "mad.lo.u32", &[&place, &F32.to_string(), start])
+    }
+
+    /// Two values of a row that follow one another in the sum, as tf32.
+    fn pair(&mut self, piece: Piece, from: &str, row: u32, k: u32) -> [String; 2] {
+        let values = match piece.along {
+            Along::Sum => {
+                let values = [self.w.temp(Class::F32), self.w.temp(Class::F32)];
+                let list = values.join(", ");
+                self.w.line(format!("ld.shared.v2.f32 {{{list}}}, [{from}+{}];", piece.place(row, k)));
+                values
+            }
+            Along::Rows => [k, k + 1]
+                .map(|k| self.w.set(Class::F32, "ld.shared.f32", &[&format!("[{from}+{}]", piece.place(row, k))])),
+        };
+        values.map(|value| self.w.set(Class::B32, "cvt.rna.tf32.f32", &[&value]))
     }
 
     /// The products of one pair of pieces.
@@ -405,18 +431,14 @@ impl<'c> Contract<'c> {
         let a_at = self.w.set(Class::B32, "add.u32", &[a_from, stage]);
         let b_at = self.w.set(Class::B32, "add.u32", &[b_from, stage]);
         for k in (0..DEPTH).step_by(MMA.2 as usize) {
-            let mut load = |piece: Piece, from: &str, row: u32, k: u32| {
-                let value = self.w.set(Class::F32, "ld.shared.f32", &[&format!("[{from}+{}]", piece.place(row, k))]);
-                self.w.set(Class::B32, "cvt.rna.tf32.f32", &[&value])
-            };
             let a_fragments: Vec<[String; 4]> = (0..down)
                 .map(|i| {
-                    let row = i * MMA.0;
-                    [(row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4)].map(|(row, k)| load(a, &a_at, row, k))
+                    let [upper, lower] = [0, 8].map(|row| self.pair(a, &a_at, i * MMA.0 + row, k));
+                    let ([a0, a2], [a1, a3]) = (upper, lower);
+                    [a0, a1, a2, a3]
                 })
                 .collect();
-            let b_fragments: Vec<[String; 2]> =
-                (0..over).map(|j| [k, k + 4].map(|k| load(b, &b_at, j * MMA.1, k))).collect();
+            let b_fragments: Vec<[String; 2]> = (0..over).map(|j| self.pair(b, &b_at, j * MMA.1, k)).collect();
             for (i, a) in a_fragments.iter().enumerate() {
                 for (j, b) in b_fragments.iter().enumerate() {
                     let first = 4 * (i * over as usize + j);

@@ -195,7 +195,7 @@ impl Contract<'_> {
                 .collect()
         };
         let (rows, columns) = (place(&ty, &first_row), place(&tx, &first_column));
-        self.store(&results, (&rows, &m, &m_axes), (&columns, &n, &n_axes))
+        self.store(&results, (&rows, &m, &m_axes), (&columns, &n, &n_axes), false)
     }
 
     /// The products of one pair of pieces, in the order of the sum.
