@@ -78,6 +78,7 @@ pub struct Writer {
     shared: Vec<String>,
     /// The name of shared memory that the launch sizes.
     launch_shared: Option<String>,
+    takes_registers: bool,
     head: String,
     body: String,
     depth: usize,
@@ -113,6 +114,11 @@ impl Writer {
     /// Shared memory of a block, as much as the launch asks for.
     pub fn shared_by_launch(&mut self, name: &str) {
         self.launch_shared = Some(name.to_string());
+    }
+
+    /// A thread may have as many registers as it likes: few blocks at a time are enough.
+    pub fn take_registers(&mut self) {
+        self.takes_registers = true;
     }
 
     /// A line of the head.
@@ -160,7 +166,11 @@ impl Writer {
             let _ = writeln!(text, ".extern .shared .align 16 .b8 {name}[];");
         }
         let _ = writeln!(text, ".visible .entry {entry}(\n    {}\n)", parameters.join(",\n    "));
-        let _ = writeln!(text, ".maxntid {threads}, 1, 1\n{{");
+        let _ = writeln!(text, ".maxntid {threads}, 1, 1");
+        if self.takes_registers {
+            let _ = writeln!(text, ".minnctapersm 1");
+        }
+        let _ = writeln!(text, "{{");
         for (class, count) in &self.counts {
             let _ = writeln!(text, "    .reg {} {}<{count}>;", class.declared(), class.prefix());
         }

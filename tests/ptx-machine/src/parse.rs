@@ -67,6 +67,9 @@ pub fn parse(text: &str) -> Parsed<Function> {
             p.parameters.push(rest.trim_end_matches(',').trim().to_string());
         } else if let Some(rest) = line.strip_prefix(".maxntid ") {
             threads = p.number(rest.split(',').next().unwrap_or(""))? as u32;
+        } else if let Some(rest) = line.strip_prefix(".minnctapersm ") {
+            // How many blocks run at a time changes nothing here.
+            p.number(rest)?;
         } else if line == "{" {
             in_body = true;
         } else if line == "}" {

@@ -22,18 +22,21 @@ impl<'c> Contract<'c> {
         let base = self.base("%out", |axis| &axis.out)?;
         let clips = self.clips(Gate::Result)?;
         let in_twos = in_twos && clips.is_empty() && self.holds_twos();
+        let (row_count, column_count) = (rows.1, columns.1);
         let rows = self.places(rows)?;
         let columns = self.places(columns)?;
-        for (i, (row_there, row_at, row_elements)) in rows.iter().enumerate() {
+        for (i, (row, row_at, row_elements)) in rows.iter().enumerate() {
+            // Predicates are few: none is kept from one row to the next.
+            let row_there = self.w.set(Class::Pred, "setp.lt.s64", &[row, row_count]);
             let row_base = match row_elements {
                 None => base.clone(),
                 Some(elements) => self.address(&base, elements),
             };
-            for (j, (column_there, column_at, column_elements)) in columns.iter().enumerate() {
+            for (j, (column, column_at, column_elements)) in columns.iter().enumerate() {
                 if in_twos && j % 2 == 1 {
                     continue;
                 }
-                let there = self.w.set(Class::Pred, "and.pred", &[row_there, column_there]);
+                let there = self.w.set(Class::Pred, "setp.lt.and.s64", &[column, column_count, &row_there]);
                 let address = match column_elements {
                     None => row_base.clone(),
                     Some(elements) => self.address(&row_base, elements),
@@ -76,18 +79,17 @@ impl<'c> Contract<'c> {
             && others.into_iter().all(|(_, axis)| is_even(&axis.out))
     }
 
-    /// Whether each is there, its indices, and what it adds to a place in the result.
+    /// The number of each, its indices, and what it adds to a place in the result.
     #[allow(clippy::type_complexity)]
     fn places(
         &mut self,
-        (numbers, count, axes): Side<'_, 'c>,
+        (numbers, _, axes): Side<'_, 'c>,
     ) -> Result<Vec<(String, Vec<At<'c>>, Option<String>)>, String> {
         let mut found = Vec::new();
         for number in numbers {
-            let there = self.w.set(Class::Pred, "setp.lt.s64", &[number, count]);
             let at = self.apart(number, axes)?;
             let elements = self.offset(None, &at, |axis| &axis.out)?;
-            found.push((there, at, elements));
+            found.push((number.clone(), at, elements));
         }
         Ok(found)
     }

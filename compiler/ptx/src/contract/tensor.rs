@@ -149,6 +149,7 @@ impl<'c> Contract<'c> {
         let b = self.piece("b_piece", Gate::B, shape.columns, &n_axes, &k_axes)?;
         let stage_bytes = a.bytes() + b.bytes();
         let stages = (SHARED / stage_bytes).min(MOST_STAGES);
+        self.w.take_registers();
         self.w.shared_by_launch("pieces");
         self.shared = stages * stage_bytes;
 
