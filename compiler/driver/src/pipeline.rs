@@ -234,6 +234,28 @@ pub fn elaborate(checked: &Checked, train: &Train) -> Result<Programs, Failure> 
         .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
 }
 
+/// HIR → the gradient programs of a `train` block, one an objective.
+pub fn gradients(checked: &Checked, train: &Train) -> Result<Vec<Program>, Failure> {
+    could_be_held(checked, train)?;
+    bdl_elaborate::gradients(&checked.hir, train)
+        .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
+}
+
+/// Both results: what a command runs, and the gradients that it looks at, which are made meanwhile.
+pub fn beside_gradients<T>(
+    checked: &Checked,
+    train: &Train,
+    others: impl FnOnce() -> Result<T, Failure>,
+) -> Result<(T, Vec<Program>), Failure> {
+    let gradients = || gradients(checked, train);
+    thread::scope(|scope| {
+        let gradients = bdl_check::stack::start(scope, &gradients);
+        let others = others();
+        let gradients = gradients();
+        Ok((others?, gradients?))
+    })
+}
+
 /// More numbers than any machine holds, and few enough that bytes and operations are still counted in 64 bits.
 const MOST_NUMBERS: i64 = 1 << 55;
 

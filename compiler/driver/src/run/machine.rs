@@ -7,6 +7,7 @@ use super::fed::{memory, memory_of_parameters};
 use super::prepared::Prepared;
 use crate::error::Failure;
 use crate::pipeline;
+use bdl_check::hir::{Hir, Train};
 use bdl_data::{Encoded, Parts};
 use bdl_dims::Dim;
 use bdl_elaborate::{Programs, Since};
@@ -28,6 +29,8 @@ pub struct ModelMachine {
     /// As [`Machine::everything`] last brought it up to date, where a GPU runs the programs.
     pub store: Store,
     objectives: Vec<Objective>,
+    /// What a trace of values that are not finite is made from.
+    written: (Arc<Hir>, Train),
     pub eval: Fed,
     data: Arc<Encoded>,
     batch: usize,
@@ -50,8 +53,6 @@ struct Objective {
     every: u64,
     /// By the time from which each holds.
     steps: Vec<(Since, Step)>,
-    /// What a trace of values that are not finite starts from.
-    gradient: Program,
 }
 
 struct Step {
@@ -78,6 +79,9 @@ impl Objective {
         self.steps.iter_mut().rev().find(|(since, _)| reached(since)).map(|(_, step)| step)
     }
 }
+
+/// The sums over the rows of an objective's loss and of what each row counts, as a step gives them.
+pub const SUMS: [&str; 2] = ["loss_sum", "per_sum"];
 
 /// What an evaluation gives, by name.
 #[derive(Clone, Debug, Default)]
@@ -113,8 +117,8 @@ impl Outcomes {
             .objectives
             .iter()
             .map(|objective| match &*objective.name {
-                "" => ["loss_sum", "per_sum"].map(str::to_string),
-                step => ["loss_sum", "per_sum"].map(|name| format!("{step}.{name}")),
+                "" => SUMS.map(str::to_string),
+                step => SUMS.map(|name| format!("{step}.{name}")),
             })
             .collect();
         let mut predictions = predicted(&programs.eval);
@@ -154,7 +158,7 @@ impl ModelMachine {
                 let accumulate = step.accumulate.as_ref().map(|_| fed()).transpose()?;
                 steps.push((*first, Step { accumulate, step: fed()? }));
             }
-            objectives.push(Objective { every: written.every.max(1) as u64, steps, gradient: made.gradient.clone() });
+            objectives.push(Objective { every: written.every.max(1) as u64, steps });
         }
         let shared = |fed: &Fed| {
             let buffers = fed.program.plan().buffers.iter();
@@ -170,6 +174,7 @@ impl ModelMachine {
             engine,
             store,
             objectives,
+            written: (prepared.hir.clone(), prepared.train.clone()),
             eval,
             data: Arc::new(prepared.data.clone()),
             batch: prepared.train.batch.max(1) as usize,
@@ -477,9 +482,11 @@ impl Machine for ModelMachine {
     }
 
     fn first_not_finite(&mut self, rows: &[u32], moment: Moment) -> Option<String> {
-        for objective in &self.objectives {
+        let (hir, train) = &self.written;
+        let gradients = bdl_elaborate::gradients(hir, train).ok()?;
+        for (objective, gradient) in self.objectives.iter().zip(&gradients) {
             let Some(moment) = objective.turn(moment) else { continue };
-            let program = observed(&objective.gradient);
+            let program = observed(gradient);
             let compiled = self.engine.compile(&program, self.real).ok()?;
             let mut fed = Fed::of(compiled, &self.data, &self.lengths).ok()?;
             let outputs = fed.run(&mut self.engine, &mut self.store, &self.data, rows, moment).ok()?;
