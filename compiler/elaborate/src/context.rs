@@ -222,7 +222,7 @@ impl<'h> Elaborator<'h> {
     }
 
     pub fn is_per_example_size(&self, size: &Dim) -> bool {
-        size.names().iter().any(|name| self.kind_of_size(name) == SizeKind::PerExample)
+        size.mentions_any(&|name| self.kind_of_size(name) == SizeKind::PerExample)
     }
 
     fn kind_of_size(&self, name: &str) -> SizeKind {

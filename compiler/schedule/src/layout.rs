@@ -108,7 +108,7 @@ impl Storage {
     }
 
     pub fn names_example(&self, dim: &Dim) -> bool {
-        dim.names().iter().any(|n| self.is_per_example(n))
+        dim.mentions_any(&|name| self.is_per_example(name))
     }
 
     pub fn is_batch(&self, dim: &Dim) -> bool {

@@ -86,11 +86,18 @@ struct Held {
 }
 
 fn reuse(program: &eq::Program, nodes: &mut [eq::Node]) {
-    let mut held: HashMap<String, Vec<Held>> = HashMap::new();
+    let mut held: HashMap<u64, Vec<Held>> = HashMap::new();
     for equation in equations(nodes) {
         for piece in &mut equation.pieces {
             let indices = piece.indices.clone();
-            let known = |e: &eq::Expr| held.get(&skeleton(e))?.iter().find_map(|h| instance(h, e, &indices));
+            let known = |e: &eq::Expr| match e {
+                // No formula that is held is one of these.
+                eq::Expr::Const(_) | eq::Expr::Number(_) | eq::Expr::Read(_) => None,
+                eq::Expr::Unary(_, _)
+                | eq::Expr::Binary(_, _, _)
+                | eq::Expr::Compare(_, _, _)
+                | eq::Expr::Select(_, _, _) => held.get(&skeleton(e))?.iter().find_map(|h| instance(h, e, &indices)),
+            };
             // A condition stays as it is: filters want their own form.
             let body = std::mem::replace(&mut piece.body, eq::Expr::Const(0.0));
             piece.body = body.rewrite(&mut |e| known(&e).unwrap_or(e));
@@ -134,22 +141,24 @@ fn operators(e: &eq::Expr) -> usize {
     count
 }
 
-/// The formula without its indices.
-fn skeleton(e: &eq::Expr) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
+/// A hash of the formula without its indices.
+fn skeleton(e: &eq::Expr) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
     e.visit(&mut |e| {
-        let _ = match e {
-            eq::Expr::Const(x) => write!(text, "{x:?} "),
-            eq::Expr::Number(_) => write!(text, "# "),
-            eq::Expr::Read(read) => write!(text, "r{}/{}{:?} ", read.tensor.0, read.subs.len(), read.otherwise),
-            eq::Expr::Unary(op, _) => write!(text, "{op:?} "),
-            eq::Expr::Binary(op, _, _) => write!(text, "{op:?} "),
-            eq::Expr::Compare(op, _, _) => write!(text, "{op:?} "),
-            eq::Expr::Select(_, _, _) => write!(text, "? "),
-        };
+        std::mem::discriminant(e).hash(&mut hasher);
+        match e {
+            eq::Expr::Const(x) => x.to_bits().hash(&mut hasher),
+            eq::Expr::Read(read) => {
+                (read.tensor, read.subs.len(), read.otherwise.map(f64::to_bits)).hash(&mut hasher);
+            }
+            eq::Expr::Unary(op, _) => op.hash(&mut hasher),
+            eq::Expr::Binary(op, _, _) => op.hash(&mut hasher),
+            eq::Expr::Compare(op, _, _) => op.hash(&mut hasher),
+            eq::Expr::Number(_) | eq::Expr::Select(_, _, _) => {}
+        }
     });
-    text
+    hasher.finish()
 }
 
 /// What `e` is by `held`, if it is its formula at some of the indices.

@@ -6,7 +6,7 @@ pub use super::fed::memory as memory_error;
 use super::fed::{memory, memory_of_parameters};
 use super::prepared::Prepared;
 use crate::error::Failure;
-use crate::pipeline;
+use crate::pipeline::{self, Compiled};
 use bdl_check::hir::{Hir, Train};
 use bdl_data::{Encoded, Parts};
 use bdl_dims::Dim;
@@ -142,12 +142,12 @@ impl ModelMachine {
         let steps = made.objectives.iter().flat_map(|objective| &objective.steps).filter(|_| with_step);
         let of_steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
         let programs: Vec<&Program> = [&init, &made.eval].into_iter().chain(of_steps).collect();
-        let mut plans = pipeline::plans(&programs, real)?.into_iter();
-        let mut next = || plans.next().ok_or_else(|| Failure::bug("a program was not planned"));
+        let mut compiled = engine.compile_all(&programs, real)?.into_iter();
+        let mut next = || compiled.next().ok_or_else(|| Failure::bug("a program was not compiled"));
         let first_values = match &engine {
-            Engine::Processor(executor) => fill(&made.init, next()?, real, executor, &mut store, seed)?,
+            Engine::Processor(executor) => fill(&made.init, next()?.compiled()?, real, executor, &mut store, seed)?,
             // Drawn on the processor, to the same bits.
-            Engine::Gpu(_) => fill(&made.init, next()?, real, &Executor::new(0), &mut store, seed)?,
+            Engine::Gpu(_) => fill(&made.init, next()?.compiled()?, real, &Executor::new(0), &mut store, seed)?,
         };
         let mut fed = || Fed::of(engine.ready(next()?, real)?, &prepared.data, &prepared.lengths);
         let eval = fed()?;
@@ -319,19 +319,19 @@ pub fn initialise(
     store: &mut Store,
     seed: u64,
 ) -> Result<Duration, Failure> {
-    fill(init, pipeline::plan(&as_updates(init), real)?, real, executor, store, seed)
+    fill(init, pipeline::compile(&as_updates(init), real)?, real, executor, store, seed)
 }
 
-/// As [`initialise`], by the plan of what [`as_updates`] gives.
+/// As [`initialise`], by the code of what [`as_updates`] gives.
 fn fill(
     init: &Program,
-    plan: Plan,
+    compiled: Compiled,
     real: Real,
     executor: &Executor,
     store: &mut Store,
     seed: u64,
 ) -> Result<Duration, Failure> {
-    let mut program = pipeline::program(plan)?;
+    let mut program = pipeline::program(compiled)?;
     let begun = Instant::now();
     for (name, id) in &init.outputs {
         let shape = init.get(*id).shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();
