@@ -23,7 +23,7 @@ use bdl_check::hir::{self, Entry, Hir, Store, Train, Type};
 use bdl_equations::simplify::{drop_unused, rounds, simplify, thaw};
 use bdl_equations::{BATCH, DType, Expr, Name, PieceBuilder, Program, Role, SizeKind, Sub, TensorId, UnaryOp};
 use bdl_grammar::{Diagnostic, Span};
-use std::collections::HashSet;
+use rustc_hash::FxHashSet as HashSet;
 
 /// What a `train` block runs. The programs share parameters and state by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,8 +151,15 @@ fn build(hir: &Hir, train: &Train) -> Result<Programs> {
         let each = train.objectives.iter().map(|objective| crate::training::objective(hir, train, objective));
         each.collect::<Result<Vec<Objective>>>()
     };
-    let (objectives, (evaluated, predicted)) =
-        join(objectives, || join(|| evaluation(hir, train), || predictions(hir, train)));
+    // Mostly all that is stored is read.
+    let store = &train.store;
+    let params = store.params.iter().map(|param| param.path.clone());
+    let all: HashSet<Name> = params.chain(store.states.iter().map(|state| state.path.clone())).collect();
+    let others = || {
+        let (evaluated, predicted) = join(|| evaluation(hir, train), || predictions(hir, train));
+        (evaluated, predicted, init(hir, store, &all))
+    };
+    let (objectives, (evaluated, predicted, init_of_all)) = join(objectives, others);
     let objectives = objectives?;
     let (eval, eval_at_once, loss_across) = evaluated?;
     let predict = predicted?;
@@ -162,10 +169,10 @@ fn build(hir: &Hir, train: &Train) -> Result<Programs> {
     let untrained = train.objectives.iter().filter(|objective| objective.optimizer.is_none());
     let of_losses = untrained.map(|objective| crate::training::gradient(hir, train, objective));
     let of_losses = of_losses.collect::<Result<Vec<Program>>>()?;
-    let all = programs.all().chain(&of_losses);
-    let stored = all.flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
+    let made = programs.all().chain(&of_losses);
+    let stored = made.flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
     let used: HashSet<Name> = stored.map(|t| t.name.clone()).collect();
-    programs.init = init(hir, &train.store, &used)?;
+    programs.init = if all.is_subset(&used) { init_of_all? } else { init(hir, store, &used)? };
     Ok(programs)
 }
 

@@ -12,7 +12,7 @@
 
 use bdl_dims::Dim;
 use bdl_equations as eq;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// All passes, over the nodes of one level. `kept` is read from elsewhere.
 pub(crate) fn rewrite(program: &eq::Program, mut nodes: Vec<eq::Node>, kept: &HashSet<eq::TensorId>) -> Vec<eq::Node> {
@@ -86,7 +86,7 @@ struct Held {
 }
 
 fn reuse(program: &eq::Program, nodes: &mut [eq::Node]) {
-    let mut held: HashMap<u64, Vec<Held>> = HashMap::new();
+    let mut held: HashMap<u64, Vec<Held>> = HashMap::default();
     for equation in equations(nodes) {
         for piece in &mut equation.pieces {
             let indices = piece.indices.clone();
@@ -143,8 +143,8 @@ fn operators(e: &eq::Expr) -> usize {
 
 /// A hash of the formula without its indices.
 fn skeleton(e: &eq::Expr) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
+    use std::hash::{Hash, Hasher};
+    let mut hasher = rustc_hash::FxHasher::default();
     e.visit(&mut |e| {
         std::mem::discriminant(e).hash(&mut hasher);
         match e {
@@ -201,7 +201,7 @@ fn instance(held: &Held, e: &eq::Expr, indices: &[eq::Index]) -> Option<eq::Expr
 
 /// What a tensor only shows: one read with affine subscripts, or a number.
 fn copies(program: &eq::Program, nodes: &mut [eq::Node]) {
-    let mut shown: HashMap<eq::TensorId, eq::Piece> = HashMap::new();
+    let mut shown: HashMap<eq::TensorId, eq::Piece> = HashMap::default();
     for equation in equations(nodes) {
         for piece in &mut equation.pieces {
             // Until nothing changes: copies of copies were replaced when they were noted.
@@ -285,7 +285,7 @@ fn through(program: &eq::Program, of: &eq::Piece, read: &eq::Read) -> Option<eq:
 // ------------------------------------------------------------------------------------------------ pieces
 
 fn readers(nodes: &[eq::Node]) -> HashMap<eq::TensorId, usize> {
-    let mut count: HashMap<eq::TensorId, usize> = HashMap::new();
+    let mut count: HashMap<eq::TensorId, usize> = HashMap::default();
     for node in nodes {
         let all: HashSet<eq::TensorId> = node.reads_deep().into_iter().collect();
         all.into_iter().for_each(|t| *count.entry(t).or_insert(0) += 1);
@@ -295,7 +295,7 @@ fn readers(nodes: &[eq::Node]) -> HashMap<eq::TensorId, usize> {
 
 fn phases(program: &eq::Program, nodes: &mut [eq::Node], kept: &HashSet<eq::TensorId>) {
     let readers = readers(nodes);
-    let mut in_pieces: HashMap<eq::TensorId, Vec<eq::Piece>> = HashMap::new();
+    let mut in_pieces: HashMap<eq::TensorId, Vec<eq::Piece>> = HashMap::default();
     for equation in equations(nodes) {
         if let [piece] = equation.pieces.as_slice()
             && piece.is_pointwise()
