@@ -15,6 +15,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
 use cranelift_module::{Module, ModuleReloc, default_libcall_names};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
 
 pub use bdl_plan::KernelError as Error;
@@ -89,10 +90,15 @@ pub fn host_isa() -> Result<OwnedTargetIsa, String> {
     builder.finish(settings::Flags::new(flags)).map_err(|e| e.to_string())
 }
 
-/// Compiles every kernel.
+/// Compiles every kernel, on up to four threads.
 ///
 /// Errors: the first kernel that is not valid (a plan that passes `bdl_plan::verify` always compiles).
 pub fn compile(kernels: &[Kernel]) -> Result<Code, Error> {
+    compile_on(kernels, std::thread::available_parallelism().map_or(1, |n| n.get()).min(4))
+}
+
+/// As [`compile`], on so many threads: where several plans are compiled at once, each has its own.
+pub fn compile_on(kernels: &[Kernel], threads: usize) -> Result<Code, Error> {
     let failed = |kernel: &Kernel, what: String| Error { kernel: kernel.name.clone(), what };
     let nobody = |what: String| Error { kernel: "".into(), what };
     let isa = host_isa().map_err(nobody)?;
@@ -122,7 +128,7 @@ pub fn compile(kernels: &[Kernel]) -> Result<Code, Error> {
     }
 
     let new: Vec<&Kernel> = distinct.iter().filter(|(_, f)| f.is_none()).map(|(kernel, _)| *kernel).collect();
-    let compiled = compile_all(&isa, &new)?;
+    let compiled = compile_all(&isa, &new, threads)?;
     let bytes = compiled.iter().map(|blob| blob.bytes.len()).sum();
     let mut module = JITModule::new(JITBuilder::with_isa(isa.clone(), default_libcall_names()));
     let signature = emit::signature(&*isa);
@@ -166,47 +172,43 @@ struct Blob {
     relocs: Vec<ModuleReloc>,
 }
 
-fn compile_all(isa: &OwnedTargetIsa, kernels: &[&Kernel]) -> Result<Vec<Blob>, Error> {
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get()).min(4);
-    if threads == 1 || kernels.len() < 2 {
-        return compile_some(isa, kernels.iter().copied());
-    }
-    // Thread t takes kernels t, t + threads, ..: neighbours are alike, so the shares are.
-    let results: Vec<Result<Vec<Blob>, Error>> = std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads)
-            .map(|t| scope.spawn(move || compile_some(isa, kernels.iter().copied().skip(t).step_by(threads))))
-            .collect();
-        handles
-            .into_iter()
-            .map(|h| match h.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            })
-            .collect()
+fn compile_all(isa: &OwnedTargetIsa, kernels: &[&Kernel], threads: usize) -> Result<Vec<Blob>, Error> {
+    // Each thread takes the next kernel when it is done with one: they differ in size.
+    let next = AtomicUsize::new(0);
+    let share = || {
+        let mut context = Context::new();
+        let mut builder = FunctionBuilderContext::new();
+        let mut blobs = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(kernel) = kernels.get(at) else { return blobs };
+            blobs.push((at, blob(isa, kernel, &mut context, &mut builder)));
+            context.clear();
+        }
+    };
+    let mut blobs = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(kernels.len())).map(|_| scope.spawn(share)).collect();
+        let mut blobs = share();
+        for other in others {
+            blobs.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        blobs
     });
-    let mut shares = Vec::new();
-    for result in results {
-        shares.push(result?.into_iter());
-    }
-    Ok((0..kernels.len()).filter_map(|i| shares[i % threads].next()).collect())
+    blobs.sort_by_key(|(at, _)| *at);
+    blobs.into_iter().map(|(_, blob)| blob).collect()
 }
 
-fn compile_some<'k>(isa: &OwnedTargetIsa, kernels: impl Iterator<Item = &'k Kernel>) -> Result<Vec<Blob>, Error> {
-    let mut context = Context::new();
-    let mut builder = FunctionBuilderContext::new();
-    let mut blobs = Vec::new();
-    for kernel in kernels {
-        let code = compile_one(isa, kernel, &mut context, &mut builder)?;
-        let relocs = code
-            .buffer
-            .relocs()
-            .iter()
-            .map(|r| ModuleReloc::from_mach_reloc(r, &context.func, cranelift_module::FuncId::from_u32(0)))
-            .collect();
-        blobs.push(Blob { bytes: code.code_buffer().to_vec(), alignment: u64::from(code.buffer.alignment), relocs });
-        context.clear();
-    }
-    Ok(blobs)
+fn blob(
+    isa: &OwnedTargetIsa,
+    kernel: &Kernel,
+    context: &mut Context,
+    builder: &mut FunctionBuilderContext,
+) -> Result<Blob, Error> {
+    let code = compile_one(isa, kernel, context, builder)?;
+    let relocs = code.buffer.relocs().iter();
+    let relocs = relocs.map(|r| ModuleReloc::from_mach_reloc(r, &context.func, cranelift_module::FuncId::from_u32(0)));
+    let relocs = relocs.collect();
+    Ok(Blob { bytes: code.code_buffer().to_vec(), alignment: u64::from(code.buffer.alignment), relocs })
 }
 
 fn compile_one(

@@ -24,4 +24,4 @@ mod code;
 mod emit;
 mod facts;
 
-pub use code::{Code, Error, asm_text, clif_text, compile, host_isa};
+pub use code::{Code, Error, asm_text, clif_text, compile, compile_on, host_isa};

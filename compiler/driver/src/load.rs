@@ -120,11 +120,29 @@ pub fn used_by(
 
 /// The standard library, parsed.
 pub fn stdlib(sources: &mut SourceMap) -> (Vec<StdFile>, Vec<Diagnostic>) {
+    let ids: Vec<FileId> = STDLIB.iter().map(|(name, text)| sources.add(format!("std.{name}"), *text)).collect();
+    let sources = &*sources;
+    let parse = |ids: &[FileId]| ids.iter().map(|id| bdl_grammar::parse(sources, *id)).collect::<Vec<_>>();
+    // Two halves of about the same length, each on a thread of its own.
+    let half = STDLIB.iter().map(|(_, text)| text.len()).sum::<usize>() / 2;
+    let mut before = 0;
+    let first = STDLIB.iter().take_while(|(_, text)| {
+        before += text.len();
+        before <= half
+    });
+    let (first, second) = ids.split_at(first.count());
+    let parsed = std::thread::scope(|scope| {
+        let second = std::thread::Builder::new().spawn_scoped(scope, || parse(second)).ok();
+        let mut parsed = parse(first);
+        parsed.extend(match second {
+            Some(second) => second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => parse(&ids[first.len()..]),
+        });
+        parsed
+    });
     let mut diagnostics = Vec::new();
     let mut stdlib = Vec::new();
-    for (name, text) in STDLIB {
-        let id = sources.add(format!("std.{name}"), *text);
-        let (file, errors) = bdl_grammar::parse(sources, id);
+    for ((name, _), (file, errors)) in STDLIB.iter().zip(parsed) {
         diagnostics.extend(errors);
         stdlib.push(StdFile { name: (*name).to_string(), file });
     }

@@ -235,6 +235,28 @@ pub fn elaborate(checked: &Checked, train: &Train) -> Result<Programs, Failure> 
         .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
 }
 
+/// HIR → the gradient programs of a `train` block, one an objective.
+pub fn gradients(checked: &Checked, train: &Train) -> Result<Vec<Program>, Failure> {
+    could_be_held(checked, train)?;
+    bdl_elaborate::gradients(&checked.hir, train)
+        .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
+}
+
+/// Both results: what a command runs, and the gradients that it looks at, which are made meanwhile.
+pub fn beside_gradients<T>(
+    checked: &Checked,
+    train: &Train,
+    others: impl FnOnce() -> Result<T, Failure>,
+) -> Result<(T, Vec<Program>), Failure> {
+    let gradients = || gradients(checked, train);
+    thread::scope(|scope| {
+        let gradients = bdl_check::stack::start(scope, &gradients);
+        let others = others();
+        let gradients = gradients();
+        Ok((others?, gradients?))
+    })
+}
+
 /// More numbers than any machine holds, and few enough that bytes and operations are still counted in 64 bits.
 const MOST_NUMBERS: i64 = 1 << 55;
 
@@ -265,14 +287,22 @@ pub struct Compiled {
 
 /// Equations → plan → machine code. Verified between stages in builds with assertions.
 pub fn compile(program: &Program, real: Real) -> Result<Compiled, Failure> {
-    let plan = plan(program, real)?;
-    let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| Failure::bug(error.to_string()))?;
+    code(plan(program, real)?, threads())
+}
+
+/// How many threads make code, where nothing else is made at the time.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |n| n.get()).min(4)
+}
+
+/// Plan → machine code.
+pub fn code(plan: Plan, threads: usize) -> Result<Compiled, Failure> {
+    let code = bdl_cranelift::compile_on(&plan.kernels, threads).map_err(|error| Failure::bug(error.to_string()))?;
     Ok(Compiled { plan, code })
 }
 
-/// Plan → machine code, ready to be run.
-pub fn program(plan: Plan) -> Result<bdl_execute::Program, Failure> {
-    let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| Failure::bug(error.to_string()))?;
+/// Plan and machine code, ready to be run.
+pub fn program(Compiled { plan, code }: Compiled) -> Result<bdl_execute::Program, Failure> {
     bdl_execute::Program::new(Arc::new(plan), code.kernels()).map_err(|error| Failure::bug(error.to_string()))
 }
 
@@ -296,12 +326,25 @@ pub fn ptx(
     })
 }
 
-/// Several programs → their plans, side by side.
-pub fn plans(programs: &[&Program], real: Real) -> Result<Vec<Plan>, Failure> {
-    let work: Vec<_> = programs.iter().map(|program| || plan(program, real)).collect();
+/// Several programs → what `make` makes of their plans, side by side. The largest is planned longest and comes last, when the others are
+/// made: it finds their code there. `make` is told how many threads it has.
+pub fn side_by_side<T: Send>(
+    programs: &[&Program],
+    real: Real,
+    make: impl Fn(Plan, usize) -> Result<T, Failure> + Sync,
+) -> Result<Vec<T>, Failure> {
+    let largest = (0..programs.len()).max_by_key(|at| programs[*at].nodes.len());
+    let make = &make;
+    let work: Vec<_> = programs.iter().map(|program| move || make(plan(program, real)?, 1)).collect();
     thread::scope(|scope| {
-        let started: Vec<_> = work.iter().map(|work| bdl_check::stack::start(scope, work)).collect();
-        started.into_iter().map(|finish| finish()).collect()
+        let others = work.iter().enumerate().filter(|(at, _)| Some(*at) != largest);
+        let others: Vec<_> = others.map(|(at, work)| (at, bdl_check::stack::start(scope, work))).collect();
+        let planned = largest.map(|at| (at, plan(programs[at], real)));
+        let mut made: Vec<(usize, Result<T, Failure>)> =
+            others.into_iter().map(|(at, finish)| (at, finish())).collect();
+        made.extend(planned.map(|(at, plan)| (at, plan.and_then(|plan| make(plan, threads())))));
+        made.sort_by_key(|(at, _)| *at);
+        made.into_iter().map(|(_, made)| made).collect()
     })
 }
 

@@ -10,7 +10,8 @@ use crate::value::{Pointwise, Value, mentioned};
 use bdl_check::hir;
 use bdl_equations::{IndexId, Name};
 use bdl_grammar::Span;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use rustc_hash::FxHashSet as HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl<'h> Elaborator<'h> {
     pub fn function(&self, id: hir::FunctionId, span: Span) -> Result<&'h hir::Function> {
@@ -54,7 +55,7 @@ impl<'h> Elaborator<'h> {
             locals: vec![None; function.locals.len()],
             indices: vec![None; function.indices.len()],
             next: BTreeMap::new(),
-            pending: HashSet::new(),
+            pending: HashSet::default(),
             roots: crate::builtin::grad_roots(function),
         };
         for ((value, at), input) in args.into_iter().zip(&function.inputs) {

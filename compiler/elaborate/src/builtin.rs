@@ -24,7 +24,7 @@ use bdl_equations::{
     Routine, Sort, Sub, TensorId, UnaryOp, View,
 };
 use bdl_grammar::Span;
-use std::collections::HashSet;
+use rustc_hash::FxHashSet as HashSet;
 
 impl<'h> Elaborator<'h> {
     pub fn builtin(
@@ -440,7 +440,7 @@ impl<'h> Elaborator<'h> {
 
 /// Locals that a function takes gradients by: they must be tensors of their own before anything reads them.
 pub(crate) fn grad_roots(function: &hir::Function) -> HashSet<hir::LocalId> {
-    let mut roots = HashSet::new();
+    let mut roots = HashSet::default();
     let mut look = |expr: &hir::Expr| {
         if let ExprKind::Builtin(Builtin::Grad, args) = &expr.kind
             && let Some(hir::Expr { kind: ExprKind::Local(local), .. }) = args.get(1)

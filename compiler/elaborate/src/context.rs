@@ -12,7 +12,8 @@ use bdl_equations::{
     Program, Read, Role, SizeKind, Sub, TensorId,
 };
 use bdl_grammar::{Diagnostic, Span};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
+use std::collections::BTreeMap;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
@@ -114,16 +115,16 @@ impl<'h> Elaborator<'h> {
             frozen: Vec::new(),
             draws_per_example: true,
             vars: Vec::new(),
-            per_example: HashSet::new(),
+            per_example: HashSet::default(),
             calls: Vec::new(),
-            bounds: HashMap::new(),
+            bounds: HashMap::default(),
             params: BTreeMap::new(),
             states: BTreeMap::new(),
             consts: BTreeMap::new(),
             updates: BTreeMap::new(),
             running: 0,
             draws: Vec::new(),
-            names: HashMap::new(),
+            names: HashMap::default(),
             prologue: Vec::new(),
         }
     }
@@ -222,7 +223,7 @@ impl<'h> Elaborator<'h> {
     }
 
     pub fn is_per_example_size(&self, size: &Dim) -> bool {
-        size.names().iter().any(|name| self.kind_of_size(name) == SizeKind::PerExample)
+        size.mentions_any(&|name| self.kind_of_size(name) == SizeKind::PerExample)
     }
 
     fn kind_of_size(&self, name: &str) -> SizeKind {

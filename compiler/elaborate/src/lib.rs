@@ -11,7 +11,7 @@
 //! init, step, eval, predict, gradient
 //! ```
 //!
-//! [`programs`] does all of that for a `train` block, [`entry`] makes the forward equations of one function or model for value
+//! [`programs`] (and [`gradients`]) does all of that for a `train` block, [`entry`] makes the forward equations of one function or model for value
 //! tests and tables.
 //!
 //! Deliberately absent: types and dimensions (the checker has decided everything), derivatives (equations know how), loop orders,
@@ -31,5 +31,6 @@ mod training;
 mod value;
 
 pub use program::{
-    Objective, Programs, Since, Step, differentiable_entry, entry, entry_init, fit_output, metric_output, programs,
+    Objective, Programs, Since, Step, differentiable_entry, entry, entry_init, fit_output, gradients, metric_output,
+    programs, warnings,
 };

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `init` | first values of parameters and state, shared | each by its path | |
 //! | `step` | one training step, `training` = true | `loss_sum per_sum loss` | parameters, state |
-//! | `gradient` | a step without its updates | `loss_sum per_sum loss`, `grad.<path>` for each parameter | |
+//! | `gradient` | a step without its updates, made by [`gradients`] where somebody asks | `loss_sum per_sum loss`, `grad.<path>` for each parameter | |
 //! | `eval` | `training` = false | `loss_sum per_sum`, every prediction by name | |
 //! | `predict` | predictions alone, reading only what they need | every prediction by name | |
 //!
@@ -23,7 +23,7 @@ use bdl_check::hir::{self, Entry, Hir, Store, Train, Type};
 use bdl_equations::simplify::{drop_unused, rounds, simplify, thaw};
 use bdl_equations::{BATCH, DType, Expr, Name, PieceBuilder, Program, Role, SizeKind, Sub, TensorId, UnaryOp};
 use bdl_grammar::{Diagnostic, Span};
-use std::collections::HashSet;
+use rustc_hash::FxHashSet as HashSet;
 
 /// What a `train` block runs. The programs share parameters and state by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +46,6 @@ pub struct Objective {
     pub name: Name,
     /// By the time from which each holds, from the start on; empty where the block has no optimiser.
     pub steps: Vec<(Since, Step)>,
-    pub gradient: Program,
 }
 
 /// The epoch and the step of the run from which on something holds: both must be reached. Of several the greatest holds.
@@ -82,35 +81,34 @@ impl Programs {
         self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main())
     }
 
-    /// Parameters whose gradient is 0 whatever the data: a loss reads them, but no way that can be differentiated leads to them.
-    pub fn warnings(&self, train: &Train) -> Vec<Diagnostic> {
-        let mut warnings = Vec::new();
-        let moved = |name: &str| {
-            self.objectives.iter().any(|objective| {
-                let output = objective.gradient.outputs.iter().find(|(output, _)| **output == *names::gradient(name));
-                output.is_some_and(|(_, id)| !is_zero(&objective.gradient, *id))
-            })
-        };
-        let read = |name: &str| {
-            let outputs = self.objectives.iter().flat_map(|objective| &objective.gradient.outputs);
-            outputs.into_iter().any(|(output, _)| **output == *names::gradient(name))
-        };
-        for param in train.store.params.iter().filter(|param| read(&param.path) && !moved(&param.path)) {
-            warnings.push(
-                Diagnostic::warning("no-gradient", format!("the gradient of `{}` is 0, whatever the data", param.path))
-                    .primary(param.span, "training does not move it")
-                    .help("is it read behind `freeze`, a comparison, or rounding only?"),
-            );
-        }
-        warnings
-    }
-
     pub fn all(&self) -> impl Iterator<Item = &Program> {
         let steps = self.objectives.iter().flat_map(|objective| &objective.steps);
         let steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
-        let gradients = self.objectives.iter().map(|objective| &objective.gradient);
-        [&self.init, &self.eval, &self.predict].into_iter().chain(steps).chain(gradients)
+        [&self.init, &self.eval, &self.predict].into_iter().chain(steps)
     }
+}
+
+/// Parameters whose gradient is 0 whatever the data: a loss reads them, but no way that can be differentiated leads to them.
+pub fn warnings(gradients: &[Program], train: &Train) -> Vec<Diagnostic> {
+    let mut warnings = Vec::new();
+    let moved = |name: &str| {
+        gradients.iter().any(|gradient| {
+            let output = gradient.outputs.iter().find(|(output, _)| **output == *names::gradient(name));
+            output.is_some_and(|(_, id)| !is_zero(gradient, *id))
+        })
+    };
+    let read = |name: &str| {
+        let outputs = gradients.iter().flat_map(|gradient| &gradient.outputs);
+        outputs.into_iter().any(|(output, _)| **output == *names::gradient(name))
+    };
+    for param in train.store.params.iter().filter(|param| read(&param.path) && !moved(&param.path)) {
+        warnings.push(
+            Diagnostic::warning("no-gradient", format!("the gradient of `{}` is 0, whatever the data", param.path))
+                .primary(param.span, "training does not move it")
+                .help("is it read behind `freeze`, a comparison, or rounding only?"),
+        );
+    }
+    warnings
 }
 
 /// The programs of one `train` block, batched, differentiated and simplified.
@@ -119,6 +117,15 @@ impl Programs {
 /// of the checker.
 pub fn programs(hir: &Hir, train: &Train) -> std::result::Result<Programs, Diagnostic> {
     build(hir, train).map_err(|error| *error)
+}
+
+/// The gradient program of each objective, in the order of the block. No run needs them: they are for looking at gradients and for checking
+/// them, and take as long to make as the steps.
+///
+/// Errors as for [`programs`].
+pub fn gradients(hir: &Hir, train: &Train) -> std::result::Result<Vec<Program>, Diagnostic> {
+    let each = train.objectives.iter().map(|objective| crate::training::gradient(hir, train, objective));
+    each.collect::<Result<Vec<Program>>>().map_err(|error| *error)
 }
 
 /// The forward equations of a function or model applied to its inputs, for one example: outputs `y`, or the fields of a record.
@@ -144,16 +151,28 @@ fn build(hir: &Hir, train: &Train) -> Result<Programs> {
         let each = train.objectives.iter().map(|objective| crate::training::objective(hir, train, objective));
         each.collect::<Result<Vec<Objective>>>()
     };
-    let (objectives, (evaluated, predicted)) =
-        join(objectives, || join(|| evaluation(hir, train), || predictions(hir, train)));
+    // Mostly all that is stored is read.
+    let store = &train.store;
+    let params = store.params.iter().map(|param| param.path.clone());
+    let all: HashSet<Name> = params.chain(store.states.iter().map(|state| state.path.clone())).collect();
+    let others = || {
+        let (evaluated, predicted) = join(|| evaluation(hir, train), || predictions(hir, train));
+        (evaluated, predicted, init(hir, store, &all))
+    };
+    let (objectives, (evaluated, predicted, init_of_all)) = join(objectives, others);
     let objectives = objectives?;
     let (eval, eval_at_once, loss_across) = evaluated?;
     let predict = predicted?;
     let nothing = Program::new("init");
     let mut programs = Programs { init: nothing, objectives, eval, predict, eval_at_once, loss_across };
-    let stored = programs.all().flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
+    // Without an optimiser no step reads what the loss alone reads in training, but its gradient does.
+    let untrained = train.objectives.iter().filter(|objective| objective.optimizer.is_none());
+    let of_losses = untrained.map(|objective| crate::training::gradient(hir, train, objective));
+    let of_losses = of_losses.collect::<Result<Vec<Program>>>()?;
+    let made = programs.all().chain(&of_losses);
+    let stored = made.flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
     let used: HashSet<Name> = stored.map(|t| t.name.clone()).collect();
-    programs.init = init(hir, &train.store, &used)?;
+    programs.init = if all.is_subset(&used) { init_of_all? } else { init(hir, store, &used)? };
     Ok(programs)
 }
 

@@ -14,13 +14,13 @@ use std::collections::BTreeSet;
 
 /// The programs of one objective.
 pub(crate) fn objective(hir: &Hir, train: &Train, objective: &hir::Objective) -> Result<Objective> {
-    let starts = stretches(train);
-    let last = starts.last().copied().unwrap_or_default();
-    let (steps, gradient) = join(
-        || steps(hir, train, objective, &starts),
-        || training(hir, train, objective, &frozen_in(train, last), Kind::Gradient),
-    );
-    Ok(Objective { name: objective.name.clone(), steps: steps?, gradient: gradient? })
+    Ok(Objective { name: objective.name.clone(), steps: steps(hir, train, objective, &stretches(train))? })
+}
+
+/// The gradient program of one objective, of the time when most of it moves.
+pub(crate) fn gradient(hir: &Hir, train: &Train, objective: &hir::Objective) -> Result<Program> {
+    let last = stretches(train).last().copied().unwrap_or_default();
+    training(hir, train, objective, &frozen_in(train, last), Kind::Gradient)
 }
 
 /// The steps of an objective by the time from which each holds.

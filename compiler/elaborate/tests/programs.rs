@@ -3,7 +3,7 @@
 mod support;
 
 use bdl_check::hir::{Axis, DataFacts, Field, Scalar, TensorType, Type};
-use bdl_elaborate::{Programs, programs};
+use bdl_elaborate::{Programs, gradients, programs};
 use bdl_equations::{Node, Program, text, verify};
 use support::checked;
 
@@ -40,17 +40,21 @@ fn facts(name: &str) -> DataFacts {
     DataFacts { name: block.into(), rows: Some(1024), fields, texts: Vec::new() }
 }
 
-fn made(name: &str) -> Programs {
+/// The programs, and the gradients of their losses.
+fn made(name: &str) -> (Programs, Vec<Program>) {
     let path = format!("{}/../../tests/programs/{name}.bdl", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
     let hir =
         checked(&format!("{name}.bdl"), &text, &[], &[facts(name)]).unwrap_or_else(|messages| panic!("{messages}"));
-    programs(&hir, &hir.trains[0]).unwrap_or_else(|d| panic!("{name}: {}: {}", d.code, d.message))
+    let train = &hir.trains[0];
+    let both = programs(&hir, train).and_then(|programs| Ok((programs, gradients(&hir, train)?)));
+    both.unwrap_or_else(|d| panic!("{name}: {}: {}", d.code, d.message))
 }
 
 fn sound(name: &str) -> Programs {
-    let programs = made(name);
-    for program in programs.all() {
+    let (programs, gradients) = made(name);
+    assert_eq!(gradients.len(), programs.objectives.len(), "{name}");
+    for program in programs.all().chain(&gradients) {
         let printed = text::print(program);
         verify(program).unwrap_or_else(|error| panic!("{name}, {}: {error}\n{printed}", program.name));
         let again = text::parse(&printed).unwrap_or_else(|error| panic!("{name}, {}: {error}", program.name));

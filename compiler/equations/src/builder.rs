@@ -47,7 +47,7 @@ impl Program {
 
     /// Does the size name something that differs from example to example?
     pub fn is_per_example_size(&self, dim: &Dim) -> bool {
-        dim.names().iter().any(|name| self.size_kind(name) == Some(SizeKind::PerExample))
+        dim.mentions_any(&|name| self.size_kind(name) == Some(SizeKind::PerExample))
     }
 
     /// Is this exactly the number of examples in the batch?
@@ -78,14 +78,24 @@ impl Program {
     /// A name that no tensor has yet: `hint`, or `hint_2`, `hint_3`...
     pub fn fresh(&self, hint: &str) -> Name {
         // One walk over all names, because large models make thousands of tensors with few hints.
-        let number_of = |name: &str| match name.strip_prefix(hint)? {
-            "" => Some(1),
-            rest => rest.strip_prefix('_').filter(|n| !n.starts_with('0')).and_then(|n| n.parse::<u32>().ok()),
+        let number_of = |name: &str| match name.as_bytes().get(hint.len()) {
+            None => (name == hint).then_some(1),
+            Some(b'_') if name.as_bytes().last().is_some_and(u8::is_ascii_digit) => {
+                let number = name.strip_prefix(hint)?.strip_prefix('_').filter(|n| !n.starts_with('0'));
+                number.and_then(|n| n.parse::<u32>().ok())
+            }
+            Some(_) => None,
         };
-        let taken: std::collections::HashSet<u32> = self.tensors.iter().filter_map(|t| number_of(&t.name)).collect();
-        match (1..).find(|n| !taken.contains(n)) {
-            None | Some(1) => hint.into(),
-            Some(number) => format!("{hint}_{number}").into(),
+        let mut taken: Vec<u32> = self.tensors.iter().filter_map(|t| number_of(&t.name)).collect();
+        taken.sort_unstable();
+        // The first number that is missing.
+        let mut number = 1;
+        for taken in taken {
+            number += u32::from(taken == number);
+        }
+        match number {
+            1 => hint.into(),
+            _ => format!("{hint}_{number}").into(),
         }
     }
 

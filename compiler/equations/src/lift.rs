@@ -6,7 +6,7 @@
 use crate::builder::fresh_index;
 use crate::data::{Affine, Condition, Expr, Index, IndexId, Name, Piece, Program, TensorId};
 use bdl_dims::{Atom, Dim};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// The steps of a loop.
 #[derive(Clone, Copy, Debug)]

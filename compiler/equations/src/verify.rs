@@ -25,7 +25,7 @@ use crate::data::{
 use crate::text::print_node;
 use crate::types::{self, Kind};
 use bdl_dims::Dim;
-use std::collections::HashSet;
+use rustc_hash::FxHashSet as HashSet;
 use std::fmt;
 
 /// A broken invariant: a bug of whoever made the program.
@@ -64,7 +64,7 @@ impl std::error::Error for VerifyError {}
 
 /// Checks every invariant; gives the first that does not hold.
 pub fn verify(program: &Program) -> Result<(), VerifyError> {
-    let mut check = Check { program, written: HashSet::new(), steps: Vec::new(), known: Vec::new() };
+    let mut check = Check { program, written: HashSet::default(), steps: Vec::new(), known: Vec::new() };
     check.declarations().map_err(|(invariant, what)| VerifyError { invariant, what, node: None })?;
     check.nodes(&program.nodes)?;
     check.ends().map_err(|(invariant, what)| VerifyError { invariant, what, node: None })
@@ -87,13 +87,13 @@ struct Check<'p> {
 
 impl Check<'_> {
     fn declarations(&mut self) -> Checked {
-        let mut names = HashSet::new();
+        let mut names = HashSet::default();
         for size in &self.program.sizes {
             if !names.insert(&size.name) {
                 return fault(Invariant::Names, format!("the size `{}` is declared twice", size.name));
             }
         }
-        let mut names = HashSet::new();
+        let mut names = HashSet::default();
         for (tensor, id) in self.program.tensors.iter().zip(self.program.ids()) {
             if !names.insert(&tensor.name) {
                 return fault(Invariant::Names, format!("two tensors are called `{}`", tensor.name));
@@ -118,7 +118,7 @@ impl Check<'_> {
         for (name, id) in &self.program.outputs {
             self.readable(*id).map_err(|(i, what)| (i, format!("output `{name}`: {what}")))?;
         }
-        let mut targets = HashSet::new();
+        let mut targets = HashSet::default();
         for (target, value) in &self.program.updates {
             self.exists(*target)?;
             self.readable(*value)?;
@@ -378,7 +378,7 @@ impl Check<'_> {
 
     fn piece(&self, out: TensorId, piece: &Piece) -> Checked {
         let p = self.program;
-        let mut names = HashSet::new();
+        let mut names = HashSet::default();
         if piece.free > piece.indices.len() {
             return fault(Invariant::Ids, "more free indices than indices");
         }

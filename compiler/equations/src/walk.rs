@@ -64,7 +64,13 @@ impl Piece {
     /// Every read of the body and the filter.
     pub fn reads(&self) -> Vec<&Read> {
         let mut reads = Vec::new();
-        self.visit_exprs(&mut |e| reads.extend(e.reads()));
+        self.visit_exprs(&mut |e| {
+            e.visit(&mut |e| {
+                if let Expr::Read(read) = e {
+                    reads.push(read);
+                }
+            });
+        });
         reads
     }
 

@@ -10,7 +10,7 @@
 use crate::form;
 use bdl_dims::Dim;
 use bdl_plan::*;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 pub(crate) struct Builder {
     kernel: Kernel,
@@ -61,7 +61,7 @@ impl Builder {
             },
             slices: Vec::new(),
             written,
-            frames: vec![Frame { stmts: Vec::new(), known: HashMap::new(), opened: Opened::Kernel }],
+            frames: vec![Frame { stmts: Vec::new(), known: HashMap::default(), opened: Opened::Kernel }],
             levels: Vec::new(),
             index_levels: vec![0],
         }
@@ -294,14 +294,14 @@ impl Builder {
         self.index_levels.push(self.frames.len());
         self.frames.push(Frame {
             stmts: Vec::new(),
-            known: HashMap::new(),
+            known: HashMap::default(),
             opened: Opened::Loop { index, from, to, mode },
         });
         index
     }
 
     pub fn open_if(&mut self, condition: ValueId) {
-        self.frames.push(Frame { stmts: Vec::new(), known: HashMap::new(), opened: Opened::If(condition) });
+        self.frames.push(Frame { stmts: Vec::new(), known: HashMap::default(), opened: Opened::If(condition) });
     }
 
     /// Ends the innermost open loop or condition.

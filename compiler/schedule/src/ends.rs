@@ -10,7 +10,8 @@ use crate::loops::is_identity;
 use crate::nodes::{Scheduler, Update};
 use bdl_equations as eq;
 use bdl_plan as plan;
-use std::collections::{BTreeSet, HashMap};
+use rustc_hash::FxHashMap as HashMap;
+use std::collections::BTreeSet;
 
 impl Scheduler {
     /// All updates take effect together: values that are themselves updated are saved first.
@@ -69,8 +70,8 @@ pub(crate) fn in_place(
 ) -> Vec<(eq::TensorId, eq::TensorId, usize)> {
     let mut done: Vec<(eq::TensorId, eq::TensorId, usize)> = Vec::new();
     // The clusters of the units that write a tensor, and the clusters that read what lies in its buffer.
-    let mut writing: HashMap<eq::TensorId, Vec<usize>> = HashMap::new();
-    let mut reading: HashMap<eq::TensorId, BTreeSet<usize>> = HashMap::new();
+    let mut writing: HashMap<eq::TensorId, Vec<usize>> = HashMap::default();
+    let mut reading: HashMap<eq::TensorId, BTreeSet<usize>> = HashMap::default();
     for (at, cluster) in fusion.clusters.iter().enumerate() {
         for unit in &cluster.units {
             units[*unit].writes().into_iter().for_each(|t| writing.entry(t).or_default().push(at));

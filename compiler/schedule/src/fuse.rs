@@ -22,7 +22,8 @@ use crate::nest;
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
-use std::collections::{BTreeSet, HashMap};
+use rustc_hash::FxHashMap as HashMap;
+use std::collections::BTreeSet;
 
 /// What is scheduled as a whole.
 pub(crate) enum Unit {
@@ -120,14 +121,15 @@ pub(crate) struct Fusion<'u> {
 
 /// Clusters of `units`, each with those that must run before it.
 pub(crate) fn clusters<'u>(program: &'u eq::Program, storage: &'u Storage, units: &'u [Unit]) -> Fusion<'u> {
-    let mut parts: HashMap<eq::TensorId, usize> = HashMap::new();
+    let mut parts: HashMap<eq::TensorId, usize> = HashMap::default();
     for unit in units {
         for tensor in unit.writes() {
             *parts.entry(tensor).or_insert(0) += 1;
         }
     }
     let reads = units.iter().map(Unit::reads).collect();
-    let mut fusion = Fusion { program, storage, units, reads, clusters: Vec::new(), writers: HashMap::new(), parts };
+    let mut fusion =
+        Fusion { program, storage, units, reads, clusters: Vec::new(), writers: HashMap::default(), parts };
     for unit in 0..units.len() {
         fusion.add(unit);
     }

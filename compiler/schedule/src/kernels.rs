@@ -3,7 +3,7 @@
 //! Two kernels are equal if they differ in names only. The first one's names stay.
 
 use bdl_plan::{Kernel, KernelId};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 #[derive(Default)]
 pub(crate) struct Kernels {

@@ -22,7 +22,8 @@ use crate::error::Error;
 use bdl_dims::{Atom, Dim};
 use bdl_equations as eq;
 use bdl_plan as plan;
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap as HashMap;
+use std::collections::BTreeMap;
 
 /// Placeholder of a buffer that `memory` has not placed yet.
 pub(crate) const UNPLACED: plan::Place = plan::Place::Slot(plan::SlotId(u32::MAX));
@@ -83,8 +84,8 @@ impl Storage {
             buffers: Vec::new(),
             layouts: vec![None; program.tensors.len()],
             totals: BTreeMap::new(),
-            names: HashMap::new(),
-            views: HashMap::new(),
+            names: HashMap::default(),
+            views: HashMap::default(),
             frames: Vec::new(),
         };
         // These are bound by name: no other buffer may take it.
@@ -108,7 +109,7 @@ impl Storage {
     }
 
     pub fn names_example(&self, dim: &Dim) -> bool {
-        dim.names().iter().any(|n| self.is_per_example(n))
+        dim.mentions_any(&|name| self.is_per_example(name))
     }
 
     pub fn is_batch(&self, dim: &Dim) -> bool {

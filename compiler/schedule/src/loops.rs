@@ -24,7 +24,7 @@ use crate::scalar::{Forward, Writer};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan::{self as plan, Address, Bound, LoopMode, ValueId, ValueOp, ValueType};
-use std::collections::HashSet;
+use rustc_hash::FxHashSet as HashSet;
 
 /// One piece of an equation in a kernel.
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ pub(crate) fn kernel(
         sweeps(parts, wanted.prefix)
     };
     let stored = stored(wanted, &sweeps);
-    let mut written = HashSet::new();
+    let mut written = HashSet::default();
     for (part, _) in parts.iter().zip(&stored).filter(|(_, s)| **s) {
         written.insert(storage.place(program, part.out).buffer);
     }

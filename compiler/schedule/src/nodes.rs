@@ -9,7 +9,8 @@ use crate::{Options, Real, contraction, ends, factors, loops, memory, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
+use std::collections::BTreeSet;
 
 pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Plan, Error> {
     let real = match options.real {
@@ -23,7 +24,7 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
         storage,
         kernels: Kernels::default(),
         launches: Vec::new(),
-        settled: HashSet::new(),
+        settled: HashSet::default(),
         steps: Vec::new(),
     };
     let nodes = std::mem::take(&mut scheduler.program.nodes);
@@ -99,7 +100,7 @@ impl Scheduler {
             self.settled.insert(*value);
         }
         // Who reads a tensor, to know what must be stored.
-        let mut readers: HashMap<eq::TensorId, BTreeSet<usize>> = HashMap::new();
+        let mut readers: HashMap<eq::TensorId, BTreeSet<usize>> = HashMap::default();
         for (at, cluster) in clusters.iter().enumerate() {
             for tensor in cluster.units.iter().flat_map(|u| units[*u].reads()) {
                 readers.entry(tensor).or_default().insert(at);

@@ -28,7 +28,7 @@ use crate::rewrite;
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
-use std::collections::HashSet;
+use rustc_hash::FxHashSet as HashSet;
 
 impl Scheduler {
     /// Carried values are buffers; a stacked tensor of the body lives in its slice of the stack. The step ends with copies.
@@ -210,7 +210,7 @@ impl Scheduler {
             let origin = iterate.origin.clone();
             condition.push(eq::Node::Equation(eq::Equation { out: until, pieces, origin }));
         }
-        self.nodes(condition, &HashSet::from([until]), &[])?;
+        self.nodes(condition, &HashSet::from_iter([until]), &[])?;
         let until = self.whole(until, &iterate.origin)?;
         let condition = std::mem::take(&mut self.launches);
         // What the body needs of the condition is computed again, for the rows that are left.

@@ -12,7 +12,7 @@
 
 use bdl_dims::Dim;
 use bdl_equations as eq;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// All passes, over the nodes of one level. `kept` is read from elsewhere.
 pub(crate) fn rewrite(program: &eq::Program, mut nodes: Vec<eq::Node>, kept: &HashSet<eq::TensorId>) -> Vec<eq::Node> {
@@ -86,11 +86,18 @@ struct Held {
 }
 
 fn reuse(program: &eq::Program, nodes: &mut [eq::Node]) {
-    let mut held: HashMap<String, Vec<Held>> = HashMap::new();
+    let mut held: HashMap<u64, Vec<Held>> = HashMap::default();
     for equation in equations(nodes) {
         for piece in &mut equation.pieces {
             let indices = piece.indices.clone();
-            let known = |e: &eq::Expr| held.get(&skeleton(e))?.iter().find_map(|h| instance(h, e, &indices));
+            let known = |e: &eq::Expr| match e {
+                // No formula that is held is one of these.
+                eq::Expr::Const(_) | eq::Expr::Number(_) | eq::Expr::Read(_) => None,
+                eq::Expr::Unary(_, _)
+                | eq::Expr::Binary(_, _, _)
+                | eq::Expr::Compare(_, _, _)
+                | eq::Expr::Select(_, _, _) => held.get(&skeleton(e))?.iter().find_map(|h| instance(h, e, &indices)),
+            };
             // A condition stays as it is: filters want their own form.
             let body = std::mem::replace(&mut piece.body, eq::Expr::Const(0.0));
             piece.body = body.rewrite(&mut |e| known(&e).unwrap_or(e));
@@ -134,22 +141,24 @@ fn operators(e: &eq::Expr) -> usize {
     count
 }
 
-/// The formula without its indices.
-fn skeleton(e: &eq::Expr) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
+/// A hash of the formula without its indices.
+fn skeleton(e: &eq::Expr) -> u64 {
+    use std::hash::{Hash, Hasher};
+    let mut hasher = rustc_hash::FxHasher::default();
     e.visit(&mut |e| {
-        let _ = match e {
-            eq::Expr::Const(x) => write!(text, "{x:?} "),
-            eq::Expr::Number(_) => write!(text, "# "),
-            eq::Expr::Read(read) => write!(text, "r{}/{}{:?} ", read.tensor.0, read.subs.len(), read.otherwise),
-            eq::Expr::Unary(op, _) => write!(text, "{op:?} "),
-            eq::Expr::Binary(op, _, _) => write!(text, "{op:?} "),
-            eq::Expr::Compare(op, _, _) => write!(text, "{op:?} "),
-            eq::Expr::Select(_, _, _) => write!(text, "? "),
-        };
+        std::mem::discriminant(e).hash(&mut hasher);
+        match e {
+            eq::Expr::Const(x) => x.to_bits().hash(&mut hasher),
+            eq::Expr::Read(read) => {
+                (read.tensor, read.subs.len(), read.otherwise.map(f64::to_bits)).hash(&mut hasher);
+            }
+            eq::Expr::Unary(op, _) => op.hash(&mut hasher),
+            eq::Expr::Binary(op, _, _) => op.hash(&mut hasher),
+            eq::Expr::Compare(op, _, _) => op.hash(&mut hasher),
+            eq::Expr::Number(_) | eq::Expr::Select(_, _, _) => {}
+        }
     });
-    text
+    hasher.finish()
 }
 
 /// What `e` is by `held`, if it is its formula at some of the indices.
@@ -192,7 +201,7 @@ fn instance(held: &Held, e: &eq::Expr, indices: &[eq::Index]) -> Option<eq::Expr
 
 /// What a tensor only shows: one read with affine subscripts, or a number.
 fn copies(program: &eq::Program, nodes: &mut [eq::Node]) {
-    let mut shown: HashMap<eq::TensorId, eq::Piece> = HashMap::new();
+    let mut shown: HashMap<eq::TensorId, eq::Piece> = HashMap::default();
     for equation in equations(nodes) {
         for piece in &mut equation.pieces {
             // Until nothing changes: copies of copies were replaced when they were noted.
@@ -276,7 +285,7 @@ fn through(program: &eq::Program, of: &eq::Piece, read: &eq::Read) -> Option<eq:
 // ------------------------------------------------------------------------------------------------ pieces
 
 fn readers(nodes: &[eq::Node]) -> HashMap<eq::TensorId, usize> {
-    let mut count: HashMap<eq::TensorId, usize> = HashMap::new();
+    let mut count: HashMap<eq::TensorId, usize> = HashMap::default();
     for node in nodes {
         let all: HashSet<eq::TensorId> = node.reads_deep().into_iter().collect();
         all.into_iter().for_each(|t| *count.entry(t).or_insert(0) += 1);
@@ -286,7 +295,7 @@ fn readers(nodes: &[eq::Node]) -> HashMap<eq::TensorId, usize> {
 
 fn phases(program: &eq::Program, nodes: &mut [eq::Node], kept: &HashSet<eq::TensorId>) {
     let readers = readers(nodes);
-    let mut in_pieces: HashMap<eq::TensorId, Vec<eq::Piece>> = HashMap::new();
+    let mut in_pieces: HashMap<eq::TensorId, Vec<eq::Piece>> = HashMap::default();
     for equation in equations(nodes) {
         if let [piece] = equation.pieces.as_slice()
             && piece.is_pointwise()

@@ -234,9 +234,23 @@ impl Dim {
         })
     }
 
+    /// Is one of its names such?
+    pub fn mentions_any(&self, such: &dyn Fn(&str) -> bool) -> bool {
+        self.atoms().any(|atom| match atom {
+            Atom::Var(var) => such(var),
+            Atom::Floor(n, d) => n.mentions_any(such) || d.mentions_any(such),
+        })
+    }
+
     /// Is `self >= other` for all natural sizes, seen from the coefficients alone? (A sufficient test, used to share memory.)
     pub fn dominates(&self, other: &Dim) -> bool {
-        (self.clone() - other.clone()).terms().all(|(_, c)| c >= 0)
+        let coefficient = |of: &Dim, monomial: &Monomial| {
+            let at = of.rest().binary_search_by(|(m, _)| m.cmp(monomial));
+            at.map_or(0, |at| of.rest()[at].1)
+        };
+        self.constant >= other.constant
+            && self.rest().iter().all(|(monomial, c)| *c >= coefficient(other, monomial))
+            && other.rest().iter().all(|(monomial, c)| coefficient(self, monomial) >= *c)
     }
 }
 

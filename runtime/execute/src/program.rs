@@ -67,6 +67,11 @@ impl Data<'_> {
         }
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        // SAFETY: numbers without padding, as long as the slice that they are borrowed from.
+        unsafe { std::slice::from_raw_parts(self.pointer(), self.len() * size_of_dtype(self.dtype())) }
+    }
+
     pub(crate) fn pointer(&self) -> *const u8 {
         match self {
             Data::F32(x) => x.as_ptr().cast(),

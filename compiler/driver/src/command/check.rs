@@ -25,8 +25,9 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
     }
     let mut text = String::new();
     for train in &checked.hir.trains {
-        let programs = pipeline::elaborate(&checked, train)?;
-        context.warn(&programs.warnings(train), &checked.source.sources);
+        let (programs, gradients) =
+            pipeline::beside_gradients(&checked, train, || pipeline::elaborate(&checked, train))?;
+        context.warn(&bdl_elaborate::warnings(&gradients, train), &checked.source.sources);
         if context.global.json {
             text.push_str(&format!("{}\n", shapes::json(&checked.hir, train, &programs, context.real)?));
         } else {

@@ -71,8 +71,9 @@ fn show(
     match stage {
         Stage::Equations => Ok(lines(&placed(&bdl_equations::text::print(&programs.eval), checked), only)),
         Stage::Gradient => {
-            let texts = programs.objectives.iter().map(|objective| bdl_equations::text::print(&objective.gradient));
-            Ok(lines(&placed(&texts.collect::<Vec<_>>().join("\n"), checked), only))
+            let gradients = pipeline::gradients(checked, train)?;
+            let texts: Vec<String> = gradients.iter().map(bdl_equations::text::print).collect();
+            Ok(lines(&placed(&texts.join("\n"), checked), only))
         }
         Stage::Plan => Ok(pipeline::plan(step, context.real)?.to_string()),
         Stage::Clif | Stage::Asm => {

@@ -27,7 +27,7 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
     let checked = pipeline::check(&file, &context.request(name.clone()))?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(name.as_deref())?;
-    let prepared = prepare(&checked, train, None, 0)?;
+    let (prepared, gradients) = pipeline::beside_gradients(&checked, train, || prepare(&checked, train, None, 0))?;
     let (weights, _) = checkpoint::load(weights)?;
     let given = npz::read(inputs)
         .map_err(|what| Failure::user("inputs", what).help("numpy.savez(FILE, field=array, ...), the batch first"))?;
@@ -58,7 +58,8 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
 
     let executor = Executor::new(context.threads());
     let mut engine = context.engine()?;
-    let gradients = prepared.programs.objectives.iter().map(|objective| (&*objective.name, &objective.gradient));
+    let names = prepared.programs.objectives.iter().map(|objective| &*objective.name);
+    let gradients = names.zip(&gradients);
     let programs: Vec<(&str, &Program)> = std::iter::once(("", &prepared.programs.predict)).chain(gradients).collect();
     let mut wanted: Vec<(String, Vec<usize>)> = Vec::new();
     for (_, program) in &programs {

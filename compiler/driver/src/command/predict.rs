@@ -173,12 +173,10 @@ fn relevant(
     real: Real,
 ) -> Result<Vec<bdl_train::Array>, Failure> {
     let predict = stored::empty_store(&programs.predict, real)?;
-    let mut known = Vec::new();
-    for program in programs.all() {
-        known.extend(machine::arrays(&stored::empty_store(program, real)?, |_| true));
-    }
+    // Everything that any program stores has a first value.
+    let known = &programs.init.outputs;
     let only_elsewhere = |array: &bdl_train::Array| {
-        predict.entry(&array.name).is_none() && known.iter().any(|other| other.name == array.name)
+        predict.entry(&array.name).is_none() && known.iter().any(|(name, _)| **name == *array.name)
     };
     Ok(weights.into_iter().filter(|array| !only_elsewhere(array)).collect())
 }

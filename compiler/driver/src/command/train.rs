@@ -10,7 +10,8 @@ use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{data_warnings, folds, freezes, shown, watch};
 use crate::run::{ModelMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result, unfinished};
-use bdl_check::hir::{BinaryOp, Expectation, Part, StopWhen, Train};
+use bdl_check::hir::{BinaryOp, Expectation, Objective, Part, StopWhen, Train};
+use bdl_equations::Program;
 use bdl_train::metrics::Score;
 use bdl_train::training::{Goal, Side};
 use bdl_train::{Control, Event, Machine, Position, RunError, RunFolder, Settings, checkpoint, train};
@@ -107,14 +108,17 @@ impl<'c> Run<'c> {
         let opening = &Say { context, is_fold: is_silent || fold > 0 };
         let say = &Say { context, is_fold: is_silent || folds.is_some() };
         let started = Instant::now();
-        let prepared = prepare(checked, train, None, fold)?;
+        let (prepared, gradients) = match fold {
+            0 => pipeline::beside_gradients(checked, train, || prepare(checked, train, None, fold))?,
+            _ => (prepare(checked, train, None, fold)?, Vec::new()),
+        };
         let seed = context.global.seed.unwrap_or(0);
         let threads = context.threads();
         // Before anything is said or written: there may be no GPU.
         let engine = context.engine()?;
         opening.text(&banner::opening(&self.file, threads, engine.gpu().as_deref(), &prepared, folds));
         if fold == 0 {
-            context.warn(&prepared.programs.warnings(train), &checked.source.sources);
+            context.warn(&bdl_elaborate::warnings(&gradients, train), &checked.source.sources);
             let suspicious = data_warnings(checked, &prepared)?;
             context.warn(&diagnostics(&checked.source, &train.data, &suspicious), &checked.source.sources);
         }
@@ -159,7 +163,7 @@ impl<'c> Run<'c> {
             "rows": {"train": prepared.parts.train.len(), "valid": prepared.parts.valid.len(), "test": prepared.parts.test.len()}}));
 
         if train.trains() && position.step == 0 && fold == 0 {
-            check_gradient(opening, &prepared, &mut machine, seed)?;
+            check_gradient(opening, &prepared, &gradients, &mut machine, seed)?;
         }
         let position =
             if train.trains() { fit(say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
@@ -199,10 +203,15 @@ fn start(folder: &RunFolder, machine: &mut ModelMachine, resume: bool, hash: &st
 }
 
 /// Each objective's gradient against finite differences, once.
-fn check_gradient(say: &Say<'_>, prepared: &Prepared, machine: &mut ModelMachine, seed: u64) -> Result<(), Failure> {
-    for (at, objective) in prepared.programs.objectives.iter().enumerate() {
-        let of = if objective.name.is_empty() { String::new() } else { format!(" of {}", objective.name) };
-        check_objective(say, prepared, machine, seed, at, &of)?;
+fn check_gradient(
+    say: &Say<'_>,
+    prepared: &Prepared,
+    gradients: &[Program],
+    machine: &mut ModelMachine,
+    seed: u64,
+) -> Result<(), Failure> {
+    for (objective, gradient) in prepared.train.objectives.iter().zip(gradients) {
+        check_objective(say, prepared, machine, seed, objective, gradient)?;
     }
     Ok(())
 }
@@ -212,10 +221,10 @@ fn check_objective(
     prepared: &Prepared,
     machine: &mut ModelMachine,
     seed: u64,
-    objective: usize,
-    of: &str,
+    objective: &Objective,
+    gradient: &Program,
 ) -> Result<(), Failure> {
-    let gradient = &prepared.programs.objectives[objective].gradient;
+    let of = if objective.name.is_empty() { String::new() } else { format!(" of {}", objective.name) };
     let known = Path::new(RUNS).join(".gradients");
     let key = record::text_hash(&bdl_equations::text::print(gradient));
     if let Ok(found) = std::fs::read_to_string(&known)
@@ -225,7 +234,7 @@ fn check_objective(
         say.text(&format!("  check   gradients{of} agree with finite differences ({rest}; remembered)\n"));
         return Ok(());
     }
-    let freezes = freezes(&prepared.hir, &prepared.train.objectives[objective]);
+    let freezes = freezes(&prepared.hir, objective);
     match gradient_check::check(prepared, gradient, &machine.everything()?, seed)? {
         GradientCheck::Nothing => {}
         GradientCheck::Undecided { at } => {

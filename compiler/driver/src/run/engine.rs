@@ -83,14 +83,25 @@ impl Engine {
     ///
     /// Errors: `not-built-yet` for what a GPU cannot run yet, `device-missing` where its driver refuses the code.
     pub fn compile(&mut self, program: &Equations, real: Real) -> Result<Ready, Failure> {
-        self.ready(pipeline::plan(program, real)?, real)
+        self.ready(Made::Plan(pipeline::plan(program, real)?), real)
     }
 
-    /// As [`compile`](Engine::compile), from the program's plan on.
-    pub fn ready(&mut self, plan: Plan, real: Real) -> Result<Ready, Failure> {
+    /// As [`compile`](Engine::compile), several programs side by side, up to what [`ready`](Engine::ready) makes ready.
+    pub fn compile_all(&self, programs: &[&Equations], real: Real) -> Result<Vec<Made>, Failure> {
         match self {
-            Engine::Processor(_) => Ok(Ready::Processor(Box::new(pipeline::program(plan)?))),
+            Engine::Processor(_) => {
+                pipeline::side_by_side(programs, real, |plan, threads| Ok(Made::Code(pipeline::code(plan, threads)?)))
+            }
+            Engine::Gpu(_) => pipeline::side_by_side(programs, real, |plan, _| Ok(Made::Plan(plan))),
+        }
+    }
+
+    /// What was compiled, where it will run.
+    pub fn ready(&mut self, made: Made, real: Real) -> Result<Ready, Failure> {
+        match self {
+            Engine::Processor(_) => Ok(Ready::Processor(Box::new(pipeline::program(made.compiled()?)?))),
             Engine::Gpu(gpu) => {
+                let plan = made.plan();
                 let code = pipeline::ptx(&plan, real, gpu.products, &|_| Vec::new())?;
                 let ready = DeviceProgram::new(&mut gpu.cuda, Arc::new(plan), &code);
                 Ok(Ready::Gpu(Box::new(ready.map_err(|error| match error {
@@ -139,6 +150,30 @@ impl Engine {
         store.swap(one, other);
         if let Engine::Gpu(gpu) = self {
             gpu.resident.swap(one, other);
+        }
+    }
+}
+
+/// A program on its way to where it will run.
+pub enum Made {
+    /// With the processor's code.
+    Code(pipeline::Compiled),
+    Plan(Plan),
+}
+
+impl Made {
+    /// With the processor's code, whatever it was made for.
+    pub fn compiled(self) -> Result<pipeline::Compiled, Failure> {
+        match self {
+            Made::Code(compiled) => Ok(compiled),
+            Made::Plan(plan) => pipeline::code(plan, pipeline::threads()),
+        }
+    }
+
+    fn plan(self) -> Plan {
+        match self {
+            Made::Code(compiled) => compiled.plan,
+            Made::Plan(plan) => plan,
         }
     }
 }

@@ -6,7 +6,8 @@ pub use super::fed::memory as memory_error;
 use super::fed::{memory, memory_of_parameters};
 use super::prepared::Prepared;
 use crate::error::Failure;
-use crate::pipeline;
+use crate::pipeline::{self, Compiled};
+use bdl_check::hir::{Hir, Train};
 use bdl_data::{Encoded, Parts};
 use bdl_dims::Dim;
 use bdl_elaborate::{Programs, Since};
@@ -28,6 +29,8 @@ pub struct ModelMachine {
     /// As [`Machine::everything`] last brought it up to date, where a GPU runs the programs.
     pub store: Store,
     objectives: Vec<Objective>,
+    /// What a trace of values that are not finite is made from.
+    written: (Arc<Hir>, Train),
     pub eval: Fed,
     data: Arc<Encoded>,
     batch: usize,
@@ -50,8 +53,6 @@ struct Objective {
     every: u64,
     /// By the time from which each holds.
     steps: Vec<(Since, Step)>,
-    /// What a trace of values that are not finite starts from.
-    gradient: Program,
 }
 
 struct Step {
@@ -78,6 +79,9 @@ impl Objective {
         self.steps.iter_mut().rev().find(|(since, _)| reached(since)).map(|(_, step)| step)
     }
 }
+
+/// The sums over the rows of an objective's loss and of what each row counts, as a step gives them.
+pub const SUMS: [&str; 2] = ["loss_sum", "per_sum"];
 
 /// What an evaluation gives, by name.
 #[derive(Clone, Debug, Default)]
@@ -113,8 +117,8 @@ impl Outcomes {
             .objectives
             .iter()
             .map(|objective| match &*objective.name {
-                "" => ["loss_sum", "per_sum"].map(str::to_string),
-                step => ["loss_sum", "per_sum"].map(|name| format!("{step}.{name}")),
+                "" => SUMS.map(str::to_string),
+                step => SUMS.map(|name| format!("{step}.{name}")),
             })
             .collect();
         let mut predictions = predicted(&programs.eval);
@@ -138,12 +142,12 @@ impl ModelMachine {
         let steps = made.objectives.iter().flat_map(|objective| &objective.steps).filter(|_| with_step);
         let of_steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
         let programs: Vec<&Program> = [&init, &made.eval].into_iter().chain(of_steps).collect();
-        let mut plans = pipeline::plans(&programs, real)?.into_iter();
-        let mut next = || plans.next().ok_or_else(|| Failure::bug("a program was not planned"));
+        let mut compiled = engine.compile_all(&programs, real)?.into_iter();
+        let mut next = || compiled.next().ok_or_else(|| Failure::bug("a program was not compiled"));
         let first_values = match &engine {
-            Engine::Processor(executor) => fill(&made.init, next()?, real, executor, &mut store, seed)?,
+            Engine::Processor(executor) => fill(&made.init, next()?.compiled()?, real, executor, &mut store, seed)?,
             // Drawn on the processor, to the same bits.
-            Engine::Gpu(_) => fill(&made.init, next()?, real, &Executor::new(0), &mut store, seed)?,
+            Engine::Gpu(_) => fill(&made.init, next()?.compiled()?, real, &Executor::new(0), &mut store, seed)?,
         };
         let mut fed = || Fed::of(engine.ready(next()?, real)?, &prepared.data, &prepared.lengths);
         let eval = fed()?;
@@ -154,7 +158,7 @@ impl ModelMachine {
                 let accumulate = step.accumulate.as_ref().map(|_| fed()).transpose()?;
                 steps.push((*first, Step { accumulate, step: fed()? }));
             }
-            objectives.push(Objective { every: written.every.max(1) as u64, steps, gradient: made.gradient.clone() });
+            objectives.push(Objective { every: written.every.max(1) as u64, steps });
         }
         let shared = |fed: &Fed| {
             let buffers = fed.program.plan().buffers.iter();
@@ -170,6 +174,7 @@ impl ModelMachine {
             engine,
             store,
             objectives,
+            written: (prepared.hir.clone(), prepared.train.clone()),
             eval,
             data: Arc::new(prepared.data.clone()),
             batch: prepared.train.batch.max(1) as usize,
@@ -314,19 +319,19 @@ pub fn initialise(
     store: &mut Store,
     seed: u64,
 ) -> Result<Duration, Failure> {
-    fill(init, pipeline::plan(&as_updates(init), real)?, real, executor, store, seed)
+    fill(init, pipeline::compile(&as_updates(init), real)?, real, executor, store, seed)
 }
 
-/// As [`initialise`], by the plan of what [`as_updates`] gives.
+/// As [`initialise`], by the code of what [`as_updates`] gives.
 fn fill(
     init: &Program,
-    plan: Plan,
+    compiled: Compiled,
     real: Real,
     executor: &Executor,
     store: &mut Store,
     seed: u64,
 ) -> Result<Duration, Failure> {
-    let mut program = pipeline::program(plan)?;
+    let mut program = pipeline::program(compiled)?;
     let begun = Instant::now();
     for (name, id) in &init.outputs {
         let shape = init.get(*id).shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();
@@ -477,9 +482,11 @@ impl Machine for ModelMachine {
     }
 
     fn first_not_finite(&mut self, rows: &[u32], moment: Moment) -> Option<String> {
-        for objective in &self.objectives {
+        let (hir, train) = &self.written;
+        let gradients = bdl_elaborate::gradients(hir, train).ok()?;
+        for (objective, gradient) in self.objectives.iter().zip(&gradients) {
             let Some(moment) = objective.turn(moment) else { continue };
-            let program = observed(&objective.gradient);
+            let program = observed(gradient);
             let compiled = self.engine.compile(&program, self.real).ok()?;
             let mut fed = Fed::of(compiled, &self.data, &self.lengths).ok()?;
             let outputs = fed.run(&mut self.engine, &mut self.store, &self.data, rows, moment).ok()?;

@@ -1,5 +1,6 @@
 //! A `train` block with its data: split, fitted on the training rows, encoded, and the program elaborated.
 
+use super::machine::{Outcomes, SUMS};
 use super::scores::{self, Asked};
 use crate::data::facts::Lengths;
 use crate::error::Failure;
@@ -10,6 +11,8 @@ use bdl_data::{
     SplitSpec, Straddling, TimeSplit, Units,
 };
 use bdl_elaborate::Programs;
+use bdl_equations::Program;
+use bdl_equations::simplify::drop_unused;
 use bdl_train::Watch;
 use bdl_train::metrics;
 use std::sync::Arc;
@@ -230,11 +233,18 @@ pub fn freezes(hir: &hir::Hir, objective: &hir::Objective) -> bool {
     found
 }
 
-/// Fields of the data that any objective reads.
+/// Fields of the data that the loss of any objective reads.
 fn read_in_training(programs: &Programs) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for objective in &programs.objectives {
-        for name in inputs_read(&objective.gradient) {
+    for (objective, of_eval) in programs.objectives.iter().zip(Outcomes::of(programs).sums) {
+        let (program, sums) = match objective.steps.last() {
+            Some((_, step)) => (step.main(), SUMS.map(str::to_string)),
+            None => (&programs.eval, of_eval),
+        };
+        let sums = program.outputs.iter().filter(|(name, _)| sums.contains(&name.to_string()));
+        let mut loss = Program { outputs: sums.cloned().collect(), updates: Vec::new(), ..program.clone() };
+        drop_unused(&mut loss);
+        for name in inputs_read(&loss) {
             if name != hir::ROW_WEIGHT && !names.contains(&name) {
                 names.push(name);
             }
@@ -244,7 +254,7 @@ fn read_in_training(programs: &Programs) -> Vec<String> {
 }
 
 /// Fields of the data that a program reads, in the order of its tensors.
-pub fn inputs_read(program: &bdl_equations::Program) -> Vec<String> {
+pub fn inputs_read(program: &Program) -> Vec<String> {
     let read: std::collections::HashSet<_> = program.nodes.iter().flat_map(bdl_equations::Node::reads_deep).collect();
     let of_data =
         |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true });

@@ -17,7 +17,7 @@ use crate::data::{
 };
 use crate::simplify::rename;
 use bdl_dims::Dim;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 pub(super) fn cut_active(program: &mut Program, nodes: Vec<Node>, active: &[bool]) -> Vec<Node> {
     cut_in(program, nodes, active, false)
@@ -158,7 +158,7 @@ fn copy(program: &mut Program, scan: &Scan, extent: Dim, first: &Dim) -> Copied 
     let step = step_name(program, &scan.step);
     let now = first.clone() + Dim::var(step.clone());
     let node = Node::Scan(Scan { step: step.clone(), extent: extent.clone(), checkpoint: None, ..scan.clone() });
-    let Node::Scan(mut copied) = copied(program, &node, &mut HashMap::new()) else {
+    let Node::Scan(mut copied) = copied(program, &node, &mut HashMap::default()) else {
         // A copy of a scan is one.
         return Copied { scan: scan.clone(), stacks: Vec::new() };
     };
@@ -179,7 +179,7 @@ fn copy(program: &mut Program, scan: &Scan, extent: Dim, first: &Dim) -> Copied 
 fn slices(program: &mut Program, scan: &Scan, inner: &mut Scan, active: &[bool]) -> Vec<Node> {
     let own: HashSet<TensorId> = inner.body.iter().flat_map(Node::writes_deep).collect();
     let step = Dim::var(inner.step.clone());
-    let mut parts: HashMap<(TensorId, usize), TensorId> = HashMap::new();
+    let mut parts: HashMap<(TensorId, usize), TensorId> = HashMap::default();
     let mut made = Vec::new();
     // Where the step stands in a read, if it stands there alone.
     let place = |subs: &[Sub]| {

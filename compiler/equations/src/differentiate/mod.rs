@@ -34,8 +34,8 @@ use crate::data::{
 use crate::simplify::{Known, hoist, tidy};
 use crate::types::{self, Kind};
 use combine::Part;
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use scan::Deferred;
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// Why a program has no gradient.

@@ -19,7 +19,7 @@ use crate::builder::PieceBuilder;
 use crate::data::{Affine, Carried, Ends, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, TensorId};
 use crate::lift::{Steps, lift};
 use bdl_dims::Dim;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// A contribution to tensors outside the loop, worked out after it.
 pub(super) enum Deferred {
@@ -82,7 +82,7 @@ impl Tape<'_> {
                 child.add(c.next, Part { pieces: vec![piece], origin: origin.clone() });
             } else {
                 let piece = combine::whole(self.program, c.next, &|axes| Expr::read(c.next, axes.iter().copied()));
-                let (only, origin) = (HashSet::from([c.next]), scan.origin.clone());
+                let (only, origin) = (HashSet::from_iter([c.next]), scan.origin.clone());
                 child.deferred.push(Deferred::Piece {
                     piece: Box::new(piece),
                     value: None,
@@ -119,7 +119,7 @@ impl Tape<'_> {
         let (by_step, jobs): (Vec<Deferred>, Vec<Deferred>) =
             std::mem::take(&mut child.deferred).into_iter().partition(|job| ragged && !self.is_of_an_example(job));
         let sums = self.summed_by_step(parent, &mut child, by_step, &origin)?;
-        let (mut adjoint_stacks, mut copies) = (HashMap::new(), HashMap::new());
+        let (mut adjoint_stacks, mut copies) = (HashMap::default(), HashMap::default());
         let mut deferred = Vec::new();
         for job in jobs {
             deferred.push(self.lift_job(scan, &mut forward, (&mut adjoint_stacks, &mut copies), job)?);
@@ -164,7 +164,7 @@ impl Tape<'_> {
                 parent.add(of, Part { pieces: vec![piece], origin: origin.clone() });
             } else {
                 let piece = combine::whole(self.program, of, &|axes| Expr::read(of, axes.iter().copied()));
-                let (only, origin) = (HashSet::from([of]), scan.origin.clone());
+                let (only, origin) = (HashSet::from_iter([of]), scan.origin.clone());
                 let piece = Box::new(piece);
                 parent.deferred.push(Deferred::Piece { piece, value: None, out: of, up: last, only, origin });
             }
@@ -264,7 +264,7 @@ impl Tape<'_> {
         }
         let own: HashSet<TensorId> = scan.body.iter().flat_map(Node::writes_deep).collect();
         let own: HashSet<TensorId> = own.into_iter().chain(scan.carried.iter().map(|c| c.inside)).collect();
-        let mut by_step: HashSet<TensorId> = HashSet::new();
+        let mut by_step: HashSet<TensorId> = HashSet::default();
         scan.body.iter().for_each(|node| read_at_step(node, &scan.step, &mut by_step));
         let mut found: Vec<TensorId> = scan.body.iter().flat_map(Node::reads_deep).collect();
         found.retain(|id| self.is_active(*id) && !own.contains(id) && !by_step.contains(id));
@@ -303,7 +303,7 @@ impl Tape<'_> {
         body: Vec<Node>,
         kept: &HashSet<TensorId>,
     ) -> Vec<Node> {
-        let mut needed: HashSet<TensorId> = HashSet::new();
+        let mut needed: HashSet<TensorId> = HashSet::default();
         let need = |ids: Vec<TensorId>, needed: &mut HashSet<TensorId>| {
             needed.extend(ids.into_iter().filter(|id| forward.contains(id) && !kept.contains(id)));
         };
@@ -318,7 +318,7 @@ impl Tape<'_> {
             }
         }
         again.reverse();
-        let mut names = HashMap::new();
+        let mut names = HashMap::default();
         let again = again.iter().map(|node| super::blocks::copied(self.program, node, &mut names));
         let mut again: Vec<Node> = again.collect();
         let mut body = body;
@@ -352,7 +352,7 @@ impl Tape<'_> {
                 needed.push(id);
             }
         }
-        let mut stacks = HashMap::new();
+        let mut stacks = HashMap::default();
         for id in needed {
             stacks.insert(id, self.saved(scan, id));
         }

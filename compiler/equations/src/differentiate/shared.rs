@@ -20,7 +20,7 @@ use crate::data::{
     Affine, Carried, Equation, Expr, IndexId, Node, Origin, Piece, Program, Read, Scan, SizeKind, Sub, TensorId,
 };
 use bdl_dims::Dim;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 // ------------------------------------------------------------------------------------------------ copies of what is read
 
@@ -200,7 +200,7 @@ impl Tape<'_> {
         }
         let up = combine::emit(self.program, &mut parent.nodes, of, vec![piece], origin.clone());
         let same = combine::whole(self.program, of, &|axes| Expr::read(of, axes.iter().copied()));
-        let (only, origin) = (HashSet::from([of]), origin.clone());
+        let (only, origin) = (HashSet::from_iter([of]), origin.clone());
         parent.deferred.push(Deferred::Piece { piece: Box::new(same), value: None, out: of, up, only, origin });
     }
 

@@ -32,7 +32,7 @@ pub mod scalar;
 pub use run::interpret;
 
 use crate::data::{Distribution, Name, Program, TensorId};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 use std::fmt;
 
 /// Numbers, row-major.

@@ -2,7 +2,7 @@
 //!
 //! `x * 1`, `x + 0`, `--x`, `if 3 > 2 then a else b`, `pow(x, 2)`. Not `0 * x`, which is NaN where x is infinite.
 
-use super::{Pass, map_exprs};
+use super::{Pass, each_equation};
 use crate::data::{BinaryOp, CompareOp, Expr, Program, UnaryOp};
 use crate::interpret::scalar;
 
@@ -11,11 +11,57 @@ const LARGEST_BASE: usize = 12;
 
 /// Folds every expression of the program.
 pub fn fold(program: &mut Program) -> Pass {
-    map_exprs(program, &mut |e| fold_expr(e))
+    let mut changes = 0;
+    each_equation(&mut program.nodes, &mut |equation| {
+        for piece in &mut equation.pieces {
+            // Most are folded already, and need no copy to find out.
+            let mut folded = true;
+            piece.visit_exprs(&mut |e| e.visit(&mut |e| folded &= stays(e)));
+            if folded {
+                debug_assert_eq!(format!("{:?}", piece.clone().map_exprs(&mut fold_expr)), format!("{piece:?}"));
+                continue;
+            }
+            let new = piece.clone().map_exprs(&mut fold_expr);
+            if new != *piece {
+                changes += 1;
+                *piece = new;
+            }
+        }
+    });
+    changes
 }
 
 pub fn fold_expr(e: Expr) -> Expr {
     e.rewrite(&mut fold_one)
+}
+
+/// Does [`fold_one`] leave the expression as it is, whose parts it has left as they are? False where that takes more than a look.
+fn stays(e: &Expr) -> bool {
+    // A sum, difference, product or quotient with one of these is something simpler.
+    let neutral = |e: &Expr| matches!(e, Expr::Const(c) if *c == 0.0 || c.abs() == 1.0);
+    let is_const = |e: &Expr| matches!(e, Expr::Const(_));
+    match e {
+        Expr::Const(_) | Expr::Read(_) | Expr::Compare(_, _, _) => true,
+        Expr::Number(form) => form.as_number().is_none(),
+        Expr::Unary(op, a) => match &**a {
+            Expr::Read(_) | Expr::Binary(_, _, _) | Expr::Select(_, _, _) => true,
+            Expr::Number(_) => *op != UnaryOp::ToReal,
+            Expr::Unary(UnaryOp::Neg | UnaryOp::Not, _) | Expr::Const(_) => false,
+            Expr::Compare(_, _, _) => *op != UnaryOp::Not,
+            Expr::Unary(_, _) => true,
+        },
+        Expr::Binary(op, a, b) => match op {
+            BinaryOp::And | BinaryOp::Or => truth(a).is_none() && truth(b).is_none() && a != b,
+            BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul | BinaryOp::Div => {
+                let both = is_const(a) && is_const(b);
+                !both && !neutral(a) && !neutral(b) && !matches!(**b, Expr::Unary(UnaryOp::Neg, _))
+            }
+            BinaryOp::Pow => !is_const(b),
+            BinaryOp::FloorDiv | BinaryOp::Rem => !is_const(a) || !is_const(b),
+            BinaryOp::Min | BinaryOp::Max => (!is_const(a) || !is_const(b)) && a != b,
+        },
+        Expr::Select(c, a, b) => truth(c).is_none() && a != b && !matches!(**c, Expr::Unary(UnaryOp::Not, _)),
+    }
 }
 
 /// The expression, whose parts are folded already.

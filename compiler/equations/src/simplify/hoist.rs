@@ -21,7 +21,7 @@ use super::merge::rename;
 use crate::data::{Affine, Carried, Ends, Equation, Expr, IndexId, Monoid, Node, Piece, Program, Scan, TensorId};
 use crate::lift::{Steps, lift};
 use bdl_dims::Dim;
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// Moves invariant equations of every loop in front of it.
 pub fn hoist(program: &mut Program) -> Pass {
@@ -58,8 +58,8 @@ fn hoist_in(program: &mut Program, nodes: Vec<Node>, changes: &mut Pass) -> Vec<
 fn from_scan(program: &mut Program, scan: &mut Scan) -> Vec<Node> {
     // What varies with the carried values, and may not leave.
     let mut bound: HashSet<TensorId> = scan.carried.iter().map(|c| c.inside).collect();
-    let mut hoisted: HashMap<TensorId, TensorId> = HashMap::new();
-    let mut once: HashMap<TensorId, TensorId> = HashMap::new();
+    let mut hoisted: HashMap<TensorId, TensorId> = HashMap::default();
+    let mut once: HashMap<TensorId, TensorId> = HashMap::default();
     let mut before = Vec::new();
     let mut body = Vec::new();
     let ragged = program.is_per_example_size(&scan.extent);
@@ -167,7 +167,7 @@ fn read_hoisted(
     once: &HashMap<TensorId, TensorId>,
 ) {
     let step = Affine::from(Dim::var(scan.step.clone()));
-    let mut copies: HashMap<TensorId, TensorId> = HashMap::new();
+    let mut copies: HashMap<TensorId, TensorId> = HashMap::default();
     let mut front = Vec::new();
     // A tensor that is needed as a whole is copied out of the stack.
     let ends = scan.ends.map(Ends::reads);

@@ -6,11 +6,11 @@
 use super::{Pass, each_equation};
 use crate::bounds::main_batch_index;
 use crate::data::{Affine, Expr, Node, Piece, Program, Read, Sub, TensorId};
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// Replaces reads of copies by reads of what they copy. The copies' own equations stay until `drop_unused`.
 pub fn inline_copies(program: &mut Program) -> Pass {
-    let mut copies: HashMap<TensorId, Expr> = HashMap::new();
+    let mut copies: HashMap<TensorId, Expr> = HashMap::default();
     let mut nodes = std::mem::take(&mut program.nodes);
     collect(program, &nodes, &mut copies);
     let mut changes = 0;

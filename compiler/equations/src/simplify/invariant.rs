@@ -172,7 +172,11 @@ fn expensive(e: &Expr) -> bool {
             Expr::Const(_) | Expr::Number(_) | Expr::Read(_) | Expr::Compare(_, _, _) | Expr::Select(_, _, _) => false,
             Expr::Unary(op, _) => op.is_costly(),
             Expr::Binary(BinaryOp::Pow, _, _) => true,
-            Expr::Binary(BinaryOp::Div, _, b) => !b.reads().is_empty(),
+            Expr::Binary(BinaryOp::Div, _, b) => {
+                let mut reads = false;
+                b.visit(&mut |e| reads |= matches!(e, Expr::Read(_)));
+                reads
+            }
             Expr::Binary(_, _, _) => false,
         };
     });

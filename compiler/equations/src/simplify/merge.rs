@@ -5,15 +5,20 @@
 
 use super::Pass;
 use crate::data::{Affine, Condition, Expr, Index, Node, Piece, Program, Role, Sub, TensorId};
-use std::collections::HashMap;
-use std::collections::hash_map::DefaultHasher;
+use rustc_hash::{FxHashMap as HashMap, FxHasher};
 use std::hash::{Hash, Hasher};
 
 /// Replaces every use of a node's tensor by that of an equal node before it, and removes the node.
 pub fn merge_equal(program: &mut Program) -> Pass {
     let mut nodes = std::mem::take(&mut program.nodes);
-    let mut merging =
-        Merging { program, levels: Vec::new(), seen: HashMap::new(), same: HashMap::new(), running: 0, loops: 0 };
+    let mut merging = Merging {
+        program,
+        levels: Vec::new(),
+        seen: HashMap::default(),
+        same: HashMap::default(),
+        running: 0,
+        loops: 0,
+    };
     merging.nodes(&mut nodes);
     let same = merging.same;
     let changes = same.len();
@@ -78,7 +83,7 @@ impl Merging<'_> {
                 | Node::Library(_) => {}
             }
             if let Some(out) = self.may_be_merged(&node) {
-                let mut hasher = DefaultHasher::new();
+                let mut hasher = FxHasher::default();
                 hash_node(&node, &mut hasher);
                 let hash = hasher.finish();
                 let about = match &node {
@@ -219,7 +224,7 @@ pub(crate) fn rename(node: &mut Node, same: &HashMap<TensorId, TensorId>) {
 
 // ------------------------------------------------------------------------------------------------ hashing
 
-fn hash_node(node: &Node, state: &mut DefaultHasher) {
+fn hash_node(node: &Node, state: &mut FxHasher) {
     std::mem::discriminant(node).hash(state);
     match node {
         Node::Equation(n) => n.pieces.iter().for_each(|p| hash_piece(p, state)),
@@ -230,7 +235,7 @@ fn hash_node(node: &Node, state: &mut DefaultHasher) {
     }
 }
 
-fn hash_piece(piece: &Piece, state: &mut DefaultHasher) {
+fn hash_piece(piece: &Piece, state: &mut FxHasher) {
     (piece.free, piece.monoid).hash(state);
     for index in &piece.indices {
         index.range.hash(state);
@@ -251,7 +256,7 @@ fn hash_piece(piece: &Piece, state: &mut DefaultHasher) {
     hash_expr(&piece.body, state);
 }
 
-fn hash_expr(e: &Expr, state: &mut DefaultHasher) {
+fn hash_expr(e: &Expr, state: &mut FxHasher) {
     e.visit(&mut |e| {
         std::mem::discriminant(e).hash(state);
         match e {

@@ -52,15 +52,13 @@ pub fn simplify(program: &mut Program) {
 /// All passes that leave `freeze` alone, so that the program may still be differentiated. Tensor ids stay as they are.
 pub fn rounds(program: &mut Program) {
     // Every pass makes the program smaller, so this ends; the bound only keeps a mistake from hanging.
-    for _ in 0..20 {
-        let changes = fold(program)
-            + tidy_pieces(program)
-            + inline_copies(program)
-            + share_invariants(program)
-            + merge_equal(program)
-            + hoist(program)
-            + drop_unused(program);
-        if changes == 0 {
+    const PASSES: [fn(&mut Program) -> Pass; 7] =
+        [fold, tidy_pieces, inline_copies, share_invariants, merge_equal, hoist, drop_unused];
+    let mut without = 0;
+    for pass in PASSES.iter().cycle().take(20 * PASSES.len()) {
+        // A pass that every other one has followed without a change would find the program that it left.
+        without = if pass(program) == 0 { without + 1 } else { 0 };
+        if without == PASSES.len() {
             return;
         }
     }

@@ -17,7 +17,7 @@ use crate::data::{
 };
 use crate::types::{self, Kind};
 use bdl_dims::Dim;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap as HashMap;
 
 /// What is known at a place of the program.
 #[derive(Clone, Debug, Default)]

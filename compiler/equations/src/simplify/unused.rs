@@ -3,7 +3,7 @@
 use super::Pass;
 use super::merge::rename;
 use crate::data::{Ends, Node, Program, Role, Scan, TensorId};
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
 /// Removes nodes whose results nothing needs. In a program without outputs and updates everything is kept: what is needed is not said.
 pub fn drop_unused(program: &mut Program) -> Pass {
@@ -70,14 +70,14 @@ fn sweep_scan(scan: &mut Scan, needed: &mut HashSet<TensorId>) -> Pass {
 
 /// Removes the declarations of computed tensors that no node mentions, and numbers the rest anew.
 pub fn compact(program: &mut Program) {
-    let mut used: HashSet<TensorId> = HashSet::new();
+    let mut used: HashSet<TensorId> = HashSet::default();
     for node in &program.nodes {
         used.extend(node.reads_deep());
         used.extend(node.writes_deep());
     }
     used.extend(program.outputs.iter().map(|(_, id)| *id));
     used.extend(program.updates.iter().flat_map(|(target, value)| [*target, *value]));
-    let mut places: HashMap<TensorId, TensorId> = HashMap::new();
+    let mut places: HashMap<TensorId, TensorId> = HashMap::default();
     let mut tensors = Vec::new();
     for (id, tensor) in program.ids().zip(std::mem::take(&mut program.tensors)) {
         if tensor.role != Role::Computed || used.contains(&id) {

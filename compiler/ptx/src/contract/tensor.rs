@@ -12,7 +12,7 @@
 //!
 //! | piece | row | padding |
 //! |---|---|---|
-//! | along the sum | 16 of the sum | 4 |
+//! | along the sum | 16 of the sum | 8 |
 //! | along the rows | 16 rows of all rows of the tile | 4 |
 //!
 //! An `mma` takes 8 of the sum; a thread has numbers t and t + 4 of them. Which eight these are is free, as long as both operands agree: here t is 2t, t + 4
@@ -25,6 +25,7 @@
 
 use super::{At, Contract, Gate};
 use crate::emit::mapping::typical;
+use crate::size::Int;
 use crate::text::{Class, Needs};
 use bdl_dims::Dim;
 use bdl_plan::{AxisRole, Clip, Contraction, ContractionAxis};
@@ -104,7 +105,7 @@ impl Piece {
     /// Elements from one line in shared memory to the next.
     fn pitch(self) -> u32 {
         match self.along {
-            Along::Sum => DEPTH + 4,
+            Along::Sum => DEPTH + 8,
             Along::Rows => self.rows + 4,
         }
     }
@@ -133,7 +134,9 @@ struct Copies<'c> {
     ks: Vec<String>,
     /// Of each row that is copied: the bytes of a copy (32 bits; 0 where the row is not there: predicates are few), its address without the sum, and the
     /// forms of clips.
-    rows: Vec<(String, String, Vec<(&'c Clip, String)>)>,
+    rows: Vec<(String, String, Vec<String>)>,
+    /// The clips of this operand, in the order of those forms.
+    clips: Vec<&'c Clip>,
     /// Where the first copy goes in the piece (32 bits), and how much further each next one.
     to: String,
     step: u32,
@@ -340,14 +343,15 @@ impl<'c> Contract<'c> {
             let mut forms = Vec::new();
             for (clip, start) in &clips {
                 let form = self.form(clip, Some(start), &at).unwrap_or_else(|| start.clone());
-                forms.push((*clip, form));
+                forms.push(self.w.set(Class::B32, "cvt.u32.u64", &[&form]));
             }
             let bytes = (F32 * piece.width).to_string();
             of_each.push((self.w.set(Class::B32, "selp.b32", &[&bytes, "0", &there]), address, forms));
         }
         let k = self.w.set(Class::B64, "cvt.u64.u32", &[&k]);
         let ks = (0..ks).map(|i| self.w.set(Class::B64, "add.s64", &[&k, &(i * lines).to_string()])).collect();
-        Ok(Copies { piece, operand, ks, rows: of_each, to, step })
+        let clips = clips.into_iter().map(|(clip, _)| clip).collect();
+        Ok(Copies { piece, operand, ks, rows: of_each, clips, to, step })
     }
 
     /// Sends one piece on its way to a stage.
@@ -369,18 +373,34 @@ impl<'c> Contract<'c> {
             let own = self.w.set(Class::B64, "add.s64", &[first_k, k]);
             let k_there = self.w.set(Class::Pred, "setp.lt.s64", &[&own, end_k]);
             let at: Vec<At<'c>> = self.apart(&own, k_axes)?;
-            let along = self.offset(None, &at, stride)?;
-            for (own_bytes, base, forms) in &copies.rows {
-                let there = match forms.as_slice() {
-                    [] => k_there.clone(),
-                    forms => {
-                        let row_there = self.w.set(Class::Pred, "setp.ne.and.b32", &[own_bytes, "0", &k_there]);
-                        self.inside(&row_there, forms, &at)?
-                    }
+            let along = match self.offset(None, &at, stride)? {
+                None => None,
+                Some(elements) => Some(self.w.set(Class::B64, "shl.b64", &[&elements, "2"])),
+            };
+            // What this place in the sum adds to each form, and how long the clip is: an axis has fewer than 2^31 elements.
+            let mut of_sum = Vec::new();
+            for clip in &copies.clips {
+                let form = self.form(clip, None, &at);
+                let form = form.map(|form| self.w.set(Class::B32, "cvt.u32.u64", &[&form]));
+                let extent = match self.size(&clip.extent)? {
+                    Int::Const(extent) => extent.to_string(),
+                    Int::Register(extent) => self.w.set(Class::B32, "cvt.u32.u64", &[&extent]),
                 };
+                of_sum.push((form, extent));
+            }
+            for (own_bytes, base, forms) in &copies.rows {
+                let mut there = k_there.clone();
+                for (own, (form, extent)) in forms.iter().zip(&of_sum) {
+                    let form = match form {
+                        None => own.clone(),
+                        Some(form) => self.w.set(Class::B32, "add.u32", &[own, form]),
+                    };
+                    // Below 0 is far above, without a sign.
+                    there = self.w.set(Class::Pred, "setp.lt.and.u32", &[&form, extent, &there]);
+                }
                 let address = match &along {
                     None => base.clone(),
-                    Some(elements) => self.address(base, elements),
+                    Some(bytes) => self.w.set(Class::B64, "add.s64", &[base, bytes]),
                 };
                 // Of no bytes nothing is read, wherever the address points.
                 let size = self.w.set(Class::B32, "selp.b32", &[own_bytes, "0", &there]);

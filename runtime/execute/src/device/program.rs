@@ -299,10 +299,15 @@ impl DeviceProgram {
                         let (name, found) = (buffer.name.to_string(), data.len() as i64);
                         return Err(Error::Length { name, expected: len, found });
                     }
-                    let host = self.host[at].insert(converted(data, buffer.dtype)?);
-                    pointers[at] = host.pointer();
                     let address = self.own[at].reserve(device, bytes)?;
-                    device.write(address, &host.as_bytes()[..bytes])?;
+                    if data.dtype() == buffer.dtype {
+                        pointers[at] = data.pointer().cast_mut();
+                        device.write(address, data.as_bytes())?;
+                    } else {
+                        let host = self.host[at].insert(converted(data, buffer.dtype)?);
+                        pointers[at] = host.pointer();
+                        device.write(address, &host.as_bytes()[..bytes])?;
+                    }
                     address
                 }
                 Place::Slot(slot) => {
@@ -445,15 +450,9 @@ fn is_key(plan: &Plan, at: usize) -> bool {
     })
 }
 
-/// The caller's data as elements of the plan's type.
+/// The caller's data, of another type, as elements of the plan's.
 fn converted(data: &Data, dtype: DType) -> Result<Buffer, Error> {
     let mut buffer = Buffer::zeros(dtype, data.len())?;
-    if data.dtype() == dtype {
-        let bytes = data.len() * size_of_dtype(dtype);
-        // SAFETY: both hold `len` elements of this type, and the buffer is new.
-        unsafe { std::ptr::copy_nonoverlapping(data.pointer(), buffer.as_bytes_mut().as_mut_ptr(), bytes) };
-        return Ok(buffer);
-    }
     for i in 0..data.len() {
         // SAFETY: the buffer has room for `len` elements of its type.
         unsafe { write_number(buffer.as_bytes_mut().as_mut_ptr(), dtype, i, data.number(i)) }
