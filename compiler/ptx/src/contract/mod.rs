@@ -86,11 +86,6 @@ pub fn contraction(
         DType::F64 => (Class::F64, 8),
         DType::BF16 | DType::I32 | DType::I64 | DType::Bool => return Err(format!("a contraction of {dtype:?}")),
     };
-    let shape = (products == Products::Tf32 && dtype == DType::F32).then(|| tensor::Shape::of(c));
-    let (threads, rows, columns) = match &shape {
-        Some(shape) => (shape.threads(), shape.rows, shape.columns),
-        None => (tile::THREADS, tile::TILE, tile::TILE),
-    };
     let mut k = Contract {
         w: Writer::default(),
         sizes: Sizes::default(),
@@ -99,11 +94,19 @@ pub fn contraction(
         word: dtype_word(dtype),
         bytes,
         batch: Vec::new(),
-        threads,
-        columns,
+        threads: tile::THREADS,
+        columns: tile::TILE,
         parts: Parts::Whole,
         shared: 0,
     };
+    let mut rows = tile::TILE;
+    let shape = match products {
+        Products::Tf32 if dtype == DType::F32 => Some(k.tensor_shape()?),
+        Products::Tf32 | Products::Exact => None,
+    };
+    if let Some(shape) = &shape {
+        (k.threads, rows, k.columns) = (shape.threads(), shape.rows, shape.columns);
+    }
     k.parts = match &shape {
         Some(shape) => k.parts_of_tf32(plan, shape),
         None => k.parts_of_chains(plan, tile::CHAIN),
@@ -120,6 +123,7 @@ pub fn contraction(
         }
     };
     let entry = format!("contract${}", identifier(name));
+    let (threads, columns) = (k.threads, k.columns);
     let share = Share::Tile { rows, columns, parts: k.parts, bytes: rows * columns * bytes };
     let shared = k.shared;
     let text = k.w.module(comments, &entry, &parameters, threads, needs);

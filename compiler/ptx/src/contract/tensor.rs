@@ -28,7 +28,7 @@ use crate::emit::mapping::typical;
 use crate::size::Int;
 use crate::text::{Class, Needs};
 use bdl_dims::Dim;
-use bdl_plan::{AxisRole, Clip, Contraction, ContractionAxis};
+use bdl_plan::{AxisRole, Clip, ContractionAxis};
 
 /// `cp.async` and `mma.sync` of tf32.
 pub const NEEDS: Needs = Needs { version: (7, 0), target: 80 };
@@ -55,26 +55,6 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The largest tile that leaves enough of them; looks at no size of a batch.
-    pub fn of(c: &Contraction) -> Shape {
-        let extent = |role: AxisRole| {
-            let axes = c.axes.iter().filter(|axis| axis.role == role && !super::is_batch(axis));
-            typical(&axes.map(|axis| axis.extent.clone()).product::<Dim>())
-        };
-        let (m, n) = (extent(AxisRole::M), extent(AxisRole::N));
-        let shape = |rows, columns, warp_rows, warp_columns| Shape { rows, columns, warp_rows, warp_columns };
-        if n <= 32 {
-            return shape(128, 32, 32, 32);
-        }
-        if n > 64 && m * n >= 64 * 128 * 128 {
-            return shape(128, 128, 64, 64);
-        }
-        if m * n >= 64 * 128 * 64 {
-            return shape(128, 64, 64, 32);
-        }
-        shape(64, 64, 32, 32)
-    }
-
     pub fn threads(self) -> u32 {
         32 * (self.rows / self.warp_rows) * (self.columns / self.warp_columns)
     }
@@ -143,6 +123,26 @@ struct Copies<'c> {
 }
 
 impl<'c> Contract<'c> {
+    /// The largest tile that leaves enough of them; looks at no size of a batch.
+    pub fn tensor_shape(&self) -> Result<Shape, String> {
+        let axes = [AxisRole::M, AxisRole::N, AxisRole::K].map(|role| self.axes(role));
+        let [m, n] = [&axes[0], &axes[1]]
+            .map(|axes| typical(&axes.iter().map(|(_, axis)| axis.extent.clone()).product::<Dim>()));
+        let is_vector = self.piece("a", Gate::A, 0, &axes[0], &axes[2])?.width == VECTOR
+            && self.piece("b", Gate::B, 0, &axes[1], &axes[2])?.width == VECTOR;
+        let shape = |rows, columns, warp_rows, warp_columns| Shape { rows, columns, warp_rows, warp_columns };
+        Ok(if n <= 32 {
+            shape(128, 32, 32, 32)
+        } else if n > 64 && m * n >= 64 * 128 * 128 && is_vector {
+            shape(128, 128, 64, 64)
+        } else if m * n >= 64 * 128 * 64 {
+            // Single elements to copy take registers that results could have.
+            shape(128, 64, if is_vector { 64 } else { 32 }, 32)
+        } else {
+            shape(64, 64, 32, 32)
+        })
+    }
+
     pub fn tensor_body(&mut self, shape: &Shape) -> Result<(), String> {
         let (m_axes, n_axes, k_axes) = (self.axes(AxisRole::M), self.axes(AxisRole::N), self.axes(AxisRole::K));
         let m = self.extent(&m_axes, "m")?;
