@@ -40,6 +40,13 @@ fn metrics_of_ones_own_are_averaged_and_see_the_whole_part() {
     let found = metrics(
         "fn near(guess: f32, truth: f32) -> bool { abs(guess - truth) < 25 }
          fn spread(x: f32) -> f32 { let m = mean[batch] x; square(x - m) }
+         fn spread_by_steps(x: f32) -> f32 {
+           let s = scan t in 2 from (h = x) {
+             next h = h - (mean[batch] h)
+             emit next h
+           }
+           square(s[1])
+         }
          train t {
            model net = Nothing()
            data  D
@@ -47,13 +54,15 @@ fn metrics_of_ones_own_are_averaged_and_see_the_whole_part() {
            batch 8
            predict p = net(x)
            predict half = p / 2
-           report near(half, x), spread(p)
+           report near(half, x), spread(p), spread_by_steps(p)
          }",
     );
     // |x / 2 - x| < 25 for x below 50; the variance of 0 .. 99 is (100² - 1) / 12, in batches of 8 or 64 it would be less.
     assert_eq!(found["train"]["near"]["value"], 0.5);
-    let spread = found["train"]["spread"]["value"].as_f64().unwrap();
-    assert!((spread - 9999.0 / 12.0).abs() < 1e-9, "{spread}");
+    for name in ["spread", "spread_by_steps"] {
+        let spread = found["train"][name]["value"].as_f64().unwrap();
+        assert!((spread - 9999.0 / 12.0).abs() < 1e-9, "{name} {spread}");
+    }
 }
 
 #[test]

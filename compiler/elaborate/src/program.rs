@@ -443,22 +443,13 @@ fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool, bool)> {
     Ok((finished(program), at_once, across))
 }
 
-/// Does any equation reduce over the batch?
+/// Does any equation reduce over the batch, also inside of loops?
 fn looks_across(program: &Program) -> bool {
-    let over_batch = |equation: &bdl_equations::Equation| {
-        let bound = equation.pieces.iter().flat_map(|piece| piece.indices.iter().skip(piece.free));
-        bound.into_iter().any(|index| index.range.as_var().is_some_and(|name| &**name == BATCH))
-    };
-    program.nodes.iter().any(|node| match node {
-        bdl_equations::Node::Equation(equation) => over_batch(equation),
-        bdl_equations::Node::Scan(_)
-        | bdl_equations::Node::Iterate(_)
-        | bdl_equations::Node::Draw(_)
-        | bdl_equations::Node::Library(_)
-        | bdl_equations::Node::View(_)
-        | bdl_equations::Node::Sort(_)
-        | bdl_equations::Node::Literal(_) => false,
-    })
+    fn any(program: &Program, node: &bdl_equations::Node) -> bool {
+        matches!(node, bdl_equations::Node::Equation(e) if program.is_over_batch(e))
+            || node.inner().any(|n| any(program, n))
+    }
+    program.nodes.iter().any(|node| any(program, node))
 }
 
 /// The output of `eval` that a `fit` looks at.

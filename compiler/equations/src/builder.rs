@@ -55,6 +55,12 @@ impl Program {
         dim.as_var().is_some_and(|name| self.size_kind(name) == Some(SizeKind::Batch))
     }
 
+    /// Does the equation reduce over the batch? In a loop over running examples it then speaks of those that run, so that it is not the same
+    /// equation outside.
+    pub fn is_over_batch(&self, equation: &Equation) -> bool {
+        equation.pieces.iter().any(|piece| piece.bound_ids().any(|i| self.is_batch(piece.range(i))))
+    }
+
     /// After batching: has the tensor a value for every example?
     pub fn is_per_example(&self, id: TensorId) -> bool {
         self.get(id).shape.first().is_some_and(|dim| self.is_batch(dim))

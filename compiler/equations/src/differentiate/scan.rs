@@ -256,8 +256,9 @@ impl Tape<'_> {
 
     // ------------------------------------------------------------------------------------------------ accumulated adjoints
 
-    /// Under `checkpoint`, and in a loop that ends before its extent, tensors from outside that the body reads the same at every step: their adjoints are summed up from step to step, so
-    /// that nothing is kept, and no sum is taken, for all steps. (Where the steps are the example's own, what examples share is worked out after the loop.)
+    /// Under `checkpoint`, and in a loop that ends before its extent, tensors from outside that the body reads the same at every step: their
+    /// adjoints are summed up from step to step, so that nothing is kept, and no sum is taken, for all steps. (Where the steps are the
+    /// example's own, what examples share is worked out after the loop.)
     fn accumulated(&self, scan: &Scan, parent: &Scope) -> Vec<TensorId> {
         if (scan.checkpoint.is_none() && scan.ends.is_none()) || self.program.is_per_example_size(&scan.extent) {
             return Vec::new();

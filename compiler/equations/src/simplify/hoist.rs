@@ -66,7 +66,7 @@ fn from_scan(program: &mut Program, scan: &mut Scan) -> Vec<Node> {
     for node in std::mem::take(&mut scan.body) {
         let stays = match &node {
             Node::Equation(n) => {
-                n.reads().iter().any(|r| bound.contains(&r.tensor)) || ragged && super::is_over_batch(program, n)
+                n.reads().iter().any(|r| bound.contains(&r.tensor)) || ragged && program.is_over_batch(n)
             }
             Node::View(n) => bound.contains(&n.input) || hoisted.contains_key(&n.input),
             Node::Scan(_) | Node::Iterate(_) | Node::Draw(_) | Node::Sort(_) | Node::Literal(_) | Node::Library(_) => {

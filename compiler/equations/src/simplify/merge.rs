@@ -87,7 +87,7 @@ impl Merging<'_> {
                 hash_node(&node, &mut hasher);
                 let hash = hasher.finish();
                 let about = match &node {
-                    Node::Equation(n) if super::is_over_batch(self.program, n) => self.running,
+                    Node::Equation(n) if self.program.is_over_batch(n) => self.running,
                     Node::Equation(_)
                     | Node::Scan(_)
                     | Node::Iterate(_)

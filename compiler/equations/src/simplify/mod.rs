@@ -64,12 +64,6 @@ pub fn rounds(program: &mut Program) {
     }
 }
 
-/// Does the equation reduce over the batch? In a loop over running examples it then speaks of those that run, so that it is not the same
-/// equation outside.
-pub(crate) fn is_over_batch(program: &Program, equation: &Equation) -> bool {
-    equation.pieces.iter().any(|piece| piece.bound_ids().any(|i| program.is_batch(piece.range(i))))
-}
-
 /// `freeze(x)` becomes x.
 pub fn thaw(program: &mut Program) -> Pass {
     map_exprs(program, &mut |e| {
