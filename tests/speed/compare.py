@@ -9,8 +9,8 @@ on the same workload, round after round, and the ratio is that of the medians ov
 sleeps (peers/session.py); bdl starts anew for each turn. `start` is from the start of the process to the end of the first step.
 A peer that is not installed is said to be missing; a workload that bdl cannot run yet stands in the table with its message.
 
-With --device cuda bdl and PyTorch compute on the first GPU (tf32 allowed for PyTorch; bdl has f32 only), JAX is left out, and the peak is the
-GPU's memory. A step ends when its loss is on the host.
+With --device cuda bdl and PyTorch compute on the first GPU, both with products of tf32, JAX is left out, and the peak is the GPU's memory: for bdl all that
+is taken on it, the driver's own share (about half a gigabyte) included, for PyTorch what its allocator holds. A step ends when its loss is on the host.
 
 Writes speed.md, speed.svg and speed.json into --out.
 """
@@ -52,7 +52,7 @@ class Bdl:
     """One process a turn."""
 
     def __init__(self, binary, workload, threads, device):
-        self.command = [binary, "bench", str(HERE / f"{workload}.bdl"), "--json", "--threads", str(threads), "--device", device, "--seconds"]
+        self.command = [binary, "bench", str(HERE / f"{workload}.bdl"), "--json", "--threads", str(threads), "--device", device, "--precision", "tf32" if device == "cuda" else "f32", "--seconds"]
         self.steps, self.starts, self.peaks, self.last = [], [], [], {}
 
     def turn(self, seconds):
@@ -171,8 +171,8 @@ def table(results, missing, machine, options):
     ratios = summary(results)
     cell = lambda found, tool, what: number(found[tool][what]) if tool in found else "-"
     lines = [
-        f"{machine}; {options.threads} threads, f32, {options.rounds} turns of {number(options.seconds, 2)} s each, taken alternately; {time.strftime('%Y-%m-%d')}.",
-        "Step: median ms. Start: s from the start of the process to the end of the first step. Peak: MB of resident memory.",
+        f"{machine}; {'products of tf32' if options.device == 'cuda' else f'{options.threads} threads, f32'}, {options.rounds} turns of {number(options.seconds, 2)} s each, taken alternately; {time.strftime('%Y-%m-%d')}.",
+        "Step: median ms. Start: s from the start of the process to the end of the first step. Peak: MB of " + ("the GPU's" if options.device == "cuda" else "resident") + " memory.",
         "Ratios are those of bdl to the best of the others.",
         "",
         "| workload | what | " + " | ".join(f"{name}" for name in TOOLS.values()) + " | ratio | start: bdl | best other | peak: bdl | best other | ratio |",
@@ -210,7 +210,10 @@ def missing_tools(options):
     return missing
 
 
-def machine_name():
+def machine_name(device):
+    if device == "cuda":
+        asked = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+        return asked.stdout.splitlines()[0] if asked.returncode == 0 and asked.stdout else "a GPU"
     try:
         models = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
         return f"{models[0]}, {len(os.sched_getaffinity(0))} processors"
@@ -251,11 +254,11 @@ def main():
         for tool, why in failed.items():
             print(f"             {TOOLS[tool]}: {why}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    text = table(results, missing, machine_name(), options)
+    text = table(results, missing, machine_name(options.device), options)
     (options.out / "speed.md").write_text(text)
     (options.out / "speed.svg").write_text(picture.draw(results, TOOLS))
     raw = {workload: {"found": found, "failed": failed} for workload, (found, failed) in results.items()}
-    (options.out / "speed.json").write_text(json.dumps({"machine": machine_name(), "threads": options.threads, "missing": missing, "workloads": raw}, indent=1) + "\n")
+    (options.out / "speed.json").write_text(json.dumps({"machine": machine_name(options.device), "threads": options.threads, "missing": missing, "workloads": raw}, indent=1) + "\n")
     print(f"\n{text}\nwritten to {options.out}")
 
 

@@ -34,7 +34,7 @@ pub use tidy::{Known, apart, replace_index, tidy, vanishes};
 pub use unused::{compact, drop_unused};
 
 use crate::builder::PieceBuilder;
-use crate::data::{Equation, Expr, Node, Program, UnaryOp};
+use crate::data::{Expr, Node, Program, UnaryOp};
 use bdl_dims::Dim;
 
 /// How many changes a pass made.

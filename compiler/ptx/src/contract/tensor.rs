@@ -23,6 +23,7 @@
 //!
 //! **Order of a sum.** As the tensor cores add eight products to a result, in order of k; parts as `partial` says.
 
+use super::store::Columns;
 use super::{At, Contract, Gate};
 use crate::emit::mapping::typical;
 use crate::size::Int;
@@ -232,14 +233,16 @@ impl<'c> Contract<'c> {
         let results = by_rows(&results, down, over);
         let double = self.w.set(Class::B32, "shl.b32", &[&quad, "1"]);
         let columns = self.w.set(Class::B32, "mad.lo.u32", &[&warp_x, &shape.warp_columns.to_string(), &double]);
-        let mut places = |own: &str, first: &str, offsets: &mut dyn Iterator<Item = u32>| -> Vec<String> {
+        let mut place = |own: &str, first: &str| -> String {
             let own = self.w.set(Class::B64, "cvt.u64.u32", &[own]);
-            let own = self.w.set(Class::B64, "add.s64", &[&own, first]);
-            offsets.map(|offset| self.w.set(Class::B64, "add.s64", &[&own, &offset.to_string()])).collect()
+            self.w.set(Class::B64, "add.s64", &[&own, first])
         };
-        let rows = places(&own_row, &first_row, &mut (0..2 * down).map(|i| 8 * i));
-        let columns = places(&columns, &first_column, &mut (0..2 * over).map(|i| 8 * (i / 2) + i % 2));
-        self.store(&results, (&rows, &m, &m_axes), (&columns, &n, &n_axes), true)
+        let (row, column) = (place(&own_row, &first_row), place(&columns, &first_column));
+        let rows: Vec<String> =
+            (0..2 * down).map(|i| self.w.set(Class::B64, "add.s64", &[&row, &(8 * i).to_string()])).collect();
+        let offsets: Vec<u32> = (0..2 * over).map(|i| MMA.1 * (i / 2) + i % 2).collect();
+        let columns = Columns { first: &column, offsets: &offsets, count: &n, axes: &n_axes, in_twos: true };
+        self.store(&results, (&rows, &m, &m_axes), &columns)
     }
 
     /// How an operand's pieces are copied.

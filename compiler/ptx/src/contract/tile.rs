@@ -10,6 +10,7 @@
 //! **Order of a sum.** One chain of fused multiply-adds for every 512 of k, the chains added in order: each result depends on its own row
 //! and column alone, and is the CPU's to the bit where the CPU does not cut the sum.
 
+use super::store::Columns;
 use super::{Contract, Gate};
 use crate::text::Class;
 use bdl_plan::AxisRole;
@@ -187,15 +188,15 @@ impl Contract<'_> {
             false => sums,
         };
         let results = self.whole_sum(results)?;
-        let mut place = |own: &str, first: &str| -> Vec<String> {
+        let mut place = |own: &str, first: &str| -> String {
             let own = self.w.set(Class::B64, "mul.wide.u32", &[own, "4"]);
-            let own = self.w.set(Class::B64, "add.s64", &[&own, first]);
-            (0..4)
-                .map(|i| if i == 0 { own.clone() } else { self.w.set(Class::B64, "add.s64", &[&own, &i.to_string()]) })
-                .collect()
+            self.w.set(Class::B64, "add.s64", &[&own, first])
         };
-        let (rows, columns) = (place(&ty, &first_row), place(&tx, &first_column));
-        self.store(&results, (&rows, &m, &m_axes), (&columns, &n, &n_axes), false)
+        let (row, column) = (place(&ty, &first_row), place(&tx, &first_column));
+        let rows: Vec<String> = (0..4).map(|i| self.w.set(Class::B64, "add.s64", &[&row, &i.to_string()])).collect();
+        let offsets = [0, 1, 2, 3];
+        let columns = Columns { first: &column, offsets: &offsets, count: &n, axes: &n_axes, in_twos: false };
+        self.store(&results, (&rows, &m, &m_axes), &columns)
     }
 
     /// The products of one pair of pieces, in the order of the sum.
