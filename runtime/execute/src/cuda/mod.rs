@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 /// The oldest driver whose functions are used: of CUDA 12.0.
 const OLDEST_DRIVER: i32 = 12_000;
+
 /// An open device.
 pub struct Cuda {
     ordinal: sys::CUdevice,
