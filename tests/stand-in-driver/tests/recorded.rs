@@ -323,6 +323,35 @@ fn a_device_that_is_lost_while_it_repeats() {
     });
 }
 
+/// While times are measured, each launch is made by itself; those of a loop count in it, too.
+#[test]
+fn a_profile_records_nothing() {
+    with_counts("a_profile_records_nothing", &[], || {
+        let mut cuda = Cuda::open(0).unwrap();
+        let mut program = ready(&mut cuda, TRAIN).unwrap();
+        let (mut resident, mut store) = (Resident::default(), Store::new());
+        let x = numbers(5 * 30, 1);
+        let mut run = |program: &mut DeviceProgram, cuda: &mut Cuda| {
+            let inputs = Inputs { batch: 30, buffers: vec![("x", Data::F64(&x))], ..Inputs::default() };
+            program.run(cuda, &mut resident, &mut store, &inputs).unwrap();
+        };
+        (0..3).for_each(|_| run(&mut program, &mut cuda));
+        assert!(program.profile().is_none());
+        program.set_profile(true);
+        (0..2).for_each(|_| run(&mut program, &mut cuda));
+        let times = program.profile().unwrap().to_vec();
+        // The loop, its four launches, the loss.
+        assert_eq!(times.len(), 6);
+        assert!(times.iter().all(|time| !time.is_zero()), "{times:?}");
+        assert!(times[0] >= times[1..5].iter().sum(), "{times:?}");
+        program.set_profile(false);
+        run(&mut program, &mut cuda);
+        program.release(&mut cuda);
+        drop(cuda);
+        assert_eq!(counts()[1..], [1, 3]);
+    });
+}
+
 /// A padded convolution over sequences: how many blocks a launch has, the longest one says.
 const RAGGED: &str = r#"
 plan convolve

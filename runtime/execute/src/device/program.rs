@@ -1,5 +1,6 @@
 //! A plan with its functions and memory on a device: made once, run once a batch.
 
+use super::profile::Profile;
 use super::recorded::{Recorded, depends_on_lengths, is_recordable};
 use super::{Device, Loaded, Resident};
 use crate::compiled::{Compiled, compile};
@@ -95,6 +96,7 @@ pub struct DeviceProgram {
     pub(super) recorded: Recorded,
     pub(super) is_recordable: bool,
     pub(super) depends_on_lengths: bool,
+    pub(super) profile: Option<Profile>,
     host: Vec<Option<Buffer>>,
     tables: tables::Scratch,
     pub(super) sizes: Vec<i64>,
@@ -188,6 +190,7 @@ impl DeviceProgram {
             partials: Block::default(),
             counters: Block::default(),
             recorded: Recorded::default(),
+            profile: None,
             is_recordable: is_recordable(&compiled.launches),
             depends_on_lengths: depends_on_lengths(&compiled.launches),
             host: (0..count).map(|_| None).collect(),

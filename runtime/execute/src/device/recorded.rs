@@ -54,7 +54,7 @@ impl DeviceProgram {
 
     /// All launches, recorded where that is possible.
     pub(super) fn run_recorded<D: Device>(&mut self, device: &mut D) -> Result<(), Error> {
-        if !device.records() || !self.is_recordable {
+        if !device.records() || !self.is_recordable || self.profile.is_some() {
             return self.run_launches(device);
         }
         let now = self.mentioned();
