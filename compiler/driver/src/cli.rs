@@ -146,7 +146,7 @@ pub enum Command {
         /// Seconds to measure
         #[arg(long, default_value_t = 3.0, value_name = "S")]
         seconds: f64,
-        /// Time of each kernel with its line, its rates against the machine's
+        /// Time of each launch with its line, its rates against the machine's
         #[arg(long)]
         profile: bool,
         /// Write the profile as a picture (SVG): a step as a time line

@@ -4,7 +4,6 @@ use crate::Fault;
 use crate::instruction::{Collective, Function, Op};
 use crate::memory::{Access, Allocation, Memory};
 use crate::thread::{Stop, Thread, run};
-use crate::turns::Published;
 
 /// How a function is launched.
 #[derive(Clone, Debug)]
@@ -106,11 +105,6 @@ impl Block<'_> {
 
     pub fn fence(&mut self, thread: u32) {
         self.fences[thread as usize] += 1;
-    }
-
-    /// What an atomic operation of this thread tells.
-    pub fn published(&self, thread: u32) -> Published {
-        Published { block: self.access.block, thread, barriers: self.access.barriers, fences: self.fences.clone() }
     }
 
     fn run(

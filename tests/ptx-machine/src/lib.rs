@@ -7,7 +7,8 @@
 //! | access outside of a buffer, or not aligned | every access is looked up |
 //! | use of what nobody wrote | every byte and register knows whether it was written; what is computed from such is such; a branch or an address that depends on it, or the host reading it, is a fault |
 //! | two threads at one place without a barrier between them | every element knows who touched it last, and when |
-//! | a read of what another block wrote | only what it told by an atomic operation, behind fence and barrier, is seen |
+//! | an access where another block wrote or read | only what it told by an atomic operation, with fences and barriers on both sides, has happened |
+//! | a counter that is read or written beside its atomic operations | in one launch a place is for one or the other |
 //! | a barrier, or an instruction of the warp, that some threads do not reach | all threads that are left wait, and not all at one place |
 //! | use of what an asynchronous copy has yet to write | the bytes belong to nobody until the thread that began it waits |
 //! | a copy that nobody waits for | a thread that returns has none left |

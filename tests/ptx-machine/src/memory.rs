@@ -1,7 +1,7 @@
 //! Allocations: their bytes, which of them were written, who touched each piece last, and what an asynchronous copy will still fill.
 
 use crate::Fault;
-use crate::turns::{Published, Turns};
+use crate::turns::Turns;
 use std::cell::Cell;
 
 /// Who touches memory, and when: enough to say whether a barrier lies between two accesses.
@@ -24,7 +24,7 @@ pub const SEVERAL: u32 = u32::MAX;
 
 impl Access {
     /// Is `self` over before `now` begins, whatever the order of threads?
-    fn is_before(&self, now: &Access) -> bool {
+    pub fn is_before(&self, now: &Access) -> bool {
         if self.launch != now.launch {
             return true;
         }
@@ -45,9 +45,21 @@ struct Touched {
     read: Access,
     /// The launch that read it as what does not change while it runs.
     constant: u32,
+    /// The launch that counted there by atomic operations.
+    counted: u32,
 }
 
-const UNTOUCHED: Touched = Touched { write: NOBODY, read: NOBODY, constant: 0 };
+const UNTOUCHED: Touched = Touched { write: NOBODY, read: NOBODY, constant: 0, counted: 0 };
+
+impl Touched {
+    /// In one launch a place is for atomic operations or for others.
+    fn is_no_counter(&self, what: &str, at: usize, now: &Access) -> Result<(), Fault> {
+        if self.counted == now.launch {
+            return Err(Fault::new(format!("{what} byte {at}, where this launch counts by atomic operations")));
+        }
+        Ok(())
+    }
+}
 
 /// Where bytes of an asynchronous copy will come: who began it, on which line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,13 +144,15 @@ impl Allocation {
 
     fn reads(&mut self, at: usize, len: usize, now: &Access) -> Result<(), Fault> {
         self.settled("reads", at, len)?;
-        let mut unordered: Option<Access> = None;
+        let mut unordered: Vec<Access> = Vec::new();
+        let turns = self.turns.clone();
         for touched in self.touched(at, len) {
+            touched.is_no_counter("reads", at, now)?;
             if !touched.write.is_before(now) {
-                unordered = Some(touched.write);
+                unordered.push(touched.write);
             }
             let read = &mut touched.read;
-            if read.is_before(now) {
+            if read.is_before(now) || read.block != now.block && turns.knows(read, now) {
                 *read = *now;
                 continue;
             }
@@ -151,8 +165,9 @@ impl Allocation {
             }
             read.barriers = read.barriers.max(now.barriers);
             read.warp_barriers = read.warp_barriers.max(now.warp_barriers);
+            read.fences = read.fences.max(now.fences);
         }
-        match unordered.filter(|write| !self.turns.knows(write)) {
+        match unordered.into_iter().find(|write| !turns.knows(write, now)) {
             None => Ok(()),
             Some(Access { block, thread, .. }) => Err(Fault::new(format!(
                 "reads byte {at}, which thread {thread} of block {block} wrote, and no barrier lies between"
@@ -162,12 +177,14 @@ impl Allocation {
 
     fn writes(&mut self, at: usize, len: usize, now: &Access) -> Result<(), Fault> {
         self.settled("writes", at, len)?;
+        let turns = self.turns.clone();
         for touched in self.touched(at, len) {
+            touched.is_no_counter("writes", at, now)?;
             if touched.constant == now.launch {
                 return Err(Fault::new(format!("writes byte {at}, which this launch reads as what does not change")));
             }
             for (what, before) in [("wrote", touched.write), ("read", touched.read)] {
-                if !before.is_before(now) {
+                if !before.is_before(now) && !turns.knows(&before, now) {
                     let who = match (before.thread, before.block) {
                         (SEVERAL, _) => "other threads".to_string(),
                         (thread, block) => format!("thread {thread} of block {block}"),
@@ -220,6 +237,29 @@ impl Allocation {
         self.bytes[at..at + len].copy_from_slice(&bits.to_le_bytes()[..len]);
         self.written[at..at + len].fill(known);
         Ok(())
+    }
+
+    /// Adds one to 32 bits, or makes them 0 where they are `most` or more, in one step; gives what they were.
+    pub fn increment(&mut self, address: u64, most: u32, now: &Access) -> Result<u32, Fault> {
+        let at = self.place(address, 4, 4)?;
+        self.settled("counts at", at, 4)?;
+        for touched in self.touched(at, 4) {
+            if touched.write.launch == now.launch || touched.read.launch == now.launch {
+                return Err(Fault::new(format!(
+                    "counts at byte {at} by an atomic operation, where this launch reads or writes without one"
+                )));
+            }
+            touched.counted = now.launch;
+        }
+        if self.written[at..at + 4].contains(&false) {
+            return Err(Fault::new(format!("counts on at byte {at} from what nobody wrote")));
+        }
+        let bytes = &mut self.bytes[at..at + 4];
+        let old = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        let new = if old >= most { 0 } else { old + 1 };
+        bytes.copy_from_slice(&new.to_le_bytes());
+        self.turns.take(address, *now);
+        Ok(old)
     }
 
     /// From now on a copy may write these bytes, at any time until [`Allocation::receive`].
@@ -314,19 +354,9 @@ impl Memory {
         self.turns.next_block();
     }
 
-    /// Adds one to 32 bits, or makes them 0 where they are `most` or more; gives what they were. Tells what `published` says to those that come later,
-    /// and learns what those before told.
-    pub fn increment(&mut self, address: u64, most: u32, published: Published) -> Result<u32, Fault> {
-        if !address.is_multiple_of(4) {
-            return Err(Fault::new(format!("an atomic operation at {address:#x}, which is not aligned")));
-        }
-        let mut bytes = [0u8; 4];
-        self.read(address, &mut bytes)?;
-        let old = u32::from_le_bytes(bytes);
-        let new = if old >= most { 0 } else { old + 1 };
-        self.write(address, &new.to_le_bytes())?;
-        self.turns.take(address, published);
-        Ok(old)
+    /// A thread of the block passes a fence.
+    pub fn fence(&mut self, who: Access) {
+        self.turns.fence(who);
     }
 
     /// From the host.

@@ -96,14 +96,17 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
                 continue;
             }
             Op::Barrier => return Ok(Stop::Barrier),
-            Op::Fence => block.fence(number),
+            Op::Fence => {
+                memory.fence(block.access(number));
+                block.fence(number);
+            }
             Op::AtomicIncrement { to, base, offset, most } => {
                 let ((base, known), (most, most_known)) = (read(thread, base), read(thread, most));
                 if !(known && most_known) {
                     return Err(block.fault(line, number as usize, "an address or a bound from what nobody wrote"));
                 }
-                let published = block.published(number);
-                let old = memory.increment(base.wrapping_add_signed(*offset), most as u32, published);
+                let (address, who) = (base.wrapping_add_signed(*offset), block.access(number));
+                let old = memory.at(address).and_then(|a| a.increment(address, most as u32, &who));
                 let old = old.map_err(|fault| block.fault(line, number as usize, fault.what))?;
                 thread.set(*to, u64::from(old), true);
             }

@@ -1,41 +1,63 @@
 //! What blocks of one launch know of each other: an atomic operation tells how far its block has come, and learns what was told at that address.
 //!
-//! A write of another block is seen if its thread passed a fence after it, its block then a barrier (or the thread itself told), and the atomic operation
-//! came after that.
+//! ```text
+//! a block     touches memory ──► a fence ──► an atomic operation
+//!                                                 │ at the same address
+//! another                         an atomic operation ──► a fence ──► sees what was touched
+//! ```
+//!
+//! An arrow is the order of one thread's instructions, or a barrier between threads; each fence may be any thread's of its block. That is what PTX's
+//! memory model promises: `membar.gl` is `fence.sc` for the whole device, fences of this kind have one order, and in it the fence of those who learn
+//! cannot come first. Without one of the two fences nothing is promised. What a block learnt is not told on: nobody needs it so far.
 
 use crate::memory::Access;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What an atomic operation tells.
-#[derive(Clone, Debug)]
-pub struct Published {
-    pub block: u32,
-    pub thread: u32,
-    /// That the block has passed.
-    pub barriers: u32,
-    /// That each thread has passed.
-    pub fences: Vec<u32>,
+/// Fences of a block that have been passed, by thread; each stands for the thread at that moment.
+type Fences = Vec<Vec<Access>>;
+
+/// An atomic operation and the fences that its block had passed.
+struct Told {
+    who: Access,
+    fences: Arc<Fences>,
 }
 
-impl Published {
-    fn covers(&self, write: &Access) -> bool {
-        let fenced = self.fences.get(write.thread as usize).is_some_and(|fences| write.fences < *fences);
-        fenced && (write.barriers < self.barriers || write.thread == self.thread)
-    }
+/// What the block that runs found at one of its own atomic operations.
+struct Learnt {
+    by: Access,
+    told: Arc<Told>,
 }
 
 #[derive(Default)]
 struct Known {
-    /// By address.
-    told: HashMap<u64, Vec<Published>>,
-    /// What the block that runs has learnt.
-    learnt: Vec<Published>,
+    /// By address, in order.
+    told: HashMap<u64, Vec<Arc<Told>>>,
+    /// By the block that told it.
+    learnt: HashMap<u32, Vec<Learnt>>,
+    /// Of the block that runs.
+    fences: Arc<Fences>,
 }
 
 /// Shared by all allocations of a memory.
 #[derive(Clone, Default)]
 pub struct Turns(Arc<Mutex<Known>>);
+
+/// Does a fence lie between two accesses, or atomic operations, of one block?
+fn is_fenced(fences: &Fences, before: &Access, after: &Access) -> bool {
+    // The order of instructions, where both are of one thread.
+    let follows = |fence: &Access| match before.thread == fence.thread {
+        true => before.fences <= fence.fences,
+        false => before.is_before(fence),
+    };
+    let precedes = |fence: &Access| match fence.thread == after.thread {
+        true => fence.fences < after.fences,
+        false => fence.is_before(after),
+    };
+    let between = |fence: &Access| follows(fence) && precedes(fence);
+    let of = |thread: u32| fences.get(thread as usize).is_some_and(|own| own.iter().any(between));
+    of(before.thread) || of(after.thread) || fences.iter().flatten().any(between)
+}
 
 impl Turns {
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -47,18 +69,39 @@ impl Turns {
     }
 
     pub fn next_block(&self) {
-        self.known().learnt.clear();
-    }
-
-    pub fn take(&self, address: u64, published: Published) {
         let mut known = self.known();
-        let told = known.told.entry(address).or_default().clone();
-        known.learnt.extend(told);
-        known.told.entry(address).or_default().push(published);
+        known.learnt.clear();
+        known.fences = Arc::default();
     }
 
-    /// Is this write, of another block of the launch, to be seen?
-    pub fn knows(&self, write: &Access) -> bool {
-        self.known().learnt.iter().any(|published| published.block == write.block && published.covers(write))
+    /// A thread passes a fence.
+    pub fn fence(&self, who: Access) {
+        let mut known = self.known();
+        let fences = Arc::make_mut(&mut known.fences);
+        let thread = who.thread as usize;
+        if fences.len() <= thread {
+            fences.resize(thread + 1, Vec::new());
+        }
+        fences[thread].push(who);
+    }
+
+    /// An atomic operation: tells those that come later at this address, and learns what those before told.
+    pub fn take(&self, address: u64, who: Access) {
+        let mut known = self.known();
+        let Known { told, learnt, fences } = &mut *known;
+        let told = told.entry(address).or_default();
+        for before in told.iter() {
+            learnt.entry(before.who.block).or_default().push(Learnt { by: who, told: before.clone() });
+        }
+        told.push(Arc::new(Told { who, fences: fences.clone() }));
+    }
+
+    /// Has this access, of another block of the launch, happened for who comes `now`?
+    pub fn knows(&self, access: &Access, now: &Access) -> bool {
+        let known = self.known();
+        let is_learnt = |learnt: &Learnt| {
+            is_fenced(&learnt.told.fences, access, &learnt.told.who) && is_fenced(&known.fences, &learnt.by, now)
+        };
+        known.learnt.get(&access.block).is_some_and(|of_block| of_block.iter().any(is_learnt))
     }
 }

@@ -32,6 +32,7 @@ pub unsafe extern "C" fn cuGraphInstantiateWithFlags(
     }
     let new = state.new_handle();
     state.executables.insert(new, work);
+    state.graphs_made += 1;
     // SAFETY: the caller's promise.
     unsafe { put(executable, handle(new)) }
 }
@@ -67,6 +68,7 @@ pub extern "C" fn cuGraphLaunch(executable: *mut c_void, stream: *mut c_void) ->
     if state.streams.get(&stream.addr()).is_some_and(|stream| stream.capture.is_some()) {
         return told("a graph of this driver has no place for graphs", CAPTURE_UNSUPPORTED);
     }
+    state.graphs_launched += 1;
     code(work.into_iter().try_for_each(|work| state.submit(stream, work)))
 }
 

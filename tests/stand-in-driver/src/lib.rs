@@ -7,7 +7,8 @@
 //!
 //! `BDL_STAND_IN_DEVICES=0` and `BDL_STAND_IN_VERSION=11040` make it a machine without a GPU and an old driver; `BDL_STAND_IN_MEMORY` is the size
 //! of its memory in bytes; `BDL_STAND_IN_CAPABILITY=75` makes it a processor of 7.5 (8.0 without); `BDL_STAND_IN_LOST_AFTER=n` loses the device
-//! after n launches.
+//! after n launches. Where `BDL_STAND_IN_COUNTS` names a file, it says there at the end, in one line: launches, graphs made ready, launches of
+//! graphs.
 //!
 //! | module | job |
 //! |---|---|

@@ -105,6 +105,9 @@ pub struct State {
     pub memory: Option<Memory>,
     pub functions: Vec<Loaded>,
     pub launches: u64,
+    /// Graphs that were made ready, and how often one was launched.
+    pub graphs_made: u64,
+    pub graphs_launched: u64,
     /// By handle, and so for all that follow.
     pub streams: BTreeMap<usize, Stream>,
     pub events: BTreeMap<usize, Event>,

@@ -79,6 +79,14 @@ impl Engine {
         }
     }
 
+    /// Bytes a second that a GPU's memory moves, measured; none on the processor.
+    pub fn gpu_bandwidth(&mut self) -> Option<Result<f64, Error>> {
+        match self {
+            Engine::Processor(_) => None,
+            Engine::Gpu(gpu) => Some(gpu.cuda.bandwidth()),
+        }
+    }
+
     /// Compiles a program for where it will run.
     ///
     /// Errors: `not-built-yet` for what a GPU cannot run yet, `device-missing` where its driver refuses the code.
@@ -237,11 +245,11 @@ impl Ready {
         }
     }
 
-    /// Measure the time of each launch from now on; a GPU's are not measured.
+    /// Measure the time of each launch from now on, or stop.
     pub fn set_profile(&mut self, on: bool) {
         match self {
             Ready::Processor(program) => program.set_profile(on),
-            Ready::Gpu(_) => {}
+            Ready::Gpu(program) => program.set_profile(on),
         }
     }
 
@@ -249,7 +257,7 @@ impl Ready {
     pub fn profile(&self) -> Option<&[Duration]> {
         match self {
             Ready::Processor(program) => program.profile(),
-            Ready::Gpu(_) => None,
+            Ready::Gpu(program) => program.profile(),
         }
     }
 }

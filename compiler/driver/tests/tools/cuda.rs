@@ -133,3 +133,49 @@ fn what_is_missing_is_said() {
     let wrong = folder.run(&["train", "splice.bdl", "--device", "cuda:x"]);
     assert_eq!(wrong.status.code(), Some(2));
 }
+
+/// The rows of a profile: the plan is one, whatever runs it.
+#[test]
+fn every_launch_of_a_step_is_measured() {
+    let program = "data D = synthetic(rows: 12, seed: 1) { x = normal[6, 3]; y = normal[1] }\n\
+         model Net(x: f32[T, 3]) -> f32[1] { let h = x |> Lstm(4); (for c: mean[t] h[t, c]) |> dropout(0.2) |> Dense(1) }\n\
+         train t { model net = Net(); data D; loss mse(net(x), y); optimizer adam(1e-3); epochs 1; batch 4; predict p = net(x) }\n";
+    let folder = Folder::new(&[("net.bdl", program)]);
+    let bench = ["bench", "net.bdl", "--profile", "--seconds", "0.05", "--device"];
+    let profile = |device: &str| -> serde_json::Value {
+        let args = [&bench[..], &[device, "--json"]].concat();
+        // Room for a small copy is enough to measure one.
+        let output = on_stand_in(&folder, &[("BDL_STAND_IN_MEMORY", "50000000")], &args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let (here, there) = (profile("cpu"), profile("cuda"));
+    let rows = |profile: &serde_json::Value| profile["profile"].as_array().unwrap().clone();
+    assert_eq!(rows(&here).len(), rows(&there).len());
+    for (row, other) in rows(&there).iter().zip(&rows(&here)) {
+        for what in ["what", "origin", "line", "depth", "flop", "bytes"] {
+            assert_eq!(row[what], other[what], "{row}");
+        }
+        // One that was not measured has the smallest time that is shown.
+        assert!(row["ms"].as_f64() > Some(1e-6), "{row}");
+    }
+    let depths: Vec<u64> = rows(&there).iter().map(|row| row["depth"].as_u64().unwrap()).collect();
+    assert!(depths.contains(&1), "the loop's launches are rows, too");
+    // A loop takes as long as what it holds, at least.
+    let ms = |row: &serde_json::Value| row["ms"].as_f64().unwrap();
+    for (at, depth) in depths.iter().enumerate() {
+        let inside: f64 =
+            rows(&there)[at + 1..].iter().take_while(|row| row["depth"].as_u64() > Some(*depth)).map(ms).sum();
+        assert!(ms(&rows(&there)[at]) >= 0.99 * inside, "{}", rows(&there)[at]);
+    }
+    assert!(there["machine_gb_per_s"].as_f64() > Some(0.0), "{there}");
+    assert!(there["machine_gflops"].is_null(), "what a GPU's contractions reach is not measured");
+    // The step itself is recorded, and not made one by one.
+    let shown = ok(&folder, &[&bench[..], &["cuda", "--picture", "step.svg"]].concat());
+    assert!(
+        shown.contains("GB/s in a copy within the GPU's memory") && shown.contains("launches, slowest first"),
+        "{shown}"
+    );
+    assert!(shown.contains("net.bdl:2") && shown.contains("(contract "), "{shown}");
+    assert!(std::fs::read_to_string(folder.file("step.svg")).unwrap().contains("contractions"));
+}

@@ -12,7 +12,7 @@
 mod modules;
 mod staging;
 
-use crate::device::{Device, Loaded, Recording};
+use crate::device::{Device, Loaded, Mark, Recording};
 use crate::error::Error;
 use bdl_plan::DeviceKernel;
 use cudarc::driver::result::{self, DriverError};
@@ -25,6 +25,11 @@ use std::sync::Arc;
 
 /// The oldest driver whose functions are used: of CUDA 12.0.
 const OLDEST_DRIVER: i32 = 12_000;
+/// Bytes of a copy that no cache holds, where there is room.
+const LARGE: usize = 256 << 20;
+/// Copies that are measured.
+const COPIES: usize = 8;
+
 /// An open device.
 pub struct Cuda {
     ordinal: sys::CUdevice,
@@ -38,6 +43,9 @@ pub struct Cuda {
     by_text: HashMap<Arc<str>, usize>,
     /// By number; none where one was thrown away.
     recordings: Vec<Option<sys::CUgraphExec>>,
+    /// By the number of the mark, and which of them are free.
+    events: Vec<sys::CUevent>,
+    free_events: Vec<usize>,
 }
 
 struct Function {
@@ -104,13 +112,50 @@ impl Cuda {
         let stream =
             result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|error| said(&name, error))?;
         let staging = Staging::new().map_err(|error| said(&name, error))?;
-        let (functions, by_text, recordings) = (Vec::new(), HashMap::new(), Vec::new());
-        Ok(Cuda { ordinal, name, capability, context, stream, staging, functions, by_text, recordings })
+        Ok(Cuda {
+            ordinal,
+            name,
+            capability,
+            context,
+            stream,
+            staging,
+            functions: Vec::new(),
+            by_text: HashMap::new(),
+            recordings: Vec::new(),
+            events: Vec::new(),
+            free_events: Vec::new(),
+        })
     }
 
     /// Bytes that are free now, and all.
     pub fn memory(&self) -> Result<(usize, usize), Error> {
         result::mem_get_info().map_err(|error| said(&self.name, error))
+    }
+
+    /// Bytes a second that a large copy within the device's memory moves, those read and those written: of the fastest of a few.
+    pub fn bandwidth(&mut self) -> Result<f64, Error> {
+        let bytes = (self.memory()?.0 / 16).clamp(1, LARGE);
+        let from = self.allocate(bytes)?;
+        let fastest = self.allocate(bytes).and_then(|to| {
+            let fastest = self.fastest_copy(to, from, bytes);
+            self.free(to);
+            fastest
+        });
+        self.free(from);
+        Ok(2.0 * bytes as f64 / fastest?)
+    }
+
+    fn fastest_copy(&mut self, to: u64, from: u64, bytes: usize) -> Result<f64, Error> {
+        self.clear(from, bytes)?;
+        // The first one is not counted.
+        self.copy(to, from, bytes)?;
+        let mut spans = Vec::new();
+        for _ in 0..COPIES {
+            let begun = self.mark()?;
+            self.copy(to, from, bytes)?;
+            spans.push((begun, self.mark()?));
+        }
+        Ok(self.seconds(spans)?.into_iter().fold(f64::INFINITY, f64::min).max(1e-9))
     }
 }
 
@@ -131,6 +176,10 @@ impl Drop for Cuda {
         for graph in self.recordings.drain(..).flatten() {
             // SAFETY: made by this value, and not running any more.
             let _ = unsafe { result::graph::exec_destroy(graph) };
+        }
+        for event in self.events.drain(..) {
+            // SAFETY: made by this value.
+            let _ = unsafe { result::event::destroy(event) };
         }
         for function in self.functions.drain(..) {
             // SAFETY: loaded by this value, and no function of it can be called any more.
@@ -267,5 +316,32 @@ impl Device for Cuda {
             // SAFETY: made by this value, and not running any more.
             let _ = unsafe { result::graph::exec_destroy(graph) };
         }
+    }
+
+    fn mark(&mut self) -> Result<Mark, Error> {
+        let at = match self.free_events.pop() {
+            Some(at) => at,
+            None => {
+                let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
+                    .map_err(|error| said(&self.name, error))?;
+                self.events.push(event);
+                self.events.len() - 1
+            }
+        };
+        // SAFETY: an event and the stream of this value.
+        unsafe { result::event::record(self.events[at], self.stream) }.map_err(|error| said(&self.name, error))?;
+        Ok(Mark(at))
+    }
+
+    fn seconds(&mut self, spans: Vec<(Mark, Mark)>) -> Result<Vec<f64>, Error> {
+        self.finish()?;
+        let mut all = Vec::with_capacity(spans.len());
+        for (Mark(from), Mark(to)) in spans {
+            // SAFETY: events of this value, both recorded on its stream, which has been waited for.
+            let milliseconds = unsafe { result::event::elapsed(self.events[from], self.events[to]) };
+            all.push(f64::from(milliseconds.map_err(|error| said(&self.name, error))?) * 1e-3);
+            self.free_events.extend([from, to]);
+        }
+        Ok(all)
     }
 }

@@ -3,7 +3,7 @@
 use super::said;
 use crate::error::Error;
 use bdl_plan::DeviceKernel;
-use cudarc::driver::result;
+use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 use std::ffi::{CString, c_uint, c_void};
 use std::sync::Mutex;
@@ -31,6 +31,13 @@ unsafe impl Send for Context {}
 // SAFETY: as above.
 unsafe impl Sync for Context {}
 
+impl Context {
+    fn make_current(&self) -> Result<(), DriverError> {
+        // SAFETY: whoever compiles holds the context, and lives longer.
+        unsafe { result::ctx::set_current(self.0) }
+    }
+}
+
 /// Compiles these for the device of this name, in order.
 pub fn compile(context: sys::CUcontext, device: &str, kernels: &[&DeviceKernel]) -> Vec<Result<Module, Error>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS).min(kernels.len());
@@ -40,9 +47,7 @@ pub fn compile(context: sys::CUcontext, device: &str, kernels: &[&DeviceKernel])
     let (next, context) = (AtomicUsize::new(0), Context(context));
     let made: Mutex<Vec<Option<Result<Module, Error>>>> = Mutex::new(kernels.iter().map(|_| None).collect());
     let work = || {
-        let context = context;
-        // SAFETY: the context is the caller's, and lives longer.
-        let current = unsafe { result::ctx::set_current(context.0) };
+        let current = context.make_current();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(kernel) = kernels.get(at) else { return };
@@ -64,6 +69,7 @@ pub fn compile(context: sys::CUcontext, device: &str, kernels: &[&DeviceKernel])
     let missing = || Err(Error::Device("the driver's compiler did not finish".to_string()));
     made.into_iter().map(|found| found.unwrap_or_else(missing)).collect()
 }
+
 /// Compiles one text in the current context.
 fn module(kernel: &DeviceKernel) -> Result<Module, Error> {
     let text = CString::new(&*kernel.text).map_err(|_| Error::Plan("PTX with a zero byte".to_string()))?;

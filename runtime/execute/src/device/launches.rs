@@ -79,7 +79,7 @@ impl DeviceProgram {
         let launches = std::mem::take(&mut self.compiled.launches);
         let done = self.walk(device, &mut walk, &launches);
         self.compiled.launches = launches;
-        done
+        done.and_then(|()| self.settle_times(device))
     }
 
     fn walk<D: Device>(
@@ -88,7 +88,14 @@ impl DeviceProgram {
         walk: &mut Walk,
         list: &[CompiledLaunch<usize>],
     ) -> Result<(), Error> {
-        list.iter().try_for_each(|launch| self.one(device, walk, &launch.op))
+        list.iter().try_for_each(|launch| match self.profile {
+            None => self.one(device, walk, &launch.op),
+            Some(_) => {
+                let from = device.mark()?;
+                self.one(device, walk, &launch.op)?;
+                self.note_time(device, launch.number, from)
+            }
+        })
     }
 
     fn one<D: Device>(&mut self, device: &mut D, walk: &mut Walk, op: &CompiledOp<usize>) -> Result<(), Error> {

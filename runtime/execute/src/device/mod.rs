@@ -13,11 +13,13 @@
 //! | `program` | a plan with its functions and memory; binding, tables, outputs |
 //! | `launches` | launches in order; loops run on the host |
 //! | `recorded` | launches that are made again as they were |
+//! | `profile` | the time of each launch |
 //! | `resident` | parameters and state on the device |
 //!
 //! Sorting and orthogonal matrices are computed on the host. An `iterate` reads its condition back at every step.
 
 mod launches;
+mod profile;
 mod program;
 mod recorded;
 mod resident;
@@ -35,6 +37,10 @@ pub struct Loaded(pub usize);
 /// Launches, copies and clears that a device makes again as they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recording(pub usize);
+
+/// A moment: everything that was asked for before is done, nothing that was asked for after it has begun.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mark(pub usize);
 
 /// What a device can do. Everything happens in the order in which it was asked for.
 pub trait Device {
@@ -69,6 +75,16 @@ pub trait Device {
     }
 
     fn throw_away(&mut self, _recording: Recording) {}
+
+    /// The moment at which what was asked for so far is done.
+    fn mark(&mut self) -> Result<Mark, Error> {
+        Err(Error::Device("this device measures no time".to_string()))
+    }
+
+    /// Seconds from each first mark to its second one. Waits until all are past, and takes them back.
+    fn seconds(&mut self, _spans: Vec<(Mark, Mark)>) -> Result<Vec<f64>, Error> {
+        Err(Error::Device("this device measures no time".to_string()))
+    }
 
     /// The arena is used anew: a device that looks for mistakes takes its content for unwritten.
     fn forget(&mut self, _at: u64, _bytes: usize) -> Result<(), Error> {

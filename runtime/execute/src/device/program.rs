@@ -1,6 +1,7 @@
 //! A plan with its functions and memory on a device: made once, run once a batch.
 
-use super::recorded::{Recorded, is_recordable};
+use super::profile::Profile;
+use super::recorded::{Recorded, depends_on_lengths, is_recordable};
 use super::{Device, Loaded, Resident};
 use crate::compiled::{Compiled, compile};
 use crate::error::Error;
@@ -94,6 +95,8 @@ pub struct DeviceProgram {
     pub(super) counters: Block,
     pub(super) recorded: Recorded,
     pub(super) is_recordable: bool,
+    pub(super) depends_on_lengths: bool,
+    pub(super) profile: Option<Profile>,
     host: Vec<Option<Buffer>>,
     tables: tables::Scratch,
     pub(super) sizes: Vec<i64>,
@@ -187,7 +190,9 @@ impl DeviceProgram {
             partials: Block::default(),
             counters: Block::default(),
             recorded: Recorded::default(),
+            profile: None,
             is_recordable: is_recordable(&compiled.launches),
+            depends_on_lengths: depends_on_lengths(&compiled.launches),
             host: (0..count).map(|_| None).collect(),
             tables: tables::Scratch::default(),
             lengths: HashMap::new(),

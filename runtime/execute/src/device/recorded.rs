@@ -1,28 +1,36 @@
 //! Runs that differ in nothing but the bytes of their inputs: their launches are recorded once and made again all at once.
 //!
-//! A run is told by its sizes and by every address that its launches mention. What was recorded holds as long as those are the same; a run with others
-//! (the last batch of an epoch, examples of other lengths) is launched one by one, and recorded when it comes a second time.
+//! A run is told by its sizes, by every address that its launches mention, and by the examples' lengths where launches depend on each of them.
+//! What was recorded holds as long as those are the same; a run with others (the last batch of an epoch) is launched one by one, and recorded when
+//! it comes a second time.
 
 use super::program::DeviceProgram;
 use super::{Device, Recording};
 use crate::compiled::{CompiledEnds, CompiledLaunch, CompiledOp};
 use crate::error::Error;
+use std::collections::VecDeque;
 
-/// Recordings that are kept for one program.
+/// Recordings that are kept for one program, and runs that may come again.
 const MOST: usize = 4;
 
 #[derive(Default)]
 pub struct Recorded {
-    /// What a run mentions, with its recording.
-    known: Vec<(Vec<u64>, Recording)>,
-    /// Of the run before.
-    last: Vec<u64>,
+    known: VecDeque<Known>,
+    /// What runs mentioned that were launched one by one, lately.
+    seen: VecDeque<Vec<u64>>,
+}
+
+struct Known {
+    mentioned: Vec<u64>,
+    recording: Recording,
+    /// For each contraction, in such a run.
+    flop: Vec<u64>,
 }
 
 impl Recorded {
     pub fn release<D: Device>(&mut self, device: &mut D) {
-        for (_, recording) in self.known.drain(..) {
-            device.throw_away(recording);
+        for known in self.known.drain(..) {
+            device.throw_away(known.recording);
         }
     }
 }
@@ -34,36 +42,52 @@ impl DeviceProgram {
         let shared = [self.moment, self.position_list, self.partials, self.counters].map(|block| block.address);
         let counts = [self.positions.len() as u64];
         let sizes = self.sizes.iter().map(|size| *size as u64);
-        sizes.chain(self.addresses.iter().copied()).chain(lists).chain(shared).chain(counts).collect()
+        let mut of_examples: Vec<(&usize, &Vec<i64>)> = match self.depends_on_lengths {
+            true => self.lengths.iter().collect(),
+            false => Vec::new(),
+        };
+        of_examples.sort_unstable();
+        let lengths = of_examples.into_iter().flat_map(|(_, lengths)| lengths).map(|length| *length as u64);
+        let addresses = self.addresses.iter().copied();
+        sizes.chain(addresses).chain(lists).chain(shared).chain(counts).chain(lengths).collect()
     }
 
     /// All launches, recorded where that is possible.
     pub(super) fn run_recorded<D: Device>(&mut self, device: &mut D) -> Result<(), Error> {
-        if !device.records() || !self.is_recordable {
+        if !device.records() || !self.is_recordable || self.profile.is_some() {
             return self.run_launches(device);
         }
         let now = self.mentioned();
-        if let Some((_, recording)) = self.recorded.known.iter().find(|(known, _)| *known == now) {
-            return device.replay(*recording);
+        if let Some(known) = self.recorded.known.iter().find(|known| known.mentioned == now) {
+            self.flop.clone_from(&known.flop);
+            return device.replay(known.recording);
         }
-        if self.recorded.last != now {
+        let Some(at) = self.recorded.seen.iter().position(|seen| *seen == now) else {
             self.run_launches(device)?;
             // Room for partial sums may have grown meanwhile.
-            self.recorded.last = self.mentioned();
+            let now = self.mentioned();
+            remember(&mut self.recorded.seen, now);
             return Ok(());
-        }
+        };
         device.begin_recording()?;
         let launched = self.run_launches(device);
         let recording = device.end_recording();
         launched?;
         let recording = recording?;
-        if self.recorded.known.len() == MOST {
-            let (_, oldest) = self.recorded.known.remove(0);
-            device.throw_away(oldest);
+        self.recorded.seen.remove(at);
+        if let Some(oldest) =
+            remember(&mut self.recorded.known, Known { mentioned: now, recording, flop: self.flop.clone() })
+        {
+            device.throw_away(oldest.recording);
         }
-        self.recorded.known.push((now, recording));
         device.replay(recording)
     }
+}
+
+/// Adds what is newest; gives the oldest where they become too many.
+fn remember<T>(list: &mut VecDeque<T>, newest: T) -> Option<T> {
+    list.push_back(newest);
+    if list.len() > MOST { list.pop_front() } else { None }
 }
 
 /// Is every launch decided by sizes alone, without a look at what the device holds?
@@ -74,6 +98,19 @@ pub fn is_recordable(launches: &[CompiledLaunch<usize>]) -> bool {
         CompiledOp::Scan { ends: None, body, .. } => is_recordable(body),
         CompiledOp::Scan { ends: Some(CompiledEnds::After { .. } | CompiledEnds::When { .. }), .. } => false,
         CompiledOp::Order { .. } | CompiledOp::Iterate(_) | CompiledOp::Sort { .. } | CompiledOp::Library { .. } => {
+            false
+        }
+    })
+}
+
+/// Do arguments of launches, or their blocks, follow from the length of each example, and not from totals alone?
+pub fn depends_on_lengths(launches: &[CompiledLaunch<usize>]) -> bool {
+    launches.iter().any(|launch| match &launch.op {
+        CompiledOp::Contract(contraction) => contraction.form.ragged().is_some(),
+        CompiledOp::Draw { offsets, .. } | CompiledOp::Sort { offsets, .. } => offsets.is_some(),
+        CompiledOp::Scan { running, body, .. } => running.is_some() || depends_on_lengths(body),
+        CompiledOp::Order { .. } | CompiledOp::Iterate(_) => true,
+        CompiledOp::Kernel(_) | CompiledOp::Copy { .. } | CompiledOp::Clear { .. } | CompiledOp::Library { .. } => {
             false
         }
     })

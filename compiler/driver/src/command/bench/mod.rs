@@ -7,6 +7,7 @@ use super::{Context, print};
 use crate::cli::target;
 use crate::error::Failure;
 use crate::pipeline;
+use crate::run::machine::memory_error;
 use crate::run::{ModelMachine, prepare};
 use crate::show::number;
 use bdl_train::{Machine, Moment};
@@ -50,10 +51,6 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let threads = context.threads();
     let engine = context.engine()?;
     let gpu = engine.gpu();
-    if profile && gpu.is_some() {
-        return Err(Failure::user("not-built-yet", "the launches of a GPU are not measured yet")
-            .help("leave `--profile` and `--picture` out, or measure the processor"));
-    }
     let compiling = Instant::now();
     let mut machine = ModelMachine::new(&prepared, context.real, engine, context.global.seed.unwrap_or(0), true)?;
     let first_values = machine.time_of_first_values();
@@ -73,17 +70,27 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     for step in 1..=WARM_UP {
         machine.step(rows(step), moment(step))?;
     }
-    if profile {
+    // Each call measures other steps.
+    let mut step = WARM_UP;
+    let mut measured = |machine: &mut ModelMachine| -> Result<Vec<Duration>, Failure> {
+        let (mut times, begun) = (Vec::new(), Instant::now());
+        while times.len() < FEWEST || begun.elapsed().as_secs_f64() < wanted.seconds {
+            step += 1;
+            let one = Instant::now();
+            machine.step(rows(step), moment(step))?;
+            times.push(one.elapsed());
+        }
+        Ok(times)
+    };
+    if profile && gpu.is_none() {
         machine.set_profile(true);
     }
-    let mut times = Vec::new();
-    let begun = Instant::now();
-    let mut step = WARM_UP;
-    while times.len() < FEWEST || begun.elapsed().as_secs_f64() < wanted.seconds {
-        step += 1;
-        let one = Instant::now();
-        machine.step(rows(step), moment(step))?;
-        times.push(one.elapsed());
+    let mut times = measured(&mut machine)?;
+    let mut profiled = times.len();
+    if profile && gpu.is_some() {
+        // A GPU's step is measured as it is; for the profile its launches are made one by one.
+        machine.set_profile(true);
+        profiled = measured(&mut machine)?.len();
     }
     let launches = machine.profile();
     times.sort_unstable();
@@ -114,48 +121,38 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         ms(compile),
         ms(first_values),
     );
-    if let Some(gpu) = gpu {
+    let machine_gflops = gpu.is_none().then(|| bdl_kernels::machine::measure_gflops(threads));
+    if let Some(machine_gflops) = machine_gflops {
+        let (peak, predicted) = (peak_megabytes(), machine.predicted_bytes(batch) as f64 / 1e6);
+        (line["threads"], line["machine_gflops"]) = (json!(threads), json!(machine_gflops));
+        (line["peak_mb"], line["predicted_peak_mb"]) = (json!(peak), json!(predicted));
+        text.push_str(&format!(
+            ", {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
+             memory    {:.0} MB at the peak, {predicted:.1} MB predicted for tensors\n",
+            100.0 * gflops / machine_gflops,
+            peak.unwrap_or(f64::NAN),
+        ));
+    } else {
         let (free, all) = machine.engine.gpu_memory().unwrap_or_default();
         let used = (all - free) as f64;
-        if context.global.json {
-            (line["device"], line["device_mb"]) = (json!(gpu), json!(used / 1e6));
-            return print(&format!("{line}\n"));
+        (line["device"], line["device_mb"]) = (json!(gpu), json!(used / 1e6));
+        text.push_str(&format!("\n  memory    {} of the GPU's are taken\n", number::bytes(used)));
+    }
+    if let Some(launches) = launches {
+        let gigabytes = match machine.engine.gpu_bandwidth() {
+            Some(measured) => measured.map_err(memory_error)? / 1e9,
+            None => bdl_kernels::machine::measure_bandwidth(threads),
+        };
+        let limits = profile::Limits { gflops: machine_gflops, gigabytes };
+        let rows = profile::rows(&plan, &launches, &flops, profiled, batch as i64, &checked.source.sources);
+        if let Some(path) = wanted.picture {
+            picture::write(path, &format!("{} · batch {batch} · {place}", train.name), &rows, &limits)?;
         }
-        return print(&format!("{text}\n  memory    {} of the GPU's are taken\n", number::bytes(used)));
+        line["machine_gb_per_s"] = json!(limits.gigabytes);
+        line["profile"] = rows.iter().map(profile::Row::json).collect();
+        text.push_str(&profile::table(&rows, &limits));
     }
-    let machine_gflops = bdl_kernels::machine::measure_gflops(threads);
-    let peak = peak_megabytes();
-    let predicted = machine.predicted_bytes(batch) as f64 / 1e6;
-    let rows = launches.map(|launches| {
-        let limits =
-            profile::Limits { gflops: machine_gflops, gigabytes: bdl_kernels::machine::measure_bandwidth(threads) };
-        (limits, profile::rows(&plan, &launches, &flops, times.len(), batch as i64, &checked.source.sources))
-    });
-    if let (Some(path), Some((limits, rows))) = (wanted.picture, &rows) {
-        let title = format!("{} · batch {batch} · {place}", train.name);
-        picture::write(path, &title, rows, limits)?;
-    }
-    if context.global.json {
-        line["threads"] = json!(threads);
-        line["machine_gflops"] = json!(machine_gflops);
-        (line["peak_mb"], line["predicted_peak_mb"]) = (json!(peak), json!(predicted));
-        if let Some((limits, rows)) = &rows {
-            line["machine_gb_per_s"] = json!(limits.gigabytes);
-            line["profile"] = rows.iter().map(profile::Row::json).collect();
-        }
-        print(&format!("{line}\n"))?;
-        return Ok(0);
-    }
-    text.push_str(&format!(
-        ", {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
-         memory    {:.0} MB at the peak, {predicted:.1} MB predicted for tensors\n",
-        100.0 * gflops / machine_gflops,
-        peak.unwrap_or(f64::NAN),
-    ));
-    if let Some((limits, rows)) = &rows {
-        text.push_str(&profile::table(rows, limits));
-    }
-    print(&text)
+    print(&if context.global.json { format!("{line}\n") } else { text })
 }
 
 fn ms(time: Duration) -> f64 {

@@ -93,7 +93,8 @@ fn draw(title: &str, rows: &[Row], limits: &Limits) -> String {
         let y = TOP + (block.row.depth + 1) as f64 * HEIGHT;
         let mut said = format!("{origin} ({what}), {line}: {:.3} ms", block.row.seconds * 1e3);
         if block.row.flop > 0.0 {
-            let _ = write!(said, ", {:.1} of {:.0} GFLOP/s", block.row.gflops(), limits.gflops);
+            let of = limits.gflops.map_or(String::new(), |gflops| format!(" of {gflops:.0}"));
+            let _ = write!(said, ", {:.1}{of} GFLOP/s", block.row.gflops());
         }
         if *kind != Kind::Loop {
             let _ = write!(
@@ -180,7 +181,7 @@ mod tests {
         let unit = (WIDTH - 2.0 * MARGIN) / 4.0;
         let ends: Vec<f64> = found.iter().map(|block| ((block.to - MARGIN) / unit * 10.0).round() / 10.0).collect();
         assert_eq!(ends, [1.0, 4.0, 2.5, 4.0]);
-        let svg = draw("t", &rows, &Limits { gflops: 10.0, gigabytes: 10.0 });
+        let svg = draw("t", &rows, &Limits { gflops: Some(10.0), gigabytes: 10.0 });
         assert!(svg.contains("a&lt;b (w), m.bdl:2: 1000.000 ms, 1.0 of 10 GFLOP/s"), "{svg}");
     }
 }

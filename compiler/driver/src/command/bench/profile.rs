@@ -4,6 +4,8 @@
 //! A launch takes at least as long as its arithmetic at the contraction kernel's measured rate, and as long as its bytes at the memory's
 //! measured bandwidth. The longer of the two over its time is how much of the limit it reaches. What stays in the caches may well exceed
 //! the memory's bandwidth.
+//!
+//! Of a GPU the rate of contractions is not known: those have no limit here. Its memory's bandwidth is that of a copy.
 
 use crate::show::number;
 use bdl_grammar::{FileId, SourceMap};
@@ -13,7 +15,8 @@ use std::time::Duration;
 
 /// What this machine reaches.
 pub struct Limits {
-    pub gflops: f64,
+    /// In contractions, where that was measured.
+    pub gflops: Option<f64>,
     pub gigabytes: f64,
 }
 
@@ -44,11 +47,15 @@ pub struct Row {
 }
 
 impl Row {
-    /// The part of the machine's limit that this launch reaches.
-    fn of_limit(&self, limits: &Limits) -> f64 {
-        let arithmetic = self.flop / (limits.gflops * 1e9);
+    /// The part of the machine's limit that this launch reaches, where both limits that it has are known.
+    fn of_limit(&self, limits: &Limits) -> Option<f64> {
+        let arithmetic = match limits.gflops {
+            Some(gflops) => self.flop / (gflops * 1e9),
+            None if self.flop > 0.0 => return None,
+            None => 0.0,
+        };
         let memory = self.bytes / (limits.gigabytes * 1e9);
-        arithmetic.max(memory) / self.seconds
+        Some(arithmetic.max(memory) / self.seconds)
     }
 
     pub fn gflops(&self) -> f64 {
@@ -194,17 +201,19 @@ pub fn table(rows: &[Row], limits: &Limits) -> String {
     let mut slowest: Vec<&Row> = rows.iter().collect();
     slowest.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     let width = slowest.iter().take(SHOWN).map(|row| row.line.chars().count()).max().unwrap_or(0);
-    let mut text = format!(
-        "  machine   {:.0} GFLOP/s in contractions, {:.1} GB/s of memory\n  launches, slowest first\n         ms    %  GFLOP/s      MB   GB/s  limit\n",
-        limits.gflops, limits.gigabytes
-    );
+    let machine = match limits.gflops {
+        Some(gflops) => format!("{gflops:.0} GFLOP/s in contractions, {:.1} GB/s of memory", limits.gigabytes),
+        None => format!("{:.1} GB/s in a copy within the GPU's memory", limits.gigabytes),
+    };
+    let mut text =
+        format!("  machine   {machine}\n  launches, slowest first\n         ms    %  GFLOP/s      MB   GB/s  limit\n");
     for row in slowest.into_iter().take(SHOWN) {
         let rate = if row.flop > 0.0 { format!("{:8.1}", row.gflops()) } else { " ".repeat(8) };
         let (moved, limit) = match row.kind {
             Kind::Loop => (" ".repeat(14), " ".repeat(5)),
             Kind::Contraction | Kind::Kernel | Kind::Other => (
                 format!("{:7.2} {:6.1}", row.bytes / 1e6, row.gigabytes()),
-                format!("{:3.0} %", 100.0 * row.of_limit(limits)),
+                row.of_limit(limits).map_or(" ".repeat(5), |part| format!("{:3.0} %", 100.0 * part)),
             ),
         };
         text.push_str(&format!(
@@ -229,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_launch_is_held_against_the_nearer_limit() {
-        let limits = Limits { gflops: 100.0, gigabytes: 10.0 };
+        let limits = Limits { gflops: Some(100.0), gigabytes: 10.0 };
         let row = |flop, bytes| Row {
             kind: Kind::Contraction,
             depth: 0,
@@ -240,7 +249,10 @@ mod tests {
             flop,
             bytes,
         };
-        assert_eq!(row(25e9, 1e9).of_limit(&limits), 0.5);
-        assert_eq!(row(1e9, 4e9).of_limit(&limits), 0.8);
+        assert_eq!(row(25e9, 1e9).of_limit(&limits), Some(0.5));
+        assert_eq!(row(1e9, 4e9).of_limit(&limits), Some(0.8));
+        let limits = Limits { gflops: None, gigabytes: 10.0 };
+        assert_eq!(row(25e9, 1e9).of_limit(&limits), None);
+        assert_eq!(row(0.0, 4e9).of_limit(&limits), Some(0.8));
     }
 }
