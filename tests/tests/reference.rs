@@ -15,6 +15,7 @@ fn session() -> Repl {
         global: bdl::cli::Global { threads: Some(1), ..Default::default() },
         coloured: false,
         real: bdl::Real::F64,
+        products: Default::default(),
     })
 }
 
