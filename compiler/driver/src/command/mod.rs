@@ -21,7 +21,8 @@ pub mod train;
 use crate::cli::{Cli, Command, Global, Precision};
 use crate::error::Failure;
 use crate::pipeline::Request;
-use crate::run::{Device, Engine};
+use crate::run::stored::Stored;
+use crate::run::{Device, Engine, record};
 use bdl_ptx::Products;
 use bdl_schedule::Real;
 use std::io::Write;
@@ -61,6 +62,22 @@ impl Context {
         }
         let products = if global.precision == Precision::Tf32 { Products::Tf32 } else { Products::Exact };
         Ok(Context { global, coloured, real, products })
+    }
+
+    /// As this, in the precision of a stored run. What only a GPU can do so, the processor does in f32.
+    pub fn of_run(&self, stored: &Stored) -> Context {
+        let products = match (self.global.device, stored.products) {
+            (Device::Cpu, Products::Exact | Products::Tf32) => Products::Exact,
+            // Asked for, where the run itself did without.
+            (Device::Cuda(_), Products::Exact) => self.products,
+            (Device::Cuda(_), Products::Tf32) => Products::Tf32,
+        };
+        Context { real: stored.real, products, ..self.clone() }
+    }
+
+    /// `f32`
+    pub fn precision(&self) -> &'static str {
+        record::precision(self.real, self.products)
     }
 
     /// The request of a command about one `train` block.

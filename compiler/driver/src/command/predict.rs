@@ -21,6 +21,7 @@ const BATCH: usize = 256;
 
 pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> Result<u8, Failure> {
     let stored = stored::open(run)?;
+    let context = &context.of_run(&stored);
     let mut shared = stored.shared.clone();
     let mut known = stored.fitted.clone();
     let (checked, spec, dataset) = match opened(context, &stored, input, &known, &shared) {
@@ -112,7 +113,6 @@ fn opened(
 ) -> Result<(Checked, DataSpec, Dataset), Opening> {
     let mut request = context.request(Some(stored.train.clone()));
     request.read_data = ReadData::Never;
-    request.real = stored.real;
     request.known = vec![facts::of_fitted(known, shared)];
     let checked = pipeline::check(&stored.program, &request)?;
     checked.require_sound(context.coloured)?;

@@ -5,7 +5,6 @@ use super::{Context, print};
 use crate::cli::Global;
 use crate::error::Failure;
 use crate::run::stored;
-use bdl_schedule::Real;
 use bdl_train::{Array, RunFolder, checkpoint};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -28,20 +27,15 @@ pub fn run(context: &Context, path: &Path) -> Result<u8, Failure> {
             overrides: Vec::new(),
             ..context.global.clone()
         },
-        real: stored.real,
-        products: context.products,
-        coloured: context.coloured,
+        ..context.of_run(&stored)
     };
     let manner = Manner { out: Some(again.clone()), resume: false, save_every: None };
     if !context.global.quiet && !context.global.json {
-        let precision = match stored.real {
-            Real::F32 => "f32",
-            Real::F64 => "f64",
-        };
         print(&format!(
-            "trains `{}` again: seed {}, {precision}, {} threads\n",
+            "trains `{}` again: seed {}, {}, {} threads\n",
             stored.train,
             stored.seed,
+            quiet.precision(),
             context.threads()
         ))?;
     }

@@ -144,7 +144,7 @@ impl<'c> Run<'c> {
         }
         let files: Vec<PathBuf> =
             train.transfers.iter().map(|transfer| transfer::file(transfer, &checked.source.folder)).collect();
-        let hash = record::hash(&checked.source.text, &checked.data, &files, seed, context.real)
+        let hash = record::hash(&checked.source.text, &checked.data, &files, seed, context.precision())
             .map_err(|error| Failure::user("missing-file", format!("could not read the data again: {error}")))?;
         let folder = RunFolder::create(Path::new(RUNS), &train.name, &hash, manner.out.as_deref())?;
         let below = folder.file(&format!("fold-{}", fold + 1));
@@ -522,7 +522,7 @@ fn write_folder(
 ) -> Result<(), Failure> {
     let hyper = &prepared.train.hyper;
     let threads = context.threads();
-    let mut run = record::run_json(name, hash, seed, context.real, threads, gpu, hyper, &checked.data);
+    let mut run = record::run_json(name, hash, seed, context.precision(), threads, gpu, hyper, &checked.data);
     // Which rows were held out: a later look at the run must not take others.
     run["fold"] = json!(fold);
     folder.write("program.bdl", outputs::runnable(checked).as_bytes())?;

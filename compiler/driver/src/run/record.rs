@@ -2,6 +2,7 @@
 
 use crate::pipeline::DataBlock;
 use bdl_data::Source;
+use bdl_ptx::Products;
 use bdl_schedule::Real;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -16,13 +17,13 @@ pub fn hash(
     data: &[DataBlock],
     files: &[std::path::PathBuf],
     seed: u64,
-    real: Real,
+    precision: &str,
 ) -> std::io::Result<String> {
     let mut hasher = Sha256::new();
     hasher.update(env!("CARGO_PKG_VERSION"));
     hasher.update(program);
     hasher.update(seed.to_le_bytes());
-    hasher.update(precision(real));
+    hasher.update(precision);
     for block in data {
         hasher.update(&block.spec.name);
         hasher.update(data_hash(&block.spec.source)?);
@@ -60,10 +61,22 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-pub fn precision(real: Real) -> &'static str {
-    match real {
-        Real::F32 => "f32",
-        Real::F64 => "f64",
+/// The name of a precision, as `--precision` has it.
+pub fn precision(real: Real, products: Products) -> &'static str {
+    match (real, products) {
+        (Real::F32, Products::Exact) => "f32",
+        (Real::F32, Products::Tf32) => "tf32",
+        (Real::F64, Products::Exact | Products::Tf32) => "f64",
+    }
+}
+
+/// What [`precision`] names so.
+pub fn precision_named(name: &str) -> Option<(Real, Products)> {
+    match name {
+        "f32" => Some((Real::F32, Products::Exact)),
+        "tf32" => Some((Real::F32, Products::Tf32)),
+        "f64" => Some((Real::F64, Products::Exact)),
+        _ => None,
     }
 }
 
@@ -72,7 +85,7 @@ pub fn run_json(
     train: &str,
     hash: &str,
     seed: u64,
-    real: Real,
+    precision: &str,
     threads: usize,
     gpu: Option<&str>,
     hyper: &[(String, String)],
@@ -110,7 +123,7 @@ pub fn run_json(
         "train": train,
         "hash": hash,
         "seed": seed,
-        "precision": precision(real),
+        "precision": precision,
         "device": gpu.unwrap_or("cpu"),
         "threads": threads,
         "instructions": bdl_kernels::machine::isa_name(),

@@ -21,8 +21,8 @@ pub struct Reopened {
 /// Opens a run folder and evaluates its weights on its data, with its split, classes and fitted values.
 pub fn open(context: &Context, run: &Path) -> Result<Reopened, Failure> {
     let stored = stored::open(run)?;
+    let context = &context.of_run(&stored);
     let mut request = context.request(Some(stored.train.clone()));
-    request.real = stored.real;
     // The model's outputs are in the order of the classes that it was trained on, whatever classes this file has.
     request.fitted = Some(stored.fitted.clone());
     let checked = pipeline::check(&stored.program, &request)?;

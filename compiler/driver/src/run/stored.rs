@@ -1,11 +1,13 @@
 //! A run folder opened again: its program, its fitted values, its weights.
 
 use super::machine::arrays;
+use super::record;
 use crate::data::facts::Shared;
 use crate::error::Failure;
 use bdl_data::Fitted;
 use bdl_execute::Store;
 use bdl_plan::DType;
+use bdl_ptx::Products;
 use bdl_schedule::Real;
 use bdl_train::{Array, RunError, RunFolder, checkpoint};
 use serde_json::Value;
@@ -20,6 +22,8 @@ pub struct Stored {
     pub shared: Shared,
     pub seed: u64,
     pub real: Real,
+    /// Of contractions, where a GPU computed them.
+    pub products: Products,
     /// The fold of the split that was held out.
     pub fold: usize,
 }
@@ -36,10 +40,9 @@ pub fn open(path: &Path) -> Result<Stored, Failure> {
     let train = run["train"].as_str().ok_or_else(|| damaged("it names no `train` block"))?.to_string();
     let seed = run["seed"].as_u64().ok_or_else(|| damaged("it has no seed"))?;
     let fold = run["fold"].as_u64().unwrap_or(0) as usize;
-    let real = match run["precision"].as_str() {
-        Some("f64") => Real::F64,
-        Some(_) | None => Real::F32,
-    };
+    let precision = run["precision"].as_str().unwrap_or("f32");
+    let (real, products) = record::precision_named(precision)
+        .ok_or_else(|| damaged(&format!("it was computed in `{precision}`, which this version does not know")))?;
     let fitted = Fitted::from_json(&folder.read_text("fitted.json")?)?;
     let data = run["data"].as_array().map(Vec::as_slice).unwrap_or_default();
     let of_data = data.iter().find(|block| block["name"].as_str() == Some(&fitted.data));
@@ -51,7 +54,7 @@ pub fn open(path: &Path) -> Result<Stored, Failure> {
             .into_iter()
             .collect(),
     };
-    Ok(Stored { program: folder.file("program.bdl"), train, fitted, shared, seed, real, fold, folder })
+    Ok(Stored { program: folder.file("program.bdl"), train, fitted, shared, seed, real, products, fold, folder })
 }
 
 /// The weights of the best epoch (of the last one where no best is kept).

@@ -96,8 +96,12 @@ fn a_gpu_that_is_lost_loses_nothing_that_was_saved() {
     let train = ["train", "splice.bdl", "--quiet", "--device", "cuda", "--save-every", "0", "--out"];
     ok(&folder, &[&train[..], &["whole"]].concat());
     // In the middle of the second epoch or later, which one depends on the number of launches of a step.
-    let settings = [("BDL_STAND_IN_LOST_AFTER", "300")];
+    let file = folder.file("counts").display().to_string();
+    let settings = [("BDL_STAND_IN_LOST_AFTER", "300"), ("BDL_STAND_IN_COUNTS", &file)];
     let said = fails(&folder, &settings, &[&train[..], &["cut"]].concat(), "device-failed");
+    let counts = numbers(&std::fs::read_to_string(&file).unwrap());
+    let [_, made, launched] = counts[..] else { panic!("{counts:?}") };
+    assert!(made > 0.0 && launched > 2.0 * made, "steps were launched as they were recorded: {counts:?}");
     assert!(said.contains("unspecified launch failure") && said.contains("--resume goes on from there"), "{said}");
     let (_, position) = checkpoint::load(&folder.file("cut/last.safetensors")).unwrap();
     assert!(position.epoch >= 1 && position.epoch < 3, "lost in the middle, not in epoch {}", position.epoch);
@@ -132,6 +136,58 @@ fn what_is_missing_is_said() {
     assert!(text(&bare.stderr).contains("error[device-missing]"), "{}", text(&bare.stderr));
     let wrong = folder.run(&["train", "splice.bdl", "--device", "cuda:x"]);
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn a_run_keeps_the_precision_of_its_products() {
+    let folder = small_splice(2);
+    let train = ["train", "splice.bdl", "--quiet", "--device", "cuda", "--save-every", "0", "--out"];
+    let tf32 = ["--precision", "tf32"];
+    ok(&folder, &[&train[..], &["run"], &tf32].concat());
+    ok(&folder, &[&train[..], &["exact"]].concat());
+    assert_ne!(last(&folder, "run"), last(&folder, "exact"), "tf32 makes no difference here");
+    let about = |run: &str| -> serde_json::Value {
+        serde_json::from_str(&std::fs::read_to_string(folder.file(&format!("{run}/run.json"))).unwrap()).unwrap()
+    };
+    assert_eq!((&about("run")["precision"], &about("exact")["precision"]), (&"tf32".into(), &"f32".into()));
+    assert_ne!(about("run")["hash"], about("exact")["hash"], "they are not one run");
+
+    // What is computed from its weights on a GPU is computed so; without a word about it, and with one.
+    let predicted =
+        |run: &str, more: &[&str]| ok(&folder, &[&["predict", run, "splice.csv", "--device", "cuda"], more].concat());
+    let so = predicted("run", &[]);
+    assert_eq!(so, predicted("run", &tf32));
+    let repeated = ok(&folder, &["repeat", "run", "--device", "cuda"]);
+    assert!(repeated.contains("tf32") && repeated.contains("the same bits"), "{repeated}");
+    let scored = ok(&folder, &["eval", "run", "--device", "cuda", "--json"]);
+
+    // On the processor, and of a run whose record is older, in f32.
+    let here = folder.ok(&["predict", "run", "splice.csv"]);
+    let (scored_here, file) = (folder.ok(&["eval", "run", "--json"]), folder.file("run/run.json"));
+    let record = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, record.replace("\"tf32\"", "\"f32\"")).unwrap();
+    assert_eq!(folder.ok(&["predict", "run", "splice.csv"]), here);
+    assert_eq!(folder.ok(&["eval", "run", "--json"]), scored_here);
+    assert_ne!(predicted("run", &[]), so);
+    assert_ne!(ok(&folder, &["eval", "run", "--device", "cuda", "--json"]), scored);
+    assert_eq!(predicted("run", &tf32), so, "asked for");
+    std::fs::write(&file, record.replace("\"tf32\"", "\"f8\"")).unwrap();
+    let unknown = fails(&folder, &[], &["predict", "run", "splice.csv"], "not-a-run");
+    assert!(unknown.contains("it was computed in `f8`, which this version does not know"), "{unknown}");
+}
+
+#[test]
+fn a_run_in_tf32_is_resumed_in_tf32() {
+    let folder = small_splice(3);
+    let train = ["train", "splice.bdl", "--quiet", "--device", "cuda", "--save-every", "0", "--out"];
+    let tf32 = ["--precision", "tf32"];
+    ok(&folder, &[&train[..], &["whole"], &tf32].concat());
+    let settings = [("BDL_STAND_IN_LOST_AFTER", "300")];
+    fails(&folder, &settings, &[&train[..], &["cut"], &tf32].concat(), "device-failed");
+    let other = fails(&folder, &[], &[&train[..], &["cut", "--resume"]].concat(), "checkpoint-mismatch");
+    assert!(other.contains("the seed and the precision must be those of the run"), "{other}");
+    ok(&folder, &[&train[..], &["cut", "--resume"], &tf32].concat());
+    assert_eq!(last(&folder, "cut"), last(&folder, "whole"), "to the bit");
 }
 
 /// The rows of a profile: the plan is one, whatever runs it.
