@@ -17,7 +17,7 @@ use crate::error::Error;
 use bdl_plan::DeviceKernel;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
-use modules::{Module, compile};
+use modules::{Module, module};
 use staging::Staging;
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -36,7 +36,6 @@ pub struct Cuda {
     pub name: String,
     /// Major and minor number of what the processor can do.
     pub capability: (i32, i32),
-    context: sys::CUcontext,
     stream: sys::CUstream,
     staging: Staging,
     functions: Vec<Function>,
@@ -116,7 +115,6 @@ impl Cuda {
             ordinal,
             name,
             capability,
-            context,
             stream,
             staging,
             functions: Vec::new(),
@@ -196,18 +194,20 @@ impl Drop for Cuda {
 
 impl Device for Cuda {
     fn load(&mut self, kernels: &[&DeviceKernel]) -> Result<Vec<Loaded>, Error> {
-        let mut new: Vec<&DeviceKernel> = Vec::new();
+        let mut loaded = Vec::new();
         for kernel in kernels {
-            if !self.by_text.contains_key(&kernel.text) && new.iter().all(|known| known.text != kernel.text) {
-                new.push(kernel);
-            }
+            let at = match self.by_text.get(&kernel.text) {
+                Some(known) => *known,
+                None => {
+                    let module = module(kernel)?;
+                    self.functions.push(Function { module, entry: kernel.entry.clone(), shared: kernel.shared });
+                    self.by_text.insert(kernel.text.clone(), self.functions.len() - 1);
+                    self.functions.len() - 1
+                }
+            };
+            loaded.push(Loaded(at));
         }
-        for (kernel, module) in new.iter().zip(compile(self.context, &self.name, &new)) {
-            self.functions.push(Function { module: module?, entry: kernel.entry.clone(), shared: kernel.shared });
-            self.by_text.insert(kernel.text.clone(), self.functions.len() - 1);
-        }
-        let missing = || Error::Device("a function that was not loaded".to_string());
-        kernels.iter().map(|kernel| self.by_text.get(&kernel.text).map(|at| Loaded(*at)).ok_or_else(missing)).collect()
+        Ok(loaded)
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<u64, Error> {
