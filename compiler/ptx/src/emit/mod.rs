@@ -33,6 +33,8 @@ pub type Emit<T> = Result<T, String>;
 /// Threads a block.
 const THREADS: u32 = 256;
 const WARP: u32 = 32;
+/// So many values and addresses (of two registers each) may be alive at once that fewer blocks at a time are better than registers in memory.
+const MANY_VALUES: usize = 90;
 /// All lanes of a warp take part.
 const ALL_LANES: &str = "0xffffffff";
 
@@ -100,6 +102,9 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
         meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
         lines: lines.into_iter(),
     };
+    if kernel.values.len() + 2 * kernel.buffers.len() > MANY_VALUES {
+        e.w.take_registers();
+    }
     let (parameters, arguments) = e.parameters();
     let grid = e.w.named(Class::B64, "grid");
     e.w.head(format!("ld.param.u64 {grid}, [grid];"));
