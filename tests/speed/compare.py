@@ -9,8 +9,8 @@ on the same workload, round after round, and the ratio is that of the medians ov
 sleeps (peers/session.py); bdl starts anew for each turn. `start` is from the start of the process to the end of the first step.
 A peer that is not installed is said to be missing; a workload that bdl cannot run yet stands in the table with its message.
 
-With --device cuda bdl and PyTorch compute on the first GPU, both with products of tf32, JAX is left out, and the peak is the GPU's memory: for bdl all that
-is taken on it, the driver's own share (about half a gigabyte) included, for PyTorch what its allocator holds. A step ends when its loss is on the host.
+With --device cuda bdl and PyTorch compute on the first GPU, both with products of tf32, JAX is left out, and memory is not compared (a process cannot be told
+apart from others on one GPU). A step ends when its loss is on the host; for bdl it begins with the batch on the host, for PyTorch with the batch on the GPU.
 
 Writes speed.md, speed.svg and speed.json into --out.
 """
@@ -172,7 +172,7 @@ def table(results, missing, machine, options):
     cell = lambda found, tool, what: number(found[tool][what]) if tool in found else "-"
     lines = [
         f"{machine}; {'products of tf32' if options.device == 'cuda' else f'{options.threads} threads, f32'}, {options.rounds} turns of {number(options.seconds, 2)} s each, taken alternately; {time.strftime('%Y-%m-%d')}.",
-        "Step: median ms. Start: s from the start of the process to the end of the first step. Peak: MB of " + ("the GPU's" if options.device == "cuda" else "resident") + " memory.",
+        "Step: median ms. Start: s from the start of the process to the end of the first step. Peak: MB of resident memory.",
         "Ratios are those of bdl to the best of the others.",
         "",
         "| workload | what | " + " | ".join(f"{name}" for name in TOOLS.values()) + " | ratio | start: bdl | best other | peak: bdl | best other | ratio |",
@@ -185,7 +185,8 @@ def table(results, missing, machine, options):
         steps = " | ".join(cell(found, tool, "step_ms") for tool in TOOLS)
         lines.append(
             f"| {workload} | {WORKLOADS[workload]} | {steps} | {'**' + number(ratio['time'], 2) + '**' if ratio else '-'} "
-            f"| {cell(found, 'bdl', 'start_s')} | {best('start_s')} | {cell(found, 'bdl', 'peak_mb')} | {best('peak_mb')} | {number(ratio['memory'], 2) if ratio else '-'} |")
+            f"| {cell(found, 'bdl', 'start_s')} | {best('start_s')} | " + ("- | - | - |" if options.device == "cuda" else
+            f"{cell(found, 'bdl', 'peak_mb')} | {best('peak_mb')} | {number(ratio['memory'], 2) if ratio else '-'} |"))
     if ratios:
         mean = math.exp(statistics.fmean(math.log(r["time"]) for r in ratios.values()))
         lines += ["", f"Geometric mean of the step ratios over {len(ratios)} of {len(results)} workloads: **{number(mean, 2)}**."]
