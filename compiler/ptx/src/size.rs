@@ -96,6 +96,18 @@ impl Sizes {
     }
 }
 
+/// Quotient and rest of a number of 32 bits, both of 32 bits.
+pub fn divided(w: &mut Writer, number: &str, by: &Int) -> (String, String) {
+    let by = match by {
+        Int::Const(c) => c.to_string(),
+        Int::Register(register) => w.set(Class::B32, "cvt.u32.u64", &[register]),
+    };
+    let quotient = w.set(Class::B32, "div.u32", &[number, &by]);
+    let product = w.set(Class::B32, "mul.lo.u32", &[&quotient, &by]);
+    let rest = w.set(Class::B32, "sub.u32", &[number, &product]);
+    (quotient, rest)
+}
+
 fn head(w: &mut Writer, op: &str, operands: &[&str]) -> String {
     head_of(w, Class::B64, op, operands)
 }

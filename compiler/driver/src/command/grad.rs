@@ -5,7 +5,8 @@
 //! lengths beside it (`dna` and `dna.len`).
 //!
 //! The file written holds each prediction by its name, `loss` (the mean over the batch, with penalties), and `grad.<path>` for each
-//! parameter; of a block with steps, `critic.loss` and `critic.grad.<path>` for each step and the parameters that it trains. Predictions are those of evaluation (`training` is false); loss and gradients those of a training step.
+//! parameter; of a block with steps, `critic.loss` and `critic.grad.<path>` for each step and the parameters that it trains. Predictions are
+//! those of evaluation (`training` is false); loss and gradients those of a training step.
 
 use super::{Context, print};
 use crate::cli::target;

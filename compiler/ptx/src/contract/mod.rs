@@ -22,7 +22,7 @@ mod tensor;
 mod tile;
 
 use crate::emit::dtype_word;
-use crate::size::{Int, Sizes};
+use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
     Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, Parts, Plan, Share, SizeKind,
@@ -305,13 +305,7 @@ impl<'c> Contract<'c> {
             }
             let extent = self.size(&axis.extent)?;
             let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
-            let extent = match extent {
-                Int::Const(c) => c.to_string(),
-                Int::Register(register) => self.w.set(Class::B32, "cvt.u32.u64", &[&register]),
-            };
-            let quotient = self.w.set(Class::B32, "div.u32", &[&narrow, &extent]);
-            let product = self.w.set(Class::B32, "mul.lo.u32", &[&quotient, &extent]);
-            let own = self.w.set(Class::B32, "sub.u32", &[&narrow, &product]);
+            let (quotient, own) = divided(&mut self.w, &narrow, &extent);
             let index = self.w.set(Class::B64, "cvt.u64.u32", &[&own]);
             found.push(At { axis, number: *number, index });
             rest = self.w.set(Class::B64, "cvt.u64.u32", &[&quotient]);

@@ -13,15 +13,7 @@ impl<'k> Emitter<'k> {
             Point::Block => THREADS,
             Point::Thread | Point::Column { .. } => return Err("a Lanes loop inside another".to_string()),
         };
-        let mut reductions = Vec::new();
-        find_reductions(body, &mut Vec::new(), &mut reductions);
-        for (variable, monoid) in &reductions {
-            let ty = self.kernel.variables[variable.0 as usize];
-            let own = self.w.named(class_of(ty), &format!("lane_{}_{}", index.0, variable.0));
-            let start = self.constant_text(identity(*monoid, ty), ty);
-            self.w.line(format!("mov.{} {own}, {start};", mov_word(ty)));
-            self.accumulators.insert(*variable, own);
-        }
+        let reductions = self.start_parts("lane", index, body)?;
         self.meet();
         let lane = self.lane.clone();
         let first = self.w.set(Class::B64, "add.s64", &[&lane, from]);
@@ -39,6 +31,20 @@ impl<'k> Emitter<'k> {
             self.w.line(format!("mov.{} {register}, {result};", mov_word(ty)));
         }
         Ok(())
+    }
+
+    /// Gives each thread a part of its own for everything that a loop combines into variables from outside.
+    pub fn start_parts(&mut self, name: &str, index: LoopIndex, body: &'k [Stmt]) -> Emit<Vec<(VariableId, Monoid)>> {
+        let mut reductions = Vec::new();
+        find_reductions(body, &mut Vec::new(), &mut reductions);
+        for (variable, monoid) in &reductions {
+            let ty = self.kernel.variables[variable.0 as usize];
+            let own = self.w.named(class_of(ty), &format!("{name}_{}_{}", index.0, variable.0));
+            let start = self.constant_text(identity(*monoid, ty), ty);
+            self.w.line(format!("mov.{} {own}, {start};", mov_word(ty)));
+            self.accumulators.insert(*variable, own);
+        }
+        Ok(reductions)
     }
 
     /// What lanes stored is seen by the others from here on.
@@ -96,7 +102,7 @@ impl<'k> Emitter<'k> {
 }
 
 /// Variables from outside of a body that it combines into.
-pub fn find_reductions(body: &[Stmt], inside: &mut Vec<VariableId>, found: &mut Vec<(VariableId, Monoid)>) {
+fn find_reductions(body: &[Stmt], inside: &mut Vec<VariableId>, found: &mut Vec<(VariableId, Monoid)>) {
     for stmt in body {
         match stmt {
             Stmt::Variable { variable, .. } => inside.push(*variable),

@@ -18,7 +18,7 @@ mod shared;
 
 pub use functions::formula as emit_formula;
 
-use crate::size::{Int, Sizes};
+use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
     Access, Argument, Bound, DType, DeviceKernel, Kernel, LoopIndex, LoopMode, Monoid, Share, Stmt, ValueId, ValueOp,
@@ -266,13 +266,7 @@ impl<'k> Emitter<'k> {
         for (index, extent) in mapping.folded.iter().zip(extents).rev() {
             let extent = self.size(extent)?;
             let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
-            let extent = match extent {
-                Int::Const(c) => c.to_string(),
-                Int::Register(register) => self.w.set(Class::B32, "cvt.u32.u64", &[&register]),
-            };
-            let quotient = self.w.set(Class::B32, "div.u32", &[&narrow, &extent]);
-            let product = self.w.set(Class::B32, "mul.lo.u32", &[&quotient, &extent]);
-            let own = self.w.set(Class::B32, "sub.u32", &[&narrow, &product]);
+            let (quotient, own) = divided(&mut self.w, &narrow, &extent);
             self.open(*index, &own);
             rest = self.w.set(Class::B64, "cvt.u64.u32", &[&quotient]);
         }

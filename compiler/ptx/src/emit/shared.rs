@@ -1,8 +1,6 @@
 //! Reductions that the warps of a block share: what each found goes through shared memory, and all read it in order.
 
-use super::lanes::find_reductions;
 use super::mapping::{Point, shared_extent};
-use super::ops::identity;
 use super::{Emit, Emitter, WARP, class_of, mov_word};
 use crate::text::Class;
 use crate::turn::last_goes_on;
@@ -49,15 +47,7 @@ impl<'k> Emitter<'k> {
         let line = self.lines.next().unwrap_or_default();
         self.w.comment(&format!("{line} shared by {warps} warps of {parts} blocks"));
         let (from, to) = (self.bound(from)?, self.bound(to)?);
-        let mut reductions = Vec::new();
-        find_reductions(body, &mut Vec::new(), &mut reductions);
-        for (variable, monoid) in &reductions {
-            let ty = self.kernel.variables[variable.0 as usize];
-            let own = self.w.named(class_of(ty), &format!("part_{}_{}", index.0, variable.0));
-            let start = self.constant_text(identity(*monoid, ty), ty);
-            self.w.line(format!("mov.{} {own}, {start};", mov_word(ty)));
-            self.accumulators.insert(*variable, own);
-        }
+        let reductions = self.start_parts("part", *index, body)?;
         let mut number = self.warp.clone();
         if parts > 1 {
             number = self.w.set(Class::B32, "mad.lo.u32", &[&self.part.clone(), &warps.to_string(), &number]);
