@@ -110,9 +110,12 @@ fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
         };
         reference.buffers.extend(store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())));
         let expected = run_plan(plan, &reference).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let need = program.need(&inputs).unwrap();
         let made = program
             .run(&mut machine, &mut resident, &mut store, &inputs)
             .unwrap_or_else(|e| panic!("{name}, batch {round}: {e}"));
+        // Later batches find room that an earlier, larger one took.
+        assert!(round > 0 || program.bytes() <= need.own, "{name}: {} bytes, {} predicted", program.bytes(), need.own);
         resident.fetch(&mut machine, &mut store).unwrap();
         let outputs = plan.outputs.iter().map(|(name, _)| (name.to_string(), made.numbers(name).unwrap()));
         let stored = store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())).collect::<Vec<_>>();

@@ -47,6 +47,24 @@ const ENOUGH: i64 = 528;
 /// Room for partial sums that is worth it.
 const MOST_PARTIALS: i64 = 256 << 20;
 
+/// The blocks of a contraction.
+struct Tiles {
+    batch: i64,
+    row_blocks: i64,
+    column_blocks: i64,
+    /// Of each tile's sum, and their length.
+    parts: i64,
+    part_length: i64,
+    /// Of a tile's partial sums.
+    bytes: i64,
+}
+
+impl Tiles {
+    fn count(&self) -> i64 {
+        self.batch * self.row_blocks * self.column_blocks
+    }
+}
+
 /// In how many parts a sum is computed, and how long they are. `tile`: bytes of a tile's partial sums.
 fn parts_of(parts: Parts, sum: i64, tiles: i64, tile: i64) -> (i64, i64) {
     let whole = (1, sum.max(1));
@@ -326,52 +344,111 @@ impl DeviceProgram {
         walk: &mut Walk,
         c: &CompiledContraction<usize>,
     ) -> Result<(), Error> {
+        let (tiles, flop) = self.tiles(&mut walk.sizes, c)?;
+        self.flop[c.number] += flop;
+        if tiles.parts > 1 {
+            self.reserve_partials(device, tiles.count(), tiles.parts * tiles.bytes)?;
+        }
+        let blocks = [blocks_of(tiles.batch * tiles.row_blocks, 1)?, blocks_of(tiles.column_blocks * tiles.parts, 1)?];
+        if blocks[1] > 65_535 {
+            let columns = tiles.column_blocks;
+            return Err(Error::Device(format!(
+                "a product with {columns} tiles beside one another is too large for a device"
+            )));
+        }
+        let mut buffers: Vec<u64> = [&c.out, &c.a, &c.b].into_iter().map(|slice| self.slice(walk, slice)).collect();
+        if let Some((_, table)) = c.form.ragged() {
+            buffers.push(self.addresses[table]);
+        }
+        let Tiles { row_blocks, parts, part_length, .. } = tiles;
+        let extra = Extra { row_blocks, parts, part_length, ..Extra::default() };
+        self.call(device, walk, &self.contractions[c.number], &buffers, blocks, extra)?;
+        match &c.epilogue {
+            Some(epilogue) => self.kernel(device, walk, epilogue),
+            None => Ok(()),
+        }
+    }
+
+    /// The tiles of a contraction at these sizes, and its floating-point operations.
+    fn tiles(&self, sizes: &mut [i64], c: &CompiledContraction<usize>) -> Result<(Tiles, u64), Error> {
         let Shares::Tile { rows, columns, parts, bytes } = self.contractions[c.number].share else {
             return Err(Error::Plan("a contraction with the code of a kernel".to_string()));
         };
-        let ragged = c.form.ragged();
-        let examples = if ragged.is_some() { self.positions.len() } else { 1 };
-        let (mut row_count, mut column_count, mut sum, mut batch) = (0i64, 0i64, 0i64, 1i64);
+        let is_ragged = c.form.ragged().is_some();
+        let examples = if is_ragged { self.positions.len() } else { 1 };
+        let (mut row_count, mut column_count, mut sum, mut batch, mut flop) = (0i64, 0i64, 0i64, 1i64, 0u64);
         for example in 0..examples {
-            if ragged.is_some() {
-                set_example(&mut walk.sizes, &self.lengths, example);
+            if is_ragged {
+                set_example(sizes, &self.lengths, example);
             }
             let all = c.form.axes.iter().filter(|axis| axis.offsets.is_none());
-            let products: i64 = all.map(|axis| axis.extent.at(&walk.sizes).max(0)).product();
-            self.flop[c.number] += 2 * products as u64;
+            flop += 2 * all.map(|axis| axis.extent.at(sizes).max(0)).product::<i64>() as u64;
             let extent = |role: AxisRole| {
                 let axes = c.form.axes.iter().filter(|axis| axis.role == role && axis.offsets.is_none());
-                axes.map(|axis| axis.extent.at(&walk.sizes).max(0)).product::<i64>()
+                axes.map(|axis| axis.extent.at(sizes).max(0)).product::<i64>()
             };
             row_count = row_count.max(extent(AxisRole::M));
             column_count = column_count.max(extent(AxisRole::N));
             sum = sum.max(extent(AxisRole::K));
             batch = extent(AxisRole::Batch);
         }
-        if ragged.is_some() {
-            clear_example(&mut walk.sizes, &self.lengths);
+        if is_ragged {
+            clear_example(sizes, &self.lengths);
             batch *= examples as i64;
         }
         let row_blocks = i64::from(blocks_of(row_count, rows)?);
         let column_blocks = i64::from(blocks_of(column_count, columns)?);
-        let tiles = batch * row_blocks * column_blocks;
-        let (part_count, part_length) = parts_of(parts, sum, tiles, i64::from(bytes));
-        if part_count > 1 {
-            self.reserve_partials(device, tiles, part_count * i64::from(bytes))?;
+        let bytes = i64::from(bytes);
+        let (parts, part_length) = parts_of(parts, sum, batch * row_blocks * column_blocks, bytes);
+        Ok((Tiles { batch, row_blocks, column_blocks, parts, part_length, bytes }, flop))
+    }
+
+    /// The most room that launches take for what blocks leave for the last of their group, at these sizes.
+    pub(super) fn partial_bytes(&self, sizes: &mut [i64], list: &[CompiledLaunch<usize>]) -> Result<usize, Error> {
+        let of_kernel = |sizes: &[i64], kernel: &CompiledUse<usize>| -> Result<i64, Error> {
+            let mut most = 0;
+            for piece in &self.kernels[kernel.function] {
+                if let Shares::Points { each, along, parts: parts @ 2.., bytes } = &piece.share {
+                    let groups = i64::from(blocks_of(kernel.grid.at(sizes).max(0) * along.at(sizes).max(0), *each)?);
+                    most = most.max(groups * (4 + i64::from(*parts) * i64::from(*bytes)));
+                }
+            }
+            Ok(most)
+        };
+        let mut most = 0;
+        for launch in list {
+            let here = match &launch.op {
+                CompiledOp::Kernel(kernel) => of_kernel(sizes, kernel)? as usize,
+                CompiledOp::Contract(c) => {
+                    let (tiles, _) = self.tiles(sizes, c)?;
+                    let own = if tiles.parts > 1 { tiles.count() * (4 + tiles.parts * tiles.bytes) } else { 0 };
+                    let epilogue = c.epilogue.as_ref().map_or(Ok(0), |kernel| of_kernel(sizes, kernel))?;
+                    own.max(epilogue) as usize
+                }
+                CompiledOp::Scan { running, body, .. } => {
+                    self.all_run(sizes, running);
+                    self.partial_bytes(sizes, body)?
+                }
+                CompiledOp::Iterate(iterate) => {
+                    self.all_run(sizes, &iterate.running);
+                    self.partial_bytes(sizes, &iterate.condition)?.max(self.partial_bytes(sizes, &iterate.body)?)
+                }
+                CompiledOp::Draw { .. }
+                | CompiledOp::Copy { .. }
+                | CompiledOp::Clear { .. }
+                | CompiledOp::Order { .. }
+                | CompiledOp::Sort { .. }
+                | CompiledOp::Library { .. } => 0,
+            };
+            most = most.max(here);
         }
-        let blocks = [blocks_of(batch * row_blocks, 1)?, blocks_of(column_blocks * part_count, 1)?];
-        if blocks[1] > 65_535 {
-            return Err(Error::Device(format!("a product with {column_count} columns is too large for a device")));
-        }
-        let mut buffers: Vec<u64> = [&c.out, &c.a, &c.b].into_iter().map(|slice| self.slice(walk, slice)).collect();
-        if let Some((_, table)) = ragged {
-            buffers.push(self.addresses[table]);
-        }
-        let extra = Extra { row_blocks, parts: part_count, part_length, ..Extra::default() };
-        self.call(device, walk, &self.contractions[c.number], &buffers, blocks, extra)?;
-        match &c.epilogue {
-            Some(epilogue) => self.kernel(device, walk, epilogue),
-            None => Ok(()),
+        Ok(most)
+    }
+
+    /// As in the first step of a loop.
+    fn all_run(&self, sizes: &mut [i64], running: &Option<CompiledRunning>) {
+        if let Some(running) = running {
+            sizes[running.count] = self.positions.len() as i64;
         }
     }
 

@@ -113,7 +113,7 @@ pub struct DeviceProgram {
 /// Bytes on the device that a run takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Need {
-    /// Tensors of the run: arena, literals, tables, inputs, lists.
+    /// Tensors of the run: arena, literals, tables, inputs, lists, partial sums.
     pub own: usize,
     /// Parameters and state, which programs share by name.
     pub shared: Vec<(Name, usize)>,
@@ -239,6 +239,8 @@ impl DeviceProgram {
                 Place::Slot(_) => {}
             }
         }
+        let mut sizes = self.sizes.clone();
+        need.own += self.partial_bytes(&mut sizes, &self.compiled.launches)?;
         Ok(need)
     }
 
