@@ -49,7 +49,7 @@ pub(crate) struct Elaborator<'h> {
     consts: BTreeMap<hir::ConstId, TensorId>,
     /// `update`s of the functions elaborated so far: the last one of a state counts.
     pub updates: BTreeMap<hir::StateId, Pointwise>,
-    /// How many of the open scans have a length of the example's own: a reduction over the batch takes the examples that run.
+    /// How many of the open loops are `iterate`s or have a length of the example's own: a reduction over the batch takes the examples that run.
     pub running: usize,
     /// The `for` indices that a draw here depends on.
     pub draws: Vec<IndexId>,

@@ -167,6 +167,8 @@ impl<'h> Elaborator<'h> {
             let loops = self.enter(scope, &iterate.carried, &starts, &context, &made)?;
             let step = self.step_name("step");
             let outside = std::mem::take(&mut self.program.nodes);
+            // Examples that have stopped take no part in what follows, in the condition either.
+            self.running += 1;
             let until = self.tensor(scope, &iterate.until).and_then(|until| {
                 let hint = names::inside(&scope.prefix, "until");
                 let tensor = self.over(&until, &[], &hint, origin(iterate.until.span, "stop condition".into()))?;
@@ -178,6 +180,7 @@ impl<'h> Elaborator<'h> {
                 let next = self.next_values(scope, &iterate.next, &loops, &context, expr.span)?;
                 Ok((until, next))
             });
+            self.running -= 1;
             let nodes = std::mem::replace(&mut self.program.nodes, outside);
             let ((_, until), (next, next_tensors)) = done?;
             let body = Body { nodes, next, next_tensors, emitted: Vec::new() };

@@ -238,6 +238,51 @@ fn iterations() {
     assert!((root[1] - 3.0).abs() < 1e-5 && (root[2] - 2f64.sqrt()).abs() < 1e-5, "{root:?}");
 }
 
+/// A mean over the examples that still run, in the body and in the condition, which would not go on holding: an example that has stopped rests
+/// and takes no part, in the loop that is differentiated too.
+#[test]
+fn iterations_with_a_statistic_of_those_that_run() {
+    let source = "program thinning
+        size B batch
+        size n step
+        input a: real[B] per example
+        param w: real
+        value x0: real[B]
+        value x: real[B]
+        value many: real
+        value mean: real
+        value done: bool[B]
+        value running: real
+        value m: real
+        value x1: real[B]
+        value end: real[B]
+        value loss: real
+        x0[b < B] = a[b]
+        iterate n < 6 until done {
+          carry x from x0 next x1 last end
+          condition {
+            many = sum[b < B] 1
+            mean = sum[b < B] x[b] / many
+            done[b < B] = x[b] > mean + 0.5
+          }
+          running = sum[b < B] 1
+          m = sum[b < B] x[b] * x[b] / running
+          x1[b < B] = x[b] * w + sin(m) / running
+        }
+        loss = sum[b < B] end[b] * end[b]";
+    let mut world = World::new();
+    world.set("a", Value::PerExample([2.0, 1.4, 0.3, 0.2].map(Array::scalar).to_vec()));
+    world.set("w", Array::scalar(0.9));
+    let (mut program, d) = check_gradient(source, &mut world, &[vec![], vec![], vec![], vec![]], &["a", "w"]);
+    check_second(&mut program, &mut world, d[1], &["a", "w"]);
+    // The loop that is differentiated is no `iterate` any more, and its values are the same.
+    let before = support::run(&parse(source), &world, program.find("end").expect("end")).flat();
+    let after = support::run(&program, &world, program.find("end").expect("end")).flat();
+    assert_eq!(before, after);
+    assert_eq!(before[0], 2.0, "far above the mean of all at once");
+    assert!(before[1] != 1.4 && before[3] != 0.2, "{before:?}");
+}
+
 /// The loop and its adjoint make the steps of the example that needs most and no more, alone and inside another loop.
 #[test]
 fn iterations_end_with_their_last_example() {

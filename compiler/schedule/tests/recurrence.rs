@@ -488,3 +488,52 @@ fn a_differentiated_iteration_ends_early() {
         assert!(shown.contains("ends when") && shown.contains("ends after"), "{shown}");
     }
 }
+
+/// A mean over the examples that still run, in the body and in the condition: the loop with its rows dropped, and the loop that is differentiated.
+#[test]
+fn an_iteration_takes_statistics_of_those_that_run() {
+    let text = "program thinning
+        size B batch
+        size n step
+        param w: real
+        input a: real[B] per example
+        value x0: real[B]
+        value x: real[B]
+        value many: real
+        value mean: real
+        value done: bool[B]
+        value running: real
+        value m: real
+        value x1: real[B]
+        value end: real[B]
+        value loss: real
+        x0[b < B] = 2 + a[b]
+        iterate n < 6 until done {
+          carry x from x0 next x1 last end
+          condition {
+            many = sum[b < B] 1
+            mean = sum[b < B] x[b] / many
+            done[b < B] = x[b] > mean + 0.2
+          }
+          running = sum[b < B] 1
+          m = sum[b < B] x[b] * x[b] / running
+          x1[b < B] = x[b] * (0.8 + w * w / 10) + sin(m) / running
+        }
+        loss = sum[b < B] end[b] * end[b]
+        output end = end
+        output loss = loss";
+    let program = with_gradients(text, "loss", &["a", "w"]);
+    let mut simple = program.clone();
+    eq::simplify(&mut simple);
+    for examples in [5, 2, 1] {
+        let numbers = support::batch(examples);
+        let plain = parse(text);
+        same_program(&plain, &numbers);
+        same_program(&program, &numbers);
+        same_program(&simple, &numbers);
+        let [rows, held] = [&plain, &simple].map(|p| support::run(p, &support::plan_of(p), &numbers, 1, &["end"]));
+        for (a, b) in rows[0].1.iter().zip(&held[0].1) {
+            assert!((a - b).abs() <= 1e-14 * a.abs(), "{rows:?} {held:?}");
+        }
+    }
+}

@@ -105,9 +105,9 @@ fn differentiate_in_place(
     // it is cut.
     while hoist(program) > 0 {}
     // Loops with checkpoints become loops over blocks; what a block computes once is then moved out of its inner loop.
-    let mut nodes = std::mem::take(&mut program.nodes);
+    let nodes = std::mem::take(&mut program.nodes);
     let active = activity::active(program, &nodes, wrt);
-    iterate::unroll_active(program, &mut nodes, &active);
+    let nodes = iterate::unroll_active(program, nodes, &active);
     program.nodes = blocks::cut_active(program, nodes, &active);
     while hoist(program) > 0 {}
     let mut nodes = std::mem::take(&mut program.nodes);
