@@ -1,4 +1,5 @@
 //! Every operator and every reduction: first and second derivatives by value against central differences, and `<u, J v> = <Jᵀ u, v>`.
+//! (Binary operators and reductions inside of loops: `second_derivatives.rs`.)
 
 mod support;
 

@@ -83,12 +83,15 @@ pub fn spread(e: &Expr, value: &Expr, seed: Expr, active: &dyn Fn(&Read) -> bool
                 }
                 BinaryOp::Pow => {
                     match b.as_const() {
+                        Some(0.0) => {}
                         Some(1.0) => down(a, seed.clone()),
                         Some(2.0) => down(a, times(seed.clone(), Expr::Const(2.0) * l())),
                         Some(n) => down(a, times(seed.clone(), r() * l().binary(BinaryOp::Pow, Expr::Const(n - 1.0)))),
                         None => {
+                            // b a^(b - 1), which at a = 0 is no 0 * inf where b is 0.
+                            let constant = r().compare(CompareOp::Eq, Expr::Const(0.0));
                             let power = l().binary(BinaryOp::Pow, r() - one());
-                            down(a, times(seed.clone(), r() * power));
+                            down(a, unless(constant, times(seed.clone(), r() * power)));
                         }
                     }
                     // a^b log a, which goes to 0 with a for b > 0.
