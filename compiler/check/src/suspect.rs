@@ -7,7 +7,8 @@
 //!   makes the whole of low rank), and whatever stands between (a residual, a pooling, a normalisation, messages) makes it something else.
 //! - `logit-not-negative`: a logit that is never negative.
 //! - `softmax-of-one`: x / sum of x over an axis of one element.
-//! - `batch-of-one`: a mean over the batch alone, in batches of one example; `last-batch-of-one`: in the last batch of an epoch.
+//! - `batch-of-one`: a mean over the batch alone, in batches (or parts of batches, `batch 64 in 4 parts`) of one example;
+//!   `last-batch-of-one`: in what is left over, the last batch of an epoch or the last part of a batch.
 //! - `part-of-batch`: who is compared with whom is decided by an order (everyone still at risk), and a batch holds only some of them.
 
 use crate::hir::{
@@ -34,10 +35,25 @@ pub(crate) struct Suspicion<'h> {
 pub(crate) struct Rows {
     /// Examples a step.
     pub batch: Option<i64>,
+    /// In how many parts a batch is computed: 1 for the whole at once.
+    pub parts: i64,
     /// Rows that train, about.
     pub trained: Option<i64>,
-    /// Examples of the last batch of an epoch, where they are known.
+    /// Examples of the last batch of an epoch, where they are known and fewer than in the others.
     pub last: Option<i64>,
+}
+
+/// Where one example is alone among those that are computed together.
+#[derive(Clone, Copy)]
+enum Alone {
+    /// In every batch, or every part of one.
+    Always,
+    /// In the last part of each batch.
+    PartOfEach { batch: i64 },
+    /// In the last batch.
+    LastBatch,
+    /// In parts of the last batch, in all of them or in the last.
+    PartOfLast { last: i64 },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -126,16 +142,40 @@ pub(crate) fn warnings(
 /// What is said of the last batch of an epoch once it is known how many rows train: `last-batch-of-one`.
 pub fn last_batch(hir: &hir::Hir, train: &hir::Train, rows: usize) -> Vec<Diagnostic> {
     let own = |span: Span| !hir.library.contains(&span.file);
-    let rows = Rows::of_epoch(train.batch, rows as i64);
+    let rows = Rows::of_epoch(train.batch, train.parts, rows as i64);
     let roots = train.objectives.iter().map(|objective| objective.loss);
     let found = roots.flat_map(|root| warnings(&hir.functions, root, rows, &own));
     found.filter(|diagnostic| diagnostic.code == "last-batch-of-one").collect()
 }
 
 impl Rows {
-    /// So many rows that train, in batches.
-    pub(crate) fn of_epoch(batch: i64, rows: i64) -> Rows {
-        Rows { batch: Some(batch), trained: Some(rows), last: (batch > 1 && rows > batch).then(|| rows % batch) }
+    /// So many rows that train, in batches that are computed in parts.
+    pub(crate) fn of_epoch(batch: i64, parts: i64, rows: i64) -> Rows {
+        // All rows are one batch where they are fewer; that is one row's trouble only if parts make it so.
+        let last = match batch {
+            2.. if rows > batch => Some(rows % batch),
+            2.. if rows > 1 && parts > 1 => Some(rows),
+            _ => None,
+        };
+        Rows { batch: Some(batch), parts, trained: Some(rows), last }
+    }
+
+    /// The rows of each part of a batch of so many, the last part apart.
+    fn part(&self, batch: i64) -> i64 {
+        let parts = self.parts.max(1);
+        (batch + parts - 1) / parts
+    }
+
+    fn alone(&self) -> Option<Alone> {
+        let leaves_one = |batch: i64| batch > 0 && (self.part(batch) == 1 || batch % self.part(batch) == 1);
+        let full = self.batch.filter(|batch| self.trained.is_none_or(|rows| rows >= *batch));
+        match (full, self.last) {
+            (Some(batch), _) if self.part(batch) == 1 => Some(Alone::Always),
+            (Some(batch), _) if leaves_one(batch) => Some(Alone::PartOfEach { batch }),
+            (_, Some(1)) => Some(Alone::LastBatch),
+            (_, Some(last)) if leaves_one(last) => Some(Alone::PartOfLast { last }),
+            (_, _) => None,
+        }
     }
 }
 
@@ -398,26 +438,18 @@ impl Suspicion<'_> {
     ) -> Flow {
         let kinds: Vec<&IndexKind> = indices.iter().map(|id| &function.indices[id.0 as usize].kind).collect();
         let over_batch = kinds.iter().any(|kind| matches!(kind, IndexKind::Batch));
-        let (every, last) = (self.rows.batch == Some(1), self.rows.last == Some(1));
-        if over_batch && op == Reduction::Mean && (every || last) && function.path.is_some() {
+        if let Some(where_alone) = self.rows.alone()
+            && over_batch
+            && op == Reduction::Mean
+            && function.path.is_some()
+        {
             let alone = kinds.iter().all(|kind| match kind {
                 IndexKind::Batch => true,
                 IndexKind::Range(size) | IndexKind::Step(size) => size.as_const() == Some(1),
                 IndexKind::Other => false,
             });
             if let (true, Some((span, shown))) = (alone, self.users_application()) {
-                let other = "or normalise within the example: `LayerNorm()`";
-                self.found.push(if every {
-                    Diagnostic::warning("batch-of-one", format!("`{shown}` takes the mean of a batch of one example"))
-                        .primary(span, "each value is compared with itself")
-                        .help(format!("train on larger batches (`batch 32`), {other}"))
-                } else {
-                    let message = format!("the last batch of an epoch is one example, and `{shown}` takes its mean");
-                    Diagnostic::warning("last-batch-of-one", message)
-                        .primary(span, "there each value is compared with itself")
-                        .note(self.shares())
-                        .help(format!("choose a `batch` that leaves no single row, {other}"))
-                });
+                self.found.push(self.alone_in(where_alone, &shown, span));
             }
         }
         let by_data = others.iter().any(|flow| flow.data);
@@ -467,13 +499,51 @@ impl Suspicion<'_> {
         );
     }
 
-    /// Why the last batch holds one example.
-    fn shares(&self) -> String {
-        match (self.rows.trained, self.rows.batch) {
-            (Some(rows), Some(batch)) => {
-                format!("{rows} rows train, and {rows} = {} * {batch} + 1", rows / batch.max(1))
+    /// `batch-of-one` and `last-batch-of-one`.
+    fn alone_in(&self, place: Alone, shown: &str, span: Span) -> Diagnostic {
+        let other = "or normalise within the example: `LayerNorm()`";
+        let parts = self.rows.parts;
+        // 36 = 4 * 8 + 1: so many groups, and one row more.
+        let sum = |rows: i64, each: i64| format!("{rows} = {} * {each} + 1", rows / each.max(1));
+        let last = |what: &str| {
+            Diagnostic::warning("last-batch-of-one", format!("{what} is one example, and `{shown}` takes its mean"))
+                .primary(span, "there each value is compared with itself")
+        };
+        let fewer = format!("choose fewer parts, or a `batch` that leaves no single row in {parts} parts, {other}");
+        match place {
+            Alone::Always => {
+                let (what, help) = if parts > 1 {
+                    ("one example: a part of the batch holds no more", format!("train in fewer parts, {other}"))
+                } else {
+                    ("a batch of one example", format!("train on larger batches (`batch 32`), {other}"))
+                };
+                Diagnostic::warning("batch-of-one", format!("`{shown}` takes the mean of {what}"))
+                    .primary(span, "each value is compared with itself")
+                    .help(help)
             }
-            (_, _) => "one row is left over".to_string(),
+            Alone::PartOfEach { batch } => last("the last part of a batch")
+                .note(format!("a batch of {batch} in {parts} parts: {}", sum(batch, self.rows.part(batch))))
+                .help(fewer),
+            Alone::LastBatch => {
+                let why = match (self.rows.trained, self.rows.batch) {
+                    (Some(rows), Some(batch)) => format!("{rows} rows train, and {}", sum(rows, batch)),
+                    (_, _) => "one row is left over".to_string(),
+                };
+                last("the last batch of an epoch")
+                    .note(why)
+                    .help(format!("choose a `batch` that leaves no single row, {other}"))
+            }
+            Alone::PartOfLast { last: rows } => {
+                let each = self.rows.part(rows);
+                let (what, how) = if each == 1 {
+                    ("each part of the last batch", format!("{rows} parts of 1"))
+                } else {
+                    ("the last part of the last batch", sum(rows, each))
+                };
+                last(what)
+                    .note(format!("the last batch of an epoch has {rows} rows, in {parts} parts: {how}"))
+                    .help(fewer)
+            }
         }
     }
 

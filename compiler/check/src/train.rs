@@ -310,8 +310,13 @@ impl<'a> Checker<'a> {
         // Exactly how many rows train is known where all of them do; otherwise once they are split.
         let all = facts.rows.filter(|_| split.is_none() && training_rows.resample.is_none());
         let rows = match (batch, all) {
-            (Some(batch), Some(rows)) => Rows::of_epoch(batch, rows as i64),
-            (_, _) => Rows { batch, trained: facts.rows.map(|rows| trained_rows(rows, split.as_ref())), last: None },
+            (Some(batch), Some(rows)) => Rows::of_epoch(batch, parts.unwrap_or(1), rows as i64),
+            (_, _) => Rows {
+                batch,
+                parts: parts.unwrap_or(1),
+                trained: facts.rows.map(|rows| trained_rows(rows, split.as_ref())),
+                last: None,
+            },
         };
         roots.into_iter().for_each(|root| self.suspect(root, rows));
         let store = std::mem::take(&mut self.store);

@@ -53,10 +53,13 @@ data set is rarely so large that this does not fit.
         r#"
 The rows that train do not divide into batches, and the last batch of every epoch is a single row. A layer that compares each value with its
 mean over the batch, as BatchNorm does, has nothing to compare it with there: the difference is 0, the variance is 0, and that step trains
-on noise. Every other size of the last batch is fine.
+on noise. Every other size of the last batch is fine. A batch that is computed in parts has its statistics part by part: the last part of a
+batch may be a single row as well.
 
     batch 33                                           // of 100 rows: 33, 33, 33 and 1
     batch 32                                           // 32, 32, 32 and 4
+    batch 7 in 3 parts                                 // 3, 3 and 1
+    batch 8 in 3 parts                                 // 3, 3 and 2
     x |> Dense(64) |> LayerNorm()                      // needs no other example
 "#,
     ),
@@ -67,6 +70,7 @@ A layer compares each value with its mean over the batch, and the batch is one e
 left. Train on larger batches, or normalise within the example.
 
     batch 1                                            // with BatchNorm() after a dense layer: always 0
+    batch 4 in 4 parts                                 // the same: the statistics are those of a part
     batch 32
     x |> Dense(64) |> LayerNorm()                      // needs no other example
 "#,

@@ -67,6 +67,16 @@ fn a_last_batch_of_one_row() {
     assert!(said.contains("warning[last-batch-of-one]") && said.contains("13 = 3 * 4 + 1"), "{said}");
     let said = folder.warned(&["train", "two.bdl", "--out", "two"]);
     assert!(!said.contains("last-batch-of-one"), "{said}");
+    // 13 = 8 + 5, and the 5 are computed as 2, 2 and 1.
+    let parts = program.replace("batch 8", &format!("{split} batch 8 in 3 parts"));
+    let folder = Folder::new(&[("parts.bdl", &parts), ("fine.bdl", &parts.replace("3 parts", "2 parts"))]);
+    let said = folder.warned(&["train", "parts.bdl", "--out", "parts"]);
+    assert!(
+        said.contains("warning[last-batch-of-one]") && said.contains("5 rows, in 3 parts: 5 = 2 * 2 + 1"),
+        "{said}"
+    );
+    let said = folder.warned(&["train", "fine.bdl", "--out", "fine"]);
+    assert!(!said.contains("last-batch-of-one"), "{said}");
 }
 
 /// A metric that looks across the batch makes the loss no other one, in parts of a batch or not.
