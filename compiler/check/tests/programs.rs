@@ -62,6 +62,24 @@ fn the_first_program_of_the_language_page() {
     );
 }
 
+/// `by` holds for the metrics in front of it, back to the one before.
+#[test]
+fn each_metric_of_a_report_has_its_own_by() {
+    let report = "accuracy(kind, site) by site, auroc(kind, site), confusion(kind, site)";
+    for (report, expected) in [
+        (report.to_string(), [Some("site"), None, None]),
+        (report.replace(" by site", ""), [None, None, None]),
+        (report.replace(" by site", "") + " by site", [Some("site"); 3]),
+        (report.replace("auroc(kind, site)", "auroc(kind, site) by site"), [Some("site"), Some("site"), None]),
+    ] {
+        let text = FIRST.replace("accuracy(kind, site), auroc(kind, site), confusion(kind, site)", &report);
+        let checked = support::check_with("splice.bdl", &text, &[], &[]);
+        assert!(checked.diagnostics.is_empty(), "{}", checked.rendered());
+        let found: Vec<Option<&str>> = checked.hir.trains[0].reports.iter().map(|r| r.by.as_deref()).collect();
+        assert_eq!(found, expected, "{report}");
+    }
+}
+
 /// Facts about the synthetic data of the design's programs.
 fn with_facts(name: &str) -> &'static str {
     match name {

@@ -122,11 +122,8 @@ pub enum TrainEntryKind {
         value: Expr,
         units_of: Option<Expr>,
     },
-    /// `report accuracy(kind, site), auroc(kind, site) by hospital`.
-    Report {
-        values: Vec<Expr>,
-        by: Option<Expr>,
-    },
+    /// `report accuracy(kind, site) by hospital, auroc(kind, site)`.
+    Report(Vec<Reported>),
     /// `fit cut = threshold(p, y, recall: 0.9) on valid`.
     Fit {
         name: Name,
@@ -163,6 +160,13 @@ pub struct Stall {
     /// `epochs` or `steps`.
     pub unit: Name,
     pub span: Span,
+}
+
+/// Metrics of a `report` and the `by` behind them, which holds for all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reported {
+    pub values: Vec<Expr>,
+    pub by: Option<Expr>,
 }
 
 /// `until epoch 3`.

@@ -51,17 +51,32 @@ impl Printer<'_> {
 
     /// Values after a word; a line may break after a comma.
     fn values(&mut self, values: &[Expr]) -> Doc {
-        let mut all = Vec::new();
-        for (at, value) in values.iter().enumerate() {
-            if at == 0 {
-                all.push(self.expr(value, ANY));
-                continue;
-            }
-            // As many to a line as fit.
-            let comments = self.comments_before(value.span.start);
-            all.push(docs![",", comments, docs![Doc::Line, self.expr(value, ANY)].group()]);
-        }
+        let all = values.iter().enumerate().map(|(at, value)| self.value_of_list(value, at == 0)).collect();
         Doc::Concat(all).indent()
+    }
+
+    /// A value of a list, behind its comma; as many to a line as fit.
+    fn value_of_list(&mut self, value: &Expr, first: bool) -> Doc {
+        if first {
+            return self.expr(value, ANY);
+        }
+        let comments = self.comments_before(value.span.start);
+        docs![",", comments, docs![Doc::Line, self.expr(value, ANY)].group()]
+    }
+
+    /// `report a, b by c, d`
+    fn reported(&mut self, all: &[Reported]) -> Doc {
+        let mut shown = Vec::new();
+        for Reported { values, by } in all {
+            for value in values {
+                let first = shown.is_empty();
+                shown.push(self.value_of_list(value, first));
+            }
+            if let Some(by) = by {
+                shown.push(docs![" by ", self.expr(by, ANY)]);
+            }
+        }
+        Doc::Concat(shown).indent()
     }
 
     pub fn train(&mut self, train: &Train, end: u32) -> Doc {
@@ -126,13 +141,7 @@ impl Printer<'_> {
                 }
                 row.word("predict")
             }
-            TrainEntryKind::Report { values, by } => {
-                let mut report = vec![self.values(values)];
-                if let Some(by) = by {
-                    report.push(docs![" by ", self.expr(by, ANY)]);
-                }
-                Row::of(Doc::Concat(report)).word("report")
-            }
+            TrainEntryKind::Report(all) => Row::of(self.reported(all)).word("report"),
             TrainEntryKind::Fit { name, value, on } => {
                 let mut row = self.defined(name.text.clone(), name.span.end, value);
                 if let Some(on) = on {

@@ -2,7 +2,7 @@
 
 use crate::checker::Checker;
 use crate::suggest::nearest;
-use bdl_grammar::ast::{self, TrainEntryKind};
+use bdl_grammar::ast::{self, Reported, TrainEntryKind};
 use bdl_grammar::{Diagnostic, Span};
 use std::collections::HashMap;
 
@@ -120,7 +120,7 @@ impl<'a> Checker<'a> {
                 | TrainEntryKind::Stop { .. }
                 | TrainEntryKind::Keep { .. }
                 | TrainEntryKind::Predict { .. }
-                | TrainEntryKind::Report { .. }
+                | TrainEntryKind::Report(_)
                 | TrainEntryKind::Fit { .. }
                 | TrainEntryKind::Frozen { .. }
                 | TrainEntryKind::Step { .. }
@@ -202,7 +202,7 @@ impl<'a> Checker<'a> {
             | TrainEntryKind::Stop { .. }
             | TrainEntryKind::Keep { .. }
             | TrainEntryKind::Predict { .. }
-            | TrainEntryKind::Report { .. }
+            | TrainEntryKind::Report(_)
             | TrainEntryKind::Fit { .. }
             | TrainEntryKind::Frozen { .. }
             | TrainEntryKind::Step { .. }
@@ -287,8 +287,10 @@ impl<'a> Checker<'a> {
                 entries.units_of.push(units_of.as_ref());
                 entries.predictions.push((name, value));
             }
-            TrainEntryKind::Report { values, by } => {
-                entries.reports.extend(values.iter().map(|value| (value, by.as_ref())))
+            TrainEntryKind::Report(all) => {
+                let each =
+                    all.iter().flat_map(|Reported { values, by }| values.iter().map(|value| (value, by.as_ref())));
+                entries.reports.extend(each);
             }
             TrainEntryKind::Fit { name, value, on } => entries.fits.push(super::fits::Written {
                 name,
