@@ -53,6 +53,9 @@ messages! {
     field_called_batch: "data D = csv(\"a.csv\") { batch = category(column(\"batch\")) }";
     keyword_argument: "model M(x: f32[C]) -> f32 { x |> Dense(3, bias = false) }";
     entry_with_equals: "train t {\n  epochs = 40\n}";
+    weights_with_a_colon: "data D = csv(\"a.csv\") {\n  y = category(column(\"y\"))\n  weights: balanced(y)\n}";
+    weights_with_a_colon_in_train: "train t {\n  data D\n  weights: balanced(y)\n}";
+    field_without_value: "data D = csv(\"a.csv\") {\n  x: f32[3]\n}";
     entry_with_two_values: "train t { batch 64, 32 }";
     input_without_type: "layer A(x) -> f32 { x }";
     no_result: "layer A(x: f32) { x }";

@@ -98,6 +98,23 @@ impl Context {
         DataField { name, ty, value, span: self.span(start, end) }
     }
 
+    /// `weights: balanced(y)`, or a field's name and type alone: said to be wrong.
+    pub fn no_value(&mut self, name: Name, start: u32, end: u32, ty: Type) -> DataEntryKind {
+        let colon = self.span(start, end);
+        let word = name.text.as_str();
+        self.diagnostics.push(match what_it_takes(word) {
+            Some(takes) => {
+                Diagnostic::error("syntax", format!("`{word}` is a word and what it takes, with nothing between"))
+                    .primary(colon, "remove this")
+                    .help(takes)
+            }
+            None => Diagnostic::error("syntax", format!("the field `{name}` has a type and no value"))
+                .primary(ty.span, "`= ...` is missing behind it")
+                .help(format!("write `{name} = number(column(\"...\"))`; a type may stand before the `=`")),
+        });
+        DataEntryKind::Error
+    }
+
     /// An entry of `data` that begins with a word of no rule's own.
     pub fn data_word(&mut self, word: Name, values: Vec<Expr>) -> DataEntryKind {
         match word.text.as_str() {
@@ -177,6 +194,7 @@ impl Context {
                 .help(match word.text.as_str() {
                     "model" => "write `model net = ...`".to_string(),
                     "predict" | "fit" => format!("write `{word} NAME = ...`"),
+                    "weights" | "rows" => what_it_takes(&word.text).unwrap_or_default().to_string(),
                     _ => format!("write `{word} ...`; `let {word} = ...` would define a name"),
                 }),
         );
@@ -204,6 +222,22 @@ impl Context {
             }
         };
         TrainEntryKind::Stop { when, stalls: Some(Stall { count, unit, span }) }
+    }
+}
+
+/// What is written behind a word that begins an entry of `data`.
+fn what_it_takes(word: &str) -> Option<&'static str> {
+    match word {
+        "weights" => Some(
+            "write `weights balanced(y)`, where y is a category or truth value: a training row then counts rows / (classes * rows of its class)",
+        ),
+        "rows" => {
+            Some("write `rows oversample(y)`, `rows undersample(y)` or `rows smote(y)`: each is about training rows")
+        }
+        "keep" => Some("write `keep CONDITION`: the rows for which it holds"),
+        "distinct" => Some("write `distinct x, y`: the first of the rows that are equal in these fields"),
+        "augment" => Some("write `augment { x = ... }`: the field as training sees it"),
+        _ => None,
     }
 }
 
