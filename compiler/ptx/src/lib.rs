@@ -20,8 +20,11 @@
 //! Every operation that rounds is spelled out (`.rn`, `fma` where the CPU fuses), so results are the CPU's to the bit wherever the order of a
 //! reduction does not come in.
 //!
-//! Deliberately absent: decisions about fusion, storage or what runs where (the plan holds them; a GPU that needs another schedule needs another
-//! plan), and everything about equations.
+//! What runs where is decided here (`emit/mapping`, `fission`, the tiles of `contract`), from one kernel or contraction at a time: the plan is the
+//! processor's, and says what is computed, fused and stored. A plan of its own for GPUs (`schedule` knowing the target) would be the better home
+//! for fission and for epilogues inside of contractions; until there is one, this crate may only take apart what it can prove to be apart.
+//!
+//! Deliberately absent: fusion, storage, and everything about equations.
 
 mod code;
 mod contract;

@@ -29,6 +29,9 @@ pub enum Device {
     Cuda(usize),
 }
 
+/// What a GPU's processor must be for products of tf32.
+const TF32: (i32, i32) = (8, 0);
+
 pub enum Engine {
     Processor(Executor),
     Gpu(Box<Gpu>),
@@ -50,6 +53,14 @@ impl Engine {
         match device {
             Device::Cpu => Ok(Engine::Processor(Executor::new(threads))),
             Device::Cuda(number) => match Cuda::open(number) {
+                Ok(cuda) if products == Products::Tf32 && cuda.capability < TF32 => {
+                    let (major, minor) = cuda.capability;
+                    let what = format!(
+                        "{} (sm_{major}{minor}) does not multiply in tf32: that needs sm_80 or newer",
+                        cuda.name
+                    );
+                    Err(Failure::user("device-missing", what).help("leave out `--precision tf32`: it computes in f32"))
+                }
                 Ok(cuda) => {
                     let resident = Resident::default();
                     Ok(Engine::Gpu(Box::new(Gpu { cuda, resident, products, is_ahead: false })))

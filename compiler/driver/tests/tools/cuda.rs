@@ -136,6 +136,9 @@ fn what_is_missing_is_said() {
     assert!(text(&bare.stderr).contains("error[device-missing]"), "{}", text(&bare.stderr));
     let wrong = folder.run(&["train", "splice.bdl", "--device", "cuda:x"]);
     assert_eq!(wrong.status.code(), Some(2));
+    let tf32 = ["train", "splice.bdl", "--device", "cuda", "--precision", "tf32"];
+    let said = fails(&folder, &[("BDL_STAND_IN_CAPABILITY", "75")], &tf32, "device-missing");
+    assert!(said.contains("sm_75") && said.contains("leave out `--precision tf32`"), "{said}");
 }
 
 #[test]
