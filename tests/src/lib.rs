@@ -4,6 +4,8 @@
 //! blocks of `grammar/README.md`. The crates below have their own runners for theirs, because a mistake in one is then found without building
 //! all; here stands what needs the whole.
 
+pub mod rules;
+
 use std::path::{Path, PathBuf};
 
 /// The root of the repository.
@@ -38,13 +40,15 @@ pub fn files(folder: &Path, ends: &str) -> Vec<PathBuf> {
 pub struct Block {
     /// The line after the fence, from 1.
     pub line: usize,
-    /// What follows the language: `refused dim-mismatch`.
+    /// The first word of the fence: `bdl`, `csv`.
+    pub language: String,
+    /// What follows it: `refused dim-mismatch`, `patients.csv`.
     pub mark: String,
     pub text: String,
 }
 
-/// The blocks of a Markdown text in a language.
-pub fn blocks(page: &str, language: &str) -> Vec<Block> {
+/// The blocks of a Markdown text.
+pub fn blocks(page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for (at, line) in page.lines().enumerate() {
@@ -55,16 +59,63 @@ pub fn blocks(page: &str, language: &str) -> Vec<Block> {
             }
             (Some(_), Some(_)) => blocks.extend(open.take()),
             (None, Some(fence)) => {
-                let (word, mark) = fence.split_once(' ').unwrap_or((fence, ""));
-                // Other languages are blocks too, so that their ends are not taken for beginnings.
-                let mark = if word == language { mark.to_string() } else { "other".to_string() };
-                open = Some(Block { line: at + 2, mark, text: String::new() });
+                let (language, mark) = fence.split_once(' ').unwrap_or((fence, ""));
+                let (language, mark) = (language.to_string(), mark.to_string());
+                open = Some(Block { line: at + 2, language, mark, text: String::new() });
             }
             (None, None) => {}
         }
     }
-    blocks.retain(|block| block.mark != "other");
     blocks
+}
+
+/// The rows of the tables of a page whose header has a column of that name: the section, the first cell, and the cell of that column.
+pub fn table_rows(page: &str, column: &str) -> Vec<TableRow> {
+    let cells = |line: &str| -> Vec<String> {
+        // `\|` is a bar within a cell.
+        let line = line.replace("\\|", "\u{1}");
+        let inner = line.trim().trim_start_matches('|').trim_end_matches('|');
+        inner.split('|').map(|cell| cell.trim().replace('\u{1}', "|")).collect()
+    };
+    let mut rows = Vec::new();
+    let mut section = String::new();
+    // The place of the column in the table at hand.
+    let mut place = None;
+    let mut within = false;
+    for (at, line) in page.lines().enumerate() {
+        if let Some(heading) = line.strip_prefix("## ") {
+            section = heading.to_string();
+        }
+        if !line.starts_with('|') {
+            (within, place) = (false, None);
+            continue;
+        }
+        let found = cells(line);
+        if !within {
+            within = true;
+            place = found.iter().position(|cell| cell == column);
+            continue;
+        }
+        if let (Some(place), false) = (place, line.starts_with("|---"))
+            && let (Some(first), Some(cell)) = (found.first(), found.get(place))
+        {
+            rows.push(TableRow { line: at + 1, section: section.clone(), first: first.clone(), cell: cell.clone() });
+        }
+    }
+    rows
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRow {
+    pub line: usize,
+    pub section: String,
+    pub first: String,
+    pub cell: String,
+}
+
+/// What stands between back-quotes.
+pub fn code_spans(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
 }
 
 /// What a line says of itself after `//=` (its value) or `//:` (its type).

@@ -42,9 +42,11 @@ mod walk;
 
 pub use builtin::NAMES as BUILT_IN;
 pub use explain::{codes, explain};
+pub use split::SPLITS;
 pub use suspect::last_batch;
 pub use table::{Row, Table, model_of, table};
 pub use train::entries::WORDS as TRAIN_WORDS;
+pub use train::fits::FITS;
 pub use value::show_type;
 
 use bdl_grammar::{Diagnostic, FileId, SourceMap, Span, ast};

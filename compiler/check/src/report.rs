@@ -485,13 +485,15 @@ impl<'a> Checker<'a> {
             && !matches!(metric.text.as_str(), "auroc" | "auprc" | "log_loss" | "brier");
         if about_choices && made.scalar != Scalar::Prob && !decided {
             let call = if classes.is_some() { "softmax" } else { "sigmoid" };
+            let message = format!("`{}` is {}, but metrics of classes take probabilities", prediction.name, shown.0);
+            // Once for all metrics of it.
+            if self.has_said("metric-argument", &message) {
+                return None;
+            }
             self.say(
-                Diagnostic::error(
-                    "metric-argument",
-                    format!("`{metric}` takes probabilities, but `{}` is {}", prediction.name, shown.0),
-                )
-                .primary(guess, format!("this is {}", shown.0))
-                .help(format!("predict probabilities: `predict {} = {call}(..)`", prediction.name)),
+                Diagnostic::error("metric-argument", message)
+                    .primary(guess, format!("this is {}", shown.0))
+                    .help(format!("predict probabilities: `predict {} = {call}(..)`", prediction.name)),
             );
             return None;
         }

@@ -7,6 +7,10 @@ use crate::walk;
 use bdl_grammar::ast::{self, ArgKind};
 use bdl_grammar::{Diagnostic, Span};
 
+/// Every way to split, by its word.
+pub const SPLITS: [&str; 9] =
+    ["random", "kfold", "leave_one_out", "given", "by", "time", "scaffold", "identity", "entries"];
+
 /// `train: 0.7, valid: 0.15, test: 0.15, seed: 0`.
 #[derive(Default)]
 struct Shares {
@@ -65,9 +69,7 @@ impl<'a> Checker<'a> {
             "entries" => self.entries_split(args, facts, e.span),
             "scaffold" => self.scaffold_split(args, facts, e.span),
             _ => {
-                let known =
-                    ["random", "kfold", "leave_one_out", "given", "by", "time", "scaffold", "identity", "entries"];
-                let near = nearest(&name.text, known);
+                let near = nearest(&name.text, SPLITS);
                 let help = near
                     .map_or("write `split random(train: 0.7, valid: 0.15, test: 0.15)`".to_string(), |near| {
                         format!("did you mean `{near}`?")

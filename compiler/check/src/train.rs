@@ -16,7 +16,7 @@ use bdl_grammar::{Diagnostic, Span};
 use std::collections::HashMap;
 
 pub(crate) mod entries;
-mod fits;
+pub(crate) mod fits;
 mod groups;
 mod objective;
 mod own_metric;

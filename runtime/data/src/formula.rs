@@ -83,28 +83,29 @@ pub enum Operator {
 const UNDEFINED: f64 = f64::INFINITY;
 
 impl Function {
-    /// The function that a program calls so.
+    /// The functions by the names that a program calls them.
+    pub const NAMES: [(&str, Function); 17] = [
+        ("known", Function::Known),
+        ("abs", Function::Abs),
+        ("exp", Function::Exp),
+        ("expm1", Function::Expm1),
+        ("log", Function::Log),
+        ("log1p", Function::Log1p),
+        ("log2", Function::Log2),
+        ("log10", Function::Log10),
+        ("sqrt", Function::Sqrt),
+        ("square", Function::Square),
+        ("sin", Function::Sin),
+        ("cos", Function::Cos),
+        ("tanh", Function::Tanh),
+        ("sigmoid", Function::Sigmoid),
+        ("floor", Function::Floor),
+        ("round", Function::Round),
+        ("sign", Function::Sign),
+    ];
+
     pub fn named(name: &str) -> Option<Function> {
-        Some(match name {
-            "known" => Function::Known,
-            "abs" => Function::Abs,
-            "exp" => Function::Exp,
-            "expm1" => Function::Expm1,
-            "log" => Function::Log,
-            "log1p" => Function::Log1p,
-            "log2" => Function::Log2,
-            "log10" => Function::Log10,
-            "sqrt" => Function::Sqrt,
-            "square" => Function::Square,
-            "sin" => Function::Sin,
-            "cos" => Function::Cos,
-            "tanh" => Function::Tanh,
-            "sigmoid" => Function::Sigmoid,
-            "floor" => Function::Floor,
-            "round" => Function::Round,
-            "sign" => Function::Sign,
-            _ => return None,
-        })
+        Function::NAMES.iter().find(|(known, _)| *known == name).map(|(_, function)| *function)
     }
 
     /// Does it give a truth value?

@@ -12,6 +12,9 @@ use crate::walk;
 use bdl_grammar::ast::{self, ArgKind};
 use bdl_grammar::{Diagnostic, Span};
 
+/// What may be fitted after training, by its word.
+pub const FITS: [&str; 3] = ["threshold", "temperature", "conformal"];
+
 /// One as it is written.
 pub(crate) struct Written<'a> {
     pub name: &'a ast::Name,
@@ -69,8 +72,7 @@ impl<'a> Checker<'a> {
     }
 
     fn fit_entry(&mut self, written: &Written<'a>, stage: &mut Stage<'a>, facts: &DataFacts) -> Option<hir::Fit> {
-        let known = ["threshold", "temperature", "conformal"];
-        let call = walk::application(written.value).filter(|(name, _)| known.contains(&name.text.as_str()));
+        let call = walk::application(written.value).filter(|(name, _)| FITS.contains(&name.text.as_str()));
         let Some((word, args)) = call else {
             self.say(
                 Diagnostic::error("wrong-arguments", "this cannot be fitted")

@@ -4,7 +4,7 @@
 //! [`commands`] are the words that begin with a colon; [`editor`] is the line at the bottom of the screen. What is typed may also come from a
 //! file: then prompt and text are printed too, so that the output reads like the screen.
 
-mod commands;
+pub mod commands;
 mod editor;
 mod evaluate;
 pub mod script;

@@ -101,13 +101,17 @@ fn named(names: &[String], losses: &[f64]) -> String {
     known.map(|(name, loss)| format!("{name} {}", number::score(*loss))).collect::<Vec<_>>().join(" · ")
 }
 
-/// ` · valid 0.131 · accuracy 0.957`: the scores of the validation part.
+/// ` · valid 0.131 · accuracy 0.957`, and with several losses ` · valid critic 0.4 · generator 0.2 · mse 1.3`: the scores of the validation part.
 fn shown(scores: &[(String, f64)]) -> String {
     let mut text = String::new();
     for (name, value) in scores {
         let Some(metric) = name.strip_prefix("valid.") else { continue };
-        let metric = if metric == "loss" { "valid" } else { metric };
-        text.push_str(&format!(" · {metric} {}", number::score(*value)));
+        let label = match (metric, text.is_empty()) {
+            ("loss", _) => "valid".to_string(),
+            (_, true) => format!("valid {metric}"),
+            (_, false) => metric.to_string(),
+        };
+        text.push_str(&format!(" · {label} {}", number::score(*value)));
     }
     text
 }

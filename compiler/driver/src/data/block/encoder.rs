@@ -5,6 +5,26 @@ use bdl_data::{FieldSpec, Formula, Function, Impute, Origin, Step};
 use bdl_grammar::ast::{Arg, ArgKind, ExprKind};
 use bdl_grammar::{Diagnostic, Span};
 
+/// Every encoder and step of its own word; functions of numbers such as `exp` stand beside them.
+pub const ENCODERS: [&str; 16] = [
+    "number",
+    "numbers",
+    "text",
+    "truth",
+    "category",
+    "tokens",
+    "index",
+    "onehot",
+    "letters",
+    "counts",
+    "log1p",
+    "log",
+    "sqrt",
+    "standardize",
+    "minmax",
+    "impute",
+];
+
 impl Lower<'_> {
     /// Adds the step `word(args)` to a field.
     pub(super) fn step(&mut self, mut field: FieldSpec, word: &str, args: &[Arg], span: Span) -> Option<FieldSpec> {
@@ -124,10 +144,12 @@ impl Lower<'_> {
                     return Some(FieldSpec::new(&name, Origin::Formula(formula)));
                 }
                 self.diagnostics.push(
-                    Diagnostic::error("unknown-name", format!("there is no encoder `{other}`")).primary(span, "not an encoder").help(
-                        "encoders are number, numbers, text, truth, category, tokens, index, onehot, letters, counts, log1p, log, sqrt, \
-                         standardize, minmax and impute; functions such as exp, abs, round work too",
-                    ),
+                    Diagnostic::error("unknown-name", format!("there is no encoder `{other}`"))
+                        .primary(span, "not an encoder")
+                        .help(format!(
+                            "encoders are {}; functions such as exp, abs, round work too",
+                            ENCODERS.join(", ")
+                        )),
                 );
                 return None;
             }

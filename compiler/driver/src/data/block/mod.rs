@@ -13,6 +13,9 @@ mod formula;
 mod lookup;
 mod source;
 
+pub use encoder::ENCODERS;
+pub use source::SOURCES;
+
 use bdl_data::{DataSpec, FieldSpec, Missing, RowGroup, SideTable, Source, Step};
 use bdl_grammar::ast::{Arg, ArgKind, Data, DataEntryKind, Expr, ExprKind, Item, Let};
 use bdl_grammar::{Diagnostic, SourceMap, Span};

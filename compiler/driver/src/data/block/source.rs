@@ -6,13 +6,16 @@ use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{Arg, ArgKind, Expr};
 use std::path::Path;
 
+/// The sources of rows.
+pub const SOURCES: [&str; 3] = ["csv", "tsv", "synthetic"];
+
 /// Sources of the language page that this version does not read.
 const NOT_READ: [&str; 13] =
     ["fasta", "fastq", "bed", "vcf", "bigwig", "h5ad", "mtx", "npy", "parquet", "pdb", "a3m", "png", "tiff"];
 
 /// Is it the name of a source?
 pub(super) fn is_source(word: &str) -> bool {
-    matches!(word, "csv" | "tsv" | "synthetic") || NOT_READ.contains(&word)
+    SOURCES.contains(&word) || NOT_READ.contains(&word)
 }
 
 /// A table and, of one in which rows are looked up, the column of its key.
@@ -65,7 +68,7 @@ impl Lower<'_> {
                 self.diagnostics.push(
                     Diagnostic::error("unknown-name", format!("there is no data source `{other}`"))
                         .primary(source.span, "not a source")
-                        .help("sources are csv, tsv and synthetic"),
+                        .help(format!("sources are {}", SOURCES.join(", "))),
                 );
                 None
             }
