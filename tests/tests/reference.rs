@@ -121,8 +121,9 @@ fn program(block: &Block, folder: &Path, weights: Option<&str>) -> Vec<String> {
 }
 
 /// A program that must be refused with one message.
-fn refused(block: &Block, code: &str) -> Vec<String> {
-    let source = bdl::load::text_in("reference.bdl", &block.text, std::path::Path::new("")).expect("no file is needed");
+fn refused(block: &Block, folder: &Path, code: &str) -> Vec<String> {
+    let source = bdl::load::text_in("reference.bdl", &block.text, folder).expect("the text of a block");
+    // Data are files of the page.
     let request = bdl::pipeline::Request { read_data: bdl::pipeline::ReadData::WhereThere, ..Default::default() };
     let checked = match bdl::pipeline::check_source(source, &request) {
         Ok(checked) => checked,
@@ -196,7 +197,7 @@ fn every_example_of_the_reference_is_so() {
             Shows::Matrix(name) => std::fs::write(folder.join(name), npy(&block.text)).expect("a file of the build"),
             Shows::Prompt => wrong.extend(run(block, &folder)),
             Shows::Program(weights) => wrong.extend(program(block, &folder, weights)),
-            Shows::Refused(code) => wrong.extend(refused(block, code)),
+            Shows::Refused(code) => wrong.extend(refused(block, &folder, code)),
             Shows::Unknown => {
                 wrong.push(format!("grammar/README.md:{}: what is `{}`?", block.line, block.mark));
             }
@@ -336,7 +337,7 @@ fn a_claim_that_is_not_so_is_found() {
     assert_eq!(run(&block("1 + 1   //= 2\n[1, 2]   //: f32[2]\n")), Vec::<String>::new());
     assert_eq!(run(&block("1 + 1   //= 3\n")).len(), 1);
     assert_eq!(run(&block("[1, 2]   //: f32[3]\n")).len(), 1);
-    assert_eq!(refused(&block("fn f(x: f32) -> f32 { x }\n"), "syntax").len(), 1);
+    assert_eq!(refused(&block("fn f(x: f32) -> f32 { x }\n"), Path::new(""), "syntax").len(), 1);
     let missed = "data D = synthetic(rows: 4, seed: 1) { x = normal[2] }\nmodel N(x: f32[C]) -> f32 { x |> Neuron() }\n\
                   train t { model n = N(); data D; split random(train: 0.5, test: 0.5); loss square(n(x) - 1); optimizer sgd(0.1); epochs 1 }\n\
                   expect t { test.loss < 0 }\n";

@@ -301,12 +301,7 @@ impl<'a> Checker<'a> {
         }
         let mut shape = first_ty.shape.clone();
         shape[along] = Axis { origin: crate::checker::because(span, ""), ..axis(total) };
-        let scalar = if first_ty.scalar.is_real() && tensors.iter().any(|(_, ty)| ty.scalar != first_ty.scalar) {
-            Scalar::F32
-        } else {
-            first_ty.scalar
-        };
-        let values = tensors.into_iter().map(|(value, _)| value).collect();
+        let Some((values, scalar)) = self.of_one_kind(tensors) else { return Value::Error };
         Value::Run(expr(ExprKind::Builtin(Builtin::Concat(along), values), tensor(scalar, shape), span))
     }
 
@@ -338,8 +333,35 @@ impl<'a> Checker<'a> {
         let Some(at) = self.take_axis(&mut named, first_ty.shape.len() + 1, 0) else { return Value::Error };
         let mut shape = first_ty.shape.clone();
         shape.insert(at, axis(Dim::from(tensors.len() as i64)));
-        let values = tensors.into_iter().map(|(value, _)| value).collect();
-        Value::Run(expr(ExprKind::Builtin(Builtin::Stack(at), values), tensor(first_ty.scalar, shape), span))
+        let Some((values, scalar)) = self.of_one_kind(tensors) else { return Value::Error };
+        Value::Run(expr(ExprKind::Builtin(Builtin::Stack(at), values), tensor(scalar, shape), span))
+    }
+
+    /// Values that become parts of one tensor, and the kind of its elements: indices of different axes are whole numbers together.
+    fn of_one_kind(&mut self, tensors: Vec<(Expr, TensorType)>) -> Option<(Vec<Expr>, Scalar)> {
+        let (mut values, mut scalar): (Vec<Expr>, Option<Scalar>) = (Vec::new(), None);
+        for (value, ty) in tensors {
+            let joined = match &scalar {
+                None => Some(ty.scalar.clone()),
+                Some(known) => self.joined_scalar(known, &ty.scalar),
+            };
+            let Some(joined) = joined else {
+                let first = values.first().map_or(value.span, |first: &Expr| first.span);
+                self.say(
+                    Diagnostic::error("type-mismatch", "the parts of one tensor are of one kind")
+                        .primary(value.span, format!("this is {}", show_tensor(&ty)))
+                        .secondary(first, "the first is of another kind"),
+                );
+                return None;
+            };
+            scalar = Some(joined);
+            values.push(value);
+        }
+        let scalar = scalar?;
+        if scalar.is_real() {
+            values = values.into_iter().map(to_real).collect();
+        }
+        Some((values, scalar))
     }
 
     /// `reshape(x, [h, w, c])`: the same elements in the same order.
@@ -354,7 +376,12 @@ impl<'a> Checker<'a> {
         let mut axes = Vec::new();
         for size in &sizes {
             match crate::expr::size_value(size) {
-                Some(size) => axes.push(size.axis()),
+                Some(size) => {
+                    if self.need_natural(&size.dim, shape.span).is_none() {
+                        return Value::Error;
+                    }
+                    axes.push(size.axis());
+                }
                 None => return self.fail(arity("reshape", shape.span, "sizes")),
             }
         }
@@ -460,7 +487,14 @@ impl<'a> Checker<'a> {
         let (builtin, scalar) = match name {
             "sort" => (Builtin::Sort, ty.scalar),
             "argsort" => (Builtin::Argsort, Scalar::Index(last.size)),
-            _ => (Builtin::Cumsum, if ty.scalar.is_real() { Scalar::F32 } else { ty.scalar }),
+            _ if ty.scalar.is_real() => (Builtin::Cumsum, Scalar::F32),
+            _ if ty.scalar.is_whole() => (Builtin::Cumsum, Scalar::I32),
+            _ => {
+                return self.fail(
+                    Diagnostic::error("type-mismatch", "`cumsum` needs numbers")
+                        .primary(value.span, format!("this is {}", show_tensor(&ty))),
+                );
+            }
         };
         Value::Run(expr(ExprKind::Builtin(builtin, vec![value]), tensor(scalar, ty.shape), span))
     }

@@ -6,6 +6,7 @@
 use crate::hir::{self, Hir, IndexId, LocalId, Name, Type};
 use crate::item::Constants;
 use crate::local::Carried;
+use crate::nonempty::Need;
 use crate::prove::Facts;
 use crate::range::Read;
 use crate::scope::{FileAt, Items};
@@ -66,8 +67,8 @@ pub(crate) struct Body<'a> {
     pub laws: Facts,
     /// Reads whose indices do not all have a range yet.
     pub reads: Vec<Read>,
-    /// Reductions that may turn out to be empty, looked at when the ranges are known.
-    pub may_be_empty: Vec<(Vec<IndexId>, &'static str, Span)>,
+    /// Sizes that must be at least 1, looked at when the ranges are known.
+    pub needs: Vec<Need>,
     pub declared: Vec<Declared<'a>>,
     pub updates: Vec<(hir::StateId, hir::Expr)>,
     /// Layers applied so far, by kind, for `conv1d_2`.
@@ -153,7 +154,7 @@ impl<'a> Body<'a> {
             pack_indices: Vec::new(),
             laws: Facts::default(),
             reads: Vec::new(),
-            may_be_empty: Vec::new(),
+            needs: Vec::new(),
             declared: Vec::new(),
             updates: Vec::new(),
             ordinals: HashMap::new(),
@@ -301,21 +302,29 @@ impl<'a> Checker<'a> {
             self.diagnostics.push(diagnostic);
             return;
         };
-        let foreign = self.items.is_stdlib(span.file);
-        let at = if foreign {
-            let call = self.calls.iter().rev().find(|(call, _)| !self.items.is_stdlib(call.file));
-            if let Some((call, what)) = call.cloned() {
+        let at = match self.users_call(span).cloned() {
+            Some((call, what)) => {
                 diagnostic = diagnostic.secondary(call, format!("in this application of {what}"));
                 call
-            } else {
-                span
             }
-        } else {
-            span
+            None => span,
         };
         if self.said.insert((diagnostic.code, at)) {
             self.diagnostics.push(diagnostic);
         }
+    }
+
+    /// For a place in the standard library: the user's application that led there.
+    fn users_call(&self, span: Span) -> Option<&(Span, String)> {
+        if !self.items.is_stdlib(span.file) {
+            return None;
+        }
+        self.calls.iter().rev().find(|(call, _)| !self.items.is_stdlib(call.file))
+    }
+
+    /// The place, or the user's application that led there.
+    pub fn of_user(&self, span: Span) -> Span {
+        self.users_call(span).map_or(span, |(call, _)| *call)
     }
 
     /// Has an error been said at all?

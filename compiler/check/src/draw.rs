@@ -61,12 +61,16 @@ impl<'a> Checker<'a> {
                 if !shape.is_empty() {
                     return self.fail(wants(name, span, "no brackets: it is an axis of its own"));
                 }
+                if self.need_natural(&size.dim, given[0].span).is_none() {
+                    return Value::Error;
+                }
                 let site = self.next_site();
                 let ty = tensor(Scalar::Index(size.dim.clone()), vec![size.axis()]);
                 Value::Run(expr(ExprKind::Builtin(Builtin::Permutation { site }, Vec::new()), ty, span))
             }
             "below" => {
                 let Some(size) = self.size(given[0]) else { return Value::Error };
+                self.need_positive(&size.dim, "there is no number below 0".to_string(), span);
                 let limit = crate::operators::size_expr(size.dim.clone(), Scalar::I32, given[0].span);
                 let site = self.next_site();
                 Value::Run(expr(
@@ -97,6 +101,7 @@ impl<'a> Checker<'a> {
                 let (Some((last, leading)), true) = (of.split_last(), scalar.is_real()) else {
                     return self.fail(wants(name, p.span, "probabilities along an axis"));
                 };
+                self.need_positive(&last.size, "`categorical` has nothing to choose from".to_string(), span);
                 let mut result = shape;
                 result.extend(leading.to_vec());
                 let site = self.next_site();

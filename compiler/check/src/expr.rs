@@ -175,6 +175,10 @@ impl<'a> Checker<'a> {
             "zeros" | "ones" => Some(match want {
                 Some(Type::Tensor(wanted)) => {
                     let value = if word == "zeros" { 0.0 } else { 1.0 };
+                    if let Some(below) = wanted.scalar.below() {
+                        let what = format!("there is no {value} among {}", crate::value::show_scalar(&wanted.scalar));
+                        self.need_positive(&(below - Dim::from(value as i64)), what, span);
+                    }
                     let ty = Type::Tensor(TensorType { optional: false, ..wanted.clone() });
                     Value::Run(expr(ExprKind::Builtin(Builtin::Fill(value), Vec::new()), ty, span))
                 }
@@ -413,13 +417,14 @@ impl<'a> Checker<'a> {
     }
 
     /// A written number or name as a class, letter or index, where one is asked for.
-    fn as_class(&self, value: &Value<'a>, scalar: &Scalar, span: Span) -> Option<Expr> {
+    fn as_class(&mut self, value: &Value<'a>, scalar: &Scalar, span: Span) -> Option<Expr> {
         let count = scalar.below()?;
         let id = match value {
             // How many there are may be known to the data only.
             Value::Size(size) => {
                 let id = size.dim.as_const().filter(|id| *id >= 0)?;
-                (!self.facts().proves(&(Dim::from(id) - count))).then_some(id)?
+                let written = size_expr(size.dim.clone(), Scalar::I32, span);
+                self.is_below(&written, &count, "a missing one is").then_some(id)?
             }
             Value::Text(_) if self.generic && matches!(scalar, Scalar::Category(_, None)) => 0,
             Value::Text(text) => self.class_names(scalar)?.iter().position(|name| **name == **text)? as i64,
@@ -442,7 +447,7 @@ impl<'a> Checker<'a> {
             if value.is_error() {
                 return Value::Error;
             }
-            let ty = value.ty.clone();
+            let ty = of_other(value.ty.clone(), self.generic);
             // A range would be this example's where the value has the other's.
             if let Type::Tensor(tensor) = &ty
                 && let Some(axis) = tensor.shape.iter().find(|axis| !self.generic && is_ragged(&axis.size))
@@ -855,6 +860,21 @@ fn mentions_size(test: &Expr) -> bool {
     let mut found = false;
     hir::visit::each(test, &mut |part| found |= matches!(part.kind, ExprKind::Size(_)));
     found
+}
+
+/// An index below a size of the other example is only a number for this one.
+fn of_other(ty: Type, generic: bool) -> Type {
+    match ty {
+        Type::Tensor(tensor) => {
+            let own = matches!(&tensor.scalar, Scalar::Index(below) if !generic && is_ragged(below));
+            let scalar = if own { Scalar::I32 } else { tensor.scalar.clone() };
+            Type::Tensor(TensorType { scalar, ..tensor })
+        }
+        Type::Record(fields) => {
+            Type::Record(fields.into_iter().map(|(name, ty)| (name, of_other(ty, generic))).collect())
+        }
+        Type::Error => Type::Error,
+    }
 }
 
 /// Does the size belong to the example? (A name with a question mark is a size that only the absent data know.)

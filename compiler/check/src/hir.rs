@@ -424,14 +424,14 @@ pub struct Evaluated {
     pub shown: String,
 }
 
-/// A `where` law that depends on sizes which only the data know.
+/// A law that depends on sizes which only the data know: a `where`, or what an expression needs to have a value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SizeLaw {
     /// Must not be negative.
     pub least: Dim,
     /// `T >= K`, in the names of its author.
     pub shown: String,
-    /// The author's words.
+    /// The author's words, or what there would be none of.
     pub message: String,
     pub span: Span,
 }

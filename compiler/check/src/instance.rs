@@ -216,7 +216,7 @@ impl<'a> Checker<'a> {
             body.draws = self.here().draws;
             body.ordinals = self.here().ordinals.clone();
         }
-        body.laws = self.here().laws.clone();
+        body.laws = self.facts_inside();
         let known_laws = body.laws.count();
         self.bodies.push(body);
         self.calls.push((span, format!("`{}`", signature.shown)));

@@ -81,7 +81,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Hands a law on to whoever reads the data.
-    fn need(&mut self, law: SizeLaw) {
+    pub fn need(&mut self, law: SizeLaw) {
         if !self.hir.laws.iter().any(|known| known.least == law.least && known.message == law.message) {
             self.hir.laws.push(law);
         }

@@ -21,6 +21,7 @@ mod instance;
 mod item;
 mod laws;
 mod local;
+mod nonempty;
 mod operators;
 mod optimizer;
 pub mod prove;

@@ -515,7 +515,14 @@ impl<'a> Checker<'a> {
             // Field by field.
             let names: Vec<hir::Name> = a.iter().map(|(name, _)| name.clone()).collect();
             if test.shape.is_empty() && names.iter().eq(b.iter().map(|(name, _)| name)) {
-                let ty = then.ty.clone();
+                let Some(ty) = self.joined_type(&then.ty, &other.ty) else {
+                    return self.fail_expr(
+                        Diagnostic::error("type-mismatch", "the two branches differ in kind or shape")
+                            .primary(span, format!("{} or {}", show_type(&then.ty), show_type(&other.ty)))
+                            .help("both branches of an `if` give the same kind of value"),
+                        span,
+                    );
+                };
                 return expr(ExprKind::If(Box::new(condition), Box::new(then), Box::new(other)), ty, span);
             }
         }
@@ -542,6 +549,47 @@ impl<'a> Checker<'a> {
         };
         let ty = Type::Tensor(TensorType { scalar, optional: a.optional || b.optional, shape });
         expr(ExprKind::If(Box::new(condition), Box::new(then), Box::new(other)), ty, span)
+    }
+
+    /// What both are, where a value may be the one or the other.
+    fn joined_type(&mut self, a: &Type, b: &Type) -> Option<Type> {
+        match (a, b) {
+            (Type::Tensor(x), Type::Tensor(y)) => {
+                let scalar = self.joined_scalar(&x.scalar, &y.scalar)?;
+                let alike = x.shape.len() == y.shape.len() && x.scalar.is_real() == y.scalar.is_real();
+                if !alike || !x.shape.iter().zip(&y.shape).all(|(x, y)| self.proves_equal(&x.size, &y.size)) {
+                    return None;
+                }
+                Some(Type::Tensor(TensorType { scalar, optional: x.optional || y.optional, shape: x.shape.clone() }))
+            }
+            (Type::Record(x), Type::Record(y)) => {
+                let fields: Option<Vec<_>> = x
+                    .iter()
+                    .map(|(name, of)| {
+                        let (_, other) = y.iter().find(|(other, _)| other == name)?;
+                        Some((name.clone(), self.joined_type(of, other)?))
+                    })
+                    .collect();
+                fields.filter(|fields| fields.len() == y.len()).map(Type::Record)
+            }
+            (Type::Error, _) | (_, Type::Error) => Some(Type::Error),
+            (Type::Tensor(_), Type::Record(_)) | (Type::Record(_), Type::Tensor(_)) => None,
+        }
+    }
+
+    /// The kind of values of which some are of the one kind and some of the other. Indices below different sizes are whole numbers.
+    pub fn joined_scalar(&self, a: &Scalar, b: &Scalar) -> Option<Scalar> {
+        let number = |scalar: &Scalar| scalar.is_real() || scalar.is_whole();
+        match (a, b) {
+            (a, b) if a == b => Some(a.clone()),
+            (Scalar::Index(m), Scalar::Index(n)) if self.proves_equal(m, n) => Some(a.clone()),
+            (a, b) if a.is_whole() && b.is_whole() => Some(Scalar::I32),
+            (a, b) if number(a) && number(b) => Some(wider(a, b)),
+            (Scalar::Category(m, names), Scalar::Category(n, others)) if self.proves_equal(m, n) => {
+                Some(Scalar::Category(m.clone(), names.clone().or(others.clone())))
+            }
+            (_, _) => None,
+        }
     }
 
     fn branch_type(&mut self, branch: &Expr) -> Option<Option<TensorType>> {

@@ -114,6 +114,13 @@ impl<'a> Checker<'a> {
         self.here().index(index).range.as_ref().map(|axis| axis.size.clone())
     }
 
+    /// The size of the range as it will be, where a read has fixed it already.
+    pub fn range_or_read(&self, index: IndexId) -> Option<Dim> {
+        let fixes = |read: &Read| matches!(&read.index, Ix::Affine(affine) if affine.alone() == Some(index));
+        self.range_of(index)
+            .or_else(|| self.here().reads.iter().find(|read| fixes(read)).map(|read| read.axis.size.clone()))
+    }
+
     /// Gives the indices of `own` their ranges as far as they follow already.
     pub fn resolve(&mut self, own: &[IndexId], finish: bool) {
         if finish {
@@ -319,7 +326,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Facts here, and that the ranges of these indices are not empty (an empty range reads nothing).
-    fn facts_about(&self, indices: impl Iterator<Item = IndexId>) -> Facts {
+    pub fn facts_about(&self, indices: impl Iterator<Item = IndexId>) -> Facts {
         let mut facts = self.facts().clone();
         for id in indices {
             if let Some(size) = self.range_of(id) {
@@ -397,7 +404,7 @@ impl<'a> Checker<'a> {
             }
         }
         self.body().reads.extend(open);
-        self.check_empty();
+        self.settle_needs();
     }
 
     fn check_read(&mut self, read: &Read, indices: &[IndexId]) {
@@ -457,39 +464,9 @@ impl<'a> Checker<'a> {
         };
         self.say(with_origin(diagnostic, &read.axis).help(help));
     }
-
-    /// `mean`, `max` and their like over nothing have no value.
-    fn check_empty(&mut self) {
-        let suspects = std::mem::take(&mut self.body().may_be_empty);
-        let mut open = Vec::new();
-        for (indices, op, span) in suspects {
-            if indices.iter().any(|&id| self.range_of(id).is_none() && is_ranged(&self.here().index(id).kind)) {
-                open.push((indices, op, span));
-                continue;
-            }
-            for id in indices {
-                let Some(size) = self.range_of(id) else { continue };
-                let info = self.here().index(id);
-                if info.failed || size.mentions("?") {
-                    continue;
-                }
-                if !self.facts().all_positive(&size).proves_positive(&size) {
-                    let (name, at) = (info.name.clone(), info.span);
-                    self.say(
-                        Diagnostic::error("empty-reduction", format!("this `{op}` may be over nothing, and then it has no value"))
-                            .primary(span, format!("`{name}` runs to {size}, which may be 0"))
-                            .secondary(at, "this index")
-                            .help(format!("say what it is then, `{op}[{name} else 0] ..`, or state a law: `where {size} >= 1 else \"..\"`")),
-                    );
-                    break;
-                }
-            }
-        }
-        self.body().may_be_empty.extend(open);
-    }
 }
 
-fn is_ranged(kind: &IndexKind) -> bool {
+pub(crate) fn is_ranged(kind: &IndexKind) -> bool {
     match kind {
         IndexKind::Range(_) | IndexKind::Step(_) => true,
         IndexKind::Batch | IndexKind::Other => false,

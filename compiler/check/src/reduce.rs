@@ -152,8 +152,7 @@ impl<'a> Checker<'a> {
                 }
                 Some(_) => {}
                 None if !indices.is_empty() => {
-                    self.body().may_be_empty.push((indices.clone(), text, parts.op_span));
-                    self.resolve(&[], false);
+                    self.need_some(&indices, format!("`{text}` of nothing"), parts.op_span);
                 }
                 None => {}
             }
@@ -258,6 +257,14 @@ impl<'a> Checker<'a> {
                 }
             };
         }
+        // What stands for the winner where there is none must be an index of the same axis; otherwise the result is only a number.
+        let scalar = match (&default, scalar) {
+            (Some(default), Scalar::Index(size)) if !is_missing(default) => {
+                let what = format!("`{}` may give", parts.op.text());
+                if self.is_below(default, &size, &what) { Scalar::Index(size) } else { Scalar::I32 }
+            }
+            (_, scalar) => scalar,
+        };
         let default = match default {
             Some(default) => {
                 let fits = default.tensor().is_some_and(|t| {

@@ -104,10 +104,13 @@ impl<'a> Checker<'a> {
         let mut shape = Vec::new();
         for sub in subs {
             match &sub.kind {
-                SubKind::Expr(size) => match self.size(size) {
-                    Some(size) => shape.push(size.axis()),
-                    None => return Some(Value::Error),
-                },
+                SubKind::Expr(written) => {
+                    let size = self.size(written);
+                    match size.filter(|size| self.need_natural(&size.dim, written.span).is_some()) {
+                        Some(size) => shape.push(size.axis()),
+                        None => return Some(Value::Error),
+                    }
+                }
                 SubKind::Rest => match self.here().pack.clone() {
                     Some(pack) => shape.extend(pack),
                     None => {
@@ -181,6 +184,7 @@ impl<'a> Checker<'a> {
             );
         }
         let mut made = Vec::new();
+        let mut tensor = tensor;
         let mut shape: Vec<Axis> = Vec::new();
         for sub in subs {
             let axis = tensor.shape.get(made.len()).cloned().unwrap_or_else(|| crate::value::axis(Dim::one()));
@@ -217,8 +221,9 @@ impl<'a> Checker<'a> {
                     let Some(term) = term else { return Value::Error };
                     let element = TensorType { shape: Vec::new(), ..tensor.clone() };
                     let default = self.run(default, Some(&Type::Tensor(element.clone())));
-                    if !self.default_fits(&default, &element) {
-                        return Value::Error;
+                    match self.with_default(&default, &element) {
+                        Some(scalar) => tensor.scalar = scalar,
+                        None => return Value::Error,
                     }
                     made.push(self.term_sub(term, Outside::Else(Box::new(default)), index.span));
                 }
@@ -236,20 +241,34 @@ impl<'a> Checker<'a> {
         Value::Run(expr(ExprKind::Subscript { base: Box::new(base), subs: made }, ty, span))
     }
 
-    fn default_fits(&mut self, default: &hir::Expr, element: &TensorType) -> bool {
-        let Some(given) = default.tensor() else { return false };
-        let number = |scalar: &Scalar| scalar.is_real() || scalar.is_whole();
-        let kinds = given.scalar == element.scalar
-            || (number(&given.scalar) && (number(&element.scalar) || matches!(default.kind, ExprKind::Number(_))));
-        if kinds && given.shape.is_empty() {
-            return true;
+    /// The kind of what is read, or stands outside. `None` after a message.
+    fn with_default(&mut self, default: &hir::Expr, element: &TensorType) -> Option<Scalar> {
+        let given = default.tensor()?;
+        let whole = |scalar: &Scalar| scalar.is_whole();
+        let written = matches!(&default.kind, ExprKind::Number(number) if number.fract() == 0.0);
+        let scalar = match (&element.scalar, &given.scalar) {
+            (element, given) if element == given => Some(element.clone()),
+            (element, given) if element.is_real() && (given.is_real() || given.is_whole()) => Some(element.clone()),
+            (Scalar::I32, given) if given.is_real() || given.is_whole() => Some(Scalar::I32),
+            (Scalar::Index(below), given) if written || whole(given) => {
+                let kept = self.is_below(default, below, "outside stands");
+                Some(if kept { element.scalar.clone() } else { Scalar::I32 })
+            }
+            (element, _) if written && given.shape.is_empty() => {
+                let below = element.below();
+                below.is_none_or(|below| self.is_below(default, &below, "outside stands")).then(|| element.clone())
+            }
+            (_, _) => None,
+        };
+        if given.shape.is_empty() && scalar.is_some() {
+            return scalar;
         }
         let shown = show_tensor(given);
         self.say(
             Diagnostic::error("type-mismatch", "what stands outside is one element")
                 .primary(default.span, format!("this is {shown}, but an element is {}", show_tensor(element))),
         );
-        false
+        None
     }
 
     fn plain_sub(&mut self, index: &'a ast::Expr, axis: &Axis, written: &'a ast::Expr) -> Option<hir::Sub> {
@@ -272,6 +291,9 @@ impl<'a> Checker<'a> {
             };
             if let Some(outside) = outside {
                 let term = self.term(inner)?;
+                let what =
+                    format!("`{}` reads nothing where `{}` is empty", self.text(index.span), self.text(written.span));
+                self.need_positive(&axis.size, what, index.span);
                 return Some(self.term_sub(term, outside, index.span));
             }
         }

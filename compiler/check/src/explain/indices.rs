@@ -38,6 +38,8 @@ beyond says what is there.
     x[last]                                            // needs at least one element: where T >= 1
 
 An index that comes from data (`table[token[t]]`) has the type `index(n)` with n the size of the axis, so that it cannot leave.
+What stands for such an index where there is none (`argmax[k if c else 0]`, `word[t else 0]`) must be below n too, or the result is a plain whole
+number. An axis that is empty has no nearest element: `clamp` and `mod` need a size of at least 1, and so do `below(n)` and `categorical(p)`.
 An `if` protects no read.
 "#,
     ),
@@ -59,7 +61,8 @@ the value is then.
     max[e if dst[e] == v] h[src[e], c]                 // an atom without bonds?
     max[e if dst[e] == v else 0] h[src[e], c]
 
-Without a filter the size must be provably at least 1; a law says so: `where T >= 1 else "an empty sequence"`.
+Without a filter the size must be at least 1. Where only the data can tell, every example is held to it (`law-violated` names the row);
+a law has words of its own: `where T >= 1 else "an empty sequence"`.
 "#,
     ),
     (

@@ -41,6 +41,10 @@ comparing them would mix them up. The message shows the first difference. `align
 A layer states what its sizes must satisfy (`where T >= K else "the sequence must be as long as the kernel"`), and here they do not.
 The message is its author's; both the use and the law are shown with the sizes at hand.
 
+Some expressions need something to be there without a law of yours: `mean[t] x[t]`, `max`, `argmax`, `x[clamp(t)]`, `x[mod(t)]`, `below(T)`, `categorical(p)`
+have no value over nothing. Where the sizes do not say that there is something, each row of the data is held to it, and the message
+names the first that breaks it. Say what the value is then (`mean[t else 0] x[t]`, `x[t else 0]`), or leave such rows out.
+
     model Net(x: f32[5, 4]) -> f32[1, 8] { x |> Conv1d(8, kernel: 9) }       // 5 positions, 9 taps
     x |> Conv1d(8, kernel: 9, pad: same)                                      // or pad
 "#,

@@ -10,11 +10,13 @@
 
 use super::{Context, print};
 use crate::cli::target;
+use crate::data::facts::Length;
+use crate::data::laws;
 use crate::error::Failure;
 use crate::npz;
 use crate::pipeline;
 use crate::run::{Engine, machine, prepare, stored};
-use bdl_check::hir::{Scalar, Type};
+use bdl_check::hir::{SizeLaw, TensorType, Type};
 use bdl_equations::Program;
 use bdl_execute::{Data, Executor, Inputs, Store};
 use bdl_plan::{Place, SizeKind};
@@ -22,6 +24,7 @@ use bdl_schedule::Real;
 use bdl_train::{Array, Position, Values, checkpoint};
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 
 pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out: &Path) -> Result<u8, Failure> {
     let (file, name) = target(written);
@@ -34,6 +37,7 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
         .map_err(|what| Failure::user("inputs", what).help("numpy.savez(FILE, field=array, ...), the batch first"))?;
     let sizes: Vec<&str> = prepared.lengths.iter().map(|length| &*length.name).collect();
     let batch = batch_size(&given, &sizes)?;
+    let lengths = lengths_of(&given, &sizes, &checked.hir.laws)?;
     for field in &train.inputs {
         let Type::Tensor(ty) = &field.ty else { continue };
         let Some(array) = given.iter().find(|array| *array.name == *field.name) else {
@@ -54,7 +58,7 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
                 ),
             ));
         }
-        in_range(&field.name, &ty.scalar, array)?;
+        in_range(&field.name, ty, array, batch, &lengths)?;
     }
 
     let executor = Executor::new(context.threads());
@@ -103,28 +107,47 @@ fn batch_size(given: &[Array], lengths: &[&str]) -> Result<usize, Failure> {
     }
 }
 
-/// Categories, letters and indices must name something.
-fn in_range(name: &str, scalar: &Scalar, array: &Array) -> Result<(), Failure> {
-    let below = match scalar {
-        Scalar::Category(classes, _) => classes.as_const(),
-        Scalar::Index(below) => below.as_const(),
-        Scalar::Letter(_, letters) => Some(*letters),
-        Scalar::F32
-        | Scalar::F64
-        | Scalar::BF16
-        | Scalar::I32
-        | Scalar::Bool
-        | Scalar::Logit
-        | Scalar::Prob
-        | Scalar::Count => None,
-    };
-    let Some(below) = below else { return Ok(()) };
-    match array.values.to_f64().iter().find(|value| !(0.0..below as f64).contains(*value)) {
-        Some(value) => {
-            Err(Failure::user("inputs", format!("`{name}` holds {value}; it must be from 0 to {}", below - 1)))
+/// The sizes of each example, from the arrays that hold them; an error where an example breaks a law.
+fn lengths_of(given: &[Array], names: &[&str], laws: &[SizeLaw]) -> Result<Vec<Length>, Failure> {
+    let of = |name: &&str| given.iter().find(|array| array.name == **name);
+    let lengths: Vec<Length> = names
+        .iter()
+        .filter_map(|name| {
+            let of_row = of(name)?.values.to_f64().into_iter().map(|length| length as u32).collect();
+            Some(Length { name: (*name).into(), of_row: Arc::new(of_row), axes: Vec::new() })
+        })
+        .collect();
+    match laws::broken(laws, &lengths).first() {
+        Some(broken) => {
+            let what = broken.what("example", broken.example + 1);
+            Err(Failure::user("law-violated", format!("{}: {what}", broken.law.message)))
         }
-        None => Ok(()),
+        None => Ok(lengths),
     }
+}
+
+/// Categories, letters and indices must name something, also below a size that differs from example to example.
+fn in_range(name: &str, ty: &TensorType, array: &Array, batch: usize, lengths: &[Length]) -> Result<(), Failure> {
+    let Some(below) = ty.scalar.below() else { return Ok(()) };
+    let values = array.values.to_f64();
+    let mut rest = values.as_slice();
+    for example in 0..batch {
+        let size = |name: &str| {
+            let own = lengths.iter().find(|length| &*length.name == name)?;
+            own.of_row.get(example).map(|size| i64::from(*size))
+        };
+        let count: Option<i64> = ty.shape.iter().map(|axis| axis.size.eval(&size)).product();
+        // An array of another shape is said to be so where it is taken.
+        let (Some(below), Some(count)) = (below.eval(&size), count) else { return Ok(()) };
+        let (own, others) = rest.split_at((count.max(0) as usize).min(rest.len()));
+        if let Some(value) = own.iter().find(|value| !(0.0..below as f64).contains(*value) || value.fract() != 0.0) {
+            let what =
+                format!("`{name}` holds {value} in example {}; it must be a whole number below {below}", example + 1);
+            return Err(Failure::user("inputs", what));
+        }
+        rest = others;
+    }
+    Ok(())
 }
 
 fn outputs(

@@ -1,8 +1,8 @@
 //! What the sizes of every example must satisfy, held against the sizes that there are.
 //!
 //! The checker proves a `where` law, or that two inputs agree in a size, for all examples if it can. What depends on sizes that only the
-//! data know (`dna.len >= 9` under a kernel of 9) it hands on as a [`SizeLaw`]; no row may break one, because the compiled program
-//! relies on it.
+//! data know (`dna.len >= 9` under a kernel of 9, `dna.len >= 1` under a mean) it hands on as a [`SizeLaw`]; no row may break one,
+//! because the compiled program relies on it.
 
 use super::facts::{Length, Lengths};
 use crate::error::Failure;
