@@ -1,5 +1,7 @@
 //! Random kernels: compiled equals interpreted, to the bit, at sizes around every block and tile boundary.
 
+#[path = "common/chains.rs"]
+mod chains;
 mod common;
 #[path = "common/ptx.rs"]
 mod ptx;

@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: decisions. Which loops are fused, stored, split or run in parallel is settled before a plan exists.
 
+pub mod chains;
 pub mod code;
 pub mod data;
 pub mod device;
@@ -13,6 +14,7 @@ mod text;
 pub mod traffic;
 mod verify;
 
+pub use chains::{CHAIN, chained, constant_extent};
 pub use code::{CompiledKernels, KernelError, KernelFn};
 pub use data::*;
 pub use device::{Argument, DeviceCode, DeviceKernel, Parts, Share, contractions, each_launch};

@@ -12,13 +12,15 @@
 //! directly into the variable, in order; then the accumulators are joined as `((a0+a4)+(a2+a6)) + ((a1+a5)+(a3+a7))` and the result
 //! combined into the variable. The order depends on the extent n alone.
 //!
+//! A loop that sums in f32 is cut into loops of 512 * 8 lanes first (see [`bdl_plan::chains`]).
+//!
 //! A loop whose control flow differs from lane to lane ([`Facts::divergent`](crate::facts::Facts)) runs in scalar code, with
 //! the accumulators in memory: same order, same bits. A body that calls slice functions is cut into tiles (see `tiles`).
 
 use super::rep::{Rep, lanes_of, scalar_type, vector_type};
 use super::{ACCUMULATORS, Accumulator, Emit, Emitter, Place, accumulator_vectors, memory};
 use crate::facts::call_of;
-use bdl_plan::{LoopIndex, Monoid, Stmt, ValueId, ValueType, VariableId};
+use bdl_plan::{CHAIN, LoopIndex, Monoid, Stmt, ValueType, VariableId, chained};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, StackSlot, Value};
@@ -35,6 +37,27 @@ pub struct Reduction {
 
 impl<'a> Emitter<'a> {
     pub fn lanes_loop(
+        &mut self,
+        index: LoopIndex,
+        from: Value,
+        to: Value,
+        extent: Option<i64>,
+        body: &'a [Stmt],
+    ) -> Emit<()> {
+        // Each accumulator has chains of its own.
+        let longest = CHAIN * ACCUMULATORS as i64;
+        if chained(self.kernel, extent, longest, body).is_empty() {
+            return self.lanes_of(index, from, to, extent, body);
+        }
+        let extent = extent.filter(|n| n % longest == 0).map(|_| longest);
+        self.counted(from, to, longest, |e, from| {
+            let end = e.b.ins().iadd_imm_s(from, longest);
+            let to = e.b.ins().smin(end, to);
+            e.lanes_of(index, from, to, extent, body)
+        })
+    }
+
+    fn lanes_of(
         &mut self,
         index: LoopIndex,
         from: Value,
@@ -265,8 +288,7 @@ impl<'a> Emitter<'a> {
         &mut self,
         outer: Variable,
         slot: StackSlot,
-        monoid: Monoid,
-        value: ValueId,
+        combined: impl Fn(&mut Self, Value) -> Emit<Value>,
         ty: ValueType,
     ) -> Emit<()> {
         let (lane, main) = self.lane_position.ok_or("accumulators in memory outside of their loop")?;
@@ -279,12 +301,12 @@ impl<'a> Emitter<'a> {
         let off = self.b.ins().ishl_imm_u(number, 3);
         let at = self.b.ins().iadd(base, off);
         let old = self.b.ins().load(scalar_type(ty), memory::flags(), at, 0);
-        let new = self.combined(old, monoid, value, ty)?;
+        let new = combined(self, old)?;
         self.b.ins().store(memory::flags(), new, at, 0);
         self.b.ins().jump(exit, &[]);
         self.enter(rest);
         let old = self.b.use_var(outer);
-        let new = self.combined(old, monoid, value, ty)?;
+        let new = combined(self, old)?;
         self.b.def_var(outer, new);
         self.b.ins().jump(exit, &[]);
         self.enter(exit);

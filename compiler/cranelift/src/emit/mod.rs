@@ -9,6 +9,7 @@
 //!
 //! The same emitter writes scalar code and code for a block of lanes; [`Emitter::lanes`] says which is being written.
 
+mod chains;
 mod lanes;
 mod memory;
 mod ops;
@@ -18,7 +19,10 @@ mod tiles;
 use crate::calls;
 use crate::facts::Facts;
 use bdl_dims::{Atom, Dim};
-use bdl_plan::{Bound, Kernel, LoopIndex, LoopMode, Monoid, Stmt, ValueId, ValueOp, ValueType, VariableId};
+use bdl_plan::{
+    Bound, CHAIN, Kernel, LoopIndex, LoopMode, Monoid, Stmt, ValueId, ValueOp, ValueType, VariableId, chained,
+    constant_extent,
+};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{I64, Type};
 use cranelift_codegen::ir::{AbiParam, BlockArg, InstBuilder, SigRef, Signature, StackSlot, Value};
@@ -167,7 +171,7 @@ pub fn kernel(
     }
     let (begin, end) = (params[2], params[3]);
     match kernel.grid_mode {
-        LoopMode::Serial => e.serial_loop(LoopIndex(0), begin, end, &kernel.body)?,
+        LoopMode::Serial => e.serial_loop(LoopIndex(0), begin, end, None, &kernel.body)?,
         LoopMode::Lanes => e.lanes_loop(LoopIndex(0), begin, end, None, &kernel.body)?,
     }
     e.b.ins().return_(&[]);
@@ -253,15 +257,10 @@ impl<'a> Emitter<'a> {
         match stmt {
             Stmt::Loop { index, from, to, mode, body } => {
                 let (begin, end) = (self.bound(from)?, self.bound(to)?);
+                let extent = constant_extent(from, to);
                 match mode {
-                    LoopMode::Serial => self.serial_loop(*index, begin, end, body),
-                    LoopMode::Lanes => {
-                        let extent = match (from, to) {
-                            (Bound::Size(from), Bound::Size(to)) => (to.clone() - from.clone()).as_const(),
-                            (Bound::Size(_) | Bound::Value(_), Bound::Size(_) | Bound::Value(_)) => None,
-                        };
-                        self.lanes_loop(*index, begin, end, extent, body)
-                    }
+                    LoopMode::Serial => self.serial_loop(*index, begin, end, extent, body),
+                    LoopMode::Lanes => self.lanes_loop(*index, begin, end, extent, body),
                 }
             }
             Stmt::Let { value, op } => self.define(*value, op),
@@ -301,10 +300,20 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn serial_loop(&mut self, index: LoopIndex, from: Value, to: Value, body: &'a [Stmt]) -> Emit<()> {
-        self.counted(from, to, 1, |e, i| {
-            e.indices[index.0 as usize] = Some((Rep::Uniform(i), e.depth));
-            e.body(body)
+    fn serial_loop(
+        &mut self,
+        index: LoopIndex,
+        from: Value,
+        to: Value,
+        extent: Option<i64>,
+        body: &'a [Stmt],
+    ) -> Emit<()> {
+        let sums = chained(self.kernel, extent, CHAIN, body);
+        self.in_chains(&sums, from, to, |e, from, to| {
+            e.counted(from, to, 1, |e, i| {
+                e.indices[index.0 as usize] = Some((Rep::Uniform(i), e.depth));
+                e.body(body)
+            })
         })?;
         self.indices[index.0 as usize] = None;
         Ok(())
@@ -404,7 +413,9 @@ impl<'a> Emitter<'a> {
             (Place::Scalar(_), Some(Accumulator::Vectors(vs))) if self.lanes.is_some() => {
                 self.combine_parts(&vs, monoid, value, ty)
             }
-            (Place::Scalar(v), Some(Accumulator::Slot(slot))) => self.combine_in_slot(v, slot, monoid, value, ty),
+            (Place::Scalar(v), Some(Accumulator::Slot(slot))) => {
+                self.combine_in_slot(v, slot, |e, old| e.combined(old, monoid, value, ty), ty)
+            }
             (Place::Scalar(v), Some(Accumulator::Vectors(_)) | None) => {
                 let old = self.b.use_var(v);
                 let new = self.combined(old, monoid, value, ty)?;

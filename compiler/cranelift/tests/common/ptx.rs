@@ -72,47 +72,43 @@ fn on_machine(kernel: &Kernel, arrays: &[Array], sizes: &[i64], grid: i64, order
     Some(found)
 }
 
+/// Runs a kernel's PTX against the interpreter, to the bit; `false` if a GPU has no such function.
+pub fn check(kernel: &Kernel, arrays: &[Array], sizes: &[i64], order: u64) -> bool {
+    let named = |name: &str| kernel.sizes.iter().position(|n| &**n == name).map(|i| sizes[i]);
+    let grid = kernel.grid.eval(&named).unwrap();
+    let Some(found) = on_machine(kernel, arrays, sizes, grid, order) else { return false };
+    let mut expected = arrays.to_vec();
+    let buffers: Vec<(usize, i64)> = (0..arrays.len()).map(|i| (i, 0)).collect();
+    let gpu = Order::Gpu(bdl_ptx::accumulators(kernel));
+    run_kernel_in(gpu, kernel, &mut expected, &buffers, &named, 0, grid).unwrap_or_else(|e| panic!("{e}\n{kernel}"));
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        if found.same_bits(expected) {
+            continue;
+        }
+        let differ = |at: &usize| {
+            let (x, y) = (found.at(*at), expected.at(*at));
+            x.to_bits() != y.to_bits() && !(x.is_nan() && y.is_nan())
+        };
+        let at = (0..found.len()).find(differ).unwrap_or(0);
+        let (x, y) = (found.at(at), expected.at(at));
+        let text =
+            bdl_ptx::kernels(kernel).map(|made| made.iter().map(|f| &*f.text).collect::<String>()).unwrap_or_default();
+        panic!(
+            "`{}` at sizes {sizes:?}: {} [{at}] is {x} and should be {y}\n{kernel}\n{text}",
+            kernel.name, kernel.buffers[i].name,
+        );
+    }
+    true
+}
+
 fn run(style: Style, seeds: std::ops::Range<u64>, at_least: usize) {
     let mut ran = 0;
     for seed in seeds {
         let (kernel, stores) = Generator::new(seed, style).finish();
         for n in SIZES {
             let mut random = Random::new(seed * 1000 + n as u64);
-            let (arrays, sizes) = (arrays(&mut random, &kernel, stores, n), [n, 3, 2]);
-            let named = |name: &str| kernel.sizes.iter().position(|n| &**n == name).map(|i| sizes[i]);
-            let grid = kernel.grid.eval(&named).unwrap();
-            let Some(found) = on_machine(&kernel, &arrays, &sizes, grid, seed * 31 + n as u64) else { continue };
-            let mut expected = arrays.clone();
-            let buffers: Vec<(usize, i64)> = (0..arrays.len()).map(|i| (i, 0)).collect();
-            run_kernel_in(
-                Order::Gpu(bdl_ptx::accumulators(&kernel)),
-                &kernel,
-                &mut expected,
-                &buffers,
-                &named,
-                0,
-                grid,
-            )
-            .unwrap_or_else(|e| panic!("{e}\n{kernel}"));
-            ran += 1;
-            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                if found.same_bits(expected) {
-                    continue;
-                }
-                let differ = |at: &usize| {
-                    let (x, y) = (found.at(*at), expected.at(*at));
-                    x.to_bits() != y.to_bits() && !(x.is_nan() && y.is_nan())
-                };
-                let at = (0..found.len()).find(differ).unwrap_or(0);
-                let (x, y) = (found.at(at), expected.at(at));
-                let text = bdl_ptx::kernels(&kernel)
-                    .map(|made| made.iter().map(|f| &*f.text).collect::<String>())
-                    .unwrap_or_default();
-                panic!(
-                    "`{}` at sizes {sizes:?}: {} [{at}] is {x} and should be {y}\n{kernel}\n{text}",
-                    kernel.name, kernel.buffers[i].name,
-                );
-            }
+            let arrays = arrays(&mut random, &kernel, stores, n);
+            ran += usize::from(check(&kernel, &arrays, &[n, 3, 2], seed * 31 + n as u64));
         }
     }
     assert!(ran >= at_least, "only {ran} runs");

@@ -7,7 +7,14 @@ use crate::text::Class;
 use bdl_plan::{LoopIndex, Monoid, Stmt, ValueType, VariableId};
 
 impl<'k> Emitter<'k> {
-    pub fn lanes_loop(&mut self, index: LoopIndex, from: &str, to: &str, body: &'k [Stmt]) -> Emit<()> {
+    pub fn lanes_loop(
+        &mut self,
+        index: LoopIndex,
+        from: &str,
+        to: &str,
+        extent: Option<i64>,
+        body: &'k [Stmt],
+    ) -> Emit<()> {
         let step = match self.point {
             Point::Warp => WARP,
             Point::Block => THREADS,
@@ -18,7 +25,7 @@ impl<'k> Emitter<'k> {
         let lane = self.lane.clone();
         let first = self.w.set(Class::B64, "add.s64", &[&lane, from]);
         self.in_lanes = true;
-        self.counted(index, &first, to, &step.to_string(), body)?;
+        self.counted(index, &first, to, step, extent, body)?;
         self.in_lanes = false;
         self.meet();
         for (variable, monoid) in reductions {

@@ -7,6 +7,8 @@
 //!
 //! **Order of a reduction that W warps of each of P blocks share.** Iteration i goes to warp i % W of block i / W % P, which combines its own in order;
 //! what the warps of a block found is then combined in order, so is what the blocks found, and the result is combined into the variable. Both orders depend on the extent alone.
+//!
+//! What a thread sums by itself, it sums in chains (see [`bdl_plan::chains`]).
 
 mod functions;
 mod gamma;
@@ -21,8 +23,8 @@ pub use functions::formula as emit_formula;
 use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
-    Access, Argument, Bound, DType, DeviceKernel, Kernel, LoopIndex, LoopMode, Monoid, Share, Stmt, ValueId, ValueOp,
-    ValueType, VariableId,
+    Access, Argument, Bound, CHAIN, DType, DeviceKernel, Kernel, LoopIndex, LoopMode, Monoid, Share, Stmt, ValueId,
+    ValueOp, ValueType, VariableId, chained, constant_extent,
 };
 use mapping::{Mapping, Point};
 use std::collections::HashMap;
@@ -317,10 +319,11 @@ impl<'k> Emitter<'k> {
         }
         match stmt {
             Stmt::Loop { index, from, to, mode, body } => {
+                let extent = constant_extent(from, to);
                 let (from, to) = (self.bound(from)?, self.bound(to)?);
                 match mode {
-                    LoopMode::Serial => self.counted(*index, &from, &to, "1", body),
-                    LoopMode::Lanes => self.lanes_loop(*index, &from, &to, body),
+                    LoopMode::Serial => self.counted(*index, &from, &to, 1, extent, body),
+                    LoopMode::Lanes => self.lanes_loop(*index, &from, &to, extent, body),
                 }
             }
             Stmt::Let { value, op } => {
@@ -355,24 +358,89 @@ impl<'k> Emitter<'k> {
         }
     }
 
-    /// `for index in from..to` by `step`.
-    fn counted(&mut self, index: LoopIndex, from: &str, to: &str, step: &str, body: &'k [Stmt]) -> Emit<()> {
+    /// `for index in from..to` by `step`, so many iterations at a time that long sums are taken in chains. `extent` is how many iterations the loop
+    /// has for all that share it, where it is a number.
+    fn counted(
+        &mut self,
+        index: LoopIndex,
+        from: &str,
+        to: &str,
+        step: u32,
+        extent: Option<i64>,
+        body: &'k [Stmt],
+    ) -> Emit<()> {
         let name = format!("i{}_{}", index.0, identifier(&self.kernel.indices[index.0 as usize]));
         let register = self.w.named(Class::B64, &name);
-        let (next, end) = (self.w.label(&format!("for_{name}")), self.w.label("end_for"));
         self.w.line(format!("mov.b64 {register}, {from};"));
+        let longest = CHAIN * i64::from(step);
+        let sums = chained(self.kernel, extent, longest, body);
+        if sums.is_empty() {
+            self.rounds(index, &name, &register, to, step, body)?;
+        } else {
+            let (next, end) = (self.w.label(&format!("chain_{name}")), self.w.label("end_chains"));
+            self.w.place(&next);
+            let past = self.w.set(Class::Pred, "setp.ge.s64", &[&register, to]);
+            self.w.line(format!("@{past} bra {end};"));
+            self.w.deeper();
+            let last = self.w.set(Class::B64, "add.s64", &[&register, &longest.to_string()]);
+            let last = self.w.set(Class::B64, "min.s64", &[&last, to]);
+            let wholes: Vec<String> = sums.iter().map(|sum| self.begin_chain(index, *sum)).collect::<Emit<_>>()?;
+            self.rounds(index, &name, &register, &last, step, body)?;
+            sums.iter().zip(wholes).try_for_each(|(sum, whole)| self.end_chain(*sum, whole))?;
+            self.w.shallower();
+            self.w.line(format!("bra {next};"));
+            self.w.place(&end);
+        }
+        self.indices[index.0 as usize] = None;
+        Ok(())
+    }
+
+    /// While `register`, the index, is below `to`.
+    fn rounds(
+        &mut self,
+        index: LoopIndex,
+        name: &str,
+        register: &str,
+        to: &str,
+        step: u32,
+        body: &'k [Stmt],
+    ) -> Emit<()> {
+        let (next, end) = (self.w.label(&format!("for_{name}")), self.w.label("end_for"));
         self.w.place(&next);
-        let past = self.w.set(Class::Pred, "setp.ge.s64", &[&register, to]);
+        let past = self.w.set(Class::Pred, "setp.ge.s64", &[register, to]);
         self.w.line(format!("@{past} bra {end};"));
-        self.indices[index.0 as usize] = Some(register.clone());
+        self.indices[index.0 as usize] = Some(register.to_string());
         self.w.deeper();
         self.body(body)?;
         self.w.shallower();
         self.w.line(format!("add.s64 {register}, {register}, {step};"));
         self.w.line(format!("bra {next};"));
         self.w.place(&end);
-        self.indices[index.0 as usize] = None;
         Ok(())
+    }
+
+    /// From here on what is added to the sum goes to a register of its own, from 0. Gives the one that it went to.
+    fn begin_chain(&mut self, index: LoopIndex, sum: VariableId) -> Emit<String> {
+        let own = self.w.named(Class::F32, &format!("chain_{}_{}", index.0, sum.0));
+        let zero = self.constant_text(0.0, ValueType::F32);
+        self.w.line(format!("mov.f32 {own}, {zero};"));
+        self.target(sum, own)
+    }
+
+    fn end_chain(&mut self, sum: VariableId, whole: String) -> Emit<()> {
+        let own = self.target(sum, whole.clone())?;
+        self.w.line(format!("add.rn.f32 {whole}, {whole}, {own};"));
+        Ok(())
+    }
+
+    /// Puts `register` in the place of the one that takes what is combined into the variable.
+    fn target(&mut self, variable: VariableId, register: String) -> Emit<String> {
+        if let Some(own) = self.accumulators.get_mut(&variable) {
+            return Ok(std::mem::replace(own, register));
+        }
+        let before = self.variable(variable)?;
+        self.variables[variable.0 as usize] = Some(register);
+        Ok(before)
     }
 
     fn bound(&mut self, bound: &Bound) -> Emit<String> {

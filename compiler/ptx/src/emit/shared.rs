@@ -4,7 +4,7 @@ use super::mapping::{Point, shared_extent};
 use super::{Emit, Emitter, WARP, class_of, mov_word};
 use crate::text::Class;
 use crate::turn::last_goes_on;
-use bdl_plan::{Monoid, Stmt, ValueType, VariableId};
+use bdl_plan::{Monoid, Stmt, ValueType, VariableId, constant_extent};
 
 /// Bytes of a value in shared memory.
 fn bytes(ty: ValueType) -> u32 {
@@ -46,6 +46,7 @@ impl<'k> Emitter<'k> {
         let Stmt::Loop { index, from, to, body, .. } = stmt else { return Ok(()) };
         let line = self.lines.next().unwrap_or_default();
         self.w.comment(&format!("{line} shared by {warps} warps of {parts} blocks"));
+        let extent = constant_extent(from, to);
         let (from, to) = (self.bound(from)?, self.bound(to)?);
         let reductions = self.start_parts("part", *index, body)?;
         let mut number = self.warp.clone();
@@ -54,7 +55,7 @@ impl<'k> Emitter<'k> {
         }
         let number = self.w.set(Class::B64, "cvt.u64.u32", &[&number]);
         let first = self.w.set(Class::B64, "add.s64", &[&number, &from]);
-        self.counted(*index, &first, &to, &(warps * parts).to_string(), body)?;
+        self.counted(*index, &first, &to, warps * parts, extent, body)?;
         let mut found = Vec::new();
         for (variable, monoid) in reductions {
             let ty = self.kernel.variables[variable.0 as usize];

@@ -4,8 +4,8 @@ use super::{Array, Fault, Number};
 use bdl_dims::Dim;
 use bdl_kernels::vector_math as vm;
 use bdl_plan::{
-    Address, AddressTerm, BinaryOp, Bound, CompareOp, Guard, Kernel, LoopIndex, LoopMode, Monoid, Stmt, UnaryOp,
-    ValueId, ValueOp, ValueType, VariableId,
+    Address, AddressTerm, BinaryOp, Bound, CHAIN, CompareOp, Guard, Kernel, LoopIndex, LoopMode, Monoid, Stmt, UnaryOp,
+    ValueId, ValueOp, ValueType, VariableId, chained, constant_extent,
 };
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -13,7 +13,8 @@ use std::collections::HashMap;
 /// The order of reductions, which is the back end's to choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Of machine code: element i of whole blocks of 8 goes to accumulator i % 8, the rest directly into the variable.
+    /// Of machine code: element i of whole blocks of 8 goes to accumulator i % 8, the rest directly into the variable. Long sums are taken in
+    /// chains, as everywhere.
     Vector,
     /// Of a GPU: iteration i of the loops named goes to accumulator i % count. So many as the second number says, beside one another, are joined
     /// first: by halves of a `Lanes` loop, of other loops in order. What they give is joined in order.
@@ -72,8 +73,9 @@ pub fn run_kernel_in(
         products: vec![None; kernel.values.len()],
         lane: None,
     };
-    machine.find(&kernel.body, kernel.grid_mode == LoopMode::Lanes);
-    machine.run_loop(LoopIndex(0), begin, end, kernel.grid_mode, &kernel.body)
+    // The points of a GPU's grid share nothing, lanes or not.
+    machine.find(&kernel.body, machine.order == Order::Vector && kernel.grid_mode == LoopMode::Lanes);
+    machine.run_loop(LoopIndex(0), (begin, end), None, kernel.grid_mode, &kernel.body)
 }
 
 /// Values joined half with half.
@@ -101,6 +103,22 @@ struct Lane {
     /// How many of them are joined first.
     joined: usize,
     accumulators: HashMap<VariableId, (Monoid, Vec<Number>)>,
+}
+
+impl Lane {
+    /// Adds each accumulator of the sums to what those before it came to.
+    fn end_chains(&mut self, sums: &[VariableId], wholes: &mut HashMap<VariableId, Vec<Number>>) -> Result<(), Fault> {
+        let zero = Number::F32(0.0);
+        for sum in sums {
+            let Some((_, own)) = self.accumulators.get_mut(sum) else { continue };
+            let whole = wholes.entry(*sum).or_insert_with(|| vec![zero; self.count]);
+            for (whole, own) in whole.iter_mut().zip(own) {
+                *whole = combine(Monoid::Sum, *whole, *own)?;
+                *own = zero;
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Machine<'k, 'a> {
@@ -145,13 +163,64 @@ impl<'k> Machine<'k, '_> {
     fn run_loop(
         &mut self,
         index: LoopIndex,
-        from: i64,
-        to: i64,
+        (from, to): (i64, i64),
+        extent: Option<i64>,
         mode: LoopMode,
         body: &'k [Stmt],
     ) -> Result<(), Fault> {
+        let count = self.order.accumulators(index, mode);
+        let longest = CHAIN * count.map_or(1, |(count, _)| count as i64);
+        let sums = chained(self.kernel, extent, longest, body);
+        // The threads of a GPU go on with their accumulators from one chain to the next; otherwise a chain is a loop of its own.
+        if sums.is_empty() || (count.is_some() && self.order != Order::Vector) {
+            return self.run_part(index, (from, to), mode, body, &sums);
+        }
+        for from in (from..to).step_by(longest as usize) {
+            let part = (from, to.min(from + longest));
+            if count.is_some() {
+                self.run_part(index, part, mode, body, &[])?;
+                continue;
+            }
+            let zero = Number::F32(0.0);
+            let wholes: Vec<Number> =
+                sums.iter().map(|sum| Ok(std::mem::replace(self.target(*sum)?, zero))).collect::<Result<_, Fault>>()?;
+            self.run_part(index, part, mode, body, &[])?;
+            for (sum, whole) in sums.iter().zip(wholes) {
+                let own = self.target(*sum)?;
+                *own = combine(Monoid::Sum, whole, *own)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What takes the values that are combined into a variable here.
+    fn target(&mut self, variable: VariableId) -> Result<&mut Number, Fault> {
+        let ty = self.kernel.variables[variable.0 as usize];
+        if !self.lane_variable[variable.0 as usize]
+            && let Some(lane) = &mut self.lane
+            && lane.number < lane.whole
+        {
+            let (at, count) = (lane.number as usize % lane.count, lane.count);
+            let new = || (Monoid::Sum, vec![identity(Monoid::Sum, ty); count]);
+            let (_, accumulators) = lane.accumulators.entry(variable).or_insert_with(new);
+            return Ok(&mut accumulators[at]);
+        }
+        let known = self.variables.get_mut(variable.0 as usize).and_then(Option::as_mut);
+        known.ok_or_else(|| Fault(format!("variable {} is used where it is not in scope", variable.0)))
+    }
+
+    /// One chain, or a loop without chains. The accumulators that a GPU's threads have of `sums` end theirs on the way.
+    fn run_part(
+        &mut self,
+        index: LoopIndex,
+        (from, to): (i64, i64),
+        mode: LoopMode,
+        body: &'k [Stmt],
+        sums: &[VariableId],
+    ) -> Result<(), Fault> {
         let n = (to - from).max(0);
         let count = self.order.accumulators(index, mode);
+        let mut wholes: HashMap<VariableId, Vec<Number>> = HashMap::new();
         if let Some((count, joined)) = count {
             if self.lane.is_some() {
                 return self.fault("a Lanes loop inside another");
@@ -163,6 +232,12 @@ impl<'k> Machine<'k, '_> {
             self.lane = Some(Lane { number: 0, whole, count, joined, accumulators: HashMap::new() });
         }
         for i in from..to {
+            if let (Some((count, _)), Some(lane)) = (count, &mut self.lane)
+                && i > from
+                && (i - from) % (CHAIN * count as i64) == 0
+            {
+                lane.end_chains(sums, &mut wholes)?;
+            }
             self.indices[index.0 as usize] = Some(i);
             if let (Some(_), Some(lane)) = (count, &mut self.lane) {
                 lane.number = i - from;
@@ -171,8 +246,12 @@ impl<'k> Machine<'k, '_> {
         }
         self.indices[index.0 as usize] = None;
         if count.is_some()
-            && let Some(lane) = self.lane.take()
+            && let Some(mut lane) = self.lane.take()
         {
+            lane.end_chains(sums, &mut wholes)?;
+            for (variable, whole) in wholes {
+                lane.accumulators.insert(variable, (Monoid::Sum, whole));
+            }
             for (variable, (monoid, accumulators)) in lane.accumulators {
                 let mut total: Option<Number> = None;
                 for group in accumulators.chunks(lane.joined) {
@@ -199,8 +278,9 @@ impl<'k> Machine<'k, '_> {
     fn stmt(&mut self, stmt: &'k Stmt) -> Result<(), Fault> {
         match stmt {
             Stmt::Loop { index, from, to, mode, body } => {
+                let extent = constant_extent(from, to);
                 let (from, to) = (self.bound(from)?, self.bound(to)?);
-                self.run_loop(*index, from, to, *mode, body)
+                self.run_loop(*index, (from, to), extent, *mode, body)
             }
             Stmt::Let { value, op } => {
                 let number = self.op(op, self.kernel.values[value.0 as usize])?;
