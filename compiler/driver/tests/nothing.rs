@@ -89,6 +89,16 @@ fn what_is_read_for_each_element_may_have_none() {
     }
 }
 
+/// A size of a field of which nothing else is read.
+#[test]
+fn a_size_alone_is_known_at_prediction() {
+    let folder = on("sum[i < T] 2", ROWS);
+    folder.ok(&["train", "d.bdl", "--out", "run"]);
+    let found = folder.ok(&["predict", "run", "d.csv"]);
+    let numbers: Vec<&str> = found.lines().skip(1).map(|line| line.rsplit('\t').next().unwrap()).collect();
+    assert_eq!(numbers, ["4", "0", "4"], "{found}");
+}
+
 /// A size that is a number and 0 is refused where it stands.
 #[test]
 fn nothing_at_all_is_refused_where_it_stands() {

@@ -117,7 +117,16 @@ fn opened(
     let checked = pipeline::check(&stored.program, &request)?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(Some(&stored.train))?;
-    let needed = inputs_read(&pipeline::elaborate(&checked, train)?.predict);
+    let program = pipeline::elaborate(&checked, train)?.predict;
+    let mut needed = inputs_read(&program);
+    // A size of the example is that of some field, also where nothing of the field itself is read.
+    for size in program.sizes.iter().filter(|size| size.kind == bdl_equations::SizeKind::PerExample) {
+        let of =
+            shared.iter().find(|(name, _)| **name == *size.name).map(|(_, axes)| axes.as_slice()).unwrap_or_default();
+        if let (Some((first, _)), false) = (of.first(), of.iter().any(|(field, _)| needed.contains(field))) {
+            needed.push(first.clone());
+        }
+    }
     let needed: Vec<&str> = needed.iter().map(String::as_str).collect();
 
     let mut spec = checked.data(&train.data)?.spec.clone();
