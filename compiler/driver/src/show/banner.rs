@@ -38,11 +38,9 @@ fn data(prepared: &Prepared) -> String {
         }
     }
     let repeats = prepared.repeats.count();
-    if repeats > 0 && !prepared.predict_inputs.is_empty() {
-        let (are, fields) = (
-            if repeats == 1 { "row is a duplicate" } else { "rows are duplicates" },
-            prepared.predict_inputs.join(", "),
-        );
+    if repeats > 0 && !prepared.inputs.is_empty() {
+        let (are, fields) =
+            (if repeats == 1 { "row is a duplicate" } else { "rows are duplicates" }, prepared.inputs.join(", "));
         text.push_str(&format!(" · {} {are} (`distinct {fields}` drops them)", grouped(repeats as u64)));
     }
     text
