@@ -38,6 +38,8 @@ pub(crate) struct Checker<'a> {
     /// Definitions with mistakes of their own: their applications give no further messages.
     pub poisoned: HashSet<(FileAt, String)>,
     pub constants: Constants<'a>,
+    /// Metrics whose report was refused: what looks at them is not refused again.
+    pub refused_metrics: HashSet<&'a str>,
     /// A definition is checked on its own: sizes are names, and hyper-parameters may be unknown.
     pub generic: bool,
     /// Sizes that are numbers where an entry's signature names them.
@@ -437,6 +439,7 @@ pub(crate) fn check(
         mentioned: HashSet::new(),
         poisoned: HashSet::new(),
         constants: Constants::default(),
+        refused_metrics: HashSet::new(),
         generic: false,
         given_sizes: Vec::new(),
     };

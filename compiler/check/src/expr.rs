@@ -17,7 +17,7 @@ impl<'a> Checker<'a> {
     pub fn eval(&mut self, e: &'a ast::Expr, want: Option<&Type>) -> Value<'a> {
         match &e.kind {
             ast::ExprKind::Name(name) => self.name(name, e.span, want),
-            ast::ExprKind::Int(value) => Value::Size(Size { dim: Dim::from(*value), origin: because(e.span, "") }),
+            ast::ExprKind::Int(value) => Value::Size(Size::from(Dim::from(*value), because(e.span, ""))),
             ast::ExprKind::Float(value) => Value::Number(*value),
             ast::ExprKind::Str(text) => Value::Text(text.as_str().into()),
             ast::ExprKind::Bool(truth) => Value::Bool(*truth),
@@ -218,6 +218,9 @@ impl<'a> Checker<'a> {
                     .secondary(place, "defined here")
                     .help("a name that begins with `_` stays in its file; drop the `_` to share it"),
             );
+        }
+        if let Some(diagnostic) = only_elsewhere(name) {
+            return self.fail(diagnostic);
         }
         let mut known: Vec<String> =
             self.here().scopes.iter().flat_map(|scope| scope.keys().map(|k| k.to_string())).collect();
@@ -696,7 +699,7 @@ impl<'a> Checker<'a> {
             Err(Some(Box::new(Diagnostic::error("not-a-size", message).primary(e.span, label))))
         };
         match &e.kind {
-            ast::ExprKind::Int(value) => Ok(Size { dim: Dim::from(*value), origin: because(e.span, "") }),
+            ast::ExprKind::Int(value) => Ok(Size::from(Dim::from(*value), because(e.span, ""))),
             ast::ExprKind::Float(value) => {
                 complain(format!("a size is a natural number, not {value}"), "not a whole number")
             }
@@ -741,7 +744,10 @@ impl<'a> Checker<'a> {
                         .collect();
                     let mut diagnostic = Diagnostic::error("unknown-name", format!("no size is called `{name}` here"))
                         .primary(e.span, "not a dimension of an input, nor a hyper-parameter of kind `dim`");
-                    if let Some(near) = nearest(&name.text, known.iter().map(String::as_str)) {
+                    if name.text == "last" {
+                        diagnostic = diagnostic
+                            .help("`last` is a whole subscript, `x[last]`; a range ends before a size: `x[1 .. n]`");
+                    } else if let Some(near) = nearest(&name.text, known.iter().map(String::as_str)) {
                         diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                     }
                     Err(Some(Box::new(diagnostic)))
@@ -749,7 +755,7 @@ impl<'a> Checker<'a> {
             },
             ast::ExprKind::Unary { op: ast::UnaryOp::Neg, value } => {
                 let size = self.size_of(value)?;
-                Ok(Size { dim: -size.dim, origin: size.origin })
+                Ok(Size::from(-size.dim, size.origin))
             }
             ast::ExprKind::Binary { op, left, right } => {
                 let (a, b) = (self.size_of(left)?, self.size_of(right)?);
@@ -782,7 +788,7 @@ impl<'a> Checker<'a> {
                     | ast::BinaryOp::And
                     | ast::BinaryOp::Or => return complain("a truth value is no size".to_string(), "a truth value"),
                 };
-                Ok(Size { dim, origin: because(e.span, "") })
+                Ok(Size::from(dim, because(e.span, "")))
             }
             ast::ExprKind::If { condition, then, other } => match self.eval(condition, None) {
                 Value::Bool(true) => self.size_of(then),
@@ -860,4 +866,27 @@ fn mentions_size(test: &Expr) -> bool {
 /// Does the size belong to the example? (A name with a question mark is a size that only the absent data know.)
 fn is_ragged(size: &Dim) -> bool {
     size.names().iter().any(|name| !name.contains('?'))
+}
+
+/// Words that mean something in another place: reductions need indices, `last`, `clamp` and `mod` stand for a whole subscript.
+fn only_elsewhere(name: &ast::Name) -> Option<Diagnostic> {
+    let (what, label, help) = match name.text.as_str() {
+        "last" => (
+            "`last` is a whole subscript",
+            "not a number",
+            "write `x[last]`; the element before it is `x[n - 2]`, with n the size of the axis",
+        ),
+        "clamp" | "mod" => (
+            "`clamp` and `mod` say what a subscript reads outside of its axis",
+            "not a function",
+            "write `x[clamp(i)]` with a tensor that has a name; of numbers, `max(0, min(a, b))` and `a % b`",
+        ),
+        word if ast::Reduction::from_text(word).is_some() => (
+            "a reduction needs its indices",
+            "applied like a function",
+            "write `sum[i] x[i]`, or `mean[i, j] x[i, j]`: the name, the indices in brackets, then what is reduced",
+        ),
+        _ => return None,
+    };
+    Some(Diagnostic::error("unknown-name", what).primary(name.span, label).help(help))
 }

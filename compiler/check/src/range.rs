@@ -313,7 +313,7 @@ impl<'a> Checker<'a> {
             )
             .primary(right_span, format!("{second} stands here"))
             .secondary(left_span, format!("{first} stands here"))
-            .help("bring them into one order with `align(x, to: ..)`"),
+            .help("bring them into one order with `align(x, to: ..)`; where places are meant and not names, `reshape(x, [n])` has none"),
         );
         false
     }
@@ -430,7 +430,7 @@ impl<'a> Checker<'a> {
         let shown = self.text(read.span);
         let tensor = &read.tensor;
         let why = match (&low, &high) {
-            (Some(at), _) if indices.is_empty() && at.as_const().is_some() && size.as_const().is_some() => {
+            (Some(at), Some(last)) if at == last && at.as_const().is_some() && size.as_const().is_some() => {
                 format!("there is no element {at}; `{tensor}` has {size}, the first is 0")
             }
             (Some(low), _) if !low_holds => format!("`{shown}` may be {low}"),

@@ -410,7 +410,12 @@ impl<'a> Checker<'a> {
     /// An index may not be bound again where it is open.
     fn not_open(&mut self, name: &'a ast::Name) -> Option<()> {
         let open = match self.here().find(&name.text) {
-            Some(Binding::Index(id) | Binding::Other(id)) => self.here().index(*id).span,
+            Some(Binding::Index(id) | Binding::Other(id)) => {
+                let id = *id;
+                // Which of the two a read means is anybody's guess.
+                self.body().indices[id.0 as usize].failed = true;
+                self.here().index(id).span
+            }
             Some(Binding::Value(_) | Binding::Declared(_)) | None => return Some(()),
         };
         self.say(
