@@ -146,6 +146,7 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
         // What was not understood would only be missed elsewhere: one mistake, one message.
         return Ok(Checked { source, hir: Hir::default(), diagnostics, data: Vec::new(), time: Duration::ZERO });
     }
+    block::require_known(&request.data, &source.modules.main.items)?;
     let mut data = Vec::new();
     let mut types = Vec::new();
     for item in &source.modules.main.items {

@@ -156,10 +156,11 @@ impl<'h> Elaborator<'h> {
                 let parts = Parts { value: shared, ..parts };
                 let largest =
                     self.fold(&parts, Monoid::Max, &parts.value, &format!("{hint}.max"), dtype, made.clone(), false)?;
-                // All -inf: shift by nothing, so that the sum is 0 and its logarithm -inf.
-                let finite = Expr::Const(f64::NEG_INFINITY);
+                // All -inf, or one inf: shift by nothing, so that the sum is 0 or inf and its logarithm -inf or inf.
+                let infinite = Expr::Const(f64::INFINITY);
                 let shift = largest.map(dtype, |m| {
-                    m.clone().compare(CompareOp::Gt, finite).select(m, Expr::Const(0.0)).unary(UnaryOp::Freeze)
+                    let is_finite = m.clone().unary(UnaryOp::Abs).compare(CompareOp::Lt, infinite);
+                    is_finite.select(m, Expr::Const(0.0)).unary(UnaryOp::Freeze)
                 });
                 let shift = self.materialise(&shift, &format!("{hint}.shift"), made.clone())?;
                 let raised = Pointwise {
