@@ -45,10 +45,20 @@ impl<'a> Checker<'a> {
             }
             Verdict::Needs(least) => {
                 for dim in least {
+                    if self.mixes_examples(&dim) {
+                        let shown = self.text(law.condition.span).to_string();
+                        let message = law.message.as_ref().map_or(shown.clone(), |message| message.text.clone());
+                        self.say(
+                            Diagnostic::error("law-violated", message)
+                                .primary(place.call, format!("nothing says that {dim} >= 0 holds for two examples"))
+                                .secondary(law.span, "the law"),
+                        );
+                        return None;
+                    }
                     if !self.generic && !dim.mentions("?") {
                         let shown = self.text(law.condition.span).to_string();
                         let message = law.message.as_ref().map_or(shown.clone(), |message| message.text.clone());
-                        self.need(SizeLaw { least: dim.clone(), shown, message, span: place.call });
+                        self.need(SizeLaw { least: self.own_size(&dim), shown, message, span: place.call });
                     }
                     self.body().laws.assume(dim);
                 }
@@ -64,6 +74,10 @@ impl<'a> Checker<'a> {
             return true;
         }
         if self.generic || self.facts().proves_different(left, right) {
+            return false;
+        }
+        if self.is_of_other(left) || self.is_of_other(right) {
+            // No data make the lengths of two examples equal.
             return false;
         }
         let difference = left.clone() - right.clone();

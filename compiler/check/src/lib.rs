@@ -22,6 +22,7 @@ mod item;
 mod laws;
 mod local;
 mod operators;
+mod others;
 mod optimizer;
 pub mod prove;
 mod range;

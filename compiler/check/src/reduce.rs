@@ -273,6 +273,9 @@ impl<'a> Checker<'a> {
             }
             None => None,
         };
+        if !self.one_shape(&indices, &inner, parts.op.text(), body.span) {
+            return Value::Error;
+        }
         let ty = TensorType { scalar, optional: false, shape: inner.shape };
         let gaps = default.as_ref().is_some_and(|default| is_missing(default));
         if !gaps {
@@ -354,7 +357,8 @@ impl<'a> Checker<'a> {
                     if !reduction {
                         return self.batch_in_for(binder.span);
                     }
-                    let id = self.body().new_index(&name.text, IndexKind::Other, None, true, name.span);
+                    let unique = self.other_name(&name.text);
+                    let id = self.body().new_index(&unique, IndexKind::Other, None, true, name.span);
                     self.body().bind(&name.text, Binding::Other(id));
                     indices.push(id);
                 }
