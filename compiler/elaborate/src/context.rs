@@ -13,7 +13,7 @@ use bdl_equations::{
 };
 use bdl_grammar::{Diagnostic, Span};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
@@ -22,7 +22,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 pub(crate) struct Var {
     pub name: Name,
     pub range: Dim,
-    /// The batch variable whose example the range belongs to.
+    /// The batch variable whose example the range belongs to; `None` is the example at hand.
     pub example: Option<IndexId>,
 }
 
@@ -53,9 +53,15 @@ pub(crate) struct Elaborator<'h> {
     pub running: usize,
     /// The `for` indices that a draw here depends on.
     pub draws: Vec<IndexId>,
+    /// The open indices over other examples, outermost first, by the names that sizes of theirs begin with.
+    pub others: Vec<(Name, IndexId)>,
+    /// The other example that is the one at hand just now.
+    pub home: Option<IndexId>,
+    /// Sizes of the example as values, for others to read.
+    pub lengths: HashMap<Dim, TensorId>,
     names: HashMap<Name, u32>,
     /// Literals of constants: they stand before everything else, also before the loop that first read them.
-    prologue: Vec<Node>,
+    pub prologue: Vec<Node>,
 }
 
 /// An elaborator's program before an attempt that may have to be made again.
@@ -66,6 +72,7 @@ pub(crate) struct Saved {
     consts: BTreeMap<hir::ConstId, TensorId>,
     prologue: Vec<Node>,
     per_example: HashSet<TensorId>,
+    lengths: HashMap<Dim, TensorId>,
 }
 
 /// The values of one function's locals and indices.
@@ -124,6 +131,9 @@ impl<'h> Elaborator<'h> {
             updates: BTreeMap::new(),
             running: 0,
             draws: Vec::new(),
+            others: Vec::new(),
+            home: None,
+            lengths: HashMap::default(),
             names: HashMap::default(),
             prologue: Vec::new(),
         }
@@ -138,6 +148,7 @@ impl<'h> Elaborator<'h> {
             consts: self.consts.clone(),
             prologue: self.prologue.clone(),
             per_example: self.per_example.clone(),
+            lengths: self.lengths.clone(),
         }
     }
 
@@ -148,6 +159,7 @@ impl<'h> Elaborator<'h> {
         self.consts = saved.consts;
         self.prologue = saved.prologue;
         self.per_example = saved.per_example;
+        self.lengths = saved.lengths;
     }
 
     /// The program made so far.
@@ -165,6 +177,7 @@ impl<'h> Elaborator<'h> {
         self.params.clear();
         self.states.clear();
         self.consts.clear();
+        self.lengths.clear();
         for (place, param) in store.params.iter().enumerate() {
             if let Some(tensor) = program.find(&param.path) {
                 self.params.insert(hir::ParamId(place as u32), tensor);
@@ -210,6 +223,10 @@ impl<'h> Elaborator<'h> {
         if self.is_per_example_size(self.range(var)) {
             self.vars[var.0 as usize].example = Some(example);
         }
+    }
+
+    pub fn example_of(&self, var: IndexId) -> Option<IndexId> {
+        self.vars[var.0 as usize].example
     }
 
     /// One fresh placeholder an axis.
@@ -350,9 +367,12 @@ impl<'h> Elaborator<'h> {
         self.per_example.insert(tensor);
     }
 
-    /// The variables of `exprs` that are in scope here, outermost first, without `except`.
+    /// The variables of `exprs` that are in scope here, outermost first, without `except`. The examples whose sizes these (and `except`) run
+    /// to are among them.
     pub fn context_of(&self, exprs: &[&Expr], except: &[IndexId]) -> Vec<IndexId> {
-        let all: std::collections::BTreeSet<IndexId> = exprs.iter().flat_map(|e| mentioned(e)).collect();
+        let mut all: BTreeSet<IndexId> = exprs.iter().flat_map(|e| mentioned(e)).collect();
+        let owners: Vec<IndexId> = all.iter().chain(except).filter_map(|var| self.foreign(*var)).collect();
+        all.extend(owners);
         all.into_iter().filter(|i| !except.contains(i)).collect()
     }
 
@@ -369,7 +389,7 @@ impl<'h> Elaborator<'h> {
         for var in &order {
             let Var { name, range, example } = &self.vars[var.0 as usize];
             let name = bdl_equations::builder::fresh_index(&indices, name);
-            let example = example.filter(|e| order.contains(e)).map(place);
+            let example = example.filter(|e| self.home != Some(*e)).map(place);
             indices.push(Index { name, range: range.clone(), example });
         }
         let at = match at {
@@ -391,6 +411,10 @@ impl<'h> Elaborator<'h> {
         body: &Expr,
         origin: Origin,
     ) -> Result<TensorId> {
+        if let Some(var) = free.iter().find(|var| self.foreign(**var).is_some()) {
+            let what = format!("a tensor along another example's own length (`{}`)", self.var_name(*var));
+            return Err(not_built(span_of(&origin), &what));
+        }
         let piece = self.piece(free, how, &typed(body, dtype), None);
         let shape: Vec<Dim> = free.iter().map(|v| self.range(*v).clone()).collect();
         let name = self.unique(hint);
@@ -479,7 +503,7 @@ impl<'h> Elaborator<'h> {
 
     /// A tensor over context variables and axes as a value with those axes (and fresh placeholders).
     pub fn read_back(&mut self, tensor: TensorId, context: &[IndexId], axes: &[IndexId], dtype: DType) -> Pointwise {
-        let fresh: Vec<IndexId> = axes.iter().map(|a| self.var(&self.var_name(*a), self.range(*a).clone())).collect();
+        let fresh: Vec<IndexId> = axes.iter().map(|a| self.var_like(*a)).collect();
         let subs: Vec<Sub> = context.iter().chain(&fresh).map(|v| Sub::from(*v)).collect();
         Pointwise { axes: fresh, body: Expr::Read(Read::new(tensor, subs)), dtype, known: None, hint: None }
     }

@@ -35,10 +35,11 @@ impl<'h> Elaborator<'h> {
         let starts = self.starts(scope, &scan.carried)?;
         if scan.extent.is_zero() {
             return Ok(match scan.emit {
-                Some(_) => self.nothing(&expr.ty),
+                Some(_) => self.nothing(&expr.ty, expr.span)?,
                 None => unmoved(scope, &scan.carried, starts, &expr.ty),
             });
         }
+        let extent = self.steps_of(&scan.extent, expr.span)?;
         let mut context = self.loop_context(&starts);
         loop {
             let before = self.save();
@@ -46,7 +47,7 @@ impl<'h> Elaborator<'h> {
             let index = &scope.function.indices[scan.index.0 as usize];
             let step = self.step_name(&index.name);
             scope.indices[scan.index.0 as usize] = Some(Affine::from(Dim::var(step.clone())));
-            let body = self.scan_body(scope, scan, &loops, &context, expr.span)?;
+            let body = self.scan_body(scope, scan, &extent, &loops, &context, expr.span)?;
             let missing = self.missing(&body, &context);
             if !missing.is_empty() {
                 self.restore(before);
@@ -55,17 +56,17 @@ impl<'h> Elaborator<'h> {
                 continue;
             }
             let carried = self.leave(&loops, &body, &context);
-            self.declare_sizes(&scan.extent);
+            self.declare_sizes(&extent);
             let mut stacks = Vec::new();
             let mut values = Vec::new();
             for (path, value, inside) in &body.emitted {
-                let mut shape = vec![scan.extent.clone()];
+                let mut shape = vec![extent.clone()];
                 shape.extend(self.program.get(*inside).shape.iter().cloned());
                 let name = self.unique(&names::inside(&scope.prefix, path.last().map_or("emitted", |n| n)));
                 let outside = self.program.computed(&name, value.dtype, shape);
                 self.mark_per_example(outside);
                 stacks.push((*inside, outside));
-                let at = self.var(&index.name, scan.extent.clone());
+                let at = self.var(&index.name, extent.clone());
                 let fresh = self.fresh_axes(&value.axes);
                 let subs = std::iter::once(at).chain(context.iter().copied()).chain(fresh.iter().copied());
                 let body = Expr::Read(Read::new(outside, subs.map(Sub::from)));
@@ -74,7 +75,7 @@ impl<'h> Elaborator<'h> {
             }
             let node = Scan {
                 step,
-                extent: scan.extent.clone(),
+                extent,
                 reversed: scan.reversed,
                 carried: carried.iter().map(|(c, _)| c.clone()).collect(),
                 body: body.nodes,
@@ -92,12 +93,13 @@ impl<'h> Elaborator<'h> {
         &mut self,
         scope: &mut Scope<'h>,
         scan: &'h hir::Scan,
+        extent: &Dim,
         loops: &[Loop],
         context: &[IndexId],
         span: Span,
     ) -> Result<Body> {
         let outside = std::mem::take(&mut self.program.nodes);
-        let ragged = usize::from(self.is_per_example_size(&scan.extent));
+        let ragged = usize::from(self.is_per_example_size(extent));
         self.running += ragged;
         let done = self.scan_inside(scope, scan, loops, context, span);
         self.running -= ragged;
@@ -161,6 +163,7 @@ impl<'h> Elaborator<'h> {
         if iterate.at_most.is_zero() {
             return Ok(unmoved(scope, &iterate.carried, starts, &expr.ty));
         }
+        let at_most = self.steps_of(&iterate.at_most, expr.span)?;
         let mut context = self.loop_context(&starts);
         loop {
             let before = self.save();
@@ -195,10 +198,10 @@ impl<'h> Elaborator<'h> {
                 return Err(crate::context::not_built(expr.span, "`iterate` under `for`"));
             }
             let carried = self.leave(&loops, &body, &context);
-            self.declare_sizes(&iterate.at_most);
+            self.declare_sizes(&at_most);
             self.add(Node::Iterate(Iterate {
                 step,
-                at_most: iterate.at_most.clone(),
+                at_most,
                 carried: carried.iter().map(|(c, _)| c.clone()).collect(),
                 condition,
                 until,
@@ -209,19 +212,31 @@ impl<'h> Elaborator<'h> {
         }
     }
 
+    /// How many steps a loop makes.
+    fn steps_of(&self, extent: &Dim, span: Span) -> Result<Dim> {
+        match self.sized(extent, span)? {
+            (extent, None) => Ok(extent),
+            (_, Some(_)) => Err(crate::context::not_built(
+                span,
+                "a loop over another example's own length that reads the example at hand, too,",
+            )),
+        }
+    }
+
     /// What a loop without steps emits: tensors without elements.
-    fn nothing(&mut self, ty: &Type) -> Value {
-        match ty {
+    fn nothing(&mut self, ty: &Type, span: Span) -> Result<Value> {
+        Ok(match ty {
             Type::Tensor(tensor) => {
-                let axes = self.axes(&crate::context::shape_of(tensor));
+                let axes = self.sized_axes(tensor, span)?;
                 let dtype = crate::context::dtype_of(&tensor.scalar);
                 Value::Tensor(Pointwise { axes, body: Expr::Const(0.0), dtype, known: None, hint: None })
             }
             Type::Record(fields) => {
-                Value::Record(fields.iter().map(|(name, ty)| (name.clone(), self.nothing(ty))).collect())
+                let each = fields.iter().map(|(name, ty)| Ok((name.clone(), self.nothing(ty, span)?)));
+                Value::Record(each.collect::<Result<Vec<_>>>()?)
             }
             Type::Error => Value::Record(Vec::new()),
-        }
+        })
     }
 
     // ------------------------------------------------------------------------------------------------ parts of a loop
@@ -329,7 +344,7 @@ impl<'h> Elaborator<'h> {
     }
 
     fn fresh_axes(&mut self, axes: &[IndexId]) -> Vec<IndexId> {
-        axes.iter().map(|a| self.var(&self.var_name(*a), self.range(*a).clone())).collect()
+        axes.iter().map(|a| self.var_like(*a)).collect()
     }
 }
 
