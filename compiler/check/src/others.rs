@@ -168,14 +168,24 @@ impl<'a> Checker<'a> {
         let leaves = |name: &str| {
             self.hir.others.iter().any(|other| *other.name == *name && others.contains(&other.example))
         };
-        let Some(axis) = inner.shape.iter().find(|axis| axis.size.mentions_any(&leaves)) else { return true };
-        let size = axis.size.clone();
+        // A bare `batch` moves the whole body to the other example.
+        let batch = indices.iter().any(|id| self.here().index(*id).kind == IndexKind::Batch);
+        let moved = |name: &str| batch && self.may_differ(name);
+        let Some(axis) = inner.shape.iter().find(|axis| axis.size.mentions_any(&|name| leaves(name) || moved(name))) else {
+            return true;
+        };
+        let size = self.own_size(&axis.size);
+        let help = if batch {
+            format!("name the axis beside the batch, `{op}[batch, s] ..`, or reduce along it first")
+        } else {
+            format!("reduce it along its own axis first, in parentheses: `{op}[{}] (sum[s] ..)`", shown(&others))
+        };
         let diagnostic = Diagnostic::error(
             "dim-mismatch",
-            format!("`{op}` over examples adds up one shape, but each of them has its own {}", self.own_size(&size)),
+            format!("`{op}` over examples gives one shape, but each of them has its own {size}"),
         )
         .primary(span, format!("this is {}", show_tensor(inner)))
-        .help(format!("reduce it along its own axis first, in parentheses: `{op}[{}] (sum[s] ..)`", shown(&others)));
+        .help(help);
         self.say(diagnostic);
         false
     }

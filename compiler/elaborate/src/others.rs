@@ -206,6 +206,19 @@ impl<'h> Elaborator<'h> {
         }
     }
 
+    /// What a bare `batch` moves to another example may not be read at a place of this one, unless the read says what stands outside.
+    pub fn moves(&self, body: &Expr, bound: &[IndexId], span: Span) -> Result<()> {
+        let own = |var: &IndexId| {
+            !bound.contains(var) && self.example_of(*var).is_none() && self.is_per_example_size(self.range(*var))
+        };
+        for read in body.reads().into_iter().filter(|read| read.otherwise.is_none() && self.is_per_example(read.tensor)) {
+            if let Some(var) = mentioned(&Expr::Read(read.clone())).iter().find(|var| own(var)) {
+                return Err(self.names_own_place(*var, span));
+            }
+        }
+        Ok(())
+    }
+
     fn names_own_place(&self, var: IndexId, span: Span) -> Box<Diagnostic> {
         let (name, size) = (self.var_name(var), self.range(var));
         Box::new(

@@ -73,6 +73,15 @@ impl<'h> Elaborator<'h> {
         let kinds = indices.iter().map(|i| &scope.function.indices[i.0 as usize].kind);
         let batch = kinds.zip(bound).find(|(kind, _)| matches!(kind, IndexKind::Batch)).map(|(_, v)| *v);
         let mut parts = Parts { bound: bound.to_vec(), filter, default, value, batch };
+        if parts.batch.is_some() {
+            self.moves(&parts.value.body, bound, body.span)?;
+            for condition in &parts.filter {
+                match condition {
+                    Condition::NonNegative(_) => {}
+                    Condition::Equal(_, data) | Condition::Holds(data) => self.moves(data, bound, body.span)?,
+                }
+            }
+        }
         self.own_by_batch(&mut parts);
         let made = origin(expr.span, format!("{} in `{}`", word(op), scope.prefix));
         let hint = format!("{}.{}", scope.prefix, word(op));

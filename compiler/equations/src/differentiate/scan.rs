@@ -478,6 +478,14 @@ impl Tape<'_> {
                 };
                 let lifted = over_steps(&piece.body)?;
                 let value = value.map(|v| over_steps(&v)).transpose()?.map(|p| p.body);
+                let mut lifted = lifted;
+                if self.program.is_per_example_size(&scan.extent) {
+                    let step = IndexId(u32::from(own && piece.free > 0));
+                    lifted = self.lengths.that_run(self.program, lifted, step, &scan.extent).ok_or_else(|| {
+                        let what = "several examples in a loop whose length depends on the step of another loop";
+                        DifferentiateError::NoDerivative { what, origin: origin.clone() }
+                    })?;
+                }
                 Ok(Deferred::Piece { piece: Box::new(lifted), value, out, up, only, origin })
             }
         }
