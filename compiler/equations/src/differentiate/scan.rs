@@ -206,7 +206,13 @@ impl Tape<'_> {
         let part = Part { pieces: vec![piece], origin: gradient_of(origin, "scan") };
         if child.is_local(inside) {
             child.add(inside, part);
+            return;
         }
+        // The same value at every step, from outside: each step's share goes there.
+        let up = combine::emit(self.program, &mut child.nodes, inside, part.pieces, part.origin);
+        let piece = combine::whole(self.program, inside, &|axes| Expr::read(inside, axes.iter().copied()));
+        let (only, origin) = (HashSet::from_iter([inside]), origin.clone());
+        child.deferred.push(Deferred::Piece { piece: Box::new(piece), value: None, out: inside, up, only, origin });
     }
 
     fn after_loop(&mut self, parent: &mut Scope, job: Deferred) -> Done<()> {
