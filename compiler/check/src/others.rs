@@ -129,13 +129,14 @@ impl<'a> Checker<'a> {
         owners.any(|other| Some(other) != first)
     }
 
-    /// What to say where two sizes are one and the same but for the example that has them.
+    /// What to say where two sizes that should be one belong to two examples.
     pub fn own_length(&self, a: &Dim, b: &Dim) -> Option<String> {
-        if a == b || self.own_size(a) != self.own_size(b) {
+        if self.is_of_other(a) == self.is_of_other(b) {
             return None;
         }
         let of = |name: &Name| self.hir.others.iter().find(|other| other.name == *name);
-        let example = a.names().iter().chain(&b.names()).find_map(|name| of(name).map(|other| other.example.clone()))?;
+        let example =
+            a.names().iter().chain(&b.names()).find_map(|name| of(name).map(|other| other.example.clone()))?;
         Some(format!(
             "each example has its own length: give what is read of `{example}` an index of its own, `sum[s] {example}.x[s]`, or say what \
              stands beyond its end, `{example}.x[t else 0]`"
@@ -165,21 +166,12 @@ impl<'a> Checker<'a> {
             .filter(|info| info.kind == IndexKind::Other)
             .map(|info| info.name.clone())
             .collect();
-        let leaves = |name: &str| {
-            self.hir.others.iter().any(|other| *other.name == *name && others.contains(&other.example))
-        };
-        // A bare `batch` moves the whole body to the other example.
-        let batch = indices.iter().any(|id| self.here().index(*id).kind == IndexKind::Batch);
-        let moved = |name: &str| batch && self.may_differ(name);
-        let Some(axis) = inner.shape.iter().find(|axis| axis.size.mentions_any(&|name| leaves(name) || moved(name))) else {
-            return true;
-        };
+        let leaves =
+            |name: &str| self.hir.others.iter().any(|other| *other.name == *name && others.contains(&other.example));
+        let Some(axis) = inner.shape.iter().find(|axis| axis.size.mentions_any(&leaves)) else { return true };
         let size = self.own_size(&axis.size);
-        let help = if batch {
-            format!("name the axis beside the batch, `{op}[batch, s] ..`, or reduce along it first")
-        } else {
-            format!("reduce it along its own axis first, in parentheses: `{op}[{}] (sum[s] ..)`", shown(&others))
-        };
+        let help =
+            format!("reduce it along its own axis first, in parentheses: `{op}[{}] (sum[s] ..)`", shown(&others));
         let diagnostic = Diagnostic::error(
             "dim-mismatch",
             format!("`{op}` over examples gives one shape, but each of them has its own {size}"),
@@ -199,5 +191,9 @@ fn shown(others: &[Name]) -> String {
 /// Where the other example's size comes from: from where the example's own does.
 fn of_another(origin: Option<&Arc<SizeOrigin>>) -> Option<Arc<SizeOrigin>> {
     let origin = origin?;
-    Some(Arc::new(SizeOrigin { span: origin.span, why: "each example has its own".into(), before: origin.before.clone() }))
+    Some(Arc::new(SizeOrigin {
+        span: origin.span,
+        why: "each example has its own".into(),
+        before: origin.before.clone(),
+    }))
 }

@@ -98,7 +98,8 @@ impl Facts {
             }
         }
         self.extend(more);
-        let positive: Vec<String> = self.positive.iter().filter_map(|name| other(name)).map(|n| n.to_string()).collect();
+        let positive: Vec<String> =
+            self.positive.iter().filter_map(|name| other(name)).map(|n| n.to_string()).collect();
         self.positive.extend(positive);
     }
 

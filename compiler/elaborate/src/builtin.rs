@@ -314,11 +314,9 @@ impl<'h> Elaborator<'h> {
             empty: None,
         };
         let context = self.context_of(&[&passed], &[axes.as_slice(), &[*last]].concat());
-        let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
         let made = origin(expr.span, "draw".into());
-        let count = self.equation(&hint, DType::I32, &free, &how, &Expr::Const(1.0), made)?;
+        let counted = self.computed(&hint, DType::I32, &context, &axes, &how, &Expr::Const(1.0), made)?;
         let most = crate::expr::binary(hir::BinaryOp::Sub, self.number_of_range(*last)?, Expr::Const(1.0));
-        let counted = self.read_back(count, &context, &axes, DType::I32);
         Ok(counted.map(dtype, |n| n.binary(BinaryOp::Min, most)))
     }
 
@@ -408,9 +406,7 @@ impl<'h> Elaborator<'h> {
         let body = value.at_indices(&[leading, &[from]].concat());
         let axes = [leading, &[upto]].concat();
         let context = self.context_of(&[&body], &[axes.as_slice(), &[from]].concat());
-        let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
-        let tensor = self.equation(hint, dtype, &free, &how, &body, origin(span, "running sum".into()))?;
-        Ok(self.read_back(tensor, &context, &axes, dtype))
+        self.computed(hint, dtype, &context, &axes, &how, &body, origin(span, "running sum".into()))
     }
 
     // ------------------------------------------------------------------------------------------------ gradients

@@ -37,7 +37,7 @@ pub(crate) struct Elaborator<'h> {
     pub frozen: Vec<Name>,
     /// Do draws belong to the example at hand (everywhere but in initial values and optimisers)?
     pub draws_per_example: bool,
-    vars: Vec<Var>,
+    pub vars: Vec<Var>,
     /// Tensors with one value an example, before batching.
     per_example: HashSet<TensorId>,
     /// Where the open applications stand, outermost first.
@@ -412,7 +412,7 @@ impl<'h> Elaborator<'h> {
         origin: Origin,
     ) -> Result<TensorId> {
         if let Some(var) = free.iter().find(|var| self.foreign(**var).is_some()) {
-            let what = format!("a tensor along another example's own length (`{}`)", self.var_name(*var));
+            let what = format!("a whole tensor along another example's own length (`{}`)", self.var_name(*var));
             return Err(not_built(span_of(&origin), &what));
         }
         let piece = self.piece(free, how, &typed(body, dtype), None);
@@ -423,6 +423,26 @@ impl<'h> Elaborator<'h> {
         self.note_dependence(out, &piece, &shape);
         self.program.nodes.push(Node::Equation(Equation { out, pieces: vec![piece], origin }));
         Ok(out)
+    }
+
+    /// An equation over the variables of the context and the axes, as the value that it computes.
+    #[allow(clippy::too_many_arguments)] // those of `equation`, apart from each other
+    pub fn computed(
+        &mut self,
+        hint: &str,
+        dtype: DType,
+        context: &[IndexId],
+        axes: &[IndexId],
+        how: &Reducing,
+        body: &Expr,
+        origin: Origin,
+    ) -> Result<Pointwise> {
+        let free: Vec<IndexId> = context.iter().chain(axes).copied().collect();
+        if let Some(owner) = free.iter().find_map(|var| self.foreign(*var)) {
+            return self.computed_for(owner, hint, dtype, context, axes, how, body, origin);
+        }
+        let tensor = self.equation(hint, dtype, &free, how, body, origin)?;
+        Ok(self.read_back(tensor, context, axes, dtype))
     }
 
     /// A tensor over `axes` in disjoint parts; what the parts mention of the context comes first.
@@ -488,9 +508,7 @@ impl<'h> Elaborator<'h> {
     pub fn materialise(&mut self, value: &Pointwise, hint: &str, origin: Origin) -> Result<Pointwise> {
         let context = self.context_of(&[&value.body], &value.axes);
         let hint = value.hint.clone().unwrap_or_else(|| hint.into());
-        let free: Vec<IndexId> = context.iter().chain(&value.axes).copied().collect();
-        let tensor = self.equation(&hint, value.dtype, &free, &Reducing::none(), &value.body, origin)?;
-        Ok(self.read_back(tensor, &context, &value.axes, value.dtype))
+        self.computed(&hint, value.dtype, &context, &value.axes, &Reducing::none(), &value.body, origin)
     }
 
     /// As [`Elaborator::materialise`]; of an optional value two tensors, the second saying where it is known.
@@ -575,7 +593,7 @@ pub(crate) fn origin(span: Span, what: String) -> Origin {
     Origin { file: span.file.0, start: span.start, end: span.end, what: Some(what.into()) }
 }
 
-fn span_of(origin: &Origin) -> Span {
+pub(crate) fn span_of(origin: &Origin) -> Span {
     Span::new(bdl_grammar::FileId(origin.file), origin.start, origin.end)
 }
 

@@ -252,7 +252,9 @@ impl<'h> Elaborator<'h> {
                 return Err(broken(span, "an index is not declared"));
             };
             let var = match &declared.kind {
-                hir::IndexKind::Range(size) | hir::IndexKind::Step(size) => self.sized_var(&declared.name, size, span)?,
+                hir::IndexKind::Range(size) | hir::IndexKind::Step(size) => {
+                    self.sized_var(&declared.name, size, span)?
+                }
                 hir::IndexKind::Batch => self.batch_var(&declared.name),
                 hir::IndexKind::Other => {
                     let var = self.batch_var(&declared.name);

@@ -11,11 +11,11 @@
 //! is, layers, loops and sorting included. Where both examples meet, a range keeps its owner ([`Var::example`](crate::context::Var)), and a
 //! size of the other example as a number is a value that is read there.
 
-use crate::context::{Elaborator, Result, Scope, broken, not_built, origin};
+use crate::context::{Elaborator, Reducing, Result, Scope, broken, not_built, origin, span_of};
 use crate::value::{Pointwise, Value, mentioned, number};
 use bdl_check::hir::{self, Builtin, ExprKind, IndexKind, Sub};
 use bdl_dims::{Atom, Dim};
-use bdl_equations::{Affine, DType, Expr, IndexId, Node, Read};
+use bdl_equations::{Affine, Condition, DType, Expr, IndexId, Node, Origin, Read, SELF, SizeKind};
 use bdl_grammar::{Diagnostic, Span};
 use rustc_hash::FxHashSet as HashSet;
 
@@ -66,7 +66,8 @@ impl<'h> Elaborator<'h> {
 
     /// The range that an index or an axis has.
     pub fn sized(&self, size: &Dim, span: Span) -> Result<Owned> {
-        self.owned(size).ok_or_else(|| not_built(span, &format!("an axis along the lengths of two examples (`{size}`)")))
+        self.owned(size)
+            .ok_or_else(|| not_built(span, &format!("an axis along the lengths of two examples (`{size}`)")))
     }
 
     /// A variable over a size of the HIR.
@@ -94,6 +95,11 @@ impl<'h> Elaborator<'h> {
     /// The example that the range of a variable belongs to, where it is not the home.
     pub fn foreign(&self, var: IndexId) -> Option<IndexId> {
         self.example_of(var).filter(|owner| self.home != Some(*owner))
+    }
+
+    /// Is the range of a variable a length of the example at hand?
+    fn is_own(&self, var: IndexId) -> bool {
+        self.example_of(var).is_none() && self.is_per_example_size(self.range(var))
     }
 
     /// Does the value run along an axis of another example?
@@ -134,15 +140,19 @@ impl<'h> Elaborator<'h> {
         if owner.is_none() && alone {
             return Ok(number(Affine::from(size)));
         }
+        self.length(size, owner)
+    }
+
+    /// A size of an example as a value that is read there.
+    fn length(&mut self, size: Dim, owner: Option<IndexId>) -> Result<Expr> {
         let tensor = match self.lengths.get(&size) {
             Some(tensor) => *tensor,
             None => {
                 // Before everything else: what stands in a loop is not there outside of it.
                 let nodes = std::mem::take(&mut self.program.nodes);
-                let how = crate::context::Reducing::none();
                 let body = number(Affine::from(size.clone()));
                 let made = origin(Span::default(), format!("{size} as a number"));
-                let made = self.equation("length", DType::I32, &[], &how, &body, made);
+                let made = self.equation("length", DType::I32, &[], &Reducing::none(), &body, made);
                 let made_nodes: Vec<Node> = std::mem::replace(&mut self.program.nodes, nodes);
                 self.prologue.extend(made_nodes);
                 let tensor = made?;
@@ -153,6 +163,101 @@ impl<'h> Elaborator<'h> {
         let mut read = Read::new(tensor, Vec::<bdl_equations::Sub>::new());
         read.example = owner;
         Ok(Expr::Read(read))
+    }
+
+    // ------------------------------------------------------------------------------------------------ where both examples meet
+
+    /// A tensor along axes of another example and the example at hand, as a tensor of that one: it has one value for each example, and is
+    /// read at the one at hand.
+    ///
+    /// ```text
+    /// sum[o in batch] (max[s] (sum[c] q[c] * o.x[s, c]))       e[h < B, s < T] = sum[c] q@h[c] * x[s, c];   .. e@o[self, s]
+    /// ```
+    #[allow(clippy::too_many_arguments)] // those of `computed`
+    pub fn computed_for(
+        &mut self,
+        owner: IndexId,
+        hint: &str,
+        dtype: DType,
+        context: &[IndexId],
+        axes: &[IndexId],
+        how: &Reducing,
+        body: &Expr,
+        origin: Origin,
+    ) -> Result<Pointwise> {
+        let free: Vec<IndexId> = context.iter().chain(axes).copied().collect();
+        if let Some(var) =
+            free.iter().find(|var| self.is_own(**var) || self.foreign(**var).is_some_and(|other| other != owner))
+        {
+            let what = format!("a tensor along the lengths of two examples (`{}`)", self.var_name(*var));
+            return Err(not_built(span_of(&origin), &what));
+        }
+        if self.hir.sizes.iter().any(|(name, _)| &**name == SELF) {
+            return Err(not_built(span_of(&origin), "a size called `self` beside an axis of another example's length"));
+        }
+        let here = self.batch_var("here");
+        let body = self.moved(body.clone(), owner, here)?;
+        let mut filter = Vec::new();
+        for condition in &how.filter {
+            filter.push(match condition {
+                Condition::NonNegative(form) => Condition::NonNegative(form.clone().size_as_index(SELF, here)),
+                Condition::Equal(form, data) => {
+                    let form = form.clone().size_as_index(SELF, here);
+                    Condition::Equal(form, self.moved(data.clone(), owner, here)?)
+                }
+                Condition::Holds(holds) => Condition::Holds(self.moved(holds.clone(), owner, here)?),
+            });
+        }
+        // What the example at hand binds by its own length belongs to `here` now.
+        let bound: Vec<IndexId> = how.bound.iter().copied().filter(|var| self.is_own(*var)).collect();
+        bound.iter().for_each(|var| self.set_example(*var, here));
+        let outside = self.home.replace(owner);
+        let kept: Vec<IndexId> = context.iter().copied().filter(|var| *var != owner).collect();
+        let free: Vec<IndexId> =
+            std::iter::once(here).chain(kept.iter().copied()).chain(axes.iter().copied()).collect();
+        let how = Reducing { monoid: how.monoid, bound: how.bound.clone(), filter, empty: how.empty };
+        let tensor = self.equation(hint, dtype, &free, &how, &body, origin);
+        self.home = outside;
+        bound.iter().for_each(|var| self.vars[var.0 as usize].example = None);
+        let tensor = tensor?;
+        self.mark_per_example(tensor);
+        let fresh: Vec<IndexId> = axes.iter().map(|axis| self.var_like(*axis)).collect();
+        let here = Affine::from(self.program.size(SELF, SizeKind::PerExample));
+        let places = kept.iter().chain(&fresh).map(|var| Affine::from(*var));
+        let read = Read { example: Some(owner), ..Read::new(tensor, std::iter::once(here).chain(places)) };
+        Ok(Pointwise { axes: fresh, body: Expr::Read(read), dtype, known: None, hint: None })
+    }
+
+    /// The expression from the other example's side: what it reads of that one is at hand, what was at hand is that of `here`.
+    fn moved(&mut self, expr: Expr, owner: IndexId, here: IndexId) -> Result<Expr> {
+        let expr = expr.map_affine(&|form| form.clone().size_as_index(SELF, here));
+        let mut fault = None;
+        let expr = expr.map_reads(&mut |mut read| {
+            read.example = match read.example {
+                Some(example) if example == owner => None,
+                None if self.is_per_example(read.tensor) => {
+                    // Sizes in its subscripts stay those of the example that is read.
+                    for sub in &mut read.subs {
+                        let bdl_equations::Sub::Affine(form) = sub else { continue };
+                        if !self.is_per_example_size(&form.offset) {
+                            continue;
+                        }
+                        let rest = Affine { terms: form.terms.clone(), offset: Dim::zero() };
+                        match self.length(form.offset.clone(), Some(here)) {
+                            Ok(length) => *sub = bdl_equations::Sub::Data(Box::new(number(rest) + length)),
+                            Err(error) => fault = Some(error),
+                        }
+                    }
+                    Some(here)
+                }
+                same => same,
+            };
+            Expr::Read(read)
+        });
+        match fault {
+            Some(error) => Err(error),
+            None => Ok(expr),
+        }
     }
 
     // ------------------------------------------------------------------------------------------------ values
@@ -188,9 +293,8 @@ impl<'h> Elaborator<'h> {
                 Ok(Value::Record(all))
             }
             Value::Tensor(tensor) => {
-                let own = |var: &IndexId| self.example_of(*var).is_none() && self.is_per_example_size(self.range(*var));
                 let context = self.context_of(&[&tensor.body], &tensor.axes);
-                if let Some(var) = context.iter().find(|var| own(var)) {
+                if let Some(var) = context.iter().find(|var| self.is_own(**var)) {
                     return Err(self.names_own_place(*var, span));
                 }
                 let mut sized = false;
@@ -206,14 +310,32 @@ impl<'h> Elaborator<'h> {
         }
     }
 
-    /// What a bare `batch` moves to another example may not be read at a place of this one, unless the read says what stands outside.
-    pub fn moves(&self, body: &Expr, bound: &[IndexId], span: Span) -> Result<()> {
-        let own = |var: &IndexId| {
-            !bound.contains(var) && self.example_of(*var).is_none() && self.is_per_example_size(self.range(*var))
-        };
-        for read in body.reads().into_iter().filter(|read| read.otherwise.is_none() && self.is_per_example(read.tensor)) {
-            if let Some(var) = mentioned(&Expr::Read(read.clone())).iter().find(|var| own(var)) {
-                return Err(self.names_own_place(*var, span));
+    /// What a bare `batch` moves to another example: neither has it axes of the example's own length, nor is it read at a place of this
+    /// example, unless the read says what stands outside.
+    pub fn moves(&self, value: &Pointwise, filter: &[Condition], bound: &[IndexId], span: Span) -> Result<()> {
+        if let Some(axis) = value.axes.iter().find(|axis| self.is_own(**axis)) {
+            let size = self.range(*axis);
+            let diagnostic = Diagnostic::error(
+                "dim-mismatch",
+                format!("a reduction over examples gives one shape, but each of them has its own {size}"),
+            );
+            return Err(Box::new(
+                diagnostic
+                    .primary(span, format!("this has an axis of {size} elements"))
+                    .help("name the axis beside the batch, `mean[batch, s] ..`, or reduce along it first"),
+            ));
+        }
+        let data = filter.iter().filter_map(|condition| match condition {
+            Condition::NonNegative(_) => None,
+            Condition::Equal(_, data) | Condition::Holds(data) => Some(data),
+        });
+        for body in std::iter::once(&value.body).chain(data) {
+            let unguarded = |read: &&Read| read.otherwise.is_none() && self.is_per_example(read.tensor);
+            for read in body.reads().into_iter().filter(unguarded) {
+                let at = mentioned(&Expr::Read(read.clone()));
+                if let Some(var) = at.iter().find(|var| !bound.contains(var) && self.is_own(**var)) {
+                    return Err(self.names_own_place(*var, span));
+                }
             }
         }
         Ok(())
@@ -224,7 +346,9 @@ impl<'h> Elaborator<'h> {
         Box::new(
             Diagnostic::error("out-of-range", format!("another example may have no element `{name}`"))
                 .primary(span, format!("this is a value at `{name}`, which runs to this example's {size}"))
-                .help("each example has its own length: read the tensor of the other example, with an index of its own"),
+                .help(
+                    "each example has its own length: read the tensor of the other example, with an index of its own",
+                ),
         )
     }
 
@@ -236,9 +360,12 @@ impl<'h> Elaborator<'h> {
             }
             Value::Tensor(tensor) => {
                 let axes: Vec<IndexId> = tensor.axes.iter().map(|axis| self.var_like(*axis)).collect();
-                axes.iter().filter(|axis| self.example_of(**axis).is_none()).copied().collect::<Vec<_>>().into_iter().for_each(
-                    |axis| self.set_example(axis, batch),
-                );
+                axes.iter()
+                    .filter(|axis| self.example_of(**axis).is_none())
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|axis| self.set_example(axis, batch));
                 let subs: Vec<bdl_equations::Sub> = axes.iter().map(|axis| (*axis).into()).collect();
                 let known = tensor.known_at(&subs).map(|known| self.of(known, batch));
                 let body = self.of(tensor.at(&subs), batch);
@@ -281,7 +408,13 @@ impl<'h> Elaborator<'h> {
         if self.others.is_empty() || self.home.is_some() {
             return None;
         }
-        let mut look = Belonging { elaborator: self, found: None, mixed: false, indices: HashSet::default(), locals: HashSet::default() };
+        let mut look = Belonging {
+            elaborator: self,
+            found: None,
+            mixed: false,
+            indices: HashSet::default(),
+            locals: HashSet::default(),
+        };
         look.expr(Some(scope), expr);
         look.found.filter(|_| !look.mixed)
     }

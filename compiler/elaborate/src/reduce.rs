@@ -74,13 +74,7 @@ impl<'h> Elaborator<'h> {
         let batch = kinds.zip(bound).find(|(kind, _)| matches!(kind, IndexKind::Batch)).map(|(_, v)| *v);
         let mut parts = Parts { bound: bound.to_vec(), filter, default, value, batch };
         if parts.batch.is_some() {
-            self.moves(&parts.value.body, bound, body.span)?;
-            for condition in &parts.filter {
-                match condition {
-                    Condition::NonNegative(_) => {}
-                    Condition::Equal(_, data) | Condition::Holds(data) => self.moves(data, bound, body.span)?,
-                }
-            }
+            self.moves(&parts.value, &parts.filter, bound, body.span)?;
         }
         self.own_by_batch(&mut parts);
         let made = origin(expr.span, format!("{} in `{}`", word(op), scope.prefix));
@@ -171,9 +165,7 @@ impl<'h> Elaborator<'h> {
         let constant = parts.default.as_ref().and_then(Expr::as_const).filter(|_| with_default);
         let how = Reducing { monoid, bound: parts.bound.clone(), filter: parts.filter.clone(), empty: constant };
         let context = self.reduced_context(parts, value);
-        let free: Vec<IndexId> = context.iter().chain(&value.axes).copied().collect();
-        let tensor = self.equation(hint, dtype, &free, &how, &value.body, made.clone())?;
-        let result = self.read_back(tensor, &context, &value.axes, dtype);
+        let result = self.computed(hint, dtype, &context, &value.axes, &how, &value.body, made.clone())?;
         if with_default && constant.is_none() { self.with_default(parts, result, None, hint, made) } else { Ok(result) }
     }
 

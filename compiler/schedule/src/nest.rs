@@ -214,13 +214,7 @@ impl Walk {
     }
 }
 
-fn plainly_inside(
-    program: &eq::Program,
-    piece: &eq::Piece,
-    affine: &eq::Affine,
-    dim: &Dim,
-    subs: &[eq::Sub],
-) -> bool {
+fn plainly_inside(program: &eq::Program, piece: &eq::Piece, affine: &eq::Affine, dim: &Dim, subs: &[eq::Sub]) -> bool {
     match affine.terms.as_slice() {
         [(index, 1)] => affine.offset.is_zero() && crate::scalar::runs_along(program, piece, *index, dim, subs),
         _other => false,

@@ -145,8 +145,7 @@ fn move_out(
     // Of several examples, one may have no step where another one has.
     let several = |p: &Piece| p.ids().filter(|i| program.is_batch(p.range(*i))).count() > 1;
     let apart = ragged && (!own || equation.pieces.iter().any(several));
-    if !reduces || scan.checkpoint.is_some() || apart || tensor.shape.iter().any(|d| d.mentions(&scan.step))
-    {
+    if !reduces || scan.checkpoint.is_some() || apart || tensor.shape.iter().any(|d| d.mentions(&scan.step)) {
         return None;
     }
     let steps = Steps { step: &scan.step, extent: &scan.extent };
