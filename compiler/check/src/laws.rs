@@ -50,7 +50,10 @@ impl<'a> Checker<'a> {
                         let message = law.message.as_ref().map_or(shown.clone(), |message| message.text.clone());
                         self.say(
                             Diagnostic::error("law-violated", message)
-                                .primary(place.call, format!("{dim} may be negative: these are lengths of two examples"))
+                                .primary(
+                                    place.call,
+                                    format!("{dim} may be negative: these are lengths of two examples"),
+                                )
                                 .secondary(law.span, "the law"),
                         );
                         return None;

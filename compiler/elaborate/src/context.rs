@@ -57,6 +57,8 @@ pub(crate) struct Elaborator<'h> {
     pub others: Vec<(Name, IndexId)>,
     /// The other example that is the one at hand just now.
     pub home: Option<IndexId>,
+    /// The last fault was a tensor along the lengths of two examples.
+    pub along_two: bool,
     /// Sizes of the example as values, for others to read.
     pub lengths: HashMap<Dim, TensorId>,
     names: HashMap<Name, u32>,
@@ -133,6 +135,7 @@ impl<'h> Elaborator<'h> {
             draws: Vec::new(),
             others: Vec::new(),
             home: None,
+            along_two: false,
             lengths: HashMap::default(),
             names: HashMap::default(),
             prologue: Vec::new(),

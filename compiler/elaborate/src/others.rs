@@ -190,6 +190,7 @@ impl<'h> Elaborator<'h> {
             free.iter().find(|var| self.is_own(**var) || self.foreign(**var).is_some_and(|other| other != owner))
         {
             let what = format!("a tensor along the lengths of two examples (`{}`)", self.var_name(*var));
+            self.along_two = true;
             return Err(not_built(span_of(&origin), &what));
         }
         if self.hir.sizes.iter().any(|(name, _)| &**name == SELF) {

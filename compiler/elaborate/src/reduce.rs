@@ -55,17 +55,19 @@ impl<'h> Elaborator<'h> {
         body: &'h hir::Expr,
         expr: &'h hir::Expr,
     ) -> Result<Pointwise> {
-        let value = self.tensor(scope, body)?;
+        let mut bound = bound.to_vec();
+        let mut inner = Vec::new();
+        let value = self.reduced_value(scope, op, &mut bound, &mut inner, body)?;
+        let bound = bound.as_slice();
         if bound.is_empty() && filter.is_none() && !matches!(op, Reduction::Argmax | Reduction::Argmin) {
             return Ok(value);
         }
-        let filter = match filter {
-            Some(filter) => {
-                let filter = self.scalar(scope, filter)?;
-                self.conditions(filter)
-            }
-            None => Vec::new(),
-        };
+        let mut conditions = Vec::new();
+        for filter in filter.into_iter().chain(inner) {
+            let filter = self.scalar(scope, filter)?;
+            conditions.extend(self.conditions(filter));
+        }
+        let filter = conditions;
         let default = match default {
             Some(default) => Some(self.scalar(scope, default)?),
             None => None,
@@ -80,6 +82,35 @@ impl<'h> Elaborator<'h> {
         let made = origin(expr.span, format!("{} in `{}`", word(op), scope.prefix));
         let hint = format!("{}.{}", scope.prefix, word(op));
         self.reduced(op, parts, &hint, dtype_of_expr(expr)?, made)
+    }
+
+    /// What is reduced. A sum of sums along the lengths of two examples is one sum: `sum[t, s] (sum[c] x[t, c] * other.x[s, c])` needs no tensor
+    /// along both. The inner one's indices and filter are added.
+    fn reduced_value(
+        &mut self,
+        scope: &mut Scope<'h>,
+        op: Reduction,
+        bound: &mut Vec<IndexId>,
+        filter: &mut Vec<&'h hir::Expr>,
+        body: &'h hir::Expr,
+    ) -> Result<Pointwise> {
+        let inner = match &body.kind {
+            hir::ExprKind::Reduce { op: Reduction::Sum, indices, filter, default: None, body } => {
+                Some((indices, filter, body))
+            }
+            _other => None,
+        };
+        let inner = inner.filter(|_| op == Reduction::Sum && !self.others.is_empty());
+        let Some((indices, inner_filter, inner)) = inner else { return self.tensor(scope, body) };
+        let before = self.save();
+        let apart = self.tensor(scope, body);
+        if apart.is_ok() || !std::mem::take(&mut self.along_two) {
+            return apart;
+        }
+        self.restore(before);
+        bound.extend(self.bind_indices(scope, indices, body.span)?);
+        filter.extend(inner_filter.as_deref());
+        self.reduced_value(scope, op, bound, filter, inner)
     }
 
     /// Under a bare `batch` every per-example value in the body is that example's.

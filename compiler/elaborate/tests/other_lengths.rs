@@ -54,6 +54,11 @@ sum[other in batch] {
 }
 s.h[0] * s.h[1]",
     ),
+    ("sums of sums", "sum[other in batch] (sum[t, s] (sum[c] sin(x[t, c] * other.x[s, c])))"),
+    (
+        "filtered sums of sums",
+        "sum[other in batch] sum[t] sum[s if other.x[s, 0] > x[t, 0]] sum[c] x[t, c] * other.x[s, c]",
+    ),
     ("two others", "sum[a in batch, b in batch] (mean[s] a.x[s, 0]) * (sum[u] sin(b.x[u, 1])) * q[0]"),
     (
         "others of others",
