@@ -207,14 +207,8 @@ impl<'a> Checker<'a> {
         let (body, scalar) = match op {
             Reduction::Any | Reduction::All => (body, Scalar::Bool),
             Reduction::Argmax | Reduction::Argmin => {
-                let [id] = indices.as_slice() else {
-                    return self.fail(
-                        Diagnostic::error("not-built-yet", format!("`{}` over several indices", parts.op.text()))
-                            .primary(parts.op_span, "one index only")
-                            .help("flatten the axes first"),
-                    );
-                };
-                let Some(size) = self.range_of(*id) else {
+                let sizes: Option<Vec<Dim>> = indices.iter().map(|id| self.range_of(*id)).collect();
+                let Some(size) = sizes.map(|sizes| sizes.into_iter().product()) else {
                     return self.fail(
                         Diagnostic::error(
                             "type-mismatch",
@@ -223,6 +217,7 @@ impl<'a> Checker<'a> {
                         .primary(parts.op_span, "an index of an axis is expected"),
                     );
                 };
+                // Of several indices their row-major number.
                 (body, Scalar::Index(size))
             }
             Reduction::Sum

@@ -460,9 +460,12 @@ impl<'h> Elaborator<'h> {
         let own: Vec<IndexId> = parts.iter().flat_map(|p| p.axes.iter().copied()).collect();
         let bodies: Vec<&Expr> = parts.iter().map(|p| &p.body).collect();
         let context = self.context_of(&bodies, &own);
-        if let Some(batch) = context.iter().find(|v| self.is_batch_var(**v)) {
-            let what =
-                format!("a list or concatenation inside a reduction over the batch (`{}`)", self.var_name(*batch));
+        let along = |var: &&IndexId| self.foreign(**var).is_some();
+        if let Some(var) = context.iter().chain(&own).chain(axes).find(along) {
+            let name = self.var_name(*var);
+            let what = format!(
+                "a list or concatenation along another example's own length (`{name}`) and of the example at hand"
+            );
             return Err(not_built(span_of(&origin), &what));
         }
         let shape: Vec<Dim> = context.iter().chain(axes).map(|v| self.range(*v).clone()).collect();

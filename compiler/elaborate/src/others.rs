@@ -278,18 +278,18 @@ impl<'h> Elaborator<'h> {
         }
         let outside = self.home.replace(batch);
         let hint = format!("{}.other", scope.prefix);
-        let value = self.expr(scope, inner).and_then(|value| self.computed_there(value, batch, &hint, inner.span));
+        let value = self.expr(scope, inner).and_then(|value| self.computed_there(value, &hint, inner.span));
         self.home = outside;
         Ok(self.read_there(value?, batch))
     }
 
     /// The value as something that reads tensors only: a number may mention sizes, and they would be those of the reader.
-    fn computed_there(&mut self, value: Value, batch: IndexId, hint: &str, span: Span) -> Result<Value> {
+    fn computed_there(&mut self, value: Value, hint: &str, span: Span) -> Result<Value> {
         match value {
             Value::Record(fields) => {
                 let mut all = Vec::new();
                 for (name, field) in fields {
-                    all.push((name, self.computed_there(field, batch, hint, span)?));
+                    all.push((name, self.computed_there(field, hint, span)?));
                 }
                 Ok(Value::Record(all))
             }

@@ -9,7 +9,9 @@ use crate::names;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Type};
 use bdl_dims::Dim;
-use bdl_equations::{Affine, Carried, Expr, IndexId, Iterate, Name, Node, Origin, Read, Scan, SizeKind, Sub, TensorId};
+use bdl_equations::{
+    Affine, Carried, Ends, Expr, IndexId, Iterate, Name, Node, Origin, Read, Scan, SizeKind, Sub, TensorId,
+};
 use bdl_grammar::Span;
 
 /// A carried value while its loop is made.
@@ -174,7 +176,7 @@ impl<'h> Elaborator<'h> {
             self.running += 1;
             let until = self.tensor(scope, &iterate.until).and_then(|until| {
                 let hint = names::inside(&scope.prefix, "until");
-                let tensor = self.over(&until, &[], &hint, origin(iterate.until.span, "stop condition".into()))?;
+                let tensor = self.over(&until, &context, &hint, origin(iterate.until.span, "stop condition".into()))?;
                 Ok((until, tensor))
             });
             let condition = std::mem::take(&mut self.program.nodes);
@@ -185,9 +187,12 @@ impl<'h> Elaborator<'h> {
             });
             self.running -= 1;
             let nodes = std::mem::replace(&mut self.program.nodes, outside);
-            let ((_, until), (next, next_tensors)) = done?;
+            let ((condition_value, until), (next, next_tensors)) = done?;
             let body = Body { nodes, next, next_tensors, emitted: Vec::new() };
-            let missing = self.missing(&body, &context);
+            let mut missing = self.missing(&body, &context);
+            missing.extend(self.loop_context(&[condition_value]).into_iter().filter(|v| !context.contains(v)));
+            missing.sort();
+            missing.dedup();
             if !missing.is_empty() {
                 self.restore(before);
                 context.extend(missing);
@@ -195,7 +200,8 @@ impl<'h> Elaborator<'h> {
                 continue;
             }
             if !context.is_empty() {
-                return Err(crate::context::not_built(expr.span, "`iterate` under `for`"));
+                let nodes = condition.into_iter().chain(body.nodes.iter().cloned()).collect();
+                return self.each_until(&loops, &Body { nodes, ..body }, &context, until, step, at_most, expr);
             }
             let carried = self.leave(&loops, &body, &context);
             self.declare_sizes(&at_most);
@@ -210,6 +216,77 @@ impl<'h> Elaborator<'h> {
             }));
             return Ok(last_values(carried, &expr.ty));
         }
+    }
+
+    /// An `iterate` under `for`: each value of the indices stops by itself. A loop of all steps in which what has stopped keeps its value, and
+    /// which ends when all have.
+    #[allow(clippy::too_many_arguments)] // the parts of one loop
+    fn each_until(
+        &mut self,
+        loops: &[Loop],
+        body: &Body,
+        context: &[IndexId],
+        until: TensorId,
+        step: Name,
+        at_most: Dim,
+        expr: &'h hir::Expr,
+    ) -> Result<Value> {
+        let made = origin(expr.span, "iteration under `for`".into());
+        let over_batch = |node: &Node| matches!(node, Node::Equation(n) if self.program.is_over_batch(n));
+        if body.nodes.iter().any(over_batch) {
+            return Err(crate::context::not_built(expr.span, "a reduction over the batch in an `iterate` under `for`"));
+        }
+        if self.is_per_example_size(&at_most) {
+            return Err(crate::context::not_built(
+                expr.span,
+                "`iterate` under `for` with a bound of the example's own",
+            ));
+        }
+        let outside = std::mem::replace(&mut self.program.nodes, body.nodes.clone());
+        let held = self.held(loops, body, context, until, &made);
+        let mut nodes = std::mem::replace(&mut self.program.nodes, outside);
+        let (next_tensors, done) = held?;
+        let body = Body { nodes: Vec::new(), next: body.next.clone(), next_tensors, emitted: Vec::new() };
+        let carried = self.leave(loops, &body, context);
+        self.declare_sizes(&at_most);
+        let steps = self.unique(&names::inside(&step, "steps"));
+        let steps = self.program.computed(&steps, bdl_equations::DType::I32, []);
+        self.add(Node::Scan(Scan {
+            step,
+            extent: at_most,
+            reversed: false,
+            carried: carried.iter().map(|(c, _)| c.clone()).collect(),
+            body: std::mem::take(&mut nodes),
+            stacks: Vec::new(),
+            checkpoint: None,
+            ends: Some(Ends::When { until: done, steps }),
+            origin: made,
+        }));
+        Ok(last_values(carried, &expr.ty))
+    }
+
+    /// The next values of what goes on, the old ones of what has stopped; and whether all have.
+    fn held(
+        &mut self,
+        loops: &[Loop],
+        body: &Body,
+        context: &[IndexId],
+        until: TensorId,
+        made: &Origin,
+    ) -> Result<(Vec<TensorId>, TensorId)> {
+        let none = crate::context::Reducing::none();
+        let stop = Expr::read(until, context.iter().copied());
+        let mut next_tensors = Vec::new();
+        for (carried, next) in loops.iter().zip(&body.next_tensors) {
+            let free: Vec<IndexId> = context.iter().chain(&carried.axes).copied().collect();
+            let [old, new] = [carried.inside, *next].map(|tensor| Expr::read(tensor, free.iter().copied()));
+            let value = stop.clone().select(old, new);
+            let hint = format!("{}.held", carried.name);
+            next_tensors.push(self.equation(&hint, carried.start.dtype, &free, &none, &value, made.clone())?);
+        }
+        let all = crate::context::Reducing { monoid: bdl_equations::Monoid::All, bound: context.to_vec(), ..none };
+        let done = self.equation("done", bdl_equations::DType::Bool, &[], &all, &stop, made.clone())?;
+        Ok((next_tensors, done))
     }
 
     /// How many steps a loop makes.

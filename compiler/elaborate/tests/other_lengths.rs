@@ -59,6 +59,18 @@ s.h[0] * s.h[1]",
         "filtered sums of sums",
         "sum[other in batch] sum[t] sum[s if other.x[s, 0] > x[t, 0]] sum[c] x[t, c] * other.x[s, c]",
     ),
+    ("a list of both", "sum[other in batch] sum[k] [x[0, 0], other.q[0], other.x[0, 1]][k] * sin(k * q[1])"),
+    ("both joined", "sum[other in batch] sum[k] square(concat(q, other.q)[k]) * sin(k * x[0, 1])"),
+    ("joined behind its own", "sum[other in batch] sum[k] square(concat(for t: x[t, 0], other.q)[k]) * sin(k * q[1])"),
+    (
+        "an iteration under for",
+        "let y = for t < T: {
+  let s = iterate from (h = x[t, 0] * q[0], k = 0) until k > 1 + t at most 5 { next h = sin(h) + x[t, 1] / 3
+    next k = k + 1 }
+  s.h
+}
+sum[t] y[t] * x[t, 0]",
+    ),
     ("two others", "sum[a in batch, b in batch] (mean[s] a.x[s, 0]) * (sum[u] sin(b.x[u, 1])) * q[0]"),
     (
         "others of others",
