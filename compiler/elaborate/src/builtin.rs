@@ -256,6 +256,10 @@ impl<'h> Elaborator<'h> {
     fn draw(&mut self, distribution: Distribution, site: u32, hint: &Name, expr: &hir::Expr) -> Result<Pointwise> {
         let axes = self.result_axes(expr)?;
         let mut order: Vec<IndexId> = self.draws.iter().chain(&axes).copied().collect();
+        if let Some(var) = order.iter().find(|var| self.foreign(**var).is_some()) {
+            let what = format!("a draw along another example's own length (`{}`)", self.var_name(*var));
+            return Err(not_built(expr.span, &what));
+        }
         order.sort_by_key(|v| (!self.is_batch_var(*v), !self.is_per_example_size(self.range(*v))));
         let shape = order.iter().map(|v| self.range(*v).clone()).collect();
         let out = self.drawn(distribution, site, hint, shape, expr.span);
