@@ -491,6 +491,7 @@ fn size_kinds(hir: &Hir) -> Vec<(Name, hir::SizeKind)> {
         function.inputs.iter().for_each(|id| names(&function.locals[id.0 as usize].ty, &mut found));
     }
     hir.trains.iter().flat_map(|train| &train.inputs).for_each(|field| names(&field.ty, &mut found));
+    found.retain(|name| hir.others.iter().all(|other| other.name != *name));
     found.into_iter().for_each(|name| note(name, hir::SizeKind::PerExample));
     kinds
 }

@@ -109,7 +109,7 @@ impl<'a> Checker<'a> {
 
     // -------------------------------------------------------------------------------------------- names
 
-    fn name(&mut self, name: &'a ast::Name, span: Span, want: Option<&Type>) -> Value<'a> {
+    pub fn name(&mut self, name: &'a ast::Name, span: Span, want: Option<&Type>) -> Value<'a> {
         match self.here().find(&name.text).cloned() {
             Some(Binding::Value(value)) => return self.bound_value(value, span),
             Some(Binding::Index(id)) => return Value::Run(self.index_value(id, span)),
@@ -329,6 +329,7 @@ impl<'a> Checker<'a> {
             test => {
                 let test = self.term_of(test, condition.span, None);
                 let known = self.facts().count();
+                let outside = self.body().laws.enter_branch();
                 let holds = self.condition_fact(condition, true);
                 self.body().laws.extend(holds);
                 let then = self.in_block(|checker| checker.run(then, want));
@@ -337,6 +338,7 @@ impl<'a> Checker<'a> {
                 self.body().laws.extend(fails);
                 let other = self.in_block(|checker| checker.run(other, want));
                 self.body().laws.forget(known);
+                self.body().laws.leave_branch(outside);
                 if self.generic && mentions_size(&test) {
                     // Sizes decide which branch there will be: the two need not have one shape.
                     if then.is_error() || other.is_error() {
@@ -439,24 +441,7 @@ impl<'a> Checker<'a> {
         if let ast::ExprKind::Name(name) = &base.kind
             && let Some(Binding::Other(id)) = self.here().find(&name.text).cloned()
         {
-            // `other.time` is `time` of the example that the index names.
-            let value = self.name(field, field.span, None);
-            let value = self.term_of(value, field.span, None);
-            if value.is_error() {
-                return Value::Error;
-            }
-            let ty = value.ty.clone();
-            // A range would be this example's where the value has the other's.
-            if let Type::Tensor(tensor) = &ty
-                && let Some(axis) = tensor.shape.iter().find(|axis| !self.generic && is_ragged(&axis.size))
-            {
-                return self.fail(
-                    Diagnostic::error("not-built-yet", "reading another example's value of its own length is part of the language but not built yet")
-                        .primary(span, format!("{} may differ from example to example", axis.size))
-                        .help(format!("reduce `{field}` to a shape that all examples share before it is compared, for instance by a mean over its positions")),
-                );
-            }
-            return Value::Run(expr(ExprKind::OfExample(id, Box::new(value)), ty, span));
+            return self.of_other(id, field, span);
         }
         if let Some(parameter) = self.parameter_path(base, field, span) {
             return parameter;
@@ -861,11 +846,6 @@ fn mentions_size(test: &Expr) -> bool {
     let mut found = false;
     hir::visit::each(test, &mut |part| found |= matches!(part.kind, ExprKind::Size(_)));
     found
-}
-
-/// Does the size belong to the example? (A name with a question mark is a size that only the absent data know.)
-fn is_ragged(size: &Dim) -> bool {
-    size.names().iter().any(|name| !name.contains('?'))
 }
 
 /// Words that mean something in another place: reductions need indices, `last`, `clamp` and `mod` stand for a whole subscript.

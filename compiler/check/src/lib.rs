@@ -23,6 +23,7 @@ mod laws;
 mod local;
 mod operators;
 mod optimizer;
+mod others;
 pub mod prove;
 mod range;
 mod recurrence;

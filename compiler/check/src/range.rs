@@ -292,9 +292,12 @@ impl<'a> Checker<'a> {
         diagnostic = with_origin(diagnostic, left.0);
         diagnostic = with_origin(diagnostic, right.0);
         let smaller = if self.facts().proves(&(a.clone() - b.clone())) { b } else { a };
-        self.say(diagnostic.help(format!(
-            "nothing is cut to the shorter of two lengths in silence: write the range, `{name} < {smaller}`, or make the sizes equal"
-        )));
+        let help = self.own_length(a, b).unwrap_or_else(|| {
+            format!(
+                "nothing is cut to the shorter of two lengths in silence: write the range, `{name} < {smaller}`, or make the sizes equal"
+            )
+        });
+        self.say(diagnostic.help(help));
     }
 
     /// Axes with names from the data meet only if the names agree.
@@ -446,7 +449,11 @@ impl<'a> Checker<'a> {
                 diagnostic = diagnostic.secondary(info.span, format!("`{}` runs to {}", info.name, range.size));
             }
         }
-        let help = if shown == "last" {
+        let ranges = indices.iter().filter_map(|&id| self.range_of(id));
+        let of_two = ranges.into_iter().find_map(|range| self.own_length(&range, size));
+        let help = if let Some(help) = of_two {
+            help
+        } else if shown == "last" {
             format!(
                 "state that there is one, `where {size} >= 1 else \"..\"`, or say what is there otherwise: `last else 0`"
             )

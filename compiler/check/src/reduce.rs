@@ -207,14 +207,8 @@ impl<'a> Checker<'a> {
         let (body, scalar) = match op {
             Reduction::Any | Reduction::All => (body, Scalar::Bool),
             Reduction::Argmax | Reduction::Argmin => {
-                let [id] = indices.as_slice() else {
-                    return self.fail(
-                        Diagnostic::error("not-built-yet", format!("`{}` over several indices", parts.op.text()))
-                            .primary(parts.op_span, "one index only")
-                            .help("flatten the axes first"),
-                    );
-                };
-                let Some(size) = self.range_of(*id) else {
+                let sizes: Option<Vec<Dim>> = indices.iter().map(|id| self.range_of(*id)).collect();
+                let Some(size) = sizes.map(|sizes| sizes.into_iter().product()) else {
                     return self.fail(
                         Diagnostic::error(
                             "type-mismatch",
@@ -223,6 +217,7 @@ impl<'a> Checker<'a> {
                         .primary(parts.op_span, "an index of an axis is expected"),
                     );
                 };
+                // Of several indices their row-major number.
                 (body, Scalar::Index(size))
             }
             Reduction::Sum
@@ -273,6 +268,9 @@ impl<'a> Checker<'a> {
             }
             None => None,
         };
+        if !self.one_shape(&indices, &inner, parts.op.text(), body.span) {
+            return Value::Error;
+        }
         let ty = TensorType { scalar, optional: false, shape: inner.shape };
         let gaps = default.as_ref().is_some_and(|default| is_missing(default));
         if !gaps {
@@ -354,7 +352,8 @@ impl<'a> Checker<'a> {
                     if !reduction {
                         return self.batch_in_for(binder.span);
                     }
-                    let id = self.body().new_index(&name.text, IndexKind::Other, None, true, name.span);
+                    let unique = self.other_name(&name.text);
+                    let id = self.body().new_index(&unique, IndexKind::Other, None, true, name.span);
                     self.body().bind(&name.text, Binding::Other(id));
                     indices.push(id);
                 }
