@@ -23,7 +23,7 @@ use crate::error::Failure;
 use crate::pipeline::Request;
 use crate::run::stored::Stored;
 use crate::run::{Device, Engine, record};
-use bdl_ptx::Products;
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use std::io::Write;
 use std::path::PathBuf;

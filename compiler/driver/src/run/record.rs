@@ -2,7 +2,7 @@
 
 use crate::pipeline::DataBlock;
 use bdl_data::Source;
-use bdl_ptx::Products;
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

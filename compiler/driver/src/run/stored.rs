@@ -7,7 +7,7 @@ use crate::error::Failure;
 use bdl_data::Fitted;
 use bdl_execute::Store;
 use bdl_plan::DType;
-use bdl_ptx::Products;
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use bdl_train::{Array, RunError, RunFolder, checkpoint};
 use serde_json::Value;
