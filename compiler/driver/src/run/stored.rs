@@ -22,7 +22,7 @@ pub struct Stored {
     pub shared: Shared,
     pub seed: u64,
     pub real: Real,
-    /// Of contractions, where a GPU computed them.
+    /// Of contractions.
     pub products: Products,
     /// The fold of the split that was held out.
     pub fold: usize,
