@@ -8,8 +8,8 @@ use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::{
-    AxisRole, Bound, BufferId, Contraction, DType, Distribution, Ends, Kernel, KernelFn, KernelId, KernelUse, Launch,
-    LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, SizeKind, Stmt, Table,
+    AxisRole, Bound, BufferId, Contraction, ContractionAxis, DType, Distribution, Ends, Kernel, KernelFn, KernelId,
+    KernelUse, Launch, LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, SizeKind, Stmt, Table,
 };
 
 pub struct Compiled<F = KernelFn> {
@@ -437,7 +437,7 @@ impl<F> Compiler<'_, F> {
         if c.axes.len() >= MAX_AXES || c.clips.len() > MAX_CLIPS {
             return Err(Error::Plan(format!("a contraction with {} axes and {} clips", c.axes.len(), c.clips.len())));
         }
-        let axes = c
+        let mut axes = c
             .axes
             .iter()
             .map(|axis| {
@@ -451,7 +451,7 @@ impl<F> Compiler<'_, F> {
                 })
             })
             .collect::<Result<Vec<_>, Error>>()?;
-        let clips = c
+        let mut clips = c
             .clips
             .iter()
             .map(|clip| {
@@ -476,6 +476,9 @@ impl<F> Compiler<'_, F> {
             (_, Products::Bf16) => Factors::Bf16,
             (_, Products::Tf32) => return Err(Error::Plan("products of tf32 on a processor".to_string())),
         };
+        if factors == Factors::Bf16 {
+            sum_along_left(c, &mut axes, &mut clips);
+        }
         let is_passing = self.passing[out.0] && c.epilogue.is_some();
         self.contraction_count += 1;
         Ok(CompiledContraction {
@@ -489,6 +492,23 @@ impl<F> Compiler<'_, F> {
             is_passing,
             is_fixed: false,
         })
+    }
+}
+
+/// Pairs of steps are made of neighbours: the axis of the sum whose steps lie side by side in the left operand becomes the innermost. (In the gradient of a
+/// convolution by its input the plan has the taps there.)
+fn sum_along_left(c: &Contraction, axes: &mut Vec<FormAxis>, clips: &mut [FormClip]) {
+    let is_neighbour = |axis: &ContractionAxis| axis.role == AxisRole::K && axis.a.as_const() == Some(1);
+    let Some(at) = c.axes.iter().rposition(is_neighbour) else { return };
+    let axis = axes.remove(at);
+    axes.push(axis);
+    let last = axes.len() - 1;
+    for (axis, _) in clips.iter_mut().flat_map(|clip| &mut clip.terms) {
+        *axis = match *axis {
+            moved if moved == at => last,
+            behind if behind > at => behind - 1,
+            before => before,
+        };
     }
 }
 
