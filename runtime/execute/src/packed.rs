@@ -11,7 +11,7 @@
 //! Factors of bf16 lie in pairs of steps, as `Real::STEPS` says: step s is at half of that. A box must then begin with a pair, and so must a tap.
 
 use crate::contract::{Real, share};
-use crate::nest::{MAX_AXES, Nest};
+use crate::nest::{Axis, MAX_AXES, Nest};
 use crate::pool::{Gone, Worker};
 use bdl_kernels::contraction::Matrix;
 use bdl_plan::AxisRole;
@@ -89,10 +89,22 @@ impl Packing {
         }
         let (column, start) = (axes[n].b, nest.b);
         let (mut steps, mut count, mut inner) = ([(1, 0, 0); MAX_AXES], 0, 1);
+        let mut inside: Option<Axis> = None;
         nest.b = 0;
         for axis in nest.axes_mut().iter_mut().rev() {
             match axis.role {
                 AxisRole::K => {
+                    // Axes that the operands keep apart are kept apart by a gap: joined, their chains would have other lengths than where few rows
+                    // read the operand itself.
+                    if axis.extent > 1 {
+                        if let Some(inside) = inside {
+                            let goes_on = |outer: i64, inner: i64| outer == inner * inside.extent;
+                            if goes_on(axis.a, inside.a) && !goes_on(axis.b, inside.b) {
+                                inner += T::STEPS;
+                            }
+                        }
+                        inside = Some(*axis);
+                    }
                     // Innermost first; an axis that goes on where the one inside of it ends is one with it.
                     match steps[..count].last_mut() {
                         Some((extent, stride, _)) if axis.b == *stride * *extent => *extent *= axis.extent,
@@ -108,7 +120,7 @@ impl Packing {
                 AxisRole::M | AxisRole::Batch => {}
             }
         }
-        let panel = ((sum + T::STEPS - 1) / T::STEPS * width) as usize;
+        let panel = ((inner + T::STEPS - 1) / T::STEPS * width) as usize;
         Some(Packing { nest, panel, panels, width, columns, column, start, steps, count })
     }
 

@@ -277,6 +277,46 @@ fn an_example_has_the_same_bits_alone_and_among_many() {
     }
 }
 
+/// Three axes of the sum, which lie in another order in the right operand than in its copy, and more than one chain.
+#[test]
+fn a_row_of_a_sum_over_three_axes_has_the_same_bits_alone_and_among_many() {
+    let (h, w, f) = (6, 7, 40);
+    for c in [100, 101] {
+        for products in [Products::Exact, Products::Bf16] {
+            let run = |b: usize| {
+                // y[b, h, w, f] = sum[i, j, c] x[b, h + i, w + j, c] k[c, i, j, f]
+                let (ih, iw) = (h + 2, w + 2);
+                let text = format!(
+                    "plan p\nbuffer out: f32[{0}] len {0}; state\nbuffer a: f32[{1}] len {1}; param\nbuffer b: f32[{2}] len {2}; param\n\
+                     output out = out\ncontract out = a * b {{\n m b: {b} (out {3}, a {4}, b 0)\n m h: {h} (out {5}, a {6}, b 0)\n \
+                     m w: {w} (out {f}, a {c}, b 0)\n n f: {f} (out 1, a 0, b 1)\n k i: 3 (out 0, a {6}, b {7})\n \
+                     k j: 3 (out 0, a {c}, b {f})\n k c: {c} (out 0, a 1, b {8})\n}}",
+                    b * h * w * f,
+                    b * ih * iw * c,
+                    9 * c * f,
+                    h * w * f,
+                    ih * iw * c,
+                    w * f,
+                    iw * c,
+                    3 * f,
+                    9 * f,
+                );
+                let plan = parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+                let mut program = Program::with(Arc::new(plan), no_kernels(), products).unwrap();
+                let mut store = Store::new();
+                for (name, len, salt) in [("out", b * h * w * f, 1), ("a", b * ih * iw * c, 2), ("b", 9 * c * f, 3)] {
+                    store.insert(name, bdl_plan::DType::F32, vec![len as i64]).unwrap();
+                    store.set(name, &numbers(len, salt)).unwrap();
+                }
+                program.run(&Executor::new(1), &mut store, &Inputs::default()).unwrap().numbers("out").unwrap()
+            };
+            let (alone, many) = (run(1), run(12));
+            let differ = alone.iter().zip(&many).filter(|(x, y)| x != y).count();
+            assert_eq!(differ, 0, "{c} channels, {products:?}: of {}", alone.len());
+        }
+    }
+}
+
 #[test]
 fn tf32_is_nothing_a_processor_has() {
     let plan = parse_plan(
