@@ -25,6 +25,10 @@
 //! | `blocks.rs` | the loops around it; copies of both operands as pairs |
 //!
 //! Both operands are always copied, since both are rounded. A row that overlaps the next one is copied with its overlap.
+//!
+//! Measured with `examples/contraction_speed.rs` (one core of a Zen 4, GFLOP/s, bf16 / f32 in the same run): 64 x 512 x 2000 188 / 114, its input gradient
+//! 179 / 103, its weight gradient 183 / 112; 32-channel convolution 185 / 113, its weight gradient 165 / 115, dilated 122 / 115; 1024³ 150 / 80;
+//! 1 x 1024 x 2400 10 / 17. `vdpbf16ps` by itself reaches 234. Without it (AVX2) about 22, where f32 reaches 100.
 
 use super::{Job, Matrix, MatrixMut, Mode, Panels, Taps};
 use crate::isa::Isa;
