@@ -131,8 +131,8 @@ fn of_gradients(made: &Tensors, expected: &Tensors) -> f64 {
     (apart / size).sqrt()
 }
 
-/// How far gradients with products of bf16 are from PyTorch's in f64, as [`of_gradients`] measures, where it is more than 2 %. Factors are off by 2^-9 at
-/// most; where a relu or a maximum decides otherwise, whole gradients go another way, and in small models (8 examples) that shows.
+/// How far gradients with products of bf16 are from PyTorch's in f64, as [`of_gradients`] measures, where it is more than 2 %. Factors are off by
+/// 2^-9 at most; where a relu or a maximum decides otherwise, whole gradients go another way, and in small models (8 examples) that shows.
 const FAR_IN_BF16: [(&str, f64); 5] =
     [("image", 0.05), ("molecules", 0.05), ("splice", 0.05), ("resnet", 0.2), ("strands", 0.2)];
 /// A solver that chooses its steps by the error of one: it takes the rounding for an error, and takes many more.

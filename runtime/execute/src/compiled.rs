@@ -495,8 +495,8 @@ impl<F> Compiler<'_, F> {
     }
 }
 
-/// Pairs of steps are made of neighbours: the axis of the sum whose steps lie side by side in the left operand becomes the innermost. (In the gradient of a
-/// convolution by its input the plan has the taps there.)
+/// Pairs of steps are made of neighbours: the axis of the sum whose steps lie side by side in the left operand becomes the innermost. (In the
+/// gradient of a convolution by its input the plan has the taps there.)
 fn sum_along_left(c: &Contraction, axes: &mut Vec<FormAxis>, clips: &mut [FormClip]) {
     let is_neighbour = |axis: &ContractionAxis| axis.role == AxisRole::K && axis.a.as_const() == Some(1);
     let Some(at) = c.axes.iter().rposition(is_neighbour) else { return };

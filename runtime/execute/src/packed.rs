@@ -26,8 +26,8 @@ const LEAST_COLUMNS: i64 = 8;
 /// Elements of a copy at most: what stays in the last-level cache.
 const MOST: i64 = 1 << 20;
 
-/// Do the steps that share a place in a panel always belong together? Where a sum has one axis, and no box begins inside of it, or an inner one that is whole
-/// and a multiple of them.
+/// Do the steps that share a place in a panel always belong together? Where a sum has one axis, and no box begins inside of it, or an inner one that
+/// is whole and a multiple of them.
 fn keeps_together<T: Real>(nest: &Nest) -> bool {
     let axes = nest.axes();
     let mut sums = (0..axes.len()).rev().filter(|i| axes[*i].role == AxisRole::K && axes[*i].extent > 1);

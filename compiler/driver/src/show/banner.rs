@@ -13,7 +13,8 @@ use std::path::Path;
 ///   split   2,230 train / 478 valid / 478 test, balanced by site, split seed 0 · 31 test rows also stand in train
 /// ```
 ///
-/// Products of bf16 are named, and where the processor has no instruction for them. `gpu` is what computes instead of the processor; `all` the number of folds where each of them will be trained.
+/// Products of bf16 are named, and where the processor has no instruction for them. `gpu` is what computes instead of the processor; `all` the
+/// number of folds where each of them will be trained.
 pub fn opening(
     file: &Path,
     threads: usize,

@@ -15,12 +15,12 @@
 //! | along the sum | 16 of the sum | 8 |
 //! | along the rows | 16 rows of all rows of the tile | 4 |
 //!
-//! An `mma` of tf32 takes 8 of the sum; a thread has numbers t and t + 4 of them. Which eight these are is free, as long as both operands agree: here t is
-//! 2t, t + 4 is 2t + 1, so that a thread's two lie side by side in a piece along the sum. One of bf16 takes 16, and a thread has 2t, 2t + 1 (two halves of a
-//! register) and 2t + 8, 2t + 9: pairs as they lie.
+//! An `mma` of tf32 takes 8 of the sum; a thread has numbers t and t + 4 of them. Which eight these are is free, as long as both operands agree:
+//! here t is 2t, t + 4 is 2t + 1, so that a thread's two lie side by side in a piece along the sum. One of bf16 takes 16, and a thread has 2t, 2t +
+//! 1 (two halves of a register) and 2t + 8, 2t + 9: pairs as they lie.
 //!
-//! Values are f32 in shared memory and rounded when they leave it: to tf32 half away from zero, to bf16 half to even. What lies behind the end of a sum or is
-//! clipped is copied as zeros.
+//! Values are f32 in shared memory and rounded when they leave it: to tf32 half away from zero, to bf16 half to even. What lies behind the end of a
+//! sum or is clipped is copied as zeros.
 //!
 //! **Order of a sum.** As the tensor cores add eight (sixteen) products to a result, in order of k; parts as `partial` says.
 

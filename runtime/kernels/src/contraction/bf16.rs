@@ -1,14 +1,15 @@
 //! `C[m, n] (+)= sum k: A[m, k] * B[k, n]` of f32 whose factors are rounded to bf16: exact products, summed in f32.
 //!
-//! **Definition.** Each factor is rounded once, half to even ([`rounded`]; what is smaller than the smallest normal number becomes zero). k is taken in
-//! chunks of [`CHUNK`] as in f32, and each chunk in pairs from its first step on. A chunk's sum starts at 0; a pair `(2i, 2i + 1)` adds the product of its
-//! *second* step, then that of its first, each by a fused multiply-add in f32, and a sum below the smallest normal number becomes zero. A step that is missing
-//! in the last pair counts as 0 * 0. Chunk sums are added to C in order, in f32. So an element of C is a function of its row of A, its column of B,
-//! k and its old value, with the same bits among any other rows and columns, for any strides, and with operands exchanged.
+//! **Definition.** Each factor is rounded once, half to even ([`rounded`]; what is smaller than the smallest normal number becomes zero). k is taken
+//! in chunks of [`CHUNK`] as in f32, and each chunk in pairs from its first step on. A chunk's sum starts at 0; a pair `(2i, 2i + 1)` adds the
+//! product of its *second* step, then that of its first, each by a fused multiply-add in f32, and a sum below the smallest normal number becomes
+//! zero. A step that is missing in the last pair counts as 0 * 0. Chunk sums are added to C in order, in f32. So an element of C is a function of
+//! its row of A, its column of B, k and its old value, with the same bits among any other rows and columns, for any strides, and with operands
+//! exchanged.
 //!
-//! That is what `vdpbf16ps` computes (Intel SDM, "VDPBF16PS": two fused multiply-adds, the odd one first, round to nearest even, denormals are zero going in
-//! and coming out, whatever MXCSR says). A processor without it computes the same by two multiply-adds and a comparison each. One case is left open: a sum that
-//! lies below the smallest normal number and rounds up to it (2^-126) may be that number or zero.
+//! That is what `vdpbf16ps` computes (Intel SDM, "VDPBF16PS": two fused multiply-adds, the odd one first, round to nearest even, denormals are zero
+//! going in and coming out, whatever MXCSR says). A processor without it computes the same by two multiply-adds and a comparison each. One case is
+//! left open: a sum that lies below the smallest normal number and rounds up to it (2^-126) may be that number or zero.
 //!
 //! ```
 //! use bdl_kernels::contraction::{Mode, bf16};
@@ -26,9 +27,9 @@
 //!
 //! Both operands are always copied, since both are rounded. A row that overlaps the next one is copied with its overlap.
 //!
-//! Measured with `examples/contraction_speed.rs` (one core of a Zen 4, GFLOP/s, bf16 / f32 in the same run): 64 x 512 x 2000 188 / 114, its input gradient
-//! 179 / 103, its weight gradient 183 / 112; 32-channel convolution 185 / 113, its weight gradient 165 / 115, dilated 122 / 115; 1024³ 150 / 80;
-//! 1 x 1024 x 2400 10 / 17. `vdpbf16ps` by itself reaches 234. Without it (AVX2) about 22, where f32 reaches 100.
+//! Measured with `examples/contraction_speed.rs` (one core of a Zen 4, GFLOP/s, bf16 / f32 in the same run): 64 x 512 x 2000 188 / 114, its input
+//! gradient 179 / 103, its weight gradient 183 / 112; 32-channel convolution 185 / 113, its weight gradient 165 / 115, dilated 122 / 115; 1024³ 150
+//! / 80; 1 x 1024 x 2400 10 / 17. `vdpbf16ps` by itself reaches 234. Without it (AVX2) about 22, where f32 reaches 100.
 
 use super::{Job, Matrix, MatrixMut, Mode, Panels, Taps};
 use crate::isa::Isa;
@@ -112,8 +113,8 @@ pub unsafe fn pack_panels(k: usize, n: usize, b: Matrix<f32>, out: *mut f32, pan
     }
 }
 
-/// The contraction with a right operand in panels of pairs: the same bits as without. [`Panels::row`] and [`Taps::b`] count half a line of the panel a
-/// step; with several taps k is even.
+/// The contraction with a right operand in panels of pairs: the same bits as without. [`Panels::row`] and [`Taps::b`] count half a line of the panel
+/// a step; with several taps k is even.
 ///
 /// # Safety
 /// As for the contraction with taps; B was packed on this processor for at least n columns.
