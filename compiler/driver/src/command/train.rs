@@ -116,7 +116,14 @@ impl<'c> Run<'c> {
         let threads = context.threads();
         // Before anything is said or written: there may be no GPU.
         let engine = context.engine()?;
-        opening.text(&banner::opening(&self.file, threads, engine.gpu().as_deref(), &prepared, folds));
+        opening.text(&banner::opening(
+            &self.file,
+            threads,
+            context.products,
+            engine.gpu().as_deref(),
+            &prepared,
+            folds,
+        ));
         if fold == 0 {
             context.warn(&bdl_elaborate::warnings(&gradients, train), &checked.source.sources);
             let suspicious = data_warnings(checked, &prepared)?;

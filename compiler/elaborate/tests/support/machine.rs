@@ -161,7 +161,8 @@ pub fn run_ptx(program: &Program, given: &Given, order: u64) -> Result<BTreeMap<
 fn run_on<D: Device>(device: &mut D, program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F32 };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
-    let code = bdl_ptx::compile(&plan, bdl_ptx::Products::Exact, &|_| Vec::new()).map_err(|error| error.to_string())?;
+    let code =
+        bdl_ptx::compile(&plan, bdl_plan::Products::Exact, &|_| Vec::new()).map_err(|error| error.to_string())?;
     let plan = Arc::new(plan);
     let flat = packed_numbers(program, given)?;
     let mut store = stored(&plan, given, &flat)?;
