@@ -44,12 +44,13 @@ done
 
 checker=$(command -v compute-sanitizer || true)
 if [ -n "$checker" ]; then
-  for program in mlp gin transformer; do
-    if "$checker" --tool memcheck --error-exitcode 9 target/release/bdl bench "tests/speed/$program.bdl" --device cuda --precision tf32 --seconds 0 \
+  for run in mlp:tf32 gin:tf32 transformer:tf32 transformer:bf16; do
+    program=${run%:*} precision=${run#*:}
+    if "$checker" --tool memcheck --error-exitcode 9 target/release/bdl bench "tests/speed/$program.bdl" --device cuda --precision "$precision" --seconds 0 \
       >"$results.log" 2>&1; then
-      note "- memcheck of $program: $(grep -o 'ERROR SUMMARY.*' "$results.log" | tail -1)"
+      note "- memcheck of $program in $precision: $(grep -o 'ERROR SUMMARY.*' "$results.log" | tail -1)"
     else
-      note "- memcheck of $program: FAILED"
+      note "- memcheck of $program in $precision: FAILED"
       tail -40 "$results.log" | sed 's/^/      /' | tee -a "$results"
       failed=1
     fi

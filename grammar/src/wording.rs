@@ -22,6 +22,7 @@ pub fn syntax_error(text: &str, file: FileId, tokens: &[Lexeme], at: usize, expe
         missing_then,
         missing_else,
         equals_for_equality,
+        colon_for_range,
         chained_comparison,
         reserved_word,
         needs_parentheses,
@@ -319,6 +320,15 @@ fn equals_for_equality(place: &Place) -> Option<Diagnostic> {
     }
     let error = syntax("`=` cannot stand here").primary(place.span(), "`=` defines a name");
     Some(error.help("write `==` to compare"))
+}
+
+fn colon_for_range(place: &Place) -> Option<Diagnostic> {
+    let bracket = place.innermost()?;
+    if place.found() != Some(Token::Colon) || place.token(bracket) != Some(Token::LBracket) || !place.expects("]") {
+        return None;
+    }
+    let error = syntax("`:` cannot stand here").primary(place.span(), "no range");
+    Some(error.help("write a range with two points: `x[a .. b]`, all of an axis by leaving it out or as `x[.., c]`"))
 }
 
 fn chained_comparison(place: &Place) -> Option<Diagnostic> {

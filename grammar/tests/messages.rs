@@ -37,6 +37,7 @@ messages! {
     bad_number: "let a = 3x";
     number_without_digit: "let a = .5";
     equals_for_equality: "fn f(x: f32) -> f32 { if x = 1 then 2 else 3 }";
+    colon_for_range: "fn f(x: f32[T]) -> f32[2] { x[0:2] }";
     typed_let: "fn f(x: f32) -> f32 {\n  let y: f32 = x\n  y\n}";
     missing_let: "fn f(x: f32) -> f32 {\n  y = x\n  y\n}";
     compound_assignment: "optimizer o()(w: f32[..], g: f32[..]) { w -= g }";
@@ -116,6 +117,21 @@ fn what_parses_stays_in_the_tree() {
         .collect();
     assert_eq!(kinds, ["error", "error", "let", "expression"]);
     assert_eq!(diagnostics(text).len(), 2);
+}
+
+/// A statement that lost its indentation belongs where its brackets are, as long as they close.
+#[test]
+fn a_statement_at_the_margin_stays_in_its_block() {
+    assert_eq!(
+        diagnostics("train t {\n  model net = Net()\nlet k = 3\n  data D\n  epochs 1\n}\n\nfn f(x: f32) -> f32 { x }")
+            .len(),
+        0
+    );
+    assert_eq!(
+        diagnostics("train t {\n  model net = Net()\n\nlet k = 3\nlet j = { 4 }\n\nfn f(x: f32) -> f32 { x }").len(),
+        1
+    );
+    assert_eq!(diagnostics("train t {\n  model net = Net()\n\ndata D = csv(\"d.csv\") { x = column(\"x\") }").len(), 1);
 }
 
 #[test]

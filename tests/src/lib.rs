@@ -141,7 +141,7 @@ pub fn elements(value: &str) -> Vec<String> {
 /// Are two elements the same: as words, or as numbers to about six digits?
 pub fn same(found: &str, wanted: &str) -> bool {
     match (found.parse::<f64>(), wanted.parse::<f64>()) {
-        (Ok(a), Ok(b)) => a == b || (a - b).abs() <= 2e-6 * a.abs().max(b.abs()).max(0.5),
+        (Ok(a), Ok(b)) => a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 2e-6 * a.abs().max(b.abs()).max(0.5),
         (Ok(_) | Err(_), Ok(_) | Err(_)) => found == wanted,
     }
 }

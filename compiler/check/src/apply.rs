@@ -389,7 +389,7 @@ impl<'a> Checker<'a> {
         for name in free {
             if self.is_free(name) {
                 let dim = bdl_dims::Dim::var(name.text.as_str());
-                let size = crate::value::Size { dim, origin: crate::checker::because(name.span, "") };
+                let size = crate::value::Size::from(dim, crate::checker::because(name.span, ""));
                 self.body().bind_outermost(&name.text, Binding::Value(Value::Size(size)));
             }
         }

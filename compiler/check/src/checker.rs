@@ -39,6 +39,8 @@ pub(crate) struct Checker<'a> {
     /// Definitions with mistakes of their own: their applications give no further messages.
     pub poisoned: HashSet<(FileAt, String)>,
     pub constants: Constants<'a>,
+    /// Metrics whose report was refused: what looks at them is not refused again.
+    pub refused_metrics: HashSet<&'a str>,
     /// A definition is checked on its own: sizes are names, and hyper-parameters may be unknown.
     pub generic: bool,
     /// Sizes that are numbers where an entry's signature names them.
@@ -446,6 +448,7 @@ pub(crate) fn check(
         mentioned: HashSet::new(),
         poisoned: HashSet::new(),
         constants: Constants::default(),
+        refused_metrics: HashSet::new(),
         generic: false,
         given_sizes: Vec::new(),
     };
@@ -497,6 +500,7 @@ fn size_kinds(hir: &Hir) -> Vec<(Name, hir::SizeKind)> {
         function.inputs.iter().for_each(|id| names(&function.locals[id.0 as usize].ty, &mut found));
     }
     hir.trains.iter().flat_map(|train| &train.inputs).for_each(|field| names(&field.ty, &mut found));
+    found.retain(|name| hir.others.iter().all(|other| other.name != *name));
     found.into_iter().for_each(|name| note(name, hir::SizeKind::PerExample));
     kinds
 }

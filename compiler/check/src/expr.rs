@@ -17,7 +17,7 @@ impl<'a> Checker<'a> {
     pub fn eval(&mut self, e: &'a ast::Expr, want: Option<&Type>) -> Value<'a> {
         match &e.kind {
             ast::ExprKind::Name(name) => self.name(name, e.span, want),
-            ast::ExprKind::Int(value) => Value::Size(Size { dim: Dim::from(*value), origin: because(e.span, "") }),
+            ast::ExprKind::Int(value) => Value::Size(Size::from(Dim::from(*value), because(e.span, ""))),
             ast::ExprKind::Float(value) => Value::Number(*value),
             ast::ExprKind::Str(text) => Value::Text(text.as_str().into()),
             ast::ExprKind::Bool(truth) => Value::Bool(*truth),
@@ -109,7 +109,7 @@ impl<'a> Checker<'a> {
 
     // -------------------------------------------------------------------------------------------- names
 
-    fn name(&mut self, name: &'a ast::Name, span: Span, want: Option<&Type>) -> Value<'a> {
+    pub fn name(&mut self, name: &'a ast::Name, span: Span, want: Option<&Type>) -> Value<'a> {
         match self.here().find(&name.text).cloned() {
             Some(Binding::Value(value)) => return self.bound_value(value, span),
             Some(Binding::Index(id)) => return Value::Run(self.index_value(id, span)),
@@ -223,6 +223,9 @@ impl<'a> Checker<'a> {
                     .help("a name that begins with `_` stays in its file; drop the `_` to share it"),
             );
         }
+        if let Some(diagnostic) = only_elsewhere(name) {
+            return self.fail(diagnostic);
+        }
         let mut known: Vec<String> =
             self.here().scopes.iter().flat_map(|scope| scope.keys().map(|k| k.to_string())).collect();
         known.extend(self.items.visible(file).iter().map(|name| name.to_string()));
@@ -330,6 +333,7 @@ impl<'a> Checker<'a> {
             test => {
                 let test = self.term_of(test, condition.span, None);
                 let known = self.facts().count();
+                let outside = self.body().laws.enter_branch();
                 let holds = self.condition_fact(condition, true);
                 self.body().laws.extend(holds);
                 let then = self.in_block(|checker| checker.run(then, want));
@@ -338,6 +342,7 @@ impl<'a> Checker<'a> {
                 self.body().laws.extend(fails);
                 let other = self.in_block(|checker| checker.run(other, want));
                 self.body().laws.forget(known);
+                self.body().laws.leave_branch(outside);
                 if self.generic && mentions_size(&test) {
                     // Sizes decide which branch there will be: the two need not have one shape.
                     if then.is_error() || other.is_error() {
@@ -441,24 +446,7 @@ impl<'a> Checker<'a> {
         if let ast::ExprKind::Name(name) = &base.kind
             && let Some(Binding::Other(id)) = self.here().find(&name.text).cloned()
         {
-            // `other.time` is `time` of the example that the index names.
-            let value = self.name(field, field.span, None);
-            let value = self.term_of(value, field.span, None);
-            if value.is_error() {
-                return Value::Error;
-            }
-            let ty = of_other(value.ty.clone(), self.generic);
-            // A range would be this example's where the value has the other's.
-            if let Type::Tensor(tensor) = &ty
-                && let Some(axis) = tensor.shape.iter().find(|axis| !self.generic && is_ragged(&axis.size))
-            {
-                return self.fail(
-                    Diagnostic::error("not-built-yet", "reading another example's value of its own length is part of the language but not built yet")
-                        .primary(span, format!("{} may differ from example to example", axis.size))
-                        .help(format!("reduce `{field}` to a shape that all examples share before it is compared, for instance by a mean over its positions")),
-                );
-            }
-            return Value::Run(expr(ExprKind::OfExample(id, Box::new(value)), ty, span));
+            return self.of_other(id, field, span);
         }
         if let Some(parameter) = self.parameter_path(base, field, span) {
             return parameter;
@@ -701,7 +689,7 @@ impl<'a> Checker<'a> {
             Err(Some(Box::new(Diagnostic::error("not-a-size", message).primary(e.span, label))))
         };
         match &e.kind {
-            ast::ExprKind::Int(value) => Ok(Size { dim: Dim::from(*value), origin: because(e.span, "") }),
+            ast::ExprKind::Int(value) => Ok(Size::from(Dim::from(*value), because(e.span, ""))),
             ast::ExprKind::Float(value) => {
                 complain(format!("a size is a natural number, not {value}"), "not a whole number")
             }
@@ -746,7 +734,10 @@ impl<'a> Checker<'a> {
                         .collect();
                     let mut diagnostic = Diagnostic::error("unknown-name", format!("no size is called `{name}` here"))
                         .primary(e.span, "not a dimension of an input, nor a hyper-parameter of kind `dim`");
-                    if let Some(near) = nearest(&name.text, known.iter().map(String::as_str)) {
+                    if name.text == "last" {
+                        diagnostic = diagnostic
+                            .help("`last` is a whole subscript, `x[last]`; a range ends before a size: `x[1 .. n]`");
+                    } else if let Some(near) = nearest(&name.text, known.iter().map(String::as_str)) {
                         diagnostic = diagnostic.help(format!("did you mean `{near}`?"));
                     }
                     Err(Some(Box::new(diagnostic)))
@@ -754,7 +745,7 @@ impl<'a> Checker<'a> {
             },
             ast::ExprKind::Unary { op: ast::UnaryOp::Neg, value } => {
                 let size = self.size_of(value)?;
-                Ok(Size { dim: -size.dim, origin: size.origin })
+                Ok(Size::from(-size.dim, size.origin))
             }
             ast::ExprKind::Binary { op, left, right } => {
                 let (a, b) = (self.size_of(left)?, self.size_of(right)?);
@@ -787,7 +778,7 @@ impl<'a> Checker<'a> {
                     | ast::BinaryOp::And
                     | ast::BinaryOp::Or => return complain("a truth value is no size".to_string(), "a truth value"),
                 };
-                Ok(Size { dim, origin: because(e.span, "") })
+                Ok(Size::from(dim, because(e.span, "")))
             }
             ast::ExprKind::If { condition, then, other } => match self.eval(condition, None) {
                 Value::Bool(true) => self.size_of(then),
@@ -862,22 +853,25 @@ fn mentions_size(test: &Expr) -> bool {
     found
 }
 
-/// An index below a size of the other example is only a number for this one.
-fn of_other(ty: Type, generic: bool) -> Type {
-    match ty {
-        Type::Tensor(tensor) => {
-            let own = matches!(&tensor.scalar, Scalar::Index(below) if !generic && is_ragged(below));
-            let scalar = if own { Scalar::I32 } else { tensor.scalar.clone() };
-            Type::Tensor(TensorType { scalar, ..tensor })
-        }
-        Type::Record(fields) => {
-            Type::Record(fields.into_iter().map(|(name, ty)| (name, of_other(ty, generic))).collect())
-        }
-        Type::Error => Type::Error,
-    }
-}
-
-/// Does the size belong to the example? (A name with a question mark is a size that only the absent data know.)
-fn is_ragged(size: &Dim) -> bool {
-    size.names().iter().any(|name| !name.contains('?'))
+/// Words that mean something in another place: reductions need indices, `last`, `clamp` and `mod` stand for a whole subscript.
+fn only_elsewhere(name: &ast::Name) -> Option<Diagnostic> {
+    let (what, label, help) = match name.text.as_str() {
+        "last" => (
+            "`last` is a whole subscript",
+            "not a number",
+            "write `x[last]`; the element before it is `x[n - 2]`, with n the size of the axis",
+        ),
+        "clamp" | "mod" => (
+            "`clamp` and `mod` say what a subscript reads outside of its axis",
+            "not a function",
+            "write `x[clamp(i)]` with a tensor that has a name; of numbers, `max(0, min(a, b))` and `a % b`",
+        ),
+        word if ast::Reduction::from_text(word).is_some() => (
+            "a reduction needs its indices",
+            "applied like a function",
+            "write `sum[i] x[i]`, or `mean[i, j] x[i, j]`: the name, the indices in brackets, then what is reduced",
+        ),
+        _ => return None,
+    };
+    Some(Diagnostic::error("unknown-name", what).primary(name.span, label).help(help))
 }

@@ -53,7 +53,7 @@ pub fn file_of(constant: &ast::Const) -> Option<(&str, WrittenFile<'_>)> {
 impl<'a> Checker<'a> {
     /// A constant from a file; `None` where it is not from one.
     pub fn const_of_file(&mut self, constant: &'a ast::Const) -> Option<Value<'a>> {
-        let (_, WrittenFile { text: path, .. }) = file_of(constant)?;
+        let (word, WrittenFile { text: path, .. }) = file_of(constant)?;
         let span = constant.value.span;
         let Some(table) = self.options.files.iter().find(|table| table.from == span.file && table.path == path) else {
             // The driver has said why it could not be read.
@@ -77,11 +77,49 @@ impl<'a> Checker<'a> {
                 );
             }
             ty.scalar = wanted.scalar.clone();
+            let mut values = table.values.clone();
+            for at in 0..ty.shape.len().min(wanted.shape.len()) {
+                let (own, asked) = (&ty.shape[at].names, &wanted.shape[at].names);
+                let (Some(own), Some(asked)) = (own.clone(), asked.clone()) else { continue };
+                if own == asked {
+                    continue;
+                }
+                // Genes that no set holds are in none of them; of a matrix every row that is asked for must be there.
+                let absent = (word == "gmt" && at == 0).then_some(0.0);
+                let sizes: Vec<usize> = (0..ty.shape.len())
+                    .map(|axis| ty.shape[axis].size.as_const().map_or(0, |size| size as usize))
+                    .collect();
+                match rearranged(&values, &sizes, at, &own, &asked, absent) {
+                    Ok(found) => values = found,
+                    Err(name) => {
+                        let what = match absent {
+                            Some(_) => format!("no name of this axis is in `{path}`"),
+                            None => format!("there is no `{name}` in `{path}`"),
+                        };
+                        return Some(
+                            self.fail(
+                                Diagnostic::error("axis-names-differ", what)
+                                    .primary(span, format!("its names are {}", first_of(&own)))
+                                    .secondary(written.span, format!("these are {}", first_of(&asked))),
+                            ),
+                        );
+                    }
+                }
+                ty.shape[at] = wanted.shape[at].clone();
+            }
+            // On its own a definition knows its inputs' sizes by name only; whether the file fits them is seen where it is used.
+            if self.generic && wanted.shape.len() == ty.shape.len() {
+                ty.shape = wanted.shape;
+                let name = self.stored_name(&constant.name.text);
+                return Some(Value::Run(self.stored_const(name, ty, values, span)));
+            }
             let meeting = Meeting { span, what: "this constant is" };
             match self.fit_tensor(&wanted, &ty, Some(written.span), &meeting) {
                 Some(fitted) => ty.shape = fitted.shape,
                 None => return Some(Value::Error),
             }
+            let name = self.stored_name(&constant.name.text);
+            return Some(Value::Run(self.stored_const(name, ty, values, span)));
         }
         let values = table.values.clone();
         let name = self.stored_name(&constant.name.text);
@@ -185,6 +223,38 @@ impl<'a> Checker<'a> {
             expr(ExprKind::Subscript { base: Box::new(value), subs }, tensor(ty.scalar.clone(), Vec::new()), span);
         Value::Run(expr(ExprKind::For { indices, body: Box::new(element) }, tensor(ty.scalar, shape), span))
     }
+}
+
+/// The elements along axis `at` in the order of `asked`; `absent` stands for those that are not there. Errors: the first name that is not there,
+/// or with `absent` one where none is.
+fn rearranged(
+    values: &[f64],
+    sizes: &[usize],
+    at: usize,
+    own: &[String],
+    asked: &[String],
+    absent: Option<f64>,
+) -> Result<Vec<f64>, String> {
+    let place: std::collections::HashMap<&String, usize> =
+        own.iter().enumerate().map(|(at, name)| (name, at)).collect();
+    let places: Vec<Option<usize>> = asked.iter().map(|name| place.get(name).copied()).collect();
+    let lacking = asked.iter().zip(&places).find(|(_, place)| place.is_none()).map(|(name, _)| name.clone());
+    if let Some(name) = lacking
+        && (absent.is_none() || places.iter().all(Option::is_none))
+    {
+        return Err(name);
+    }
+    let inner: usize = sizes[at + 1..].iter().product();
+    let mut found = Vec::with_capacity(values.len() / own.len().max(1) * asked.len());
+    for outer in values.chunks((own.len() * inner).max(1)) {
+        for place in &places {
+            match place {
+                Some(place) => found.extend(&outer[place * inner..(place + 1) * inner]),
+                None => found.extend(std::iter::repeat_n(absent.unwrap_or(0.0), inner)),
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn first_of(names: &[String]) -> String {

@@ -118,7 +118,7 @@ impl<'a> Checker<'a> {
                     if !zero {
                         self.assume_positive(&param.name.text);
                     }
-                    Value::Size(Size { dim: Dim::var(param.name.text.as_str()), origin: because(param.name.span, "") })
+                    Value::Size(Size::from(Dim::var(param.name.text.as_str()), because(param.name.span, "")))
                 }
                 (_, Some(default)) => match self.hyper_value(param, default) {
                     Some(value) => value,
@@ -245,7 +245,7 @@ impl<'a> Checker<'a> {
             if self.is_free(name) {
                 let given = self.given_sizes.iter().find(|(given, _)| *given == name.text);
                 let dim = given.map_or_else(|| Dim::var(name.text.as_str()), |(_, size)| Dim::from(*size));
-                let size = Size { dim, origin: because(name.span, "") };
+                let size = Size::from(dim, because(name.span, ""));
                 self.body().bind(&name.text, Binding::Value(Value::Size(size)));
             }
         }

@@ -408,6 +408,8 @@ pub struct Hir {
     pub entries: Vec<Entry>,
     /// Names that dimensions mention and what is known of them.
     pub sizes: Vec<(Name, SizeKind)>,
+    /// Sizes of other examples (`other.T`): they stand in ranges and types, and are none of `sizes`.
+    pub others: Vec<OtherSize>,
     /// What the sizes of every example must satisfy; what could be proved is not among them.
     pub laws: Vec<SizeLaw>,
     /// Files of the standard library: a message points at what the user wrote.
@@ -422,6 +424,17 @@ pub struct Evaluated {
     pub is_static: bool,
     /// A type, or the value that is known now.
     pub shown: String,
+}
+
+/// `other.T`: what `T` is of the example that `other in batch` names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OtherSize {
+    /// The name by which dimensions mention it.
+    pub name: Name,
+    /// The size whose it is: a name of `sizes`, or again of an other example.
+    pub of: Name,
+    /// The name of the [`IndexKind::Other`] index.
+    pub example: Name,
 }
 
 /// A law that depends on sizes which only the data know: a `where`, or what an expression needs to have a value.

@@ -45,10 +45,23 @@ impl<'a> Checker<'a> {
             }
             Verdict::Needs(least) => {
                 for dim in least {
+                    if self.mixes_examples(&dim) {
+                        let shown = self.text(law.condition.span).to_string();
+                        let message = law.message.as_ref().map_or(shown.clone(), |message| message.text.clone());
+                        self.say(
+                            Diagnostic::error("law-violated", message)
+                                .primary(
+                                    place.call,
+                                    format!("{dim} may be negative: these are lengths of two examples"),
+                                )
+                                .secondary(law.span, "the law"),
+                        );
+                        return None;
+                    }
                     if !self.generic && !dim.mentions("?") {
                         let shown = self.text(law.condition.span).to_string();
                         let message = law.message.as_ref().map_or(shown.clone(), |message| message.text.clone());
-                        self.need(SizeLaw { least: dim.clone(), shown, message, span: place.call });
+                        self.need(SizeLaw { least: self.own_size(&dim), shown, message, span: place.call });
                     }
                     self.body().laws.assume(dim);
                 }
@@ -64,6 +77,10 @@ impl<'a> Checker<'a> {
             return true;
         }
         if self.generic || self.facts().proves_different(left, right) {
+            return false;
+        }
+        if self.is_of_other(left) || self.is_of_other(right) {
+            // No data make the lengths of two examples equal.
             return false;
         }
         let difference = left.clone() - right.clone();

@@ -24,6 +24,7 @@ mod local;
 mod nonempty;
 mod operators;
 mod optimizer;
+mod others;
 pub mod prove;
 mod range;
 mod recurrence;

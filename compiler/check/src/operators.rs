@@ -371,7 +371,26 @@ impl<'a> Checker<'a> {
         }
         let alike = match (x, y) {
             (Scalar::Bool, Scalar::Bool) => !ordered,
-            (Scalar::Category(m, _), Scalar::Category(n, _)) => !ordered && self.proves_equal(m, n),
+            (Scalar::Category(m, names), Scalar::Category(n, others)) => {
+                if let (false, Some(names), Some(others)) = (ordered, names, others)
+                    && names != others
+                {
+                    let shown = |names: &[String]| {
+                        let first = names.iter().take(6).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                        if names.len() > 6 { format!("{first}, ..") } else { first }
+                    };
+                    self.say(
+                        Diagnostic::error("type-mismatch", "the classes of these have different names")
+                            .primary(right.span, format!("its classes are {}", shown(others)))
+                            .secondary(left.span, format!("its classes are {}", shown(names)))
+                            .help(
+                                "give both the same classes where they are read: `category(column(..), classes: [..])`",
+                            ),
+                    );
+                    return None;
+                }
+                !ordered && self.proves_equal(m, n)
+            }
             (Scalar::Letter(m, _), Scalar::Letter(n, _)) => !ordered && m == n,
             (Scalar::Index(_) | Scalar::I32, Scalar::Category(_, _) | Scalar::Letter(_, _))
             | (Scalar::Category(_, _) | Scalar::Letter(_, _), Scalar::Index(_) | Scalar::I32) => !ordered,
@@ -442,7 +461,7 @@ impl<'a> Checker<'a> {
 
     pub fn negate(&mut self, value: Operand<'a>, span: Span) -> Value<'a> {
         match value {
-            (Value::Size(size), _) => Value::Size(Size { dim: -size.dim, origin: size.origin }),
+            (Value::Size(size), _) => Value::Size(Size::from(-size.dim, size.origin)),
             (Value::Number(number), _) => Value::Number(-number),
             (Value::Error, _) => Value::Error,
             (value, at) => {
@@ -743,8 +762,9 @@ fn numbers_now<'a>(op: BinaryOp, a: f64, b: f64) -> Option<Value<'a>> {
         BinaryOp::FloorDiv => Value::Number((a / b).floor()),
         BinaryOp::Rem => Value::Number(a - b * (a / b).floor()),
         BinaryOp::Pow => Value::Number(a.powf(b)),
-        BinaryOp::Min => Value::Number(a.min(b)),
-        BinaryOp::Max => Value::Number(a.max(b)),
+        // As the equations: NaN is passed on, of equal ones the first is taken.
+        BinaryOp::Min => Value::Number(if b < a || b.is_nan() { b } else { a }),
+        BinaryOp::Max => Value::Number(if b > a || b.is_nan() { b } else { a }),
         BinaryOp::Eq => Value::Bool(a == b),
         BinaryOp::Ne => Value::Bool(a != b),
         BinaryOp::Lt => Value::Bool(a < b),

@@ -15,6 +15,7 @@
 //! Sound and incomplete: `false` means "not proved". Products are opaque but for their signs, so `T * T >= T` is proved only
 //! where `T >= 1` is known, and nothing is proved by multiplying two facts.
 
+use crate::hir::Name;
 use bdl_dims::{Atom, Dim, Monomial};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +26,8 @@ pub struct Facts {
     least: Vec<Dim>,
     /// Names of sizes that are at least 1.
     positive: BTreeSet<String>,
+    /// So many of `least` hold for every example; those behind hold where a condition on sizes does.
+    always: Option<usize>,
 }
 
 /// More constraints than this and the answer is "not proved".
@@ -70,6 +73,34 @@ impl Facts {
     /// Forget facts beyond the first `count`.
     pub fn forget(&mut self, count: usize) {
         self.least.truncate(count);
+    }
+
+    /// What is assumed from now on holds in a branch only, until it is forgotten. Gives what [`Facts::leave_branch`] takes.
+    pub fn enter_branch(&mut self) -> Option<usize> {
+        let before = self.always;
+        self.always = before.or(Some(self.least.len()));
+        before
+    }
+
+    pub fn leave_branch(&mut self, before: Option<usize>) {
+        self.always = before;
+    }
+
+    /// What holds for every example holds for another one: each fact that mentions one of the sizes `(T, other.T)`, of that example too.
+    pub fn hold_for(&mut self, sizes: &[(Name, Name)]) {
+        let other = |name: &str| sizes.iter().find(|(of, _)| **of == *name).map(|(_, other)| other);
+        let always = self.always.unwrap_or(self.least.len()).min(self.least.len());
+        let mut more = Vec::new();
+        for fact in self.least[..always].iter().filter(|fact| fact.mentions_any(&|name| other(name).is_some())) {
+            let fact = fact.substitute(&|name| other(name).map(|name| Dim::var(name.clone())));
+            if !self.least.contains(&fact) && !more.contains(&fact) {
+                more.push(fact);
+            }
+        }
+        self.extend(more);
+        let positive: Vec<String> =
+            self.positive.iter().filter_map(|name| other(name)).map(|n| n.to_string()).collect();
+        self.positive.extend(positive);
     }
 
     /// Every named size at least 1: for questions about empty ranges.

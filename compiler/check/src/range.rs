@@ -299,9 +299,12 @@ impl<'a> Checker<'a> {
         diagnostic = with_origin(diagnostic, left.0);
         diagnostic = with_origin(diagnostic, right.0);
         let smaller = if self.facts().proves(&(a.clone() - b.clone())) { b } else { a };
-        self.say(diagnostic.help(format!(
-            "nothing is cut to the shorter of two lengths in silence: write the range, `{name} < {smaller}`, or make the sizes equal"
-        )));
+        let help = self.own_length(a, b).unwrap_or_else(|| {
+            format!(
+                "nothing is cut to the shorter of two lengths in silence: write the range, `{name} < {smaller}`, or make the sizes equal"
+            )
+        });
+        self.say(diagnostic.help(help));
     }
 
     /// Axes with names from the data meet only if the names agree.
@@ -320,7 +323,7 @@ impl<'a> Checker<'a> {
             )
             .primary(right_span, format!("{second} stands here"))
             .secondary(left_span, format!("{first} stands here"))
-            .help("bring them into one order with `align(x, to: ..)`"),
+            .help("bring them into one order with `align(x, to: ..)`; where places are meant and not names, `reshape(x, [n])` has none"),
         );
         false
     }
@@ -437,7 +440,7 @@ impl<'a> Checker<'a> {
         let shown = self.text(read.span);
         let tensor = &read.tensor;
         let why = match (&low, &high) {
-            (Some(at), _) if indices.is_empty() && at.as_const().is_some() && size.as_const().is_some() => {
+            (Some(at), Some(last)) if at == last && at.as_const().is_some() && size.as_const().is_some() => {
                 format!("there is no element {at}; `{tensor}` has {size}, the first is 0")
             }
             (Some(low), _) if !low_holds => format!("`{shown}` may be {low}"),
@@ -453,7 +456,11 @@ impl<'a> Checker<'a> {
                 diagnostic = diagnostic.secondary(info.span, format!("`{}` runs to {}", info.name, range.size));
             }
         }
-        let help = if shown == "last" {
+        let ranges = indices.iter().filter_map(|&id| self.range_of(id));
+        let of_two = ranges.into_iter().find_map(|range| self.own_length(&range, size));
+        let help = if let Some(help) = of_two {
+            help
+        } else if shown == "last" {
             format!(
                 "state that there is one, `where {size} >= 1 else \"..\"`, or say what is there otherwise: `last else 0`"
             )

@@ -206,14 +206,8 @@ impl<'a> Checker<'a> {
         let (body, scalar) = match op {
             Reduction::Any | Reduction::All => (body, Scalar::Bool),
             Reduction::Argmax | Reduction::Argmin => {
-                let [id] = indices.as_slice() else {
-                    return self.fail(
-                        Diagnostic::error("not-built-yet", format!("`{}` over several indices", parts.op.text()))
-                            .primary(parts.op_span, "one index only")
-                            .help("flatten the axes first"),
-                    );
-                };
-                let Some(size) = self.range_of(*id) else {
+                let sizes: Option<Vec<Dim>> = indices.iter().map(|id| self.range_of(*id)).collect();
+                let Some(size) = sizes.map(|sizes| sizes.into_iter().product()) else {
                     return self.fail(
                         Diagnostic::error(
                             "type-mismatch",
@@ -222,6 +216,7 @@ impl<'a> Checker<'a> {
                         .primary(parts.op_span, "an index of an axis is expected"),
                     );
                 };
+                // Of several indices their row-major number.
                 (body, Scalar::Index(size))
             }
             Reduction::Sum
@@ -280,6 +275,9 @@ impl<'a> Checker<'a> {
             }
             None => None,
         };
+        if !self.one_shape(&indices, &inner, parts.op.text(), body.span) {
+            return Value::Error;
+        }
         let ty = TensorType { scalar, optional: false, shape: inner.shape };
         let gaps = default.as_ref().is_some_and(|default| is_missing(default));
         if !gaps {
@@ -361,7 +359,8 @@ impl<'a> Checker<'a> {
                     if !reduction {
                         return self.batch_in_for(binder.span);
                     }
-                    let id = self.body().new_index(&name.text, IndexKind::Other, None, true, name.span);
+                    let unique = self.other_name(&name.text);
+                    let id = self.body().new_index(&unique, IndexKind::Other, None, true, name.span);
                     self.body().bind(&name.text, Binding::Other(id));
                     indices.push(id);
                 }
@@ -417,7 +416,12 @@ impl<'a> Checker<'a> {
     /// An index may not be bound again where it is open.
     fn not_open(&mut self, name: &'a ast::Name) -> Option<()> {
         let open = match self.here().find(&name.text) {
-            Some(Binding::Index(id) | Binding::Other(id)) => self.here().index(*id).span,
+            Some(Binding::Index(id) | Binding::Other(id)) => {
+                let id = *id;
+                // Which of the two a read means is anybody's guess.
+                self.body().indices[id.0 as usize].failed = true;
+                self.here().index(id).span
+            }
             Some(Binding::Value(_) | Binding::Declared(_)) | None => return Some(()),
         };
         self.say(

@@ -136,6 +136,9 @@ impl<'a> Checker<'a> {
             }
         };
         if !metrics_known.contains(&metric.text) {
+            if self.refused_metrics.contains(metric.text.as_str()) {
+                return None;
+            }
             // The losses come last, as what is always there.
             let mut known: Vec<&str> = metrics_known.iter().map(String::as_str).collect();
             if known.first() == Some(&"loss") {
@@ -224,8 +227,9 @@ impl<'a> Checker<'a> {
             } else {
                 self.report(value, by, predictions, facts, entries)
             };
-            if let Some(report) = report {
-                reports.push(report);
+            match report {
+                Some(report) => reports.push(report),
+                None => self.refused_metrics.extend(walk::application(value).map(|(name, _)| name.text.as_str())),
             }
         }
         reports

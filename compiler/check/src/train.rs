@@ -173,6 +173,9 @@ impl<'a> Checker<'a> {
             self.in_step(&mut stage, &entries, step, written);
             let Some((loss, per)) = written.loss else {
                 missing = true;
+                if entries.has_unknown {
+                    continue;
+                }
                 let (what, span) = match written.name {
                     Some(name) => (format!("the step `{name}`"), name.span),
                     None => (format!("`{}`", train.name), train.name.span),
@@ -357,6 +360,7 @@ impl<'a> Checker<'a> {
         let epochs = match entries.epochs {
             Some(e) => self.count(e, "epochs"),
             None if entries.objectives().all(|objective| objective.optimizers.is_empty()) => Some(0),
+            None if entries.has_unknown => None,
             None => {
                 self.say(
                     Diagnostic::error("missing-entry", format!("`{}` does not say how long to train", train.name))
@@ -411,6 +415,9 @@ impl<'a> Checker<'a> {
 
     fn data_of(&mut self, train: &'a ast::Train, entries: &Entries<'a>, file: FileAt) -> Option<hir::DataFacts> {
         let Some(name) = entries.data else {
+            if entries.has_unknown {
+                return None;
+            }
             self.say(
                 Diagnostic::error("missing-entry", format!("`{}` has no data", train.name))
                     .primary(train.name.span, "nothing to train on")

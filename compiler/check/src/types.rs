@@ -135,7 +135,7 @@ impl<'a> Checker<'a> {
             return None;
         }
         let origin = size.origin.or_else(|| because(expr.span, ""));
-        Some(Axis { size: size.dim, names: None, origin })
+        Some(Axis { size: size.dim, names: size.names, origin })
     }
 
     fn read_scalar(&mut self, name: &'a ast::Name, args: &'a [ast::Expr]) -> Option<Scalar> {
@@ -293,7 +293,8 @@ impl<'a> Checker<'a> {
         };
         for (dim, axis) in pairs {
             if let ast::Dim::Expr(expr) = dim {
-                self.bind_size(expr, Size { dim: axis.size.clone(), origin: axis.origin.clone() });
+                let (dim, names, origin) = (axis.size.clone(), axis.names.clone(), axis.origin.clone());
+                self.bind_size(expr, Size { dim, names, origin });
             }
         }
     }
@@ -334,7 +335,7 @@ impl<'a> Checker<'a> {
         }
         let solved = (size.dim.clone() - offset.clone()).floor_div(&slope);
         if self.proves_equal(&(slope * solved.clone() + offset), &size.dim) {
-            let found = Size { dim: solved, origin: size.origin.clone() };
+            let found = Size::from(solved, size.origin.clone());
             self.body().bind(&name.text, Binding::Value(Value::Size(found)));
         }
     }

@@ -15,6 +15,8 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(crate) struct Size {
     pub dim: Dim,
+    /// The names along the axis that it was read off: `f32[G]` is named where G is.
+    pub names: Option<Arc<Vec<String>>>,
     pub origin: Option<Arc<SizeOrigin>>,
 }
 
@@ -74,11 +76,16 @@ pub(crate) struct Layer<'a> {
 
 impl Size {
     pub fn of(dim: Dim) -> Size {
-        Size { dim, origin: None }
+        Size { dim, names: None, origin: None }
+    }
+
+    /// A size that was written or computed here.
+    pub fn from(dim: Dim, origin: Option<Arc<SizeOrigin>>) -> Size {
+        Size { dim, names: None, origin }
     }
 
     pub fn axis(self) -> hir::Axis {
-        hir::Axis { size: self.dim, names: None, origin: self.origin }
+        hir::Axis { size: self.dim, names: self.names, origin: self.origin }
     }
 }
 

@@ -99,7 +99,7 @@ const MOST_ON_MACHINE: usize = 64;
 
 /// The same as PTX on the machine of the tests, one program for all batches; f64 has no element functions there.
 fn check_ptx(plan: &Arc<Plan>, batches: &[Batch]) {
-    let code = match bdl_ptx::compile(plan, bdl_ptx::Products::Exact, &|_| Vec::new()) {
+    let code = match bdl_ptx::compile(plan, bdl_plan::Products::Exact, &|_| Vec::new()) {
         Ok(code) => code,
         Err(error) if error.what.contains("is not there on a GPU") => return,
         Err(error) => panic!("{error}"),

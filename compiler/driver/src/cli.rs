@@ -24,7 +24,7 @@ pub struct Global {
     /// Threads to compute with [default: all that this process may use]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Width of real numbers
+    /// Real numbers; weights, state and all element-wise work are f32 but for `f64`
     #[arg(long, global = true, value_enum, default_value_t = Precision::F32)]
     pub precision: Precision,
     /// Seed of the run: initial weights, order of rows, random draws
@@ -51,9 +51,9 @@ pub enum Precision {
     F32,
     /// 64 bits
     F64,
-    /// 32 bits; on a GPU, contractions multiply with 10 digits after the point, on tensor cores
+    /// 32 bits; on a GPU, contractions multiply with 10 binary digits after the point, on tensor cores
     Tf32,
-    /// 16 bits
+    /// 32 bits; contractions multiply with 7 binary digits after the point and add in f32
     Bf16,
 }
 

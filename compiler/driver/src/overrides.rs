@@ -5,12 +5,16 @@
 //! `net = SpliceNet(width: 32)` is replaced, or added where it is left to its default.
 
 use crate::error::Failure;
+use crate::load;
+use bdl_check::StdFile;
 use bdl_grammar::ast::{ArgKind, Expr, ExprKind, File, ItemKind, Layer, Train, TrainEntryKind};
 use bdl_grammar::{FileId, SourceMap, Span};
 
 /// The text with every override applied, one after the other, to the `train` block called `train`, or to all blocks.
 pub fn apply(text: &str, train: Option<&str>, overrides: &[(String, String)]) -> Result<String, Failure> {
     let mut text = text.to_string();
+    // A layer of the standard library may be the model.
+    let library = if overrides.is_empty() { Vec::new() } else { load::stdlib(&mut SourceMap::new()).0 };
     for (name, value) in overrides {
         let sources = SourceMap::of("", text.clone());
         // Mistakes in the program are reported when the edited text is loaded.
@@ -21,9 +25,9 @@ pub fn apply(text: &str, train: Option<&str>, overrides: &[(String, String)]) ->
             .filter_map(|item| if let ItemKind::Train(block) = &item.kind { Some(block) } else { None })
             .filter(|block| train.is_none_or(|name| block.name.text == name))
             .collect();
-        let mut edits: Vec<_> = blocks.iter().filter_map(|block| edit(&file, block, name, value)).collect();
+        let mut edits: Vec<_> = blocks.iter().filter_map(|block| edit(&file, &library, block, name, value)).collect();
         if edits.is_empty() {
-            return Err(unknown(&file, &blocks, name));
+            return Err(unknown(&file, &library, &blocks, name));
         }
         // From the end, so that offsets before an edit stay true.
         edits.sort_by_key(|(span, _)| std::cmp::Reverse(span.start));
@@ -35,14 +39,14 @@ pub fn apply(text: &str, train: Option<&str>, overrides: &[(String, String)]) ->
 }
 
 /// The place in the text and what stands there instead.
-fn edit(file: &File, block: &Train, name: &str, value: &str) -> Option<(Span, String)> {
+fn edit(file: &File, library: &[StdFile], block: &Train, name: &str, value: &str) -> Option<(Span, String)> {
     let Some((model, hyper)) = name.split_once('.') else {
         let default = block.hyper.iter().find(|param| param.name.text == name)?.default.as_ref()?;
         return Some((default.span, value.to_string()));
     };
     let call = models(block).find(|(known, _)| *known == model).map(|(_, call)| call)?;
     let ExprKind::Call { callee, args } = &call.kind else { return None };
-    let layer = definition(file, callee)?;
+    let layer = definition(file, library, callee)?;
     let position = layer.hyper.iter().position(|param| param.name.text == hyper)?;
     for (at, arg) in args.iter().enumerate() {
         match &arg.kind {
@@ -64,21 +68,22 @@ fn models(block: &Train) -> impl Iterator<Item = (&str, &Expr)> {
     })
 }
 
-fn definition<'f>(file: &'f File, callee: &Expr) -> Option<&'f Layer> {
+fn definition<'f>(file: &'f File, library: &'f [StdFile], callee: &Expr) -> Option<&'f Layer> {
     let ExprKind::Name(wanted) = &callee.kind else { return None };
-    file.items.iter().find_map(|item| {
+    let files = std::iter::once(file).chain(library.iter().map(|std| &std.file));
+    files.flat_map(|file| &file.items).find_map(|item| {
         let (ItemKind::Model(layer) | ItemKind::Layer(layer)) = &item.kind else { return None };
         (layer.name.text == wanted.text).then_some(layer)
     })
 }
 
-fn unknown(file: &File, blocks: &[&Train], name: &str) -> Failure {
+fn unknown(file: &File, library: &[StdFile], blocks: &[&Train], name: &str) -> Failure {
     let mut known = Vec::new();
     for block in blocks {
         known.extend(block.hyper.iter().map(|param| param.name.text.clone()));
         for (model, call) in models(block) {
             if let ExprKind::Call { callee, .. } = &call.kind
-                && let Some(layer) = definition(file, callee)
+                && let Some(layer) = definition(file, library, callee)
             {
                 known.extend(layer.hyper.iter().map(|param| format!("{model}.{}", param.name.text)));
             }
@@ -112,6 +117,14 @@ mod tests {
         assert!(text.contains("train net(lr: f32 = 0.1)"), "{text}");
         assert!(text.contains("net = Net(width: 64, drop: 0)"), "{text}");
         assert!(text.contains("other = Net(9, drop: 0.5)"), "{text}");
+    }
+
+    #[test]
+    fn a_layer_of_the_library_has_its_own() {
+        let program = "train t {\n  model net = Neuron()\n}\n";
+        let set = |name: &str, value: &str| apply(program, None, &[(name.to_string(), value.to_string())]);
+        assert!(set("net.bias", "false").unwrap().contains("net = Neuron(bias: false)"));
+        assert!(set("net.units", "3").unwrap_err().to_string().contains("there are: net.bias"));
     }
 
     #[test]

@@ -14,8 +14,8 @@ use bdl_elaborate::Programs;
 use bdl_equations::Program;
 use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{self, ItemKind};
+use bdl_plan::Products;
 use bdl_plan::{DeviceCode, Origin, Plan};
-use bdl_ptx::Products;
 use bdl_schedule::Real;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -146,6 +146,7 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
         // What was not understood would only be missed elsewhere: one mistake, one message.
         return Ok(Checked { source, hir: Hir::default(), diagnostics, data: Vec::new(), time: Duration::ZERO });
     }
+    block::require_known(&request.data, &source.modules.main.items)?;
     let mut data = Vec::new();
     let mut types = Vec::new();
     for item in &source.modules.main.items {
@@ -302,8 +303,9 @@ pub fn code(plan: Plan, threads: usize) -> Result<Compiled, Failure> {
 }
 
 /// Plan and machine code, ready to be run.
-pub fn program(Compiled { plan, code }: Compiled) -> Result<bdl_execute::Program, Failure> {
-    bdl_execute::Program::new(Arc::new(plan), code.kernels()).map_err(|error| Failure::bug(error.to_string()))
+pub fn program(Compiled { plan, code }: Compiled, products: Products) -> Result<bdl_execute::Program, Failure> {
+    bdl_execute::Program::with(Arc::new(plan), code.kernels(), products)
+        .map_err(|error| Failure::bug(error.to_string()))
 }
 
 /// Plan → PTX, with the lines that `note` gives above what came from a place in the program.

@@ -170,6 +170,28 @@ fn constants_come_from_files_and_are_aligned_by_name() {
 }
 
 #[test]
+fn a_constant_of_the_models_genes_is_brought_into_their_order() {
+    // No set holds KRAS; MYC and TP53 stand in another order, and OTHER is no column.
+    let program = CELLS
+        .replace("bool[H, P] = gmt", "bool[G, P] = gmt")
+        .replace("  let m = align(mask, to: expr)\n", "  let m = mask\n");
+    let rows = "TP53,MYC,KRAS,y,codons,donor\n1,20,300,1,AAAAAC,d1\n2,30,400,0,AACAAG,d2\n5,10,200,0,AAGAAG,d1\n";
+    let table = "name,a,b\nr1,1,2\nr2,3,4\n";
+    let sets = "GROWTH\tx\tMYC\tOTHER\nGUARD\tx\tTP53\tMYC\n";
+    let files = [("cells.bdl", program.as_str()), ("rows.csv", rows), ("sets.gmt", sets), ("table.csv", table)];
+    let folder = Folder::new(&files);
+    folder.ok(&["train", "cells.bdl", "--out", "run"]);
+    let made = predicted(&folder, "rows.csv");
+    assert_eq!(made[0], "20\t21\t10\t0\t1\t0");
+    assert_eq!(made[2], "10\t15\t10\t0\t0\t1");
+    // No gene of the data is in any set: another naming was meant.
+    let sets = "GROWTH\tx\tENSG1\nGUARD\tx\tENSG2\n";
+    let folder =
+        Folder::new(&[("cells.bdl", program.as_str()), ("rows.csv", rows), ("sets.gmt", sets), ("table.csv", table)]);
+    insta::assert_snapshot!("no_gene_in_any_set", folder.fails(&["check", "cells.bdl"]));
+}
+
+#[test]
 fn constants_that_do_not_fit_say_so() {
     let said = cells("GROWTH\tx\tMYC\tKRS\nGUARD\tx\tTP53\n").fails(&["check", "cells.bdl"]);
     insta::assert_snapshot!("align_lacks_a_gene", said);

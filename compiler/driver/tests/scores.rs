@@ -121,6 +121,59 @@ fn scores_by_group_and_of_times_to_an_event() {
 }
 
 #[test]
+fn a_metric_that_looks_across_the_part_looks_across_a_group_where_one_is_asked_for() {
+    let found = metrics(
+        "fn spread(x: f32) -> f32 { let m = mean[batch] x; square(x - m) }
+         train t {
+           model net = Nothing()
+           data  D
+           loss  square(net(x))
+           predict p = net(x)
+           report spread(p) by site
+         }",
+    );
+    // Every third number: 9 (n² - 1) / 12, with 34 rows of Bern and 33 of each other.
+    let value = |name: &str| found["train"][name]["value"].as_f64().unwrap_or(f64::NAN);
+    assert!((value("spread") - 9999.0 / 12.0).abs() < 1e-6, "{found}");
+    assert!((value("spread(site = Bern)") - 9.0 * 1155.0 / 12.0).abs() < 1e-6, "{found}");
+    assert!((value("spread(site = Graz)") - 9.0 * 1088.0 / 12.0).abs() < 1e-6, "{found}");
+}
+
+/// A label among the inputs is found whether or not something is reported.
+#[test]
+fn leaks_are_looked_for_without_a_report() {
+    let rows: String = (0..60).map(|at| format!("{},{},{}\n", at * 37 % 60, at * 11 % 60, at % 7)).collect();
+    let program = |rest: &str| {
+        format!(
+            "data D = csv(\"d.csv\") {{ x = columns(\"a\", \"b\"); y = number(column(\"b\")); n = number(column(\"n\")) }}
+             model Both(x: f32[C], n: f32) -> f32 {{ (x |> Neuron()) + n }}
+             train t {{
+               model net = Neuron()
+               model both = Both()
+               data  D
+               split random(train: 0.7, valid: 0.3)
+               {rest}
+               optimizer sgd(0)
+               epochs 1
+             }}"
+        )
+    };
+    let said = |rest: &str| {
+        let folder = Folder::new(&[("p.bdl", &program(rest)), ("d.csv", &format!("a,b,n\n{rows}"))]);
+        let output = folder.run(&["train", "p.bdl", "--out", "run"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stderr).to_string()
+    };
+    let in_both = "warning[label-in-inputs]: column `b` feeds the input `x` and the target `y`";
+    assert!(said("loss mse(net(x), y)").contains(in_both));
+    assert!(!said("loss mse(net(x), n)").contains("label-in-inputs"));
+    // Given and scored; a profile that is made again is an autoencoder's business, and so is what only the loss weighs.
+    let given = "warning[label-in-inputs]: `n` is an input of the model and what its prediction is measured by";
+    assert!(said("loss mse(both(x, n), n)\n predict p = both(x, n)\n report rmse(p, n)").contains(given));
+    assert!(!said("loss mse(both(x, n), n)").contains("label-in-inputs"));
+}
+
+#[test]
 fn predictions_and_their_scores_are_in_the_units_of_a_column() {
     let folder = Folder::new(&[("d.csv", &table())]);
     let block = "train t {

@@ -13,10 +13,10 @@
 //! | `cumsum` | a sum over the positions up to here |
 //! | `grad` | the derivative of the equations made so far |
 
-use crate::context::{Elaborator, Part, Reducing, Result, Scope, broken, not_built, origin, shape_of};
+use crate::context::{Elaborator, Part, Reducing, Result, Scope, broken, not_built, origin};
 use crate::expr::{compare, dtype_of_expr};
 use crate::names;
-use crate::value::{Pointwise, Value, as_subscript, number};
+use crate::value::{Pointwise, Value, as_subscript};
 use bdl_check::hir::{self, Builtin, ExprKind};
 use bdl_dims::Dim;
 use bdl_equations::{
@@ -65,9 +65,9 @@ impl<'h> Elaborator<'h> {
                 let axes = axes.ok_or_else(|| broken(expr.span, "a transposition of axes that are not there"))?;
                 Pointwise { axes, ..value }
             }
-            Builtin::Fill(value) => self.filled(*value, expr, dtype),
+            Builtin::Fill(value) => self.filled(*value, expr, dtype)?,
             Builtin::Eye => {
-                let filled = self.filled(0.0, expr, dtype);
+                let filled = self.filled(0.0, expr, dtype)?;
                 let [.., i, j] = filled.axes.as_slice() else {
                     return Err(broken(expr.span, "a unit matrix that is not a matrix"));
                 };
@@ -100,7 +100,7 @@ impl<'h> Elaborator<'h> {
             Builtin::Orthogonal { site } => self.orthogonal(*site, &hint("orthogonal"), expr)?,
             Builtin::OneHot => {
                 let value = self.one(scope, args, expr.span)?;
-                let filled = self.filled(0.0, expr, dtype);
+                let filled = self.filled(0.0, expr, dtype)?;
                 let Some((last, leading)) = filled.axes.split_last() else {
                     return Err(broken(expr.span, "one-hot numbers without an axis"));
                 };
@@ -155,7 +155,7 @@ impl<'h> Elaborator<'h> {
                 }
             }
             Builtin::Missing => {
-                let value = self.filled(0.0, expr, dtype);
+                let value = self.filled(0.0, expr, dtype)?;
                 Pointwise { known: Some(Expr::Const(0.0)), ..value }
             }
             Builtin::Freeze | Builtin::TopK(_) => {
@@ -244,7 +244,7 @@ impl<'h> Elaborator<'h> {
 
     fn result_axes(&mut self, expr: &hir::Expr) -> Result<Vec<IndexId>> {
         match &expr.ty {
-            hir::Type::Tensor(ty) => Ok(self.axes(&shape_of(ty))),
+            hir::Type::Tensor(ty) => self.sized_axes(ty, expr.span),
             hir::Type::Record(_) | hir::Type::Error => Err(broken(expr.span, "a layout that is not a tensor")),
         }
     }
@@ -256,6 +256,10 @@ impl<'h> Elaborator<'h> {
     fn draw(&mut self, distribution: Distribution, site: u32, hint: &Name, expr: &hir::Expr) -> Result<Pointwise> {
         let axes = self.result_axes(expr)?;
         let mut order: Vec<IndexId> = self.draws.iter().chain(&axes).copied().collect();
+        if let Some(var) = order.iter().find(|var| self.foreign(**var).is_some()) {
+            let what = format!("a draw along another example's own length (`{}`)", self.var_name(*var));
+            return Err(not_built(expr.span, &what));
+        }
         order.sort_by_key(|v| (!self.is_batch_var(*v), !self.is_per_example_size(self.range(*v))));
         let shape = order.iter().map(|v| self.range(*v).clone()).collect();
         let out = self.drawn(distribution, site, hint, shape, expr.span);
@@ -314,11 +318,9 @@ impl<'h> Elaborator<'h> {
             empty: None,
         };
         let context = self.context_of(&[&passed], &[axes.as_slice(), &[*last]].concat());
-        let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
         let made = origin(expr.span, "draw".into());
-        let count = self.equation(&hint, DType::I32, &free, &how, &Expr::Const(1.0), made)?;
-        let most = number(Affine::from(self.range(*last).clone() - Dim::one()));
-        let counted = self.read_back(count, &context, &axes, DType::I32);
+        let counted = self.computed(&hint, DType::I32, &context, &axes, &how, &Expr::Const(1.0), made)?;
+        let most = crate::expr::binary(hir::BinaryOp::Sub, self.number_of_range(*last)?, Expr::Const(1.0));
         Ok(counted.map(dtype, |n| n.binary(BinaryOp::Min, most)))
     }
 
@@ -402,16 +404,13 @@ impl<'h> Elaborator<'h> {
         let Some((last, leading)) = value.axes.split_last() else {
             return Err(broken(span, "a running sum of a single number"));
         };
-        let size = self.range(*last).clone();
-        let (upto, from) = (self.var("i", size.clone()), self.var("j", size));
+        let (upto, from) = (self.var_like(*last), self.var_like(*last));
         let within = Condition::NonNegative(Affine::from(upto) - Affine::from(from));
         let how = Reducing { monoid: Monoid::Sum, bound: vec![from], filter: vec![within], empty: None };
         let body = value.at_indices(&[leading, &[from]].concat());
         let axes = [leading, &[upto]].concat();
         let context = self.context_of(&[&body], &[axes.as_slice(), &[from]].concat());
-        let free: Vec<IndexId> = context.iter().chain(&axes).copied().collect();
-        let tensor = self.equation(hint, dtype, &free, &how, &body, origin(span, "running sum".into()))?;
-        Ok(self.read_back(tensor, &context, &axes, dtype))
+        self.computed(hint, dtype, &context, &axes, &how, &body, origin(span, "running sum".into()))
     }
 
     // ------------------------------------------------------------------------------------------------ gradients
@@ -433,7 +432,7 @@ impl<'h> Elaborator<'h> {
         let gradient = self.differentiated(loss, &[wrt], expr.span)?;
         match gradient.first() {
             Some(tensor) => Ok(self.whole(*tensor)),
-            None => Ok(self.filled(0.0, expr, DType::Real)),
+            None => self.filled(0.0, expr, DType::Real),
         }
     }
 }

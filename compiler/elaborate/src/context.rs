@@ -13,7 +13,7 @@ use bdl_equations::{
 };
 use bdl_grammar::{Diagnostic, Span};
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 
@@ -22,7 +22,7 @@ pub(crate) type Result<T> = std::result::Result<T, Box<Diagnostic>>;
 pub(crate) struct Var {
     pub name: Name,
     pub range: Dim,
-    /// The batch variable whose example the range belongs to.
+    /// The batch variable whose example the range belongs to; `None` is the example at hand.
     pub example: Option<IndexId>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Elaborator<'h> {
     pub frozen: Vec<Name>,
     /// Do draws belong to the example at hand (everywhere but in initial values and optimisers)?
     pub draws_per_example: bool,
-    vars: Vec<Var>,
+    pub vars: Vec<Var>,
     /// Tensors with one value an example, before batching.
     per_example: HashSet<TensorId>,
     /// Where the open applications stand, outermost first.
@@ -53,9 +53,17 @@ pub(crate) struct Elaborator<'h> {
     pub running: usize,
     /// The `for` indices that a draw here depends on.
     pub draws: Vec<IndexId>,
+    /// The open indices over other examples, outermost first, by the names that sizes of theirs begin with.
+    pub others: Vec<(Name, IndexId)>,
+    /// The other example that is the one at hand just now.
+    pub home: Option<IndexId>,
+    /// The last fault was a tensor along the lengths of two examples.
+    pub along_two: bool,
+    /// Sizes of the example as values, for others to read.
+    pub lengths: HashMap<Dim, TensorId>,
     names: HashMap<Name, u32>,
     /// Literals of constants: they stand before everything else, also before the loop that first read them.
-    prologue: Vec<Node>,
+    pub prologue: Vec<Node>,
 }
 
 /// An elaborator's program before an attempt that may have to be made again.
@@ -66,6 +74,7 @@ pub(crate) struct Saved {
     consts: BTreeMap<hir::ConstId, TensorId>,
     prologue: Vec<Node>,
     per_example: HashSet<TensorId>,
+    lengths: HashMap<Dim, TensorId>,
 }
 
 /// The values of one function's locals and indices.
@@ -124,6 +133,10 @@ impl<'h> Elaborator<'h> {
             updates: BTreeMap::new(),
             running: 0,
             draws: Vec::new(),
+            others: Vec::new(),
+            home: None,
+            along_two: false,
+            lengths: HashMap::default(),
             names: HashMap::default(),
             prologue: Vec::new(),
         }
@@ -138,6 +151,7 @@ impl<'h> Elaborator<'h> {
             consts: self.consts.clone(),
             prologue: self.prologue.clone(),
             per_example: self.per_example.clone(),
+            lengths: self.lengths.clone(),
         }
     }
 
@@ -148,6 +162,7 @@ impl<'h> Elaborator<'h> {
         self.consts = saved.consts;
         self.prologue = saved.prologue;
         self.per_example = saved.per_example;
+        self.lengths = saved.lengths;
     }
 
     /// The program made so far.
@@ -165,6 +180,7 @@ impl<'h> Elaborator<'h> {
         self.params.clear();
         self.states.clear();
         self.consts.clear();
+        self.lengths.clear();
         for (place, param) in store.params.iter().enumerate() {
             if let Some(tensor) = program.find(&param.path) {
                 self.params.insert(hir::ParamId(place as u32), tensor);
@@ -210,6 +226,10 @@ impl<'h> Elaborator<'h> {
         if self.is_per_example_size(self.range(var)) {
             self.vars[var.0 as usize].example = Some(example);
         }
+    }
+
+    pub fn example_of(&self, var: IndexId) -> Option<IndexId> {
+        self.vars[var.0 as usize].example
     }
 
     /// One fresh placeholder an axis.
@@ -350,9 +370,12 @@ impl<'h> Elaborator<'h> {
         self.per_example.insert(tensor);
     }
 
-    /// The variables of `exprs` that are in scope here, outermost first, without `except`.
+    /// The variables of `exprs` that are in scope here, outermost first, without `except`. The examples whose sizes these (and `except`) run
+    /// to are among them.
     pub fn context_of(&self, exprs: &[&Expr], except: &[IndexId]) -> Vec<IndexId> {
-        let all: std::collections::BTreeSet<IndexId> = exprs.iter().flat_map(|e| mentioned(e)).collect();
+        let mut all: BTreeSet<IndexId> = exprs.iter().flat_map(|e| mentioned(e)).collect();
+        let owners: Vec<IndexId> = all.iter().chain(except).filter_map(|var| self.foreign(*var)).collect();
+        all.extend(owners);
         all.into_iter().filter(|i| !except.contains(i)).collect()
     }
 
@@ -369,7 +392,7 @@ impl<'h> Elaborator<'h> {
         for var in &order {
             let Var { name, range, example } = &self.vars[var.0 as usize];
             let name = bdl_equations::builder::fresh_index(&indices, name);
-            let example = example.filter(|e| order.contains(e)).map(place);
+            let example = example.filter(|e| self.home != Some(*e)).map(place);
             indices.push(Index { name, range: range.clone(), example });
         }
         let at = match at {
@@ -391,6 +414,10 @@ impl<'h> Elaborator<'h> {
         body: &Expr,
         origin: Origin,
     ) -> Result<TensorId> {
+        if let Some(var) = free.iter().find(|var| self.foreign(**var).is_some()) {
+            let what = format!("a whole tensor along another example's own length (`{}`)", self.var_name(*var));
+            return Err(not_built(span_of(&origin), &what));
+        }
         let piece = self.piece(free, how, &typed(body, dtype), None);
         let shape: Vec<Dim> = free.iter().map(|v| self.range(*v).clone()).collect();
         let name = self.unique(hint);
@@ -399,6 +426,26 @@ impl<'h> Elaborator<'h> {
         self.note_dependence(out, &piece, &shape);
         self.program.nodes.push(Node::Equation(Equation { out, pieces: vec![piece], origin }));
         Ok(out)
+    }
+
+    /// An equation over the variables of the context and the axes, as the value that it computes.
+    #[allow(clippy::too_many_arguments)] // those of `equation`, apart from each other
+    pub fn computed(
+        &mut self,
+        hint: &str,
+        dtype: DType,
+        context: &[IndexId],
+        axes: &[IndexId],
+        how: &Reducing,
+        body: &Expr,
+        origin: Origin,
+    ) -> Result<Pointwise> {
+        let free: Vec<IndexId> = context.iter().chain(axes).copied().collect();
+        if let Some(owner) = free.iter().find_map(|var| self.foreign(*var)) {
+            return self.computed_for(owner, hint, dtype, context, axes, how, body, origin);
+        }
+        let tensor = self.equation(hint, dtype, &free, how, body, origin)?;
+        Ok(self.read_back(tensor, context, axes, dtype))
     }
 
     /// A tensor over `axes` in disjoint parts; what the parts mention of the context comes first.
@@ -413,9 +460,12 @@ impl<'h> Elaborator<'h> {
         let own: Vec<IndexId> = parts.iter().flat_map(|p| p.axes.iter().copied()).collect();
         let bodies: Vec<&Expr> = parts.iter().map(|p| &p.body).collect();
         let context = self.context_of(&bodies, &own);
-        if let Some(batch) = context.iter().find(|v| self.is_batch_var(**v)) {
-            let what =
-                format!("a list or concatenation inside a reduction over the batch (`{}`)", self.var_name(*batch));
+        let along = |var: &&IndexId| self.foreign(**var).is_some();
+        if let Some(var) = context.iter().chain(&own).chain(axes).find(along) {
+            let name = self.var_name(*var);
+            let what = format!(
+                "a list or concatenation along another example's own length (`{name}`) and of the example at hand"
+            );
             return Err(not_built(span_of(&origin), &what));
         }
         let shape: Vec<Dim> = context.iter().chain(axes).map(|v| self.range(*v).clone()).collect();
@@ -464,9 +514,7 @@ impl<'h> Elaborator<'h> {
     pub fn materialise(&mut self, value: &Pointwise, hint: &str, origin: Origin) -> Result<Pointwise> {
         let context = self.context_of(&[&value.body], &value.axes);
         let hint = value.hint.clone().unwrap_or_else(|| hint.into());
-        let free: Vec<IndexId> = context.iter().chain(&value.axes).copied().collect();
-        let tensor = self.equation(&hint, value.dtype, &free, &Reducing::none(), &value.body, origin)?;
-        Ok(self.read_back(tensor, &context, &value.axes, value.dtype))
+        self.computed(&hint, value.dtype, &context, &value.axes, &Reducing::none(), &value.body, origin)
     }
 
     /// As [`Elaborator::materialise`]; of an optional value two tensors, the second saying where it is known.
@@ -479,7 +527,7 @@ impl<'h> Elaborator<'h> {
 
     /// A tensor over context variables and axes as a value with those axes (and fresh placeholders).
     pub fn read_back(&mut self, tensor: TensorId, context: &[IndexId], axes: &[IndexId], dtype: DType) -> Pointwise {
-        let fresh: Vec<IndexId> = axes.iter().map(|a| self.var(&self.var_name(*a), self.range(*a).clone())).collect();
+        let fresh: Vec<IndexId> = axes.iter().map(|a| self.var_like(*a)).collect();
         let subs: Vec<Sub> = context.iter().chain(&fresh).map(|v| Sub::from(*v)).collect();
         Pointwise { axes: fresh, body: Expr::Read(Read::new(tensor, subs)), dtype, known: None, hint: None }
     }
@@ -551,7 +599,7 @@ pub(crate) fn origin(span: Span, what: String) -> Origin {
     Origin { file: span.file.0, start: span.start, end: span.end, what: Some(what.into()) }
 }
 
-fn span_of(origin: &Origin) -> Span {
+pub(crate) fn span_of(origin: &Origin) -> Span {
     Span::new(bdl_grammar::FileId(origin.file), origin.start, origin.end)
 }
 

@@ -14,6 +14,10 @@ use bdl_grammar::Span;
 
 impl<'h> Elaborator<'h> {
     pub fn expr(&mut self, scope: &mut Scope<'h>, expr: &'h hir::Expr) -> Result<Value> {
+        let plain = matches!(expr.kind, ExprKind::Local(_) | ExprKind::OfExample(_, _) | ExprKind::Number(_));
+        if !plain && let Some(other) = self.belongs_to(scope, expr) {
+            return self.at_home(scope, other, expr);
+        }
         match &expr.kind {
             ExprKind::Field(base, name) => {
                 let Value::Record(fields) = self.expr(scope, base)? else {
@@ -30,7 +34,7 @@ impl<'h> Elaborator<'h> {
                 Ok(Value::Record(values))
             }
             ExprKind::Local(id) => match scope.locals.get(id.0 as usize).cloned().flatten() {
-                Some(value) => Ok(value),
+                Some(value) => Ok(self.seen_from_home(value)),
                 None => Err(broken(expr.span, "a name is read before it has a value")),
             },
             ExprKind::Block { lets, value } => {
@@ -81,9 +85,13 @@ impl<'h> Elaborator<'h> {
     fn numeric(&mut self, scope: &mut Scope<'h>, expr: &'h hir::Expr) -> Result<Pointwise> {
         let dtype = dtype_of_expr(expr)?;
         match &expr.kind {
-            ExprKind::Number(value) => Ok(self.filled(*value, expr, dtype)),
-            ExprKind::Bool(value) => Ok(self.filled(f64::from(*value), expr, dtype)),
-            ExprKind::Size(size) => Ok(Pointwise::scalar(self.size(size.clone()), dtype)),
+            ExprKind::Number(value) => self.filled(*value, expr, dtype),
+            ExprKind::Bool(value) => self.filled(f64::from(*value), expr, dtype),
+            ExprKind::Size(size) => {
+                let size = self.number_of(size, expr.span)?;
+                let is_real = dtype != DType::I32 && !matches!(size, Expr::Const(_) | Expr::Number(_));
+                Ok(Pointwise::scalar(if is_real { size.unary(UnaryOp::ToReal) } else { size }, dtype))
+            }
             ExprKind::Index(index) => Ok(Pointwise::scalar(number(self.index(scope, *index, expr.span)?), dtype)),
             ExprKind::Param(id) => {
                 let tensor = self.param(*id);
@@ -131,12 +139,19 @@ impl<'h> Elaborator<'h> {
     }
 
     /// The same number at every element of the expression's shape.
-    pub fn filled(&mut self, value: f64, expr: &hir::Expr, dtype: DType) -> Pointwise {
+    pub fn filled(&mut self, value: f64, expr: &hir::Expr, dtype: DType) -> Result<Pointwise> {
         let axes = match &expr.ty {
-            hir::Type::Tensor(ty) => self.axes(&crate::context::shape_of(ty)),
+            hir::Type::Tensor(ty) => self.sized_axes(ty, expr.span)?,
             hir::Type::Record(_) | hir::Type::Error => Vec::new(),
         };
-        Pointwise { axes, body: Expr::Const(value), dtype, known: None, hint: None }
+        Ok(Pointwise { axes, body: Expr::Const(value), dtype, known: None, hint: None })
+    }
+
+    /// One fresh placeholder an axis of the type.
+    pub fn sized_axes(&mut self, ty: &hir::TensorType, span: Span) -> Result<Vec<IndexId>> {
+        let axes = self.axes(&vec![bdl_dims::Dim::zero(); ty.shape.len()]);
+        let named = axes.iter().map(|axis| self.var_name(*axis)).collect::<Vec<_>>();
+        named.iter().zip(&ty.shape).map(|(name, axis)| self.sized_var(name, &axis.size, span)).collect()
     }
 
     pub fn index(&self, scope: &Scope, index: hir::IndexId, span: Span) -> Result<Affine> {
@@ -200,7 +215,9 @@ impl<'h> Elaborator<'h> {
                     let known = known.at_indices(&value.axes);
                     return Ok(Value::Tensor(Pointwise { known: Some(known), ..value }));
                 }
-                let inlined = tensor.is_plain() || (tensor.axes.is_empty() && tensor.is_cheap());
+                // Along another example's axis a value is computed where it is read.
+                let inlined =
+                    tensor.is_plain() || (tensor.axes.is_empty() && tensor.is_cheap()) || self.is_foreign(&tensor);
                 if own {
                     let (whole, context) = self.whole_tensor(&tensor, hint, origin(span, what))?;
                     return Ok(Value::Tensor(self.read_back(whole, &context, &tensor.axes, tensor.dtype)));
@@ -235,8 +252,15 @@ impl<'h> Elaborator<'h> {
                 return Err(broken(span, "an index is not declared"));
             };
             let var = match &declared.kind {
-                hir::IndexKind::Range(size) | hir::IndexKind::Step(size) => self.var(&declared.name, size.clone()),
-                hir::IndexKind::Batch | hir::IndexKind::Other => self.batch_var(&declared.name),
+                hir::IndexKind::Range(size) | hir::IndexKind::Step(size) => {
+                    self.sized_var(&declared.name, size, span)?
+                }
+                hir::IndexKind::Batch => self.batch_var(&declared.name),
+                hir::IndexKind::Other => {
+                    let var = self.batch_var(&declared.name);
+                    self.others.push((declared.name.clone(), var));
+                    var
+                }
             };
             scope.indices[index.0 as usize] = Some(var.into());
             vars.push(var);
@@ -282,8 +306,8 @@ impl<'h> Elaborator<'h> {
             return Ok(value);
         }
         let missing = ty.shape.len() - tensor.axes.len();
-        let leading: Vec<_> = ty.shape[..missing].iter().map(|a| a.size.clone()).collect();
-        let axes = self.axes(&leading);
+        let mut axes = self.sized_axes(ty, expr.span)?;
+        axes.truncate(missing);
         Ok(self.spread(value, &axes))
     }
 
@@ -336,8 +360,8 @@ impl<'h> Elaborator<'h> {
         let Some(widest) = operands.iter().find(|o| o.axes.len() == longest) else {
             return Err(broken(span, "an operator without operands"));
         };
-        let named: Vec<_> = widest.axes.iter().map(|a| (self.var_name(*a), self.range(*a).clone())).collect();
-        let axes: Vec<IndexId> = named.iter().map(|(name, size)| self.var(name, size.clone())).collect();
+        let named = widest.axes.clone();
+        let axes: Vec<IndexId> = named.iter().map(|axis| self.var_like(*axis)).collect();
         let bodies = operands.iter().map(|o| o.at_indices(&axes[longest - o.axes.len()..])).collect();
         Ok(Pointwise { axes, body: combine(bodies), dtype, known: None, hint: None })
     }
@@ -360,7 +384,7 @@ impl<'h> Elaborator<'h> {
         let hint = format!("{}.list", scope.prefix);
         let made = origin(expr.span, "list".into());
         let constants: Option<Vec<f64>> = bodies.iter().map(Expr::as_const).collect();
-        let axes = self.axes(&shape);
+        let axes = self.sized_axes(ty, expr.span)?;
         if let Some(values) = constants {
             let name = self.unique(&hint);
             let out = self.program.computed(&name, dtype, shape);

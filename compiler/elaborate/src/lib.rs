@@ -23,6 +23,7 @@ mod context;
 mod expr;
 mod join;
 mod names;
+mod others;
 mod program;
 mod reduce;
 mod scan;

@@ -8,12 +8,12 @@
 //!
 //! The shift of `logsumexp` is frozen because its derivative is zero: what remains of the gradient is the softmax, exactly.
 
-use crate::context::{Elaborator, Reducing, Result, Scope, broken, origin};
+use crate::context::{Elaborator, Reducing, Result, Scope, origin};
 use crate::expr::{as_form, dtype_of_expr};
-use crate::value::{Pointwise, Value, number};
+use crate::value::{Pointwise, number};
 use bdl_check::hir::{self, IndexKind, Reduction};
 use bdl_dims::Dim;
-use bdl_equations::{Affine, BinaryOp, CompareOp, Condition, DType, Expr, IndexId, Monoid, Read, UnaryOp};
+use bdl_equations::{Affine, BinaryOp, CompareOp, Condition, DType, Expr, IndexId, Monoid, UnaryOp};
 
 /// A reduction with its indices bound and its operands elaborated.
 struct Parts {
@@ -36,89 +36,91 @@ impl<'h> Elaborator<'h> {
         body: &'h hir::Expr,
         expr: &'h hir::Expr,
     ) -> Result<Pointwise> {
+        let open = self.others.len();
         let bound = self.bind_indices(scope, indices, expr.span)?;
-        let value = self.tensor(scope, body)?;
+        let reduced = self.reduce_over(scope, op, &bound, indices, filter, default, body, expr);
+        self.others.truncate(open);
+        reduced
+    }
+
+    #[allow(clippy::too_many_arguments)] // the fields of one HIR node
+    fn reduce_over(
+        &mut self,
+        scope: &mut Scope<'h>,
+        op: Reduction,
+        bound: &[IndexId],
+        indices: &'h [hir::IndexId],
+        filter: Option<&'h hir::Expr>,
+        default: Option<&'h hir::Expr>,
+        body: &'h hir::Expr,
+        expr: &'h hir::Expr,
+    ) -> Result<Pointwise> {
+        let mut bound = bound.to_vec();
+        let mut inner = Vec::new();
+        let value = self.reduced_value(scope, op, &mut bound, &mut inner, body)?;
+        let bound = bound.as_slice();
         if bound.is_empty() && filter.is_none() && !matches!(op, Reduction::Argmax | Reduction::Argmin) {
             return Ok(value);
         }
-        let filter = match filter {
-            Some(filter) => {
-                let filter = self.scalar(scope, filter)?;
-                self.conditions(filter)
-            }
-            None => Vec::new(),
-        };
+        let mut conditions = Vec::new();
+        for filter in filter.into_iter().chain(inner) {
+            let filter = self.scalar(scope, filter)?;
+            conditions.extend(self.conditions(filter));
+        }
+        let filter = conditions;
         let default = match default {
             Some(default) => Some(self.scalar(scope, default)?),
             None => None,
         };
         let kinds = indices.iter().map(|i| &scope.function.indices[i.0 as usize].kind);
-        let batch = kinds.zip(&bound).find(|(kind, _)| matches!(kind, IndexKind::Batch)).map(|(_, v)| *v);
-        let mut parts = Parts { bound, filter, default, value, batch };
+        let batch = kinds.zip(bound).find(|(kind, _)| matches!(kind, IndexKind::Batch)).map(|(_, v)| *v);
+        let mut parts = Parts { bound: bound.to_vec(), filter, default, value, batch };
+        if parts.batch.is_some() {
+            self.moves(&parts.value, &parts.filter, bound, body.span)?;
+        }
         self.own_by_batch(&mut parts);
         let made = origin(expr.span, format!("{} in `{}`", word(op), scope.prefix));
         let hint = format!("{}.{}", scope.prefix, word(op));
         self.reduced(op, parts, &hint, dtype_of_expr(expr)?, made)
     }
 
-    /// Under a bare `batch` every per-example value in the body is that example's; under `other in batch` a range may be.
-    fn own_by_batch(&mut self, parts: &mut Parts) {
-        if let Some(batch) = parts.batch {
-            parts.value.body = self.of(parts.value.body.clone(), batch);
-            parts.filter = parts.filter.drain(..).map(|c| c.map(&Affine::clone, &mut |e| self.of(e, batch))).collect();
-            for var in parts.bound.clone() {
-                self.set_example(var, batch);
+    /// What is reduced. A sum of sums along the lengths of two examples is one sum: `sum[t, s] (sum[c] x[t, c] * other.x[s, c])` needs no tensor
+    /// along both. The inner one's indices and filter are added.
+    fn reduced_value(
+        &mut self,
+        scope: &mut Scope<'h>,
+        op: Reduction,
+        bound: &mut Vec<IndexId>,
+        filter: &mut Vec<&'h hir::Expr>,
+        body: &'h hir::Expr,
+    ) -> Result<Pointwise> {
+        let inner = match &body.kind {
+            hir::ExprKind::Reduce { op: Reduction::Sum, indices, filter, default: None, body } => {
+                Some((indices, filter, body))
             }
-            return;
-        }
-        let others: Vec<IndexId> = parts.bound.iter().copied().filter(|v| self.is_batch_var(*v)).collect();
-        let [other] = others.as_slice() else { return };
-        for var in parts.bound.clone() {
-            let through = |r: &&Read| r.example == Some(*other);
-            let reads = parts.value.body.reads();
-            let spans_other = reads.iter().filter(|r| through(r)).any(|r| Expr::Read((*r).clone()).mentions(var));
-            if var != *other && spans_other {
-                self.set_example(var, *other);
-            }
-        }
-    }
-
-    /// The expression with its per-example reads taken from the example that `batch` names.
-    pub fn of(&self, expr: Expr, batch: IndexId) -> Expr {
-        expr.map_reads(&mut |read| {
-            let own = read.example.is_none() && self.is_per_example(read.tensor);
-            Expr::Read(Read { example: if own { Some(batch) } else { read.example }, ..read })
-        })
-    }
-
-    pub fn of_example(&mut self, scope: &mut Scope<'h>, index: hir::IndexId, inner: &'h hir::Expr) -> Result<Value> {
-        let Some(batch) = self.index(scope, index, inner.span)?.as_index() else {
-            return Err(broken(inner.span, "an example is named by something that is not an index"));
+            _other => None,
         };
-        let value = self.expr(scope, inner)?;
-        let hint = format!("{}.other", scope.prefix);
-        self.value_of(value, batch, &hint, inner)
+        let inner = inner.filter(|_| op == Reduction::Sum && !self.others.is_empty());
+        let Some((indices, inner_filter, inner)) = inner else { return self.tensor(scope, body) };
+        let before = self.save();
+        let apart = self.tensor(scope, body);
+        if apart.is_ok() || !std::mem::take(&mut self.along_two) {
+            return apart;
+        }
+        self.restore(before);
+        bound.extend(self.bind_indices(scope, indices, body.span)?);
+        filter.extend(inner_filter.as_deref());
+        self.reduced_value(scope, op, bound, filter, inner)
     }
 
-    fn value_of(&mut self, value: Value, batch: IndexId, hint: &str, inner: &'h hir::Expr) -> Result<Value> {
-        match value {
-            Value::Record(fields) => {
-                let mut owned = Vec::new();
-                for (name, field) in fields {
-                    owned.push((name, self.value_of(field, batch, hint, inner)?));
-                }
-                Ok(Value::Record(owned))
-            }
-            Value::Tensor(tensor) => {
-                let simple = matches!(&tensor.body, Expr::Read(_) | Expr::Const(_));
-                let tensor = if simple {
-                    tensor
-                } else {
-                    self.kept(&tensor, hint, origin(inner.span, "a value of another example".into()))?
-                };
-                let body = self.of(tensor.body.clone(), batch);
-                let known = tensor.known.clone().map(|known| self.of(known, batch));
-                Ok(Value::Tensor(Pointwise { body, known, ..tensor }))
+    /// Under a bare `batch` every per-example value in the body is that example's.
+    fn own_by_batch(&mut self, parts: &mut Parts) {
+        let Some(batch) = parts.batch else { return };
+        parts.value.body = self.of(parts.value.body.clone(), batch);
+        parts.filter = parts.filter.drain(..).map(|c| c.map(&Affine::clone, &mut |e| self.of(e, batch))).collect();
+        for var in parts.bound.clone() {
+            if self.example_of(var).is_none() {
+                self.set_example(var, batch);
             }
         }
     }
@@ -148,7 +150,8 @@ impl<'h> Elaborator<'h> {
                 self.with_default(&parts, mean, counted, hint, made)
             }
             Reduction::Logsumexp => {
-                let shared = if parts.value.is_cheap() || parts.batch.is_some() || self.under_other(&parts) {
+                let again = parts.value.is_cheap() || self.is_foreign(&parts.value);
+                let shared = if again || parts.batch.is_some() || self.under_other(&parts) {
                     parts.value.clone()
                 } else {
                     self.materialise(&parts.value, &format!("{hint}.x"), made.clone())?
@@ -156,10 +159,11 @@ impl<'h> Elaborator<'h> {
                 let parts = Parts { value: shared, ..parts };
                 let largest =
                     self.fold(&parts, Monoid::Max, &parts.value, &format!("{hint}.max"), dtype, made.clone(), false)?;
-                // All -inf: shift by nothing, so that the sum is 0 and its logarithm -inf.
-                let finite = Expr::Const(f64::NEG_INFINITY);
+                // All -inf, or one inf: shift by nothing, so that the sum is 0 or inf and its logarithm -inf or inf.
+                let infinite = Expr::Const(f64::INFINITY);
                 let shift = largest.map(dtype, |m| {
-                    m.clone().compare(CompareOp::Gt, finite).select(m, Expr::Const(0.0)).unary(UnaryOp::Freeze)
+                    let is_finite = m.clone().unary(UnaryOp::Abs).compare(CompareOp::Lt, infinite);
+                    is_finite.select(m, Expr::Const(0.0)).unary(UnaryOp::Freeze)
                 });
                 let shift = self.materialise(&shift, &format!("{hint}.shift"), made.clone())?;
                 let raised = Pointwise {
@@ -193,9 +197,7 @@ impl<'h> Elaborator<'h> {
         let constant = parts.default.as_ref().and_then(Expr::as_const).filter(|_| with_default);
         let how = Reducing { monoid, bound: parts.bound.clone(), filter: parts.filter.clone(), empty: constant };
         let context = self.reduced_context(parts, value);
-        let free: Vec<IndexId> = context.iter().chain(&value.axes).copied().collect();
-        let tensor = self.equation(hint, dtype, &free, &how, &value.body, made.clone())?;
-        let result = self.read_back(tensor, &context, &value.axes, dtype);
+        let result = self.computed(hint, dtype, &context, &value.axes, &how, &value.body, made.clone())?;
         if with_default && constant.is_none() { self.with_default(parts, result, None, hint, made) } else { Ok(result) }
     }
 
@@ -209,6 +211,7 @@ impl<'h> Elaborator<'h> {
                 Condition::Holds(e) => forms.push(e.clone()),
             }
         }
+        // (Sizes that bound indices run to need their example, too.)
         let except: Vec<IndexId> = parts.bound.iter().chain(&value.axes).copied().collect();
         self.context_of(&forms.iter().collect::<Vec<_>>(), &except)
     }
@@ -236,24 +239,41 @@ impl<'h> Elaborator<'h> {
 
     /// How many points take part, as a scalar.
     fn count(&mut self, parts: &Parts, hint: &str, made: &bdl_equations::Origin) -> Result<Expr> {
-        let ranges: Vec<Dim> = parts.bound.iter().map(|v| self.range(*v).clone()).collect();
-        let others: Vec<IndexId> = parts.bound.iter().copied().filter(|v| self.is_batch_var(*v)).collect();
-        let ragged = ranges.iter().any(|r| self.is_per_example_size(r));
-        if parts.filter.is_empty() && (others.is_empty() || !ragged && self.running == 0) {
-            return Ok(self.size(ranges.into_iter().product()));
-        }
         let one = Pointwise::scalar(Expr::Const(1.0), DType::Real);
         let hint = format!("{hint}.count");
-        if parts.filter.is_empty() && others.len() == 1 {
-            // The positions of all examples: the sum over the batch of how many each has.
-            let inner: Dim =
-                parts.bound.iter().filter(|v| !others.contains(v)).map(|v| self.range(*v).clone()).product();
-            let how = Reducing { monoid: Monoid::Sum, bound: others, filter: Vec::new(), empty: None };
-            let body = number(Affine::from(inner));
-            let tensor = self.equation(&hint, DType::Real, &[], &how, &body, made.clone())?;
-            return Ok(Expr::read(tensor, Vec::<bdl_equations::Sub>::new()));
+        let others: Vec<IndexId> = parts.bound.iter().copied().filter(|v| self.is_batch_var(*v)).collect();
+        // Whose positions are counted: those of the examples that are bound here, or of one around.
+        let own = |v: &IndexId| self.foreign(*v).filter(|owner| others.contains(owner));
+        let (inner, outer): (Vec<IndexId>, Vec<IndexId>) =
+            parts.bound.iter().filter(|v| !others.contains(v)).copied().partition(|v| own(v).is_some());
+        if !parts.filter.is_empty() || others.len() > 1 && !inner.is_empty() {
+            return Ok(self.fold(parts, Monoid::Sum, &one, &hint, DType::Real, made.clone(), false)?.body);
         }
-        Ok(self.fold(parts, Monoid::Sum, &one, &hint, DType::Real, made.clone(), false)?.body)
+        let mut count = Expr::Const(1.0);
+        for var in &outer {
+            let size = self.number_of_range(*var)?;
+            let whole = matches!(size, Expr::Const(_) | Expr::Number(_));
+            let size = if whole { size } else { size.unary(UnaryOp::ToReal) };
+            count = crate::expr::binary(hir::BinaryOp::Mul, count, size);
+        }
+        if others.is_empty() {
+            return Ok(count);
+        }
+        let examples = if inner.is_empty() && self.running == 0 {
+            self.size(others.iter().map(|v| self.range(*v).clone()).product())
+        } else if inner.is_empty() {
+            // In a loop that not every example runs to its end, those that run.
+            let parts = Parts { bound: others, filter: Vec::new(), default: None, value: one.clone(), batch: None };
+            self.fold(&parts, Monoid::Sum, &one, &hint, DType::Real, made.clone(), false)?.body
+        } else {
+            // The positions of all examples: the sum over the batch of how many each has.
+            let positions: Dim = inner.iter().map(|v| self.range(*v).clone()).product();
+            let how = Reducing { monoid: Monoid::Sum, bound: others, filter: Vec::new(), empty: None };
+            let body = number(Affine::from(positions));
+            let tensor = self.equation(&hint, DType::Real, &[], &how, &body, made.clone())?;
+            Expr::read(tensor, Vec::<bdl_equations::Sub>::new())
+        };
+        Ok(crate::expr::binary(hir::BinaryOp::Mul, count, examples))
     }
 
     /// The place of the first largest point; of several indices their row-major number.
@@ -274,7 +294,7 @@ impl<'h> Elaborator<'h> {
             total = Some(match total {
                 None => one,
                 Some(sum) => {
-                    let size = self.size(self.range(*var).clone());
+                    let size = self.number_of_range(*var)?;
                     let next = one.at_indices(&sum.axes);
                     sum.map(dtype, |s| s.binary(BinaryOp::Mul, size).binary(BinaryOp::Add, next))
                 }

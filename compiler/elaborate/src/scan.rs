@@ -9,7 +9,9 @@ use crate::names;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Type};
 use bdl_dims::Dim;
-use bdl_equations::{Affine, Carried, Expr, IndexId, Iterate, Name, Node, Origin, Read, Scan, SizeKind, Sub, TensorId};
+use bdl_equations::{
+    Affine, Carried, Ends, Expr, IndexId, Iterate, Name, Node, Origin, Read, Scan, SizeKind, Sub, TensorId,
+};
 use bdl_grammar::Span;
 
 /// A carried value while its loop is made.
@@ -35,10 +37,11 @@ impl<'h> Elaborator<'h> {
         let starts = self.starts(scope, &scan.carried)?;
         if scan.extent.is_zero() {
             return Ok(match scan.emit {
-                Some(_) => self.nothing(&expr.ty),
+                Some(_) => self.nothing(&expr.ty, expr.span)?,
                 None => unmoved(scope, &scan.carried, starts, &expr.ty),
             });
         }
+        let extent = self.steps_of(&scan.extent, expr.span)?;
         let mut context = self.loop_context(&starts);
         loop {
             let before = self.save();
@@ -46,7 +49,7 @@ impl<'h> Elaborator<'h> {
             let index = &scope.function.indices[scan.index.0 as usize];
             let step = self.step_name(&index.name);
             scope.indices[scan.index.0 as usize] = Some(Affine::from(Dim::var(step.clone())));
-            let body = self.scan_body(scope, scan, &loops, &context, expr.span)?;
+            let body = self.scan_body(scope, scan, &extent, &loops, &context, expr.span)?;
             let missing = self.missing(&body, &context);
             if !missing.is_empty() {
                 self.restore(before);
@@ -55,17 +58,17 @@ impl<'h> Elaborator<'h> {
                 continue;
             }
             let carried = self.leave(&loops, &body, &context);
-            self.declare_sizes(&scan.extent);
+            self.declare_sizes(&extent);
             let mut stacks = Vec::new();
             let mut values = Vec::new();
             for (path, value, inside) in &body.emitted {
-                let mut shape = vec![scan.extent.clone()];
+                let mut shape = vec![extent.clone()];
                 shape.extend(self.program.get(*inside).shape.iter().cloned());
                 let name = self.unique(&names::inside(&scope.prefix, path.last().map_or("emitted", |n| n)));
                 let outside = self.program.computed(&name, value.dtype, shape);
                 self.mark_per_example(outside);
                 stacks.push((*inside, outside));
-                let at = self.var(&index.name, scan.extent.clone());
+                let at = self.var(&index.name, extent.clone());
                 let fresh = self.fresh_axes(&value.axes);
                 let subs = std::iter::once(at).chain(context.iter().copied()).chain(fresh.iter().copied());
                 let body = Expr::Read(Read::new(outside, subs.map(Sub::from)));
@@ -74,7 +77,7 @@ impl<'h> Elaborator<'h> {
             }
             let node = Scan {
                 step,
-                extent: scan.extent.clone(),
+                extent,
                 reversed: scan.reversed,
                 carried: carried.iter().map(|(c, _)| c.clone()).collect(),
                 body: body.nodes,
@@ -92,12 +95,13 @@ impl<'h> Elaborator<'h> {
         &mut self,
         scope: &mut Scope<'h>,
         scan: &'h hir::Scan,
+        extent: &Dim,
         loops: &[Loop],
         context: &[IndexId],
         span: Span,
     ) -> Result<Body> {
         let outside = std::mem::take(&mut self.program.nodes);
-        let ragged = usize::from(self.is_per_example_size(&scan.extent));
+        let ragged = usize::from(self.is_per_example_size(extent));
         self.running += ragged;
         let done = self.scan_inside(scope, scan, loops, context, span);
         self.running -= ragged;
@@ -161,6 +165,7 @@ impl<'h> Elaborator<'h> {
         if iterate.at_most.is_zero() {
             return Ok(unmoved(scope, &iterate.carried, starts, &expr.ty));
         }
+        let at_most = self.steps_of(&iterate.at_most, expr.span)?;
         let mut context = self.loop_context(&starts);
         loop {
             let before = self.save();
@@ -171,7 +176,7 @@ impl<'h> Elaborator<'h> {
             self.running += 1;
             let until = self.tensor(scope, &iterate.until).and_then(|until| {
                 let hint = names::inside(&scope.prefix, "until");
-                let tensor = self.over(&until, &[], &hint, origin(iterate.until.span, "stop condition".into()))?;
+                let tensor = self.over(&until, &context, &hint, origin(iterate.until.span, "stop condition".into()))?;
                 Ok((until, tensor))
             });
             let condition = std::mem::take(&mut self.program.nodes);
@@ -182,9 +187,12 @@ impl<'h> Elaborator<'h> {
             });
             self.running -= 1;
             let nodes = std::mem::replace(&mut self.program.nodes, outside);
-            let ((_, until), (next, next_tensors)) = done?;
+            let ((condition_value, until), (next, next_tensors)) = done?;
             let body = Body { nodes, next, next_tensors, emitted: Vec::new() };
-            let missing = self.missing(&body, &context);
+            let mut missing = self.missing(&body, &context);
+            missing.extend(self.loop_context(&[condition_value]).into_iter().filter(|v| !context.contains(v)));
+            missing.sort();
+            missing.dedup();
             if !missing.is_empty() {
                 self.restore(before);
                 context.extend(missing);
@@ -192,13 +200,14 @@ impl<'h> Elaborator<'h> {
                 continue;
             }
             if !context.is_empty() {
-                return Err(crate::context::not_built(expr.span, "`iterate` under `for`"));
+                let nodes = condition.into_iter().chain(body.nodes.iter().cloned()).collect();
+                return self.each_until(&loops, &Body { nodes, ..body }, &context, until, step, at_most, expr);
             }
             let carried = self.leave(&loops, &body, &context);
-            self.declare_sizes(&iterate.at_most);
+            self.declare_sizes(&at_most);
             self.add(Node::Iterate(Iterate {
                 step,
-                at_most: iterate.at_most.clone(),
+                at_most,
                 carried: carried.iter().map(|(c, _)| c.clone()).collect(),
                 condition,
                 until,
@@ -209,19 +218,102 @@ impl<'h> Elaborator<'h> {
         }
     }
 
+    /// An `iterate` under `for`: each value of the indices stops by itself. A loop of all steps in which what has stopped keeps its value, and
+    /// which ends when all have.
+    #[allow(clippy::too_many_arguments)] // the parts of one loop
+    fn each_until(
+        &mut self,
+        loops: &[Loop],
+        body: &Body,
+        context: &[IndexId],
+        until: TensorId,
+        step: Name,
+        at_most: Dim,
+        expr: &'h hir::Expr,
+    ) -> Result<Value> {
+        let made = origin(expr.span, "iteration under `for`".into());
+        let over_batch = |node: &Node| matches!(node, Node::Equation(n) if self.program.is_over_batch(n));
+        if body.nodes.iter().any(over_batch) {
+            return Err(crate::context::not_built(expr.span, "a reduction over the batch in an `iterate` under `for`"));
+        }
+        if self.is_per_example_size(&at_most) {
+            return Err(crate::context::not_built(
+                expr.span,
+                "`iterate` under `for` with a bound of the example's own",
+            ));
+        }
+        let outside = std::mem::replace(&mut self.program.nodes, body.nodes.clone());
+        let held = self.held(loops, body, context, until, &made);
+        let mut nodes = std::mem::replace(&mut self.program.nodes, outside);
+        let (next_tensors, done) = held?;
+        let body = Body { nodes: Vec::new(), next: body.next.clone(), next_tensors, emitted: Vec::new() };
+        let carried = self.leave(loops, &body, context);
+        self.declare_sizes(&at_most);
+        let steps = self.unique(&names::inside(&step, "steps"));
+        let steps = self.program.computed(&steps, bdl_equations::DType::I32, []);
+        self.add(Node::Scan(Scan {
+            step,
+            extent: at_most,
+            reversed: false,
+            carried: carried.iter().map(|(c, _)| c.clone()).collect(),
+            body: std::mem::take(&mut nodes),
+            stacks: Vec::new(),
+            checkpoint: None,
+            ends: Some(Ends::When { until: done, steps }),
+            origin: made,
+        }));
+        Ok(last_values(carried, &expr.ty))
+    }
+
+    /// The next values of what goes on, the old ones of what has stopped; and whether all have.
+    fn held(
+        &mut self,
+        loops: &[Loop],
+        body: &Body,
+        context: &[IndexId],
+        until: TensorId,
+        made: &Origin,
+    ) -> Result<(Vec<TensorId>, TensorId)> {
+        let none = crate::context::Reducing::none();
+        let stop = Expr::read(until, context.iter().copied());
+        let mut next_tensors = Vec::new();
+        for (carried, next) in loops.iter().zip(&body.next_tensors) {
+            let free: Vec<IndexId> = context.iter().chain(&carried.axes).copied().collect();
+            let [old, new] = [carried.inside, *next].map(|tensor| Expr::read(tensor, free.iter().copied()));
+            let value = stop.clone().select(old, new);
+            let hint = format!("{}.held", carried.name);
+            next_tensors.push(self.equation(&hint, carried.start.dtype, &free, &none, &value, made.clone())?);
+        }
+        let all = crate::context::Reducing { monoid: bdl_equations::Monoid::All, bound: context.to_vec(), ..none };
+        let done = self.equation("done", bdl_equations::DType::Bool, &[], &all, &stop, made.clone())?;
+        Ok((next_tensors, done))
+    }
+
+    /// How many steps a loop makes.
+    fn steps_of(&self, extent: &Dim, span: Span) -> Result<Dim> {
+        match self.sized(extent, span)? {
+            (extent, None) => Ok(extent),
+            (_, Some(_)) => Err(crate::context::not_built(
+                span,
+                "a loop over another example's own length that reads the example at hand, too,",
+            )),
+        }
+    }
+
     /// What a loop without steps emits: tensors without elements.
-    fn nothing(&mut self, ty: &Type) -> Value {
-        match ty {
+    fn nothing(&mut self, ty: &Type, span: Span) -> Result<Value> {
+        Ok(match ty {
             Type::Tensor(tensor) => {
-                let axes = self.axes(&crate::context::shape_of(tensor));
+                let axes = self.sized_axes(tensor, span)?;
                 let dtype = crate::context::dtype_of(&tensor.scalar);
                 Value::Tensor(Pointwise { axes, body: Expr::Const(0.0), dtype, known: None, hint: None })
             }
             Type::Record(fields) => {
-                Value::Record(fields.iter().map(|(name, ty)| (name.clone(), self.nothing(ty))).collect())
+                let each = fields.iter().map(|(name, ty)| Ok((name.clone(), self.nothing(ty, span)?)));
+                Value::Record(each.collect::<Result<Vec<_>>>()?)
             }
             Type::Error => Value::Record(Vec::new()),
-        }
+        })
     }
 
     // ------------------------------------------------------------------------------------------------ parts of a loop
@@ -329,7 +421,7 @@ impl<'h> Elaborator<'h> {
     }
 
     fn fresh_axes(&mut self, axes: &[IndexId]) -> Vec<IndexId> {
-        axes.iter().map(|a| self.var(&self.var_name(*a), self.range(*a).clone())).collect()
+        axes.iter().map(|a| self.var_like(*a)).collect()
     }
 }
 

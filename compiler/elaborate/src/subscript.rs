@@ -5,6 +5,7 @@
 //! not a constant is chosen by comparing the subscript with the axis.
 
 use crate::context::{Elaborator, Result, Scope, broken, origin};
+use crate::expr::binary;
 use crate::value::{Pointwise, Value, as_subscript, number};
 use bdl_check::hir::{self, Outside};
 use bdl_dims::Dim;
@@ -17,6 +18,8 @@ struct Guard {
     axis: usize,
     sub: Sub,
     size: Dim,
+    /// The size as a number.
+    length: Expr,
     otherwise: Expr,
 }
 
@@ -36,24 +39,27 @@ impl<'h> Elaborator<'h> {
         let mut kept = Vec::new();
         let mut guards = Vec::new();
         for (axis, sub) in subs.iter().enumerate() {
-            let size = self.range(value.axes[axis]).clone();
+            let along = value.axes[axis];
+            let size = self.range(along).clone();
             let (place, outside) = match sub {
                 hir::Sub::Affine { terms, offset, outside } => {
-                    let mut form = Affine::from(offset.clone());
+                    let mut form = Affine::zero();
                     for (index, coefficient) in terms {
                         form = form + self.index(scope, *index, span)?.scale(*coefficient);
                     }
-                    (Sub::Affine(form), outside)
+                    let offset = self.number_beside(&value, offset, span)?;
+                    (as_subscript(binary(hir::BinaryOp::Add, number(form), offset)), outside)
                 }
                 hir::Sub::Data { index, outside } => (as_subscript(self.scalar(scope, index)?), outside),
                 hir::Sub::Range { from, len } => {
-                    let var = self.var(&self.var_name(value.axes[axis]), len.clone());
+                    let var = self.sized_var(&self.var_name(along), len, span)?;
                     kept.push(var);
-                    places.push(Sub::Affine(Affine::from(var) + from.clone().into()));
+                    let from = self.number_beside(&value, from, span)?;
+                    places.push(as_subscript(binary(hir::BinaryOp::Add, Expr::number(var), from)));
                     continue;
                 }
                 hir::Sub::All => {
-                    let var = self.var(&self.var_name(value.axes[axis]), size);
+                    let var = self.var_like(along);
                     kept.push(var);
                     places.push(var.into());
                     continue;
@@ -61,20 +67,24 @@ impl<'h> Elaborator<'h> {
             };
             match outside {
                 Outside::Never => places.push(place),
-                Outside::Clamp => places.push(Sub::Data(Box::new(clamped(scalar_of(place), size)))),
+                Outside::Clamp => {
+                    let size = self.number_of_range(along)?;
+                    places.push(Sub::Data(Box::new(clamped(scalar_of(place), size))));
+                }
                 Outside::Mod => {
-                    let wrapped = scalar_of(place).binary(BinaryOp::Rem, number(Affine::from(size)));
+                    let wrapped = scalar_of(place).binary(BinaryOp::Rem, self.number_of_range(along)?);
                     places.push(Sub::Data(Box::new(wrapped)));
                 }
                 Outside::Else(default) => {
                     let otherwise = self.scalar(scope, default)?;
-                    guards.push(Guard { axis, sub: place.clone(), size, otherwise });
+                    let length = self.number_of_range(along)?;
+                    guards.push(Guard { axis, sub: place.clone(), size, length, otherwise });
                     places.push(place);
                 }
             }
         }
         for axis in subs.len()..value.axes.len() {
-            let var = self.var(&self.var_name(value.axes[axis]), self.range(value.axes[axis]).clone());
+            let var = self.var_like(value.axes[axis]);
             kept.push(var);
             places.push(var.into());
         }
@@ -90,6 +100,15 @@ impl<'h> Elaborator<'h> {
         let there: Vec<Guard> = guards.into_iter().map(|g| Guard { otherwise: Expr::Const(1.0), ..g }).collect();
         let known = value.known_at(&places).map(|known| guarded(known, &there));
         Ok(Value::Tensor(Pointwise { axes: kept, body, dtype, known, hint: None }))
+    }
+
+    /// A size as a number in a subscript of the value. Beside a read of the example at hand it may stand as it is: it is that example's.
+    fn number_beside(&mut self, value: &Pointwise, size: &Dim, span: Span) -> Result<Expr> {
+        let own = |read: &&Read| read.example.is_none() && self.is_per_example(read.tensor);
+        match self.sized(size, span) {
+            Ok((size, None)) if value.body.reads().iter().any(own) => Ok(number(Affine::from(size))),
+            Ok(_) | Err(_) => self.number_of(size, span),
+        }
     }
 
     /// Is the value one read in which each guarded axis is exactly an axis of the tensor?
@@ -131,7 +150,7 @@ fn guarded(read: Expr, guards: &[Guard]) -> Expr {
     guards.iter().rev().fold(inner, |value, guard| {
         let at = scalar_of(guard.sub.clone());
         let low = at.clone().compare(CompareOp::Ge, Expr::Const(0.0));
-        let high = at.compare(CompareOp::Lt, number(Affine::from(guard.size.clone())));
+        let high = at.compare(CompareOp::Lt, guard.length.clone());
         low.binary(BinaryOp::And, high).select(value, guard.otherwise.clone())
     })
 }
@@ -144,7 +163,7 @@ fn scalar_of(sub: Sub) -> Expr {
 }
 
 /// The nearest place of an axis of `size` elements.
-fn clamped(at: Expr, size: Dim) -> Expr {
-    let last = number(Affine::from(size - Dim::one()));
+fn clamped(at: Expr, size: Expr) -> Expr {
+    let last = binary(hir::BinaryOp::Sub, size, Expr::Const(1.0));
     at.binary(BinaryOp::Max, Expr::Const(0.0)).binary(BinaryOp::Min, last)
 }

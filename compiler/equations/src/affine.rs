@@ -78,6 +78,17 @@ impl Affine {
         Affine { terms: self.terms.clone(), offset: self.offset.substitute(with) }
     }
 
+    /// This form with the size `name`, which stands in its offset with a coefficient, as an index.
+    pub fn size_as_index(self, name: &str, index: IndexId) -> Affine {
+        if !self.mentions_size(name) {
+            return self;
+        }
+        let with = |value: i64| self.offset.substitute(&|n| (n == name).then(|| Dim::from(value)));
+        let (rest, one) = (with(0), with(1));
+        let times = (one - rest.clone()).as_const().unwrap_or(1);
+        Affine { terms: self.terms, offset: rest } + Affine::from(index).scale(times)
+    }
+
     /// Does it name the size `name`?
     pub fn mentions_size(&self, name: &str) -> bool {
         self.offset.mentions(name)

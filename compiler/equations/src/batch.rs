@@ -11,6 +11,13 @@
 //! state, statistics and losses of the batch) get no axis. Per-example are: inputs that say so, draws, tensors whose shape names a
 //! per-example size, what names the step of a loop over such a size, and what reads any of these at the example at hand.
 //!
+//! A tensor of another example with one value for each example is read at the example at hand, whose place is called `self`:
+//!
+//! ```text
+//! e[h < B, s < T] = q@h[0] * x[s]          e[b < B, h < B, s < T] = q[h, 0] * x[b, s]
+//! y = sum[o < B, s < T of o] e@o[self, s]  y[b < B] = sum[o < B, s < T of o] e[o, b, s]
+//! ```
+//!
 //! A loop whose number of steps belongs to the example carries per-example values. Where such a loop starts from a shared value, the
 //! value is spread over the examples by an equation of its own.
 //!
@@ -19,7 +26,7 @@
 use crate::builder::fresh_index;
 use crate::data::{
     Affine, BATCH, Carried, DType, Equation, Expr, Index, IndexId, Iterate, Name, Node, Origin, Piece, Program, Read,
-    Role, Scan, SizeKind, SizeName, TensorId,
+    Role, SELF, Scan, SizeKind, SizeName, TensorId,
 };
 use bdl_dims::Dim;
 
@@ -39,6 +46,7 @@ pub fn batch(program: &Program) -> Program {
         }
     }
     let nodes = std::mem::take(&mut program.nodes);
+    program.sizes.retain(|size| &*size.name != SELF);
     let mut batching = Batching { program, owned };
     let nodes = batching.nodes(nodes);
     batching.program.nodes = nodes;
@@ -123,7 +131,9 @@ fn mark_carried(carried: &[Carried], ragged: bool, owned: &mut [bool]) {
 fn piece_is_owned(program: &Program, piece: &Piece, owned: &[bool], steps: &[Name]) -> bool {
     let reads_own = piece.reads().iter().any(|r| r.example.is_none() && owned[r.tensor.0 as usize]);
     let ranges_own = piece.indices.iter().any(|i| i.example.is_none() && program.is_per_example_size(&i.range));
-    if reads_own || ranges_own {
+    let mut names_self = false;
+    piece.visit_affine(&mut |form| names_self |= form.mentions_size(SELF));
+    if reads_own || ranges_own || names_self {
         return true;
     }
     // Where a batch index is bound, a size in the body may be that of the example it names.
@@ -176,9 +186,10 @@ impl Batching {
     fn piece(&self, piece: Piece, own: bool) -> Piece {
         let shift = u32::from(own);
         let moved = |i: IndexId| IndexId(i.0 + shift);
-        let form = |a: &Affine| Affine {
-            terms: a.terms.iter().map(|(i, c)| (moved(*i), *c)).collect(),
-            offset: a.offset.clone(),
+        let form = |a: &Affine| {
+            let terms = a.terms.iter().map(|(i, c)| (moved(*i), *c)).collect();
+            let plain = Affine { terms, offset: a.offset.clone() };
+            plain.size_as_index(SELF, IndexId(0))
         };
         let read = |mut read: Read| {
             if self.owns(read.tensor) {

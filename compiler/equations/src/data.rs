@@ -26,6 +26,10 @@ pub type Name = Arc<str>;
 /// and by unbatched programs that reduce over the batch.
 pub const BATCH: &str = "B";
 
+/// The place of the example at hand in the batch, as a size of the example: before batching only, in subscripts along an axis over the batch.
+/// `e@o[self, s]` reads a tensor e of example o that has one value for each example (and each position of its own) at the example at hand.
+pub const SELF: &str = "self";
+
 /// A named list of nodes over tensors, in an order in which every tensor is computed before it is read. Programs of one model
 /// (`init`, `step`, `eval`, `predict`) share parameters and state by name.
 #[derive(Clone, Debug, PartialEq)]

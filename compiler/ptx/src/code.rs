@@ -1,12 +1,13 @@
 //! A plan in, its functions out.
 
-use crate::contract::{Products, contraction};
+use crate::contract::contraction;
 use crate::draw::draw;
 use crate::emit;
 use crate::fission::pieces;
 use crate::text::Needs;
 use bdl_plan::{
-    DType, DeviceCode, DeviceKernel, Distribution, KernelUse, Name, Op, Origin, Plan, contractions, each_launch,
+    DType, DeviceCode, DeviceKernel, Distribution, KernelUse, Name, Op, Origin, Plan, Products, contractions,
+    each_launch,
 };
 use std::collections::HashMap;
 use std::sync::Arc;

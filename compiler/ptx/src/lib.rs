@@ -36,5 +36,4 @@ mod text;
 mod turn;
 
 pub use code::{Error, compile, kernels, module};
-pub use contract::Products;
 pub use emit::mapping::accumulators;

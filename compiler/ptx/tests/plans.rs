@@ -9,8 +9,7 @@
 use bdl_execute::device::{DeviceProgram, Resident};
 use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_execute::{Data, Inputs, Store};
-use bdl_plan::{DType, Place, Plan, SizeKind, parse_plan, verify};
-use bdl_ptx::Products;
+use bdl_plan::{DType, Place, Plan, Products, SizeKind, parse_plan, verify};
 use bdl_ptx_machine::Machine;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -66,12 +65,14 @@ fn len_of(plan: &Plan, batch: &Batch, at: usize) -> usize {
     plan.buffers[at].len.eval(&size).unwrap() as usize
 }
 
-/// Of exact products every number is near; of tf32 it is off by its share of the largest, since a factor is off by 2^-11 at most.
+/// The oracle rounds factors as tensor cores do, so every number is near. In a plan of several contractions a factor may lie on the other side of a
+/// rounding, for sums have another order: a result is then off by one factor's unit among many products.
 fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
     let code = bdl_ptx::compile(plan, products, &|_| Vec::new()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let mut machine = Machine::new(5);
     let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap_or_else(|e| panic!("{name}: {e}"));
     let (mut resident, mut store) = (Resident::default(), Store::new());
+    let several = bdl_plan::contractions(plan).len() > 1;
     let batches = batches(text);
     assert!(!batches.is_empty(), "{name} says no batch");
     for (round, batch) in batches.iter().enumerate() {
@@ -106,6 +107,7 @@ fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
             buffers: given.clone(),
             seed: 5,
             step: round as u64,
+            products,
             ..RunInputs::default()
         };
         reference.buffers.extend(store.iter().map(|e| (e.name.to_string(), e.buffer.to_f64())));
@@ -125,8 +127,8 @@ fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
             for (i, x) in found.iter().enumerate() {
                 let y = expected[&output].at(i);
                 let tolerance = match products {
-                    Products::Exact => 2e-5 * (1.0 + y.abs()),
-                    Products::Tf32 => 2e-3 * (1.0 + largest),
+                    Products::Tf32 | Products::Bf16 if several => 1e-4 * (1.0 + largest),
+                    Products::Exact | Products::Tf32 | Products::Bf16 => 2e-5 * (1.0 + y.abs()),
                 };
                 let near = (x - y).abs() <= tolerance || x.is_nan() && y.is_nan();
                 assert!(near, "{name}: {output}[{i}] is {x}, not {y}; batch {round}");
@@ -182,9 +184,12 @@ fn plans_run_as_ptx() {
         let plan = Arc::new(plan);
         run(&name, &text, &plan, Products::Exact);
         run(&name, &text, &plan, Products::Tf32);
+        run(&name, &text, &plan, Products::Bf16);
         let note = |origin: &bdl_plan::Origin| vec![origin.what.to_string()];
-        let code = bdl_ptx::compile(&plan, Products::Tf32, &note).unwrap();
-        assemble(&name, &bdl_ptx::module(&code), &["sm_80", "sm_90", "sm_120"]);
+        for products in [Products::Tf32, Products::Bf16] {
+            let code = bdl_ptx::compile(&plan, products, &note).unwrap();
+            assemble(&name, &bdl_ptx::module(&code), &["sm_80", "sm_90", "sm_120"]);
+        }
         let code = bdl_ptx::compile(&plan, Products::Exact, &note).unwrap();
         let module = bdl_ptx::module(&code);
         assemble(&name, &module, &["sm_75", "sm_80", "sm_90", "sm_120"]);

@@ -18,7 +18,7 @@
 
 use crate::layout::{Layout, Storage};
 use crate::nest;
-use crate::scalar::is_index;
+use crate::scalar::{is_index, runs_along};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -199,9 +199,14 @@ fn walk(
             let sum = &mut walk.strides[index.0 as usize];
             *sum = sum.clone() + stride.scale(*coefficient);
         }
-        let inside = affine.as_index().is_some_and(|i| piece.range(i) == &shape[axis])
+        let inside = affine.as_index().is_some_and(|i| runs_along(program, piece, i, &shape[axis], &read.subs))
             || matches!((affine.as_number(), shape[axis].as_const()), (Some(at), Some(n)) if 0 <= at && at < n);
         if read.otherwise.is_some() && !inside {
+            // How far an example reaches is asked for where it is the one whose rows are walked.
+            let home = eq::bounds::main_batch_index(program, piece);
+            if storage.names_example(&shape[axis]) && !home.is_some_and(|home| is_index(&read.subs[0], home)) {
+                return None;
+            }
             walk.guarded.push((affine.clone(), shape[axis].clone()));
         }
     }

@@ -110,7 +110,7 @@ fn storable(program: &eq::Program, piece: &eq::Piece, body: &eq::Expr, indices: 
     let plain = |read: &&eq::Read| {
         read.subs.iter().zip(&program.get(read.tensor).shape).all(|(sub, dim)| match sub {
             eq::Sub::Affine(a) => match a.as_index() {
-                Some(index) => piece.range(index) == dim,
+                Some(index) => crate::scalar::runs_along(program, piece, index, dim, &read.subs),
                 None => matches!((a.as_number(), dim.as_const()), (Some(at), Some(n)) if 0 <= at && at < n),
             },
             eq::Sub::Data(_) => false,
@@ -118,10 +118,12 @@ fn storable(program: &eq::Program, piece: &eq::Piece, body: &eq::Expr, indices: 
     };
     let mut numbers = true;
     body.visit_affine(&mut |a| numbers &= !program.is_per_example_size(&a.offset));
-    // An index of per-example length needs its batch index beside it.
-    let ragged = indices.iter().any(|i| program.is_per_example_size(piece.range(*i)));
-    let batch = indices.iter().any(|i| program.is_batch(piece.range(*i)));
-    numbers && body.reads().iter().all(plain) && (!ragged || batch)
+    // An index of per-example length needs its batch index beside it, before any other one.
+    let batch = indices.iter().copied().find(|i| program.is_batch(piece.range(*i)));
+    let home = eq::bounds::main_batch_index(program, piece);
+    let owner = |i: &eq::IndexId| piece.indices[i.0 as usize].example.or(home);
+    let mut ragged = indices.iter().filter(|i| program.is_per_example_size(piece.range(**i)));
+    numbers && body.reads().iter().all(plain) && ragged.all(|i| batch.is_some() && owner(i) == batch)
 }
 
 impl Split {

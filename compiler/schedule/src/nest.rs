@@ -184,7 +184,7 @@ impl Walk {
                     || (axis == 0 && layout.packed.is_some())
                     || storage.names_example(&layout.strides[axis])
                     || rows.is_some_and(|(b, t)| affine.terms.iter().any(|(i, _)| *i == b || *i == t))
-                    || (guarded && !plainly_inside(piece, affine, &shape[axis]));
+                    || (guarded && !plainly_inside(program, piece, affine, &shape[axis], &subs));
                 for (index, coefficient) in &affine.terms {
                     if unsure {
                         stays.insert(*index);
@@ -214,9 +214,9 @@ impl Walk {
     }
 }
 
-fn plainly_inside(piece: &eq::Piece, affine: &eq::Affine, dim: &Dim) -> bool {
+fn plainly_inside(program: &eq::Program, piece: &eq::Piece, affine: &eq::Affine, dim: &Dim, subs: &[eq::Sub]) -> bool {
     match affine.terms.as_slice() {
-        [(index, 1)] => affine.offset.is_zero() && piece.indices[index.0 as usize].range == *dim,
+        [(index, 1)] => affine.offset.is_zero() && crate::scalar::runs_along(program, piece, *index, dim, subs),
         _other => false,
     }
 }

@@ -50,7 +50,7 @@ fn always_inside(program: &eq::Program, piece: &eq::Piece) -> bool {
         read.otherwise.is_some()
             || read.subs.iter().zip(&program.get(read.tensor).shape).all(|(sub, dim)| match sub {
                 eq::Sub::Affine(affine) => match affine.as_index() {
-                    Some(index) => piece.range(index) == dim,
+                    Some(index) => crate::scalar::runs_along(program, piece, index, dim, &read.subs),
                     None => matches!((affine.as_number(), dim.as_const()), (Some(at), Some(n)) if 0 <= at && at < n),
                 },
                 eq::Sub::Data(_) => false,

@@ -180,7 +180,7 @@ impl<'p> Writer<'p, '_> {
                     form::value(self.integer(value))
                 }
             };
-            if !self.inside(env, sub, dim) {
+            if !self.inside(env, subs, sub, dim) {
                 if guarded {
                     let extent = self.length_of_axis(dim, &all.forms);
                     all.guards.extend(range_guards(&form, &extent));
@@ -248,7 +248,7 @@ impl<'p> Writer<'p, '_> {
     }
 
     /// Does this subscript stay inside for every value of its index?
-    fn inside(&self, env: &Env, sub: &eq::Sub, dim: &Dim) -> bool {
+    fn inside(&self, env: &Env, subs: &[eq::Sub], sub: &eq::Sub, dim: &Dim) -> bool {
         let eq::Sub::Affine(affine) = sub else { return false };
         match affine.terms.as_slice() {
             [] => match (affine.offset.as_const(), dim.as_const()) {
@@ -256,9 +256,9 @@ impl<'p> Writer<'p, '_> {
                 (_, _) => false,
             },
             [(index, 1)] if affine.offset.is_zero() => {
-                let index = &env.piece.indices[index.0 as usize];
-                index.range == *dim
-                    || matches!((index.range.as_const(), dim.as_const()), (Some(range), Some(extent)) if range <= extent)
+                let range = env.piece.range(*index);
+                runs_along(self.program, env.piece, *index, dim, subs)
+                    || matches!((range.as_const(), dim.as_const()), (Some(range), Some(extent)) if range <= extent)
             }
             _many => false,
         }
@@ -481,6 +481,19 @@ pub(crate) fn non_negative(form: Address) -> Guard {
 }
 
 /// Is the subscript exactly this index?
+/// Does the index run along exactly this axis of what is read at `subs`: to the same size, of the same example?
+pub(crate) fn runs_along(
+    program: &eq::Program,
+    piece: &eq::Piece,
+    index: eq::IndexId,
+    dim: &Dim,
+    subs: &[eq::Sub],
+) -> bool {
+    let owner = || piece.indices[index.0 as usize].example.or_else(|| eq::bounds::main_batch_index(program, piece));
+    let of_owner = || owner().is_some_and(|owner| subs.first().is_some_and(|sub| is_index(sub, owner)));
+    piece.range(index) == dim && (!program.is_per_example_size(dim) || of_owner())
+}
+
 pub(crate) fn is_index(sub: &eq::Sub, index: eq::IndexId) -> bool {
     matches!(sub, eq::Sub::Affine(a) if a.terms == [(index, 1)] && a.offset.is_zero())
 }

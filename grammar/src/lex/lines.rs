@@ -38,7 +38,7 @@ pub fn separate<'s>(text: &str, file: FileId, scanned: &[Lexeme<'s>]) -> Lines<'
         }
         let next = scanned[at + 1..].iter().find(|next| next.token != Token::Newline);
         if first {
-            pass.begin_line(lexeme, next);
+            pass.begin_line(lexeme, next, &scanned[at..]);
         }
         pass.push(lexeme);
         first = false;
@@ -83,11 +83,11 @@ struct Pass<'t, 's> {
 }
 
 impl<'s> Pass<'_, 's> {
-    fn begin_line(&mut self, lexeme: &Lexeme<'s>, next: Option<&Lexeme<'s>>) {
+    fn begin_line(&mut self, lexeme: &Lexeme<'s>, next: Option<&Lexeme<'s>>, rest: &[Lexeme<'s>]) {
         let line_start = self.text[..lexeme.start as usize].rfind('\n').map_or(0, |at| at + 1);
         let indent = lexeme.start as usize - line_start;
         let brackets_only = self.open.iter().rposition(|open| open.token == Token::LBrace).map_or(0, |at| at + 1);
-        if indent == 0 && self.begins_item(lexeme, next) {
+        if indent == 0 && self.begins_item(lexeme, next, rest) {
             self.close_down_to(0, lexeme.start, "before this begins");
         } else if begins_statement_for_sure(lexeme, next) {
             self.close_down_to(brackets_only, lexeme.start, "before this statement");
@@ -104,15 +104,37 @@ impl<'s> Pass<'_, 's> {
     }
 
     /// An item word at the margin, followed by what follows it in an item. Words that also begin entries or statements
-    /// close a brace only where the lines before were indented.
-    fn begins_item(&self, lexeme: &Lexeme<'s>, next: Option<&Lexeme<'s>>) -> bool {
+    /// close a brace only where the lines before were indented, and nothing closes it later.
+    fn begins_item(&self, lexeme: &Lexeme<'s>, next: Option<&Lexeme<'s>>, rest: &[Lexeme<'s>]) -> bool {
         let Some(next) = next else { return false };
         let named = next.token.as_name(&self.text[next.start as usize..next.end as usize]).is_some();
         match lexeme.token {
             Token::Use => named || matches!(next.token, Token::Str(_)),
-            Token::Let | Token::Const | Token::Optimizer | Token::Model | Token::Data => named && self.indent > 0,
+            word if is_entry_too(word) => named && self.indent > 0 && !self.is_closed_within(rest),
             word => named && word.begins_item(),
         }
+    }
+
+    /// Do the brackets that are open here close before a line begins with a word that begins items alone?
+    fn is_closed_within(&self, rest: &[Lexeme<'s>]) -> bool {
+        let mut open = self.open.len();
+        let mut first = false;
+        for lexeme in rest {
+            let is_margin = first && self.text[..lexeme.start as usize].ends_with('\n');
+            if is_margin && lexeme.token.begins_item() && !is_entry_too(lexeme.token) {
+                return false;
+            }
+            first = lexeme.token == Token::Newline;
+            if lexeme.token.closer().is_some() {
+                open += 1;
+            } else if lexeme.token.is_closer() {
+                open = open.saturating_sub(1);
+            }
+            if open == 0 {
+                return true;
+            }
+        }
+        false
     }
 
     fn can_begin(&self, lexeme: &Lexeme<'s>, next: Option<&Lexeme<'s>>) -> bool {
@@ -217,6 +239,11 @@ impl<'s> Pass<'_, 's> {
 fn begins_statement_for_sure(lexeme: &Lexeme, next: Option<&Lexeme>) -> bool {
     let param = lexeme.token == Token::Param && matches!(next.map(|next| next.token), Some(Token::Id(_)));
     param || matches!(lexeme.token, Token::Let | Token::Emit)
+}
+
+/// Words that begin items, and entries or statements as well.
+fn is_entry_too(word: Token) -> bool {
+    matches!(word, Token::Let | Token::Const | Token::Optimizer | Token::Model | Token::Data)
 }
 
 fn can_end(token: Token) -> bool {

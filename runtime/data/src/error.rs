@@ -186,6 +186,10 @@ pub const CODES: &[(&str, &str)] = &[
         "A position in a list (`index(column(\"src\"), of: atoms)`) points to an element that the row does not have. Positions begin with 0; `first: 1` says that the file counts from 1.",
     ),
     ("length-differs", "A sequence has another length than the model was built for."),
+    (
+        "columns-displaced",
+        "Two fields of several columns are combined place by place, and a column of one name stands at another place in each, so that different columns would meet.",
+    ),
     ("shape-differs", "The values of a field do not have the shape that another use asks for."),
     ("nothing-known", "A value is to be fitted (mean, range, median) and no training row knows the column."),
     ("wrong-step", "A step was applied to a field that it does not fit, such as `log1p` on text."),

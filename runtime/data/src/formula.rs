@@ -325,7 +325,7 @@ pub(crate) struct Read<'f> {
 
 /// Computes a formula for all rows.
 ///
-/// Errors: `unknown-field`, `wrong-step`, `shape-differs`, `unknown-category` for a class that there is not.
+/// Errors: `unknown-field`, `wrong-step`, `shape-differs`, `columns-displaced`, `unknown-category` for a class that there is not.
 pub(crate) fn compute<'f>(
     formula: &Formula,
     rows: usize,
@@ -409,6 +409,7 @@ fn both(a: Part, b: Part, f: impl Fn(f64, f64) -> f64) -> DataResult<Part> {
     if a.dims == b.dims {
         a.values.iter_mut().zip(&b.values).for_each(|(a, b)| *a = f(*a, *b));
         if a.columns != b.columns {
+            names_agree(&a, &b)?;
             // Elements of two different columns are of neither.
             a.columns.clear();
             a.positions.extend(&b.positions);
@@ -443,6 +444,18 @@ fn both(a: Part, b: Part, f: impl Fn(f64, f64) -> f64) -> DataResult<Part> {
     let text = format!("values of different shape are combined: {} and {}", size(&a.dims), size(&b.dims));
     Err(DataError::new("shape-differs", text)
         .help("both have the same number of columns, or one of them is one value a row"))
+}
+
+/// `before_*` and `after_*` go together by place; columns of one name must stand at one place.
+fn names_agree(a: &Computed, b: &Computed) -> DataResult<()> {
+    let displaced = a.columns.iter().enumerate().find_map(|(at, name)| {
+        let other = b.columns.iter().position(|other| other == name)?;
+        (other != at).then_some((name, at, other))
+    });
+    let Some((name, at, other)) = displaced else { return Ok(()) };
+    let text = format!("`{name}` is column {} of the one and column {} of the other", at + 1, other + 1);
+    Err(DataError::new("columns-displaced", text)
+        .help("columns are combined place by place: name them in one order, or leave out those that only one has"))
 }
 
 fn numbers_of(read: &Read) -> DataResult<Computed> {

@@ -14,12 +14,27 @@ use std::collections::{HashMap, HashSet};
 /// Which fields a `train` block uses for what.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Roles<'a> {
-    /// What the predictions read.
+    /// What the models and predictions read.
     pub inputs: &'a [String],
     /// What the loss reads beside them.
     pub targets: &'a [String],
+    /// What a model reads and a metric measures its prediction of.
+    pub scored: &'a [String],
     /// The field that the split keeps together.
     pub groups: Option<&'a str>,
+}
+
+/// One value or class of a row that the model is given and that it is scored on. (A sequence or a profile is made again by an autoencoder.)
+fn given_and_scored(scored: &[&Field], found: &mut Vec<Warning>) {
+    for field in scored.iter().filter(|field| field.facts.dims.is_empty()) {
+        found.push(Warning {
+            code: "label-in-inputs",
+            field: Some(field.name.clone()),
+            message: format!("`{}` is an input of the model and what its prediction is measured by", field.name),
+            column: field.facts.columns.first().cloned(),
+            help: "a model that is given the answer is not measured by it: leave it out of the inputs".to_string(),
+        });
+    }
 }
 
 /// An AUROC of one column above which it is suspicious.
@@ -70,6 +85,7 @@ impl Dataset {
         };
         let (inputs, targets) = (of(roles.inputs), of(roles.targets));
         self.in_both(&inputs, &targets, &mut found);
+        given_and_scored(&of(roles.scored), &mut found);
         self.straddling_groups(roles.groups, parts, &mut found);
         if parts.test.iter().all(|row| (*row as usize) < self.rows()) {
             self.other_strand(&inputs, parts, &mut found);

@@ -185,10 +185,11 @@ impl Dataset {
         }
     }
 
-    /// What a reader has to know about a split: classes of a category that no training row has (`class-not-in-training`).
-    pub fn split_warnings(&self, parts: &Parts) -> Vec<Warning> {
+    /// What a reader has to know about a split: classes of a category that no training row has (`class-not-in-training`), among the fields of
+    /// these names (what only says to which part a row belongs has such classes by its nature).
+    pub fn split_warnings(&self, parts: &Parts, read: &[String]) -> Vec<Warning> {
         let mut found = vec![];
-        for field in &self.fields {
+        for field in self.fields.iter().filter(|field| read.contains(&field.name)) {
             let (Values::Ids(ids), Kind::Category) = (&*field.values, &field.facts.kind) else { continue };
             // What training has not seen has a class of its own.
             if field.unknown.is_some() || field.hidden {

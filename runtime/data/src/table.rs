@@ -136,7 +136,8 @@ impl Columns {
         }
     }
 
-    /// The positions of `columns(include except except)`, in the order of the file. `*` stands for any run of characters.
+    /// The positions of `columns(include except except)`: pattern after pattern as they are written, and of one pattern in the order of the file.
+    /// `*` stands for any run of characters.
     /// Errors: `missing-column` if a pattern matches nothing.
     pub fn matching(&self, include: &[String], except: &[String], source: &TableSource) -> DataResult<Vec<usize>> {
         for pattern in include.iter().chain(except) {
@@ -151,8 +152,16 @@ impl Columns {
                     .help(format!("the columns begin {}", shown.join(", "))));
             }
         }
-        let chosen = |name: &str| include.iter().any(|p| matches(p, name)) && !except.iter().any(|p| matches(p, name));
-        let positions: Vec<usize> = (0..self.names.len()).filter(|at| chosen(&self.names[*at])).collect();
+        let mut positions: Vec<usize> = Vec::new();
+        let mut is_taken: Vec<bool> = self.names.iter().map(|name| except.iter().any(|p| matches(p, name))).collect();
+        for pattern in include {
+            for (at, name) in self.names.iter().enumerate() {
+                if !is_taken[at] && matches(pattern, name) {
+                    is_taken[at] = true;
+                    positions.push(at);
+                }
+            }
+        }
         if positions.is_empty() {
             let text = format!("every column of `{}` is excepted", include.join("`, `"));
             return Err(DataError::new("missing-column", text).in_file(&source.path));

@@ -169,10 +169,12 @@ fn identical_rows_on_both_sides_are_counted() {
 #[test]
 fn classes_without_a_training_row_are_reported() {
     let data = csv("k\na\na\nb\nc\n").field("k", "k", CATEGORY).data();
-    let warnings = data.split_warnings(&Parts { train: vec![0, 2], valid: vec![1], test: vec![3] });
+    let warnings = data.split_warnings(&Parts { train: vec![0, 2], valid: vec![1], test: vec![3] }, &["k".to_string()]);
     let found: Vec<(&str, &str)> = warnings.iter().map(|warning| (warning.code, warning.message.as_str())).collect();
     assert_eq!(found, [("class-not-in-training", "no training row has `k` c")]);
-    assert_eq!(data.split_warnings(&Parts::all(4)), []);
+    assert_eq!(data.split_warnings(&Parts::all(4), &["k".to_string()]), []);
+    // Nothing but the split reads it.
+    assert_eq!(data.split_warnings(&Parts { train: vec![0], valid: vec![1], test: vec![3] }, &[]), []);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::{
-    AxisRole, Bound, BufferId, Contraction, DType, Distribution, Ends, Kernel, KernelFn, KernelId, KernelUse, Launch,
-    LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Stmt, Table,
+    AxisRole, Bound, BufferId, Contraction, ContractionAxis, DType, Distribution, Ends, Kernel, KernelFn, KernelId,
+    KernelUse, Launch, LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, SizeKind, Stmt, Table,
 };
 
 pub struct Compiled<F = KernelFn> {
@@ -161,8 +161,27 @@ pub struct CompiledUse<F = KernelFn> {
     pub lanes: bool,
 }
 
+/// What a contraction multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factors {
+    F32,
+    F64,
+    /// Numbers that are f32 in memory, rounded.
+    Bf16,
+}
+
+impl Factors {
+    /// Of a number in memory.
+    pub fn bytes(self) -> usize {
+        match self {
+            Factors::F32 | Factors::Bf16 => 4,
+            Factors::F64 => 8,
+        }
+    }
+}
+
 pub struct CompiledContraction<F = KernelFn> {
-    pub dtype: DType,
+    pub factors: Factors,
     pub out: (usize, Size),
     pub a: (usize, Size),
     pub b: (usize, Size),
@@ -178,6 +197,7 @@ pub struct CompiledContraction<F = KernelFn> {
 
 struct Compiler<'p, F> {
     plan: &'p Plan,
+    products: Products,
     function: &'p dyn Fn(KernelId) -> Option<F>,
     names: Vec<Name>,
     /// By buffer.
@@ -187,12 +207,24 @@ struct Compiler<'p, F> {
     contraction_count: usize,
 }
 
-/// `function` gives the code of each kernel.
-pub fn compile<F>(plan: &Plan, function: &dyn Fn(KernelId) -> Option<F>) -> Result<Compiled<F>, Error> {
+/// `function` gives the code of each kernel. Errors: [`Error::Plan`] for a malformed plan, and for products of tf32, which no processor has.
+pub fn compile<F>(
+    plan: &Plan,
+    products: Products,
+    function: &dyn Fn(KernelId) -> Option<F>,
+) -> Result<Compiled<F>, Error> {
     let names: Vec<Name> = plan.sizes.iter().map(|s| s.name.clone()).collect();
     let passing = bdl_plan::passing(plan);
-    let mut c =
-        Compiler { plan, function, names, passing, launch_count: 0, iterations: Vec::new(), contraction_count: 0 };
+    let mut c = Compiler {
+        plan,
+        products,
+        function,
+        names,
+        passing,
+        launch_count: 0,
+        iterations: Vec::new(),
+        contraction_count: 0,
+    };
     let kinds = plan
         .sizes
         .iter()
@@ -405,7 +437,7 @@ impl<F> Compiler<'_, F> {
         if c.axes.len() >= MAX_AXES || c.clips.len() > MAX_CLIPS {
             return Err(Error::Plan(format!("a contraction with {} axes and {} clips", c.axes.len(), c.clips.len())));
         }
-        let axes = c
+        let mut axes = c
             .axes
             .iter()
             .map(|axis| {
@@ -419,7 +451,7 @@ impl<F> Compiler<'_, F> {
                 })
             })
             .collect::<Result<Vec<_>, Error>>()?;
-        let clips = c
+        let mut clips = c
             .clips
             .iter()
             .map(|clip| {
@@ -438,11 +470,20 @@ impl<F> Compiler<'_, F> {
                 return Err(Error::Plan(format!("a contraction of {found:?} into {dtype:?}")));
             }
         }
+        let factors = match (dtype, self.products) {
+            (DType::F64, _) => Factors::F64,
+            (_, Products::Exact) => Factors::F32,
+            (_, Products::Bf16) => Factors::Bf16,
+            (_, Products::Tf32) => return Err(Error::Plan("products of tf32 on a processor".to_string())),
+        };
+        if factors == Factors::Bf16 {
+            sum_along_left(c, &mut axes, &mut clips);
+        }
         let is_passing = self.passing[out.0] && c.epilogue.is_some();
         self.contraction_count += 1;
         Ok(CompiledContraction {
             number: self.contraction_count - 1,
-            dtype,
+            factors,
             out,
             a,
             b,
@@ -451,6 +492,23 @@ impl<F> Compiler<'_, F> {
             is_passing,
             is_fixed: false,
         })
+    }
+}
+
+/// Pairs of steps are made of neighbours: the axis of the sum whose steps lie side by side in the left operand becomes the innermost. (In the
+/// gradient of a convolution by its input the plan has the taps there.)
+fn sum_along_left(c: &Contraction, axes: &mut Vec<FormAxis>, clips: &mut [FormClip]) {
+    let is_neighbour = |axis: &ContractionAxis| axis.role == AxisRole::K && axis.a.as_const() == Some(1);
+    let Some(at) = c.axes.iter().rposition(is_neighbour) else { return };
+    let axis = axes.remove(at);
+    axes.push(axis);
+    let last = axes.len() - 1;
+    for (axis, _) in clips.iter_mut().flat_map(|clip| &mut clip.terms) {
+        *axis = match *axis {
+            moved if moved == at => last,
+            behind if behind > at => behind - 1,
+            before => before,
+        };
     }
 }
 

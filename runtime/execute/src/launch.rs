@@ -4,15 +4,17 @@
 //! for each worker, or so small that one worker does it all. Small launches that follow each other are one phase of one chunk, and so
 //! is a scan whose launches are all small.
 
-use crate::compiled::{Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse};
-use crate::contract::{self, Operands, Real, share};
+use crate::compiled::{
+    Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse, Factors,
+};
+use crate::contract::{self, Operands, Real, Rounded, share};
 use crate::memory::{ALIGN, size_of_dtype};
 use crate::nest::Nest;
+use crate::packed::Packing;
 use crate::pool::{Gone, Work, Worker};
 use crate::program::set_example;
 use crate::rows::{Decisions, Longest, Rows};
 use crate::{draw, ends, iterate, library};
-use bdl_plan::DType;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -244,11 +246,10 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 unsafe { kernel_range(run, state, kernel, begin, end) }
             })
         }
-        CompiledOp::Contract(contraction) => match contraction.dtype {
-            DType::F64 => contract::<f64>(run, worker, state, contraction),
-            DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
-                contract::<f32>(run, worker, state, contraction)
-            }
+        CompiledOp::Contract(contraction) => match contraction.factors {
+            Factors::F32 => contract::<f32>(run, worker, state, contraction),
+            Factors::F64 => contract::<f64>(run, worker, state, contraction),
+            Factors::Bf16 => contract::<Rounded>(run, worker, state, contraction),
         },
         CompiledOp::Draw { out, distribution, site, steps, per_example, offsets } => {
             let examples = match (per_example, offsets) {
@@ -398,13 +399,16 @@ fn held_bytes(c: &CompiledContraction, sizes: &[i64]) -> usize {
         return 0;
     }
     let nest = c.form.nest(sizes, 0, 0, 0);
-    let elements = match c.dtype {
-        DType::F64 => contract::held::<f64>(&nest).map(|packing| packing.len()),
-        DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
-            contract::held::<f32>(&nest).map(|packing| packing.len())
-        }
-    };
-    (elements.unwrap_or(0) * size_of_dtype(c.dtype)).next_multiple_of(ALIGN)
+    let packing = held(c.factors, &nest);
+    (packing.map_or(0, |packing| packing.len()) * c.factors.bytes()).next_multiple_of(ALIGN)
+}
+
+fn held(factors: Factors, nest: &Nest) -> Option<Packing> {
+    match factors {
+        Factors::F32 => contract::held::<f32>(nest),
+        Factors::F64 => contract::held::<f64>(nest),
+        Factors::Bf16 => contract::held::<Rounded>(nest),
+    }
 }
 
 /// Copies the right operands that are the same in all steps of a loop, once. Whatever a step's number of rows, it finds them.
@@ -429,26 +433,23 @@ fn hold(
         let begin = state.held.last().map_or(0, |held| held.end);
         let copy = run.held.wrapping_add(begin);
         let nest = c.form.nest(&state.sizes, 0, 0, 0);
-        // SAFETY: the plan's accesses are in bounds; `scratch_bytes` made room for what open loops hold.
-        unsafe {
-            match c.dtype {
-                DType::F64 => {
-                    let b = operand::<f64>(run, &state.sizes, &c.b).cast_const();
-                    if let Some(packing) = contract::held::<f64>(&nest) {
-                        packing.copy(b, copy.cast(), worker)?;
-                    }
-                }
-                DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
-                    let b = operand::<f32>(run, &state.sizes, &c.b).cast_const();
-                    if let Some(packing) = contract::held::<f32>(&nest) {
-                        packing.copy(b, copy.cast(), worker)?;
-                    }
+        if let Some(packing) = held(c.factors, &nest) {
+            // SAFETY: the plan's accesses are in bounds; `scratch_bytes` made room for what open loops hold.
+            unsafe {
+                match c.factors {
+                    Factors::F32 => packing.copy(right::<f32>(run, state, c), copy.cast(), worker)?,
+                    Factors::F64 => packing.copy(right::<f64>(run, state, c), copy.cast(), worker)?,
+                    Factors::Bf16 => packing.copy(right::<Rounded>(run, state, c), copy.cast(), worker)?,
                 }
             }
         }
         state.held.push(Held { number: c.number, copy, end: begin + bytes });
     }
     Ok(())
+}
+
+fn right<T>(run: &Run, state: &State, c: &CompiledContraction) -> *const T {
+    operand::<T>(run, &state.sizes, &c.b).cast_const()
 }
 
 fn longest_first(run: &Run, state: &mut State, by: &crate::size::Size) -> Longest {
@@ -624,13 +625,12 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize, worke
                     // Examples of different length are not cut into parts.
                     if c.form.ragged().is_none() {
                         let nest = c.form.nest(sizes, 0, 0, 0);
-                        let elements = match c.dtype {
-                            DType::F64 => contract::scratch::<f64>(&nest, workers, c.is_passing),
-                            DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
-                                contract::scratch::<f32>(&nest, workers, c.is_passing)
-                            }
+                        let elements = match c.factors {
+                            Factors::F32 => contract::scratch::<f32>(&nest, workers, c.is_passing),
+                            Factors::F64 => contract::scratch::<f64>(&nest, workers, c.is_passing),
+                            Factors::Bf16 => contract::scratch::<Rounded>(&nest, workers, c.is_passing),
                         };
-                        *most = (*most).max(elements * size_of_dtype(c.dtype));
+                        *most = (*most).max(elements * c.factors.bytes());
                     }
                 }
                 // A step has at most as many rows as there are examples, and needs most with all of them.

@@ -7,11 +7,13 @@
 //! ```text
 //! k: tap (11), channel (32)      step = 32 tap + channel       panel p, step s, columns 16 p .. 16 p + 16  at  (352 p + s) * 16
 //! ```
+//!
+//! Factors of bf16 lie in pairs of steps, as `Real::STEPS` says: step s is at half of that. A box must then begin with a pair, and so must a tap.
 
 use crate::contract::{Real, share};
-use crate::nest::{MAX_AXES, Nest};
+use crate::nest::{Axis, MAX_AXES, Nest};
 use crate::pool::{Gone, Worker};
-use bdl_kernels::contraction::{Matrix, panel_width};
+use bdl_kernels::contraction::Matrix;
 use bdl_plan::AxisRole;
 
 /// Fewer rows, and the copy costs more than it saves.
@@ -23,6 +25,15 @@ pub const LEAST_STEPS: i64 = 4;
 const LEAST_COLUMNS: i64 = 8;
 /// Elements of a copy at most: what stays in the last-level cache.
 const MOST: i64 = 1 << 20;
+
+/// Do the steps that share a place in a panel always belong together? Where a sum has one axis, and no box begins inside of it, or an inner one that
+/// is whole and a multiple of them.
+fn keeps_together<T: Real>(nest: &Nest) -> bool {
+    let axes = nest.axes();
+    let mut sums = (0..axes.len()).rev().filter(|i| axes[*i].role == AxisRole::K && axes[*i].extent > 1);
+    let Some(inner) = sums.next() else { return true };
+    T::STEPS == 1 || !nest.is_clipped(inner) && (sums.next().is_none() || axes[inner].extent % T::STEPS == 0)
+}
 
 #[derive(Clone, Copy)]
 pub struct Packing {
@@ -71,17 +82,29 @@ impl Packing {
         if !pays || of(AxisRole::Batch).next().is_some() || axes[n].out != 1 || nest.is_clipped(n) {
             return None;
         }
-        let width = panel_width(size_of::<T>()) as i64;
+        let width = T::panel_width() as i64;
         let panels = (columns + width - 1) / width;
-        if sum.saturating_mul(panels * width) > MOST {
+        if !keeps_together::<T>(&nest) || sum.saturating_mul(panels * width) > MOST {
             return None;
         }
         let (column, start) = (axes[n].b, nest.b);
         let (mut steps, mut count, mut inner) = ([(1, 0, 0); MAX_AXES], 0, 1);
+        let mut inside: Option<Axis> = None;
         nest.b = 0;
         for axis in nest.axes_mut().iter_mut().rev() {
             match axis.role {
                 AxisRole::K => {
+                    // Axes that the operands keep apart are kept apart by a gap: joined, their chains would have other lengths than where few rows
+                    // read the operand itself.
+                    if axis.extent > 1 {
+                        if let Some(inside) = inside {
+                            let goes_on = |outer: i64, inner: i64| outer == inner * inside.extent;
+                            if goes_on(axis.a, inside.a) && !goes_on(axis.b, inside.b) {
+                                inner += T::STEPS;
+                            }
+                        }
+                        inside = Some(*axis);
+                    }
                     // Innermost first; an axis that goes on where the one inside of it ends is one with it.
                     match steps[..count].last_mut() {
                         Some((extent, stride, _)) if axis.b == *stride * *extent => *extent *= axis.extent,
@@ -90,14 +113,14 @@ impl Packing {
                             count += 1;
                         }
                     }
-                    axis.b = inner * width;
+                    axis.b = inner * width / T::STEPS;
                     inner *= axis.extent;
                 }
                 AxisRole::N => axis.b = 1,
                 AxisRole::M | AxisRole::Batch => {}
             }
         }
-        let panel = (sum * width) as usize;
+        let panel = ((inner + T::STEPS - 1) / T::STEPS * width) as usize;
         Some(Packing { nest, panel, panels, width, columns, column, start, steps, count })
     }
 
@@ -125,7 +148,7 @@ impl Packing {
         if count > 1 {
             for i in 0..extent {
                 let b = b.wrapping_offset((i * stride) as isize);
-                let out = out.wrapping_offset((i * step * self.width) as isize);
+                let out = out.wrapping_offset((i * step * self.width / T::STEPS) as isize);
                 // SAFETY: a part of the caller's.
                 unsafe { self.axis(count - 1, b, out, columns) }
             }

@@ -11,7 +11,7 @@ use crate::memory::{ALIGN, Buffer, Element, Memory, dtype_name, read_number, siz
 use crate::pool::{Executor, Worker};
 use crate::store::Store;
 use crate::tables::{self, Scratch};
-use bdl_plan::{CompiledKernels, DType, Origin, Place, Plan, SizeKind};
+use bdl_plan::{CompiledKernels, DType, Origin, Place, Plan, Products, SizeKind};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -131,7 +131,12 @@ unsafe impl Send for Program {}
 impl Program {
     /// Errors: [`Error::Plan`] if plan and kernels do not fit together.
     pub fn new(plan: Arc<Plan>, kernels: CompiledKernels) -> Result<Program, Error> {
-        let compiled = Arc::new(compile(&plan, &|kernel| kernels.get(kernel))?);
+        Program::with(plan, kernels, Products::Exact)
+    }
+
+    /// As [`new`](Program::new), with the products of contractions as exact as said. Errors: [`Error::Plan`] also for tf32, which no processor has.
+    pub fn with(plan: Arc<Plan>, kernels: CompiledKernels, products: Products) -> Result<Program, Error> {
+        let compiled = Arc::new(compile(&plan, products, &|kernel| kernels.get(kernel))?);
         let mut owned: Vec<Option<Buffer>> = Vec::new();
         for buffer in &plan.buffers {
             owned.push(match &buffer.place {

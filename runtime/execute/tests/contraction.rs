@@ -2,7 +2,7 @@
 
 use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_execute::{Executor, Inputs, Program, Store};
-use bdl_plan::{CompiledKernels, parse_plan};
+use bdl_plan::{CompiledKernels, Products, parse_plan};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -23,8 +23,10 @@ fn numbers(len: usize, salt: u64) -> Vec<f64> {
 }
 
 /// Runs `contract` of parameters a, b, out with these lengths on 1, 2 and 4 threads; results must be near the naive ones and alike.
-fn check(dtype: &str, lens: [usize; 3], contract: &str) {
+/// Of `bf16`, buffers are f32 and factors rounded.
+fn check(kind: &str, lens: [usize; 3], contract: &str) {
     let [out_len, a_len, b_len] = lens;
+    let (dtype, products) = if kind == "bf16" { ("f32", Products::Bf16) } else { (kind, Products::Exact) };
     let text = format!(
         "plan p\nbuffer out: {dtype}[{out_len}] len {out_len}; state\nbuffer a: {dtype}[{a_len}] len {a_len}; param\n\
          buffer b: {dtype}[{b_len}] len {b_len}; param\noutput out = out\n{contract}"
@@ -35,8 +37,8 @@ fn check(dtype: &str, lens: [usize; 3], contract: &str) {
         .into_iter()
         .map(|(name, len, salt)| (name.to_string(), numbers(len, salt)))
         .collect();
-    let expected = run_plan(&plan, &RunInputs { buffers: buffers.clone(), ..RunInputs::default() }).unwrap();
-    let mut program = Program::new(Arc::new(plan), no_kernels()).unwrap();
+    let expected = run_plan(&plan, &RunInputs { buffers: buffers.clone(), products, ..RunInputs::default() }).unwrap();
+    let mut program = Program::with(Arc::new(plan), no_kernels(), products).unwrap();
     let mut first: Option<Vec<u64>> = None;
     for threads in [1, 2, 4] {
         let mut store = Store::new();
@@ -50,10 +52,19 @@ fn check(dtype: &str, lens: [usize; 3], contract: &str) {
         let tolerance = if dtype == "f32" { 3e-5 } else { 1e-12 };
         for (i, found) in out.iter().enumerate() {
             let expected = expected["out"].at(i);
-            assert!((found - expected).abs() <= tolerance * (1.0 + expected.abs()), "[{i}] {found} {expected}\n{text}");
+            assert!(
+                (found - expected).abs() <= tolerance * (1.0 + expected.abs()),
+                "[{i}] {found} {expected}, {kind}\n{text}"
+            );
         }
         let bits: Vec<u64> = out.iter().map(|x| x.to_bits()).collect();
-        assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "{threads} threads\n{text}");
+        assert_eq!(first.get_or_insert_with(|| bits.clone()), &bits, "{threads} threads, {kind}\n{text}");
+    }
+}
+
+fn check_all(lens: [usize; 3], contract: &str) {
+    for kind in ["f32", "f64", "bf16"] {
+        check(kind, lens, contract);
     }
 }
 
@@ -76,7 +87,7 @@ fn matrices_of_many_shapes() {
         (16, 16, 3000),
         (40, 9, 1500),
     ] {
-        for dtype in ["f32", "f64"] {
+        for dtype in ["f32", "f64", "bf16"] {
             check(dtype, [m * n, m * k, k * n], &matrix(m, n, k));
             check(dtype, [m * n, m * k, k * n], &matrix(m, n, k).replace("out = a", "out += a"));
         }
@@ -89,7 +100,7 @@ fn transposed_operands_and_results() {
     let contract = format!(
         "contract out = a * b {{\n m i: {m} (out 1, a 1, b 0)\n n j: {n} (out {m}, a 0, b {k})\n k c: {k} (out 0, a {m}, b 1)\n}}"
     );
-    check("f32", [m * n, m * k, k * n], &contract);
+    check_all([m * n, m * k, k * n], &contract);
 }
 
 #[test]
@@ -108,8 +119,7 @@ fn batches_and_axes_that_do_not_merge() {
         c * d,
         j * d,
     );
-    check("f32", [b * i * h * j, b * h * i * c * d, b * h * c * j * d], &contract);
-    check("f64", [b * i * h * j, b * h * i * c * d, b * h * c * j * d], &contract);
+    check_all([b * i * h * j, b * h * i * c * d, b * h * c * j * d], &contract);
 }
 
 /// A convolution of x [B, T, C] and w [K, C, F] with padding P, stride S, dilation D.
@@ -154,7 +164,7 @@ impl Convolution {
             c * f,
             clip(1, 3),
         );
-        check("f32", lens([b * o * f, b * t * c, k * c * f]), &forward);
+        check_all(lens([b * o * f, b * t * c, k * c * f]), &forward);
         // Weights: w[k, c, f] = sum[b, t] x[b, S t + D k - P, c] y[b, t, f].
         let weights = format!(
             "contract out = {} * b {{\n m k: {k} (out {}, a {}, b 0)\n m c: {c} (out {f}, a 1, b 0)\n n f: {f} (out 1, a 0, b 1)\n \
@@ -167,8 +177,7 @@ impl Convolution {
             stride * c,
             clip(4, 0),
         );
-        check("f32", lens([k * c * f, b * t * c, b * o * f]), &weights);
-        check("f64", lens([k * c * f, b * t * c, b * o * f]), &weights);
+        check_all(lens([k * c * f, b * t * c, b * o * f]), &weights);
         if stride == 1 {
             // Input: x[b, t, c] = sum[k, f] y[b, t - D k + P, f] w[k, c, f].
             let input = format!(
@@ -180,7 +189,7 @@ impl Convolution {
                 dilation * f,
                 c * f,
             );
-            check("f32", lens([b * t * c, b * o * f, k * c * f]), &input);
+            check_all(lens([b * t * c, b * o * f, k * c * f]), &input);
         }
     }
 }
@@ -197,6 +206,8 @@ fn convolutions_forward_weights_and_inputs() {
         (40, 26, 8, 16, 5, 2, 1, 1),
         (1, 1, 1, 1, 3, 1, 1, 1),
         (2, 9, 3, 4, 3, 5, 3, 2),
+        (20, 26, 3, 16, 5, 2, 1, 1),
+        (20, 26, 1, 16, 5, 2, 1, 1),
     ] {
         Convolution { b, t, c, f, k, padding, stride, dilation }.check();
     }
@@ -219,12 +230,99 @@ fn two_dimensions_with_padding() {
         3 * c * f,
         c * f,
     );
-    check("f32", [b * h * w * f, b * h * w * c, 9 * c * f], &contract);
+    check_all([b * h * w * f, b * h * w * c, 9 * c * f], &contract);
 }
 
 #[test]
 fn a_clip_of_three_axes_and_a_clip_of_one() {
     let contract = "contract out = a * b {\n m i: 5 (out 6, a 3, b 0)\n n j: 6 (out 1, a 0, b 1)\n k c: 3 (out 0, a 1, b 6)\n \
                     clip 1 * #0 + 1 * #1 + -2 * #2 + (-1) < 4;\n clip 1 * #0 + (-1) < 3;\n}";
-    check("f64", [30, 15, 18], contract);
+    check_all([30, 15, 18], contract);
+}
+
+/// Few rows read the right operand where it lies, many from a copy in panels: of convolutions with even and odd numbers of channels, and with ends.
+#[test]
+fn an_example_has_the_same_bits_alone_and_among_many() {
+    let (t, f, k) = (26, 40, 5);
+    for (c, padding) in [(8, 0), (8, 2), (3, 0), (3, 2), (1, 0), (1, 2)] {
+        for products in [Products::Exact, Products::Bf16] {
+            let o = t + 2 * padding - k + 1;
+            let run = |b: usize| {
+                let clip =
+                    if padding == 0 { String::new() } else { format!(" clip 1 * #1 + 1 * #3 + (-{padding}) < {t};\n") };
+                let text = format!(
+                    "plan p\nbuffer out: f32[{0}] len {0}; state\nbuffer a: f32[{1}] len {1}; param\nbuffer b: f32[{2}] len {2}; param\n\
+                     output out = out\ncontract out = a + (-{3}) * b {{\n m b: {b} (out {4}, a {5}, b 0)\n m t: {o} (out {f}, a {c}, b 0)\n \
+                     n f: {f} (out 1, a 0, b 1)\n k k: {k} (out 0, a {c}, b {6})\n k c: {c} (out 0, a 1, b {f})\n{clip}}}",
+                    b * o * f,
+                    b * t * c,
+                    k * c * f,
+                    padding * c,
+                    o * f,
+                    t * c,
+                    c * f,
+                );
+                let plan = parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+                let mut program = Program::with(Arc::new(plan), no_kernels(), products).unwrap();
+                let mut store = Store::new();
+                for (name, len, salt) in [("out", b * o * f, 1), ("a", b * t * c, 2), ("b", k * c * f, 3)] {
+                    store.insert(name, bdl_plan::DType::F32, vec![len as i64]).unwrap();
+                    store.set(name, &numbers(len, salt)).unwrap();
+                }
+                program.run(&Executor::new(1), &mut store, &Inputs::default()).unwrap().numbers("out").unwrap()
+            };
+            let (alone, many) = (run(1), run(12));
+            assert_eq!(alone, many[..alone.len()], "{c} channels, padding {padding}, {products:?}");
+        }
+    }
+}
+
+/// Three axes of the sum, which lie in another order in the right operand than in its copy, and more than one chain.
+#[test]
+fn a_row_of_a_sum_over_three_axes_has_the_same_bits_alone_and_among_many() {
+    let (h, w, f) = (6, 7, 40);
+    for c in [100, 101] {
+        for products in [Products::Exact, Products::Bf16] {
+            let run = |b: usize| {
+                // y[b, h, w, f] = sum[i, j, c] x[b, h + i, w + j, c] k[c, i, j, f]
+                let (ih, iw) = (h + 2, w + 2);
+                let text = format!(
+                    "plan p\nbuffer out: f32[{0}] len {0}; state\nbuffer a: f32[{1}] len {1}; param\nbuffer b: f32[{2}] len {2}; param\n\
+                     output out = out\ncontract out = a * b {{\n m b: {b} (out {3}, a {4}, b 0)\n m h: {h} (out {5}, a {6}, b 0)\n \
+                     m w: {w} (out {f}, a {c}, b 0)\n n f: {f} (out 1, a 0, b 1)\n k i: 3 (out 0, a {6}, b {7})\n \
+                     k j: 3 (out 0, a {c}, b {f})\n k c: {c} (out 0, a 1, b {8})\n}}",
+                    b * h * w * f,
+                    b * ih * iw * c,
+                    9 * c * f,
+                    h * w * f,
+                    ih * iw * c,
+                    w * f,
+                    iw * c,
+                    3 * f,
+                    9 * f,
+                );
+                let plan = parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+                let mut program = Program::with(Arc::new(plan), no_kernels(), products).unwrap();
+                let mut store = Store::new();
+                for (name, len, salt) in [("out", b * h * w * f, 1), ("a", b * ih * iw * c, 2), ("b", 9 * c * f, 3)] {
+                    store.insert(name, bdl_plan::DType::F32, vec![len as i64]).unwrap();
+                    store.set(name, &numbers(len, salt)).unwrap();
+                }
+                program.run(&Executor::new(1), &mut store, &Inputs::default()).unwrap().numbers("out").unwrap()
+            };
+            let (alone, many) = (run(1), run(12));
+            let differ = alone.iter().zip(&many).filter(|(x, y)| x != y).count();
+            assert_eq!(differ, 0, "{c} channels, {products:?}: of {}", alone.len());
+        }
+    }
+}
+
+#[test]
+fn tf32_is_nothing_a_processor_has() {
+    let plan = parse_plan(
+        "plan p\nbuffer out: f32[1] len 1; state\nbuffer a: f32[1] len 1; param\noutput out = out\n\
+         contract out = a * a {\n k c: 1 (out 0, a 1, b 1)\n}",
+    );
+    let error = Program::with(Arc::new(plan.unwrap()), no_kernels(), Products::Tf32).err().unwrap();
+    assert!(error.to_string().contains("tf32"), "{error}");
 }

@@ -1,8 +1,8 @@
-//! Prints GFLOP/s of the contraction on one thread for shapes that models have, beside the `gemm` crate in the same run.
+//! Prints GFLOP/s of the contraction on one thread for shapes that models have, beside the `gemm` crate and beside products of bf16 in the same run.
 //!
 //! `cargo run --release -p bdl-kernels --example contraction_speed [avx2|portable]` (the argument is about ours only)
 
-use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, contract_f32, contract_taps_f32};
+use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, bf16, contract_f32, contract_taps_f32};
 use bdl_kernels::isa::{Isa, with_isa};
 use std::time::Instant;
 
@@ -20,10 +20,10 @@ fn processor_seconds() -> f64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |t| t.as_secs_f64())
 }
 
-/// GFLOP/s of two ways to do the same work: the best of many short windows, taken in turn, so that neighbours on the
+/// GFLOP/s of three ways to do the same work: the best of many short windows, taken in turn, so that neighbours on the
 /// machine disturb both alike.
-fn best_of(flop: f64, mut works: [&mut dyn FnMut(); 2]) -> [f64; 2] {
-    let mut best = [f64::INFINITY; 2];
+fn best_of(flop: f64, mut works: [&mut dyn FnMut(); 3]) -> [f64; 3] {
+    let mut best = [f64::INFINITY; 3];
     let begin = Instant::now();
     let mut windows = 0;
     while windows < 8 || (windows < 60 && begin.elapsed().as_secs_f64() < 0.5) {
@@ -66,7 +66,7 @@ fn main() {
 }
 
 fn measure() {
-    println!("{}, GFLOP/s on one thread {:>40}", Isa::current().name(), "ours    gemm");
+    println!("{}, GFLOP/s on one thread {:>40}", Isa::current().name(), "ours    gemm    bf16");
     let shapes = [
         (64, 2000, 512),
         (64, 512, 2000),
@@ -101,8 +101,11 @@ fn measure() {
             let cm = MatrixMut::rows(&mut c, n);
             // SAFETY: buffers of exactly these matrices.
             let mut own = || unsafe { contract_f32(m, n, k, am, bm, cm, Mode::Write) };
-            let [ours, gemm] = best_of(flop, [&mut own, &mut || gemm_f32(m, n, k, am, bm, cm, false)]);
-            println!("{name:8} {m:6} x {n:5} x {k:5} {ours:32.1} {gemm:7.1}");
+            // SAFETY: as above.
+            let mut half = || unsafe { bf16::contract_taps(m, n, k, Taps::ONE, am, bm, cm, Mode::Write) };
+            let works: [&mut dyn FnMut(); 3] = [&mut own, &mut || gemm_f32(m, n, k, am, bm, cm, false), &mut half];
+            let [ours, gemm, half] = best_of(flop, works);
+            println!("{name:8} {m:6} x {n:5} x {k:5} {ours:32.1} {gemm:7.1} {half:7.1}");
         }
     }
     let convolutions = [
@@ -139,28 +142,31 @@ fn measure() {
                 }
             }
         };
-        let [ours, gemm] = best_of(flop, [&mut own, &mut peer]);
-        println!("{name:36} {ours:25.1} {gemm:7.1}");
+        // SAFETY: as above.
+        let mut half = || unsafe { bf16::contract_taps(m, n, channels, taps, a, b, cm, Mode::Write) };
+        let [ours, gemm, half] = best_of(flop, [&mut own, &mut peer, &mut half]);
+        println!("{name:36} {ours:25.1} {gemm:7.1} {half:7.1}");
         let tap = |t: usize| MatrixMut {
             ptr: dw.as_ptr().cast_mut().wrapping_add(t * channels * n),
             row: n as isize,
             col: 1,
         };
         let dy = Matrix::rows(&dy, n);
-        let run = |own: bool| {
+        let run = |way: usize| {
             let (calls, rows) = if dilation == 1 { (1, channels * count) } else { (count, channels) };
             for t in 0..calls {
                 let x = shifted(t).transposed();
-                if own {
+                match way {
                     // SAFETY: as above.
-                    unsafe { contract_f32(rows, n, m, x, dy, tap(t), Mode::Write) }
-                } else {
-                    gemm_f32(rows, n, m, x, dy, tap(t), false);
+                    0 => unsafe { contract_f32(rows, n, m, x, dy, tap(t), Mode::Write) },
+                    1 => gemm_f32(rows, n, m, x, dy, tap(t), false),
+                    // SAFETY: as above.
+                    _ => unsafe { bf16::contract_taps(rows, n, m, Taps::ONE, x, dy, tap(t), Mode::Write) },
                 }
             }
         };
-        let [ours, gemm] = best_of(flop, [&mut || run(true), &mut || run(false)]);
-        println!("{:36} {ours:25.1} {gemm:7.1}", format!("{name}, dw"));
+        let [ours, gemm, half] = best_of(flop, [&mut || run(0), &mut || run(1), &mut || run(2)]);
+        println!("{:36} {ours:25.1} {gemm:7.1} {half:7.1}", format!("{name}, dw"));
         std::hint::black_box(&mut dw);
     }
 }

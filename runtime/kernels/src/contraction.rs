@@ -33,9 +33,11 @@
 //! | `blocks.rs` | the loops: chunks of k, blocks of rows, panels of columns |
 //! | `pack.rs` | copies panels of B and blocks of A that lie badly |
 //! | `tile.rs` | the innermost loop: up to 14 x 32 elements of C in registers |
+//! | [`bf16`] | the same with factors rounded to bf16 |
 
 use crate::isa::Isa;
 
+pub mod bf16;
 mod blocks;
 mod pack;
 mod tile;

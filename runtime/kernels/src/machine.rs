@@ -5,7 +5,7 @@
 //!
 //! Pinning works on Linux and does nothing elsewhere.
 
-use crate::contraction::{Matrix, MatrixMut, Mode, contract_f32};
+use crate::contraction::{Matrix, MatrixMut, Mode, Taps, bf16, contract_f32};
 use crate::isa::Isa;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
@@ -106,14 +106,27 @@ fn best_round(threads: usize, time: Duration, make_work: impl Fn() -> Box<dyn Fn
 
 /// f32 GFLOP/s of the contraction kernel: the best round of 512³ products on each of `threads` pinned threads, in about 0.1 s.
 pub fn measure_gflops(threads: usize) -> f64 {
-    const N: usize = 512;
+    // SAFETY: the caller of a product promises what the kernel asks for.
+    gflops(threads, |a, b, c| unsafe { contract_f32(N, N, N, a, b, c, Mode::Write) })
+}
+
+/// The same of the kernel for factors of bf16.
+pub fn measure_gflops_bf16(threads: usize) -> f64 {
+    // SAFETY: the caller of a product promises what the kernel asks for.
+    gflops(threads, |a, b, c| unsafe { bf16::contract_taps(N, N, N, Taps::ONE, a, b, c, Mode::Write) })
+}
+
+/// Rows and columns of the matrices that are multiplied to measure.
+const N: usize = 512;
+
+/// `product` needs matrices of N x N that do not overlap.
+fn gflops(threads: usize, product: unsafe fn(Matrix<f32>, Matrix<f32>, MatrixMut<f32>)) -> f64 {
     let threads = threads.clamp(1, allowed_processors().len());
     let seconds = best_round(threads, Duration::from_millis(80), || {
         let (a, b, mut c) = (vec![1.0f32; N * N], vec![0.5f32; N * N], vec![0.0f32; N * N]);
         Box::new(move || {
-            let (a, b, c) = (Matrix::rows(&a, N), Matrix::rows(&b, N), MatrixMut::rows(&mut c, N));
             // SAFETY: the three buffers hold N x N elements each and do not overlap.
-            unsafe { contract_f32(N, N, N, a, b, c, Mode::Write) }
+            unsafe { product(Matrix::rows(&a, N), Matrix::rows(&b, N), MatrixMut::rows(&mut c, N)) }
         })
     });
     threads as f64 * 2.0 * (N * N * N) as f64 / seconds / 1e9
@@ -155,7 +168,7 @@ mod tests {
 
     #[test]
     fn measurements_are_positive_and_finite() {
-        for value in [measure_gflops(1), measure_gflops(usize::MAX), measure_bandwidth(1)] {
+        for value in [measure_gflops(1), measure_gflops(usize::MAX), measure_gflops_bf16(1), measure_bandwidth(1)] {
             assert!(value > 0.01 && value < 1e6, "{value}");
         }
     }

@@ -59,6 +59,16 @@ impl RunFolder {
         fs::read_to_string(&path).map_err(|e| RunError::io("read", &path, &e))
     }
 
+    /// Leaves those lines of a log that are `kept`: what an earlier run wrote into this folder, or this one after its last checkpoint, is written again.
+    pub fn keep_lines(&self, name: &str, kept: &dyn Fn(&str) -> bool) -> RunResult<()> {
+        if !self.has(name) {
+            return Ok(());
+        }
+        let text = self.read_text(name)?;
+        let lines: String = text.lines().filter(|line| kept(line)).map(|line| format!("{line}\n")).collect();
+        if lines == text { Ok(()) } else { self.write(name, lines.as_bytes()) }
+    }
+
     /// Adds one line to a log. A torn last line of a killed run is completed by a newline first.
     pub fn append_line(&self, name: &str, line: &str) -> RunResult<()> {
         let path = self.file(name);
@@ -136,6 +146,16 @@ mod tests {
         fs::write(run.file("log.jsonl"), "{\"epoch\":1}\n{\"epo").unwrap();
         run.append_line("log.jsonl", "{\"epoch\":2}").unwrap();
         assert_eq!(run.read_text("log.jsonl").unwrap(), "{\"epoch\":1}\n{\"epo\n{\"epoch\":2}\n");
+    }
+
+    #[test]
+    fn lines_of_an_earlier_run_are_left_out() {
+        let base = tempfile::tempdir().unwrap();
+        let run = RunFolder::create(base.path(), "net", "abc", None).unwrap();
+        run.keep_lines("log.jsonl", &|_| false).unwrap();
+        fs::write(run.file("log.jsonl"), "one\ntwo\nthr").unwrap();
+        run.keep_lines("log.jsonl", &|line| line == "two").unwrap();
+        assert_eq!(run.read_text("log.jsonl").unwrap(), "two\n");
     }
 
     #[test]

@@ -273,23 +273,36 @@ fn what_a_running_copy_reads_or_writes() {
 fn multiplied() -> String {
     let product = "    mov.f32 %f2, 0f3F800000;\n    mov.b32 %r5, %f0;\n    mov.b32 %r6, %f2;\n    mov.b32 %r8, %f0;\n    \
                    mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%f2, %f3, %f4, %f5}, {%r5, %r8, %r5, %r8}, {%r6, %r6}, {%f2, %f2, %f2, %f2};\n";
+    with_product(product)
+}
+
+/// The same with pairs of bf16, both of a pair alike: twice the sum.
+fn multiplied_in_pairs() -> String {
+    let product = "    mov.f32 %f2, 0f3F800000;\n    cvt.rn.bf16x2.f32 %r5, %f0, %f0;\n    cvt.rn.bf16x2.f32 %r6, %f2, %f2;\n    \
+                   cvt.rn.bf16x2.f32 %r8, %f0, %f0;\n    \
+                   mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f2, %f3, %f4, %f5}, {%r5, %r8, %r5, %r8}, {%r6, %r6}, {%f2, %f2, %f2, %f2};\n";
+    with_product(product)
+}
+
+fn with_product(product: &str) -> String {
     let text = EXCHANGE.replacen(".version 6.0\n.target sm_50", ".version 7.0\n.target sm_80", 1);
     text.replacen("    add.rn.f32 %f2, %f1, 0f3F800000;\n", product, 1)
 }
 
 #[test]
 fn a_product_that_part_of_a_warp_reaches() {
-    let expected: Vec<f32> = (0..64).map(|i| (2 * (4 * (i / 4 * 4) + 6) + 1) as f32).collect();
-    assert_eq!(run(&multiplied(), 64, 64, 1), Ok(expected));
-    for half in ["setp.gt.u32 %p1, %r0, 15;", "setp.lt.u32 %p1, %r0, 47;"] {
-        for found in faults_of(&multiplied(), "    mma.sync", &format!("    {half}\n    @%p1 mma.sync")) {
+    for (text, times) in [(multiplied(), 2), (multiplied_in_pairs(), 4)] {
+        let expected: Vec<f32> = (0..64).map(|i| (times * (4 * (i / 4 * 4) + 6) + 1) as f32).collect();
+        assert_eq!(run(&text, 64, 64, 1), Ok(expected));
+        for half in ["setp.gt.u32 %p1, %r0, 15;", "setp.lt.u32 %p1, %r0, 47;"] {
+            for found in faults_of(&text, "    mma.sync", &format!("    {half}\n    @%p1 mma.sync")) {
+                assert!(found.contains("does not take part in this exchange of its warp"), "{found}");
+            }
+        }
+        // The rest of the warp is gone.
+        for found in faults_of(&text, "    mma.sync", "    setp.gt.u32 %p1, %r0, 15;\n    @%p1 ret;\n    mma.sync") {
             assert!(found.contains("does not take part in this exchange of its warp"), "{found}");
         }
-    }
-    // The rest of the warp is gone.
-    for found in faults_of(&multiplied(), "    mma.sync", "    setp.gt.u32 %p1, %r0, 15;\n    @%p1 ret;\n    mma.sync")
-    {
-        assert!(found.contains("does not take part in this exchange of its warp"), "{found}");
     }
     let mut memory = Memory::new();
     let x = memory.allocate(256);
@@ -319,6 +332,18 @@ fn a_fragment_that_nobody_wrote() {
             assert!(found.contains("the host reads byte 0, which nobody wrote"), "{found}");
         }
     }
+    // Half a pair is not a pair.
+    let pairs = multiplied_in_pairs();
+    for (from, to) in [
+        ("%r5, %f0, %f0;", "%r5, %f7, %f0;"),
+        ("%r5, %f0, %f0;", "%r5, %f0, %f7;"),
+        ("%r6, %f2, %f2;", "%r6, %f7, %f2;"),
+    ] {
+        for found in faults_of(&pairs, from, to) {
+            assert!(found.contains("the host reads byte 0, which nobody wrote"), "{found}");
+        }
+    }
+    assert!(run(&pairs.replacen("%r8, %f0, %f0;", "%r8, %f7, %f0;", 1), 64, 64, 1).is_ok());
     // The rows of the other half do not depend on it.
     for (text, from, to) in
         [(multiplied(), lower_left, ""), (lower.clone(), upper_left, ""), (lower, addends.0, addends.1)]
@@ -405,6 +430,11 @@ fn what_is_not_known_is_not_believed() {
         ("bar.sync 0;", "cp.async.wait_all;"),
         ("bar.sync 0;", "redux.sync.add.u32 %r5, %r0, 0xffffffff;"),
         ("bar.sync 0;", "cvt.rna.tf32.f32 %r5, %f0;"),
+        ("bar.sync 0;", "cvt.rn.bf16x2.f32 %r5, %f0, %f0;"),
+        (
+            "bar.sync 0;",
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1,%r0,%r1}, {%r2,%r2}, {%f0,%f1,%f2,%f3};",
+        ),
         ("bar.sync 0;", "ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r5}, [%r2];"),
     ] {
         let text = EXCHANGE.replacen(from, to, 1);
@@ -421,6 +451,16 @@ fn what_is_not_known_is_not_believed() {
             "cp.async.wait_group 0",
             "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1}, {%r2}, {%f0,%f1,%f2,%f3}",
         ),
+        // What exists with other shapes, or with other factors.
+        (
+            "cp.async.wait_group 0",
+            "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1}, {%r2}, {%f0,%f1,%f2,%f3}",
+        ),
+        (
+            "cp.async.wait_group 0",
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.tf32.f32 {%f0,%f1,%f2,%f3}, {%r0,%r1,%r0,%r1}, {%r2,%r2}, {%f0,%f1,%f2,%f3}",
+        ),
+        ("cp.async.wait_group 0", "cvt.rn.bf16x2.f32 %r5, %f0"),
     ] {
         assert!(parse(&copied()).is_ok());
         let text = copied().replacen(from, to, 1);

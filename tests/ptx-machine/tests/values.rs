@@ -144,6 +144,54 @@ fn a_product_of_tf32() {
     assert_product(&found, &a, &twice, 8, c);
 }
 
+/// From registers: pairs of f32 that follow one another in a row of A, and in a column of B, which stands row by row behind A.
+#[test]
+fn a_product_of_bf16() {
+    let run = Run {
+        body: "
+            shr.u32 %r1, %r0, 2;
+            and.b32 %r2, %r0, 3;
+            shl.b32 %r2, %r2, 1;
+            mad.lo.u32 %r3, %r1, 16, %r2;
+            mad.wide.u32 %rd4, %r3, 4, %rd0;
+            mad.lo.u32 %r4, %r2, 8, %r1;
+            mad.wide.u32 %rd5, %r4, 4, %rd0;
+            ld.global.v2.f32 {%f0, %f1}, [%rd4];
+            cvt.rn.bf16x2.f32 %r10, %f1, %f0;
+            ld.global.v2.f32 {%f0, %f1}, [%rd4+512];
+            cvt.rn.bf16x2.f32 %r11, %f1, %f0;
+            ld.global.v2.f32 {%f0, %f1}, [%rd4+32];
+            cvt.rn.bf16x2.f32 %r12, %f1, %f0;
+            ld.global.v2.f32 {%f0, %f1}, [%rd4+544];
+            cvt.rn.bf16x2.f32 %r13, %f1, %f0;
+            ld.global.f32 %f0, [%rd5+1024];
+            ld.global.f32 %f1, [%rd5+1056];
+            cvt.rn.bf16x2.f32 %r14, %f1, %f0;
+            ld.global.f32 %f0, [%rd5+1280];
+            ld.global.f32 %f1, [%rd5+1312];
+            cvt.rn.bf16x2.f32 %r15, %f1, %f0;
+            cvt.rn.f32.u32 %f6, %r0;
+            mov.f32 %f7, 0f3F000000;
+            mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%f8, %f9, %f10, %f11}, {%r10, %r11, %r12, %r13}, {%r14, %r15}, {%f6, %f7, %f7, %f6};
+            mad.lo.u32 %r5, %r1, 8, %r2;
+            mad.wide.u32 %rd6, %r5, 4, %rd1;
+            st.global.v2.f32 [%rd6], {%f8, %f9};
+            st.global.v2.f32 [%rd6+256], {%f10, %f11};",
+        ..WARP
+    };
+    let (a, b) = (numbers(256, 3), numbers(128, 11));
+    let found = run.of(&bytes(a.iter().chain(&b).copied()), 128);
+    // Nearest with 7 bits behind the point.
+    let bf16 = |x: &f32| {
+        let unit = 2f32.powi(x.abs().log2().floor() as i32 - 7);
+        (x / unit).round_ties_even() * unit
+    };
+    let (a, b): (Vec<f32>, Vec<f32>) = (a.iter().map(bf16).collect(), b.iter().map(bf16).collect());
+    let lane = |row: usize, column: usize| (row % 8 * 4 + column / 2) as f64;
+    let c = |row: usize, column: usize| if (row < 8) == column.is_multiple_of(2) { lane(row, column) } else { 0.5 };
+    assert_product(&found, &a, &b, 16, c);
+}
+
 #[test]
 fn tf32_looks_at_nineteen_bits() {
     let body = "

@@ -30,6 +30,8 @@ pub(crate) struct Entries<'a> {
     pub fits: Vec<super::fits::Written<'a>>,
     pub reports: Vec<(&'a ast::Expr, Option<&'a ast::Expr>)>,
     pub training_rows: Written<'a>,
+    /// A word that is no entry stood there: what else is missing may have been meant by it.
+    pub has_unknown: bool,
 }
 
 /// `rows`, `weights` and `augment` as they are written.
@@ -249,7 +251,8 @@ impl<'a> Checker<'a> {
             }
             TrainEntryKind::Data(name) => {
                 self.once(seen, "data", entry.span);
-                entries.data = Some(name);
+                // The first holds, so that what reads its fields is not refused too.
+                entries.data.get_or_insert(name);
             }
             TrainEntryKind::Split(value) => {
                 self.once(seen, "split", entry.span);
@@ -314,6 +317,7 @@ impl<'a> Checker<'a> {
                 entries.training_rows.augment = fields.iter().collect();
             }
             TrainEntryKind::Word { word, .. } => {
+                entries.has_unknown = true;
                 let mut diagnostic =
                     Diagnostic::error("unknown-entry", format!("a `train` block has no entry `{word}`"))
                         .primary(word.span, "not known")

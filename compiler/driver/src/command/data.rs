@@ -14,6 +14,7 @@ use std::path::Path;
 pub fn run(context: &Context, file: &Path) -> Result<u8, Failure> {
     let source = load::file(file)?;
     let request = context.request(None);
+    block::require_known(&request.data, &source.modules.main.items)?;
     let mut diagnostics = source.diagnostics.clone();
     let mut specs = Vec::new();
     for item in &source.modules.main.items {

@@ -23,7 +23,7 @@ use crate::error::Failure;
 use crate::pipeline::Request;
 use crate::run::stored::Stored;
 use crate::run::{Device, Engine, record};
-use bdl_ptx::Products;
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub struct Context {
     /// Messages may use colours.
     pub coloured: bool,
     pub real: Real,
-    /// Of contractions on a GPU.
+    /// Of contractions.
     pub products: Products,
 }
 
@@ -49,28 +49,29 @@ impl Context {
 
     fn new(global: Global, coloured: bool) -> Result<Context, Failure> {
         let real = match global.precision {
-            Precision::F32 | Precision::Tf32 => Real::F32,
+            Precision::F32 | Precision::Tf32 | Precision::Bf16 => Real::F32,
             Precision::F64 => Real::F64,
-            Precision::Bf16 => {
-                return Err(Failure::user("not-built-yet", "`--precision bf16` is not built yet")
-                    .help("there are f32 and f64, and tf32 on a GPU"));
-            }
         };
         if global.precision == Precision::Tf32 && global.device == Device::Cpu {
             return Err(Failure::user("device-missing", "`tf32` is how a GPU multiplies: it needs `--device cuda`")
-                .help("the processor computes in f32 and f64"));
+                .help("the processor computes in f32, f64 and bf16"));
         }
-        let products = if global.precision == Precision::Tf32 { Products::Tf32 } else { Products::Exact };
+        let products = match global.precision {
+            Precision::F32 | Precision::F64 => Products::Exact,
+            Precision::Tf32 => Products::Tf32,
+            Precision::Bf16 => Products::Bf16,
+        };
         Ok(Context { global, coloured, real, products })
     }
 
     /// As this, in the precision of a stored run. What only a GPU can do so, the processor does in f32.
     pub fn of_run(&self, stored: &Stored) -> Context {
         let products = match (self.global.device, stored.products) {
-            (Device::Cpu, Products::Exact | Products::Tf32) => Products::Exact,
+            (Device::Cpu, Products::Tf32) => Products::Exact,
             // Asked for, where the run itself did without.
-            (Device::Cuda(_), Products::Exact) => self.products,
+            (Device::Cpu | Device::Cuda(_), Products::Exact) => self.products,
             (Device::Cuda(_), Products::Tf32) => Products::Tf32,
+            (Device::Cpu | Device::Cuda(_), Products::Bf16) => Products::Bf16,
         };
         Context { real: stored.real, products, ..self.clone() }
     }

@@ -116,7 +116,14 @@ impl<'c> Run<'c> {
         let threads = context.threads();
         // Before anything is said or written: there may be no GPU.
         let engine = context.engine()?;
-        opening.text(&banner::opening(&self.file, threads, engine.gpu().as_deref(), &prepared, folds));
+        opening.text(&banner::opening(
+            &self.file,
+            threads,
+            context.products,
+            engine.gpu().as_deref(),
+            &prepared,
+            folds,
+        ));
         if fold == 0 {
             context.warn(&bdl_elaborate::warnings(&gradients, train), &checked.source.sources);
             let suspicious = data_warnings(checked, &prepared)?;
@@ -157,6 +164,11 @@ impl<'c> Run<'c> {
         // Of many folds, those that were not begun begin now.
         let resume = manner.resume && (folds.is_none() || folder.has("last.safetensors"));
         let position = start(&folder, &mut machine, resume, &hash)?;
+        let is_done = |line: &str| {
+            let line: Option<Value> = serde_json::from_str(line).ok();
+            line.and_then(|line| line["epoch"].as_u64()).is_some_and(|epoch| epoch <= position.epoch)
+        };
+        folder.keep_lines("log.jsonl", &is_done)?;
         let gpu = machine.engine.gpu();
         write_folder(&folder, checked, &prepared, &train.name, &hash, seed, gpu.as_deref(), context, fold)?;
         say.json(json!({"event": "start", "train": &*train.name, "run": folder.path().display().to_string(),

@@ -10,7 +10,7 @@ use crate::show::value::{Shown, inside};
 use bdl_check::hir::{Entry, Type};
 use bdl_equations::Program;
 use bdl_execute::{Data, Executor, Inputs, Store};
-use bdl_plan::Place;
+use bdl_plan::{Place, Products};
 use bdl_schedule::Real;
 use bdl_train::Array;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ pub struct Made {
     init: Program,
     compiled: pipeline::Compiled,
     real: Real,
+    products: Products,
 }
 
 /// How long things took.
@@ -47,7 +48,7 @@ pub fn type_of(checked: &Checked, entry: &Entry) -> Result<Type, Failure> {
     function.map(|function| function.body.ty.clone()).ok_or_else(|| Failure::bug("an entry without function"))
 }
 
-pub fn compiled(checked: &Checked, entry: &Entry, real: Real) -> Result<Made, Failure> {
+pub fn compiled(checked: &Checked, entry: &Entry, real: Real, products: Products) -> Result<Made, Failure> {
     let ty = type_of(checked, entry)?;
     let program = bdl_equations::batch(&equations(checked, entry)?);
     let init = bdl_elaborate::entry_init(&checked.hir, entry)
@@ -58,7 +59,7 @@ pub fn compiled(checked: &Checked, entry: &Entry, real: Real) -> Result<Made, Fa
         Type::Record(_) | Type::Error => name.to_string(),
     };
     let outputs = program.outputs.iter().map(|(name, _)| (path(name), name.to_string())).collect();
-    Ok(Made { ty, outputs, init, compiled: pipeline::compile(&program, real)?, real })
+    Ok(Made { ty, outputs, init, compiled: pipeline::compile(&program, real)?, real, products })
 }
 
 /// Threads and the count of runs, which random numbers depend on.
@@ -162,7 +163,8 @@ impl Machine {
 impl Made {
     fn program(&self) -> Result<bdl_execute::Program, Failure> {
         let plan = Arc::new(self.compiled.plan.clone());
-        bdl_execute::Program::new(plan, self.compiled.code.kernels()).map_err(|error| Failure::bug(error.to_string()))
+        bdl_execute::Program::with(plan, self.compiled.code.kernels(), self.products)
+            .map_err(|error| Failure::bug(error.to_string()))
     }
 }
 

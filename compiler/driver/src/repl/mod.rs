@@ -39,7 +39,7 @@ pub struct Answer {
 impl Repl {
     pub fn new(context: Context) -> Repl {
         let seed = context.global.seed.unwrap_or(0);
-        let session = Session::new(context.coloured, context.real, context.threads(), seed);
+        let session = Session::new(context.coloured, context.real, context.products, context.threads(), seed);
         Repl { session, context, file: None }
     }
 

@@ -17,6 +17,7 @@ use bdl_check::hir::{Entry, Type};
 use bdl_check::{EntryRequest, Modules, StdFile};
 use bdl_grammar::ast::{self, ExprKind, Item, ItemKind, StmtKind};
 use bdl_grammar::{Diagnostic, FileId, SourceMap, Span};
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use bdl_train::Array;
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ pub enum Outcome {
 pub struct Session {
     pub coloured: bool,
     pub real: Real,
+    pub products: Products,
     sources: SourceMap,
     stdlib: Vec<StdFile>,
     /// The file that the session's definitions make up.
@@ -60,13 +62,14 @@ pub struct Session {
 pub const LAST: &str = "it";
 
 impl Session {
-    pub fn new(coloured: bool, real: Real, threads: usize, seed: u64) -> Session {
+    pub fn new(coloured: bool, real: Real, products: Products, threads: usize, seed: u64) -> Session {
         let mut sources = SourceMap::new();
         let id = sources.add("session", "");
         let (stdlib, _) = load::stdlib(&mut sources);
         Session {
             coloured,
             real,
+            products,
             sources,
             stdlib,
             id,
@@ -265,7 +268,7 @@ impl Session {
 
     /// The value of a checked entry. Parameters are the session's, or begin where the layer says.
     pub fn run(&mut self, checked: &Checked, entry: &Entry) -> Result<Shown, Failure> {
-        let made = evaluate::compiled(checked, entry, self.real)?;
+        let made = evaluate::compiled(checked, entry, self.real, self.products)?;
         self.machine.run(&made, &mut self.weights, &self.values)
     }
 
@@ -276,7 +279,7 @@ impl Session {
         let entry = entry(&checked).ok_or_else(no_value)?;
         let check = begun.elapsed();
         let begun = std::time::Instant::now();
-        let made = evaluate::compiled(&checked, entry, self.real)?;
+        let made = evaluate::compiled(&checked, entry, self.real, self.products)?;
         let compile = begun.elapsed();
         let runs = self.machine.time(&made, &mut self.weights, &self.values)?;
         Ok(evaluate::Times { check, compile, runs })

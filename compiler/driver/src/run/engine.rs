@@ -10,12 +10,13 @@
 
 use crate::error::Failure;
 use crate::pipeline;
+use crate::run::record;
 use bdl_equations::Program as Equations;
 use bdl_execute::cuda::Cuda;
 use bdl_execute::device::{DeviceOutputs, DeviceProgram, Resident};
 use bdl_execute::{Error, Executor, Inputs, Outputs, Program, Store};
+use bdl_plan::Products;
 use bdl_plan::{Origin, Plan};
-use bdl_ptx::Products;
 use bdl_schedule::Real;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,11 +30,12 @@ pub enum Device {
     Cuda(usize),
 }
 
-/// What a GPU's processor must be for products of tf32.
-const TF32: (i32, i32) = (8, 0);
+/// What a GPU's processor must be for products of tf32 and of bf16.
+const TENSOR_CORES: (i32, i32) = (8, 0);
 
 pub enum Engine {
-    Processor(Executor),
+    /// Its threads, and how exact the products of contractions are.
+    Processor(Executor, Products),
     Gpu(Box<Gpu>),
 }
 
@@ -51,15 +53,17 @@ impl Engine {
     /// Errors: `device-missing`.
     pub fn open(device: Device, threads: usize, products: Products) -> Result<Engine, Failure> {
         match device {
-            Device::Cpu => Ok(Engine::Processor(Executor::new(threads))),
+            Device::Cpu => Ok(Engine::Processor(Executor::new(threads), products)),
             Device::Cuda(number) => match Cuda::open(number) {
-                Ok(cuda) if products == Products::Tf32 && cuda.capability < TF32 => {
+                Ok(cuda) if products != Products::Exact && cuda.capability < TENSOR_CORES => {
                     let (major, minor) = cuda.capability;
+                    let named = record::precision(Real::F32, products);
                     let what = format!(
-                        "{} (sm_{major}{minor}) does not multiply in tf32: that needs sm_80 or newer",
+                        "{} (sm_{major}{minor}) does not multiply in {named}: that needs sm_80 or newer",
                         cuda.name
                     );
-                    Err(Failure::user("device-missing", what).help("leave out `--precision tf32`: it computes in f32"))
+                    let help = format!("leave out `--precision {named}`: it computes in f32");
+                    Err(Failure::user("device-missing", what).help(help))
                 }
                 Ok(cuda) => {
                     let resident = Resident::default();
@@ -74,7 +78,7 @@ impl Engine {
     /// `NVIDIA H200, sm_90`; none on the processor.
     pub fn gpu(&self) -> Option<String> {
         match self {
-            Engine::Processor(_) => None,
+            Engine::Processor(..) => None,
             Engine::Gpu(gpu) => {
                 let (major, minor) = gpu.cuda.capability;
                 Some(format!("{}, sm_{major}{minor}", gpu.cuda.name))
@@ -85,7 +89,7 @@ impl Engine {
     /// Bytes of a GPU's memory: free now, and all.
     pub fn gpu_memory(&self) -> Option<(usize, usize)> {
         match self {
-            Engine::Processor(_) => None,
+            Engine::Processor(..) => None,
             Engine::Gpu(gpu) => gpu.cuda.memory().ok(),
         }
     }
@@ -93,7 +97,7 @@ impl Engine {
     /// Bytes a second that a GPU's memory moves, measured; none on the processor.
     pub fn gpu_bandwidth(&mut self) -> Option<Result<f64, Error>> {
         match self {
-            Engine::Processor(_) => None,
+            Engine::Processor(..) => None,
             Engine::Gpu(gpu) => Some(gpu.cuda.bandwidth()),
         }
     }
@@ -108,7 +112,7 @@ impl Engine {
     /// As [`compile`](Engine::compile), several programs side by side, up to what [`ready`](Engine::ready) makes ready.
     pub fn compile_all(&self, programs: &[&Equations], real: Real) -> Result<Vec<Made>, Failure> {
         match self {
-            Engine::Processor(_) => {
+            Engine::Processor(..) => {
                 pipeline::side_by_side(programs, real, |plan, threads| Ok(Made::Code(pipeline::code(plan, threads)?)))
             }
             Engine::Gpu(_) => pipeline::side_by_side(programs, real, |plan, _| Ok(Made::Plan(plan))),
@@ -118,7 +122,9 @@ impl Engine {
     /// What was compiled, where it will run.
     pub fn ready(&mut self, made: Made, real: Real) -> Result<Ready, Failure> {
         match self {
-            Engine::Processor(_) => Ok(Ready::Processor(Box::new(pipeline::program(made.compiled()?)?))),
+            Engine::Processor(_, products) => {
+                Ok(Ready::Processor(Box::new(pipeline::program(made.compiled()?, *products)?)))
+            }
             Engine::Gpu(gpu) => {
                 let plan = made.plan();
                 let code = pipeline::ptx(&plan, real, gpu.products, &|_| Vec::new())?;
@@ -151,7 +157,7 @@ impl Engine {
     /// Brings a GPU up to what the store holds; [`fetch`](Engine::fetch) comes before the store is changed.
     pub fn put(&mut self, store: &Store) -> Result<(), Error> {
         match self {
-            Engine::Processor(_) => Ok(()),
+            Engine::Processor(..) => Ok(()),
             Engine::Gpu(gpu) => gpu.resident.put(&mut gpu.cuda, store),
         }
     }
@@ -219,7 +225,7 @@ impl Ready {
         inputs: &Inputs,
     ) -> Result<Found<'r>, Error> {
         match (self, engine) {
-            (Ready::Processor(program), Engine::Processor(executor)) => {
+            (Ready::Processor(program), Engine::Processor(executor, _)) => {
                 Ok(Found::Processor(program.run(executor, store, inputs)?))
             }
             (Ready::Gpu(program), Engine::Gpu(gpu)) => {
@@ -227,7 +233,7 @@ impl Ready {
                 *is_ahead = true;
                 Ok(Found::Gpu(program.run(cuda, resident, store, inputs)?))
             }
-            (Ready::Processor(_), Engine::Gpu(_)) | (Ready::Gpu(_), Engine::Processor(_)) => {
+            (Ready::Processor(_), Engine::Gpu(_)) | (Ready::Gpu(_), Engine::Processor(..)) => {
                 Err(Error::Plan("a program runs where it was not compiled for".to_string()))
             }
         }

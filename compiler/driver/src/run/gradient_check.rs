@@ -15,6 +15,7 @@ use super::prepared::Prepared;
 use crate::error::Failure;
 use bdl_execute::{Executor, Store};
 use bdl_kernels::philox::{DrawKey, fill_normal_f64};
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use bdl_train::{Array, Moment};
 
@@ -58,7 +59,7 @@ pub fn check(
     let executor = Executor::new(1);
     let mut store = Store::new();
     machine::initialise(&prepared.programs.init, Real::F64, &executor, &mut store, seed)?;
-    let mut engine = Engine::Processor(executor);
+    let mut engine = Engine::Processor(executor, Products::Exact);
     let mut fed = Fed::new(&mut engine, gradient, Real::F64, prepared)?;
     for array in weights {
         if store.entry(&array.name).is_some() {

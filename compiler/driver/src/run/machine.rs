@@ -13,7 +13,7 @@ use bdl_dims::Dim;
 use bdl_elaborate::{Programs, Since};
 use bdl_equations::{Expr, Node, Program, Role, Tensor, TensorId};
 use bdl_execute::{Executor, Inputs, Store};
-use bdl_plan::{DType, Name, Place, Plan};
+use bdl_plan::{DType, Name, Place, Plan, Products};
 use bdl_schedule::Real;
 use bdl_train::{Array, Evaluation, Machine, Moment, PredictionValues, RunError, RunResult, Sums, Values};
 use std::collections::{BTreeMap, HashSet};
@@ -145,7 +145,7 @@ impl ModelMachine {
         let mut compiled = engine.compile_all(&programs, real)?.into_iter();
         let mut next = || compiled.next().ok_or_else(|| Failure::bug("a program was not compiled"));
         let first_values = match &engine {
-            Engine::Processor(executor) => fill(&made.init, next()?.compiled()?, real, executor, &mut store, seed)?,
+            Engine::Processor(executor, _) => fill(&made.init, next()?.compiled()?, real, executor, &mut store, seed)?,
             // Drawn on the processor, to the same bits.
             Engine::Gpu(_) => fill(&made.init, next()?.compiled()?, real, &Executor::new(0), &mut store, seed)?,
         };
@@ -331,7 +331,7 @@ fn fill(
     store: &mut Store,
     seed: u64,
 ) -> Result<Duration, Failure> {
-    let mut program = pipeline::program(compiled)?;
+    let mut program = pipeline::program(compiled, Products::Exact)?;
     let begun = Instant::now();
     for (name, id) in &init.outputs {
         let shape = init.get(*id).shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();

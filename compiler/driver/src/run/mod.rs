@@ -9,6 +9,7 @@ pub mod outputs;
 pub mod prepared;
 pub mod record;
 pub mod reopened;
+pub mod roles;
 pub mod scores;
 pub mod stored;
 pub mod transfer;

@@ -54,7 +54,10 @@ pub fn measure(prepared: &Prepared, machine: &mut ModelMachine) -> Result<Measur
         }
         let evaluation = machine.evaluate(rows)?;
         let mut scores = scores::scores(&prepared.asked, &evaluation, &prepared.data, rows)?;
-        scores.extend(scores::grouped(&prepared.asked, &evaluation, &prepared.data, rows)?);
+        let mut alone = |rows: &[u32]| machine.evaluate(rows);
+        let alone: Option<&mut dyn FnMut(&[u32]) -> bdl_train::RunResult<Evaluation>> =
+            if prepared.programs.eval_at_once { Some(&mut alone) } else { None };
+        scores.extend(scores::grouped(&prepared.asked, &evaluation, &prepared.data, rows, alone)?);
         parts.push(MeasuredPart {
             name,
             rows: rows.to_vec(),

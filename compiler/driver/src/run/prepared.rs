@@ -1,6 +1,7 @@
 //! A `train` block with its data: split, fitted on the training rows, encoded, and the program elaborated.
 
 use super::machine::{Outcomes, SUMS};
+use super::roles::Uses;
 use super::scores::{self, Asked};
 use crate::data::facts::Lengths;
 use crate::error::Failure;
@@ -37,8 +38,8 @@ pub struct Prepared {
     pub straddling: Straddling,
     /// The parts with training rows repeated or left out, as `rows oversample(y)` says: what an epoch goes through.
     pub trained: Parts,
-    /// Fields that the predictions read.
-    pub predict_inputs: Vec<String>,
+    /// Fields that the models and the predictions read.
+    pub inputs: Vec<String>,
     /// What making the equation programs took.
     pub elaborating: Duration,
     pub hir: Arc<hir::Hir>,
@@ -50,7 +51,10 @@ pub fn data_warnings(checked: &Checked, prepared: &Prepared) -> Result<Vec<bdl_d
     let mut found = dataset.warnings()?;
     // The banner counts rows that repeat others.
     found.retain(|warning| warning.code != "duplicates");
-    found.extend(dataset.split_warnings(&prepared.parts));
+    let mut read = read_in_training(&prepared.programs);
+    read.extend(prepared.inputs.iter().cloned());
+    read.extend(Uses::of(&checked.hir, &prepared.train).scored);
+    found.extend(dataset.split_warnings(&prepared.parts, &read));
     found.extend(leaks(checked, prepared)?);
     Ok(found)
 }
@@ -58,9 +62,10 @@ pub fn data_warnings(checked: &Checked, prepared: &Prepared) -> Result<Vec<bdl_d
 /// Ways in which the test part may be known to the model.
 pub fn leaks(checked: &Checked, prepared: &Prepared) -> Result<Vec<bdl_data::Warning>, Failure> {
     let train = &prepared.train;
-    let inputs = &prepared.predict_inputs;
-    let read = read_in_training(&prepared.programs);
-    let targets: Vec<String> = read.into_iter().filter(|name| !inputs.contains(name)).collect();
+    let inputs = &prepared.inputs;
+    let uses = Uses::of(&checked.hir, train);
+    let targets: Vec<String> = uses.beside_models.into_iter().filter(|name| !inputs.contains(name)).collect();
+    let scored: Vec<String> = uses.scored.intersection(&uses.into_models).cloned().collect();
     let groups = match &train.split {
         Some(hir::Split::Random { groups, .. } | hir::Split::KFold { groups, .. }) => groups.as_deref(),
         Some(
@@ -74,7 +79,7 @@ pub fn leaks(checked: &Checked, prepared: &Prepared) -> Result<Vec<bdl_data::War
         )
         | None => None,
     };
-    let roles = bdl_data::Roles { inputs, targets: &targets, groups };
+    let roles = bdl_data::Roles { inputs, targets: &targets, scored: &scored, groups };
     Ok(dataset(checked, train)?.leaks(&roles, &prepared.parts))
 }
 
@@ -123,7 +128,9 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         )
         .help("leave out `in .. parts`; a smaller `batch` needs less memory"));
     }
-    let predict_inputs = inputs_read(&programs.predict);
+    let mut inputs = inputs_read(&programs.predict);
+    let into_models = Uses::of(&checked.hir, train).into_models;
+    inputs.extend(into_models.into_iter().filter(|name| !inputs.contains(name)).collect::<Vec<_>>());
     if let Some(field) = &train.weights {
         fitted.weights = Some(data.balance(field, &parts.train, hir::ROW_WEIGHT)?);
     }
@@ -146,7 +153,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
             }
         }
     }
-    let names: Vec<&str> = predict_inputs.iter().map(String::as_str).filter(|name| data.field(name).is_ok()).collect();
+    let names: Vec<&str> = inputs.iter().map(String::as_str).filter(|name| data.field(name).is_ok()).collect();
     let repeats = dataset.repeats(&names)?;
     // Where a field's elements are split, every row is in every part.
     let straddling = match &split {
@@ -194,7 +201,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
         repeats,
         straddling,
         trained,
-        predict_inputs,
+        inputs,
         elaborating,
         hir: Arc::new(checked.hir.clone()),
     })
@@ -255,7 +262,10 @@ fn read_in_training(programs: &Programs) -> Vec<String> {
 
 /// Fields of the data that a program reads, in the order of its tensors.
 pub fn inputs_read(program: &Program) -> Vec<String> {
-    let read: std::collections::HashSet<_> = program.nodes.iter().flat_map(bdl_equations::Node::reads_deep).collect();
+    let mut read: std::collections::HashSet<_> =
+        program.nodes.iter().flat_map(bdl_equations::Node::reads_deep).collect();
+    // `predict p = x` needs no equation.
+    read.extend(program.outputs.iter().map(|(_, tensor)| *tensor));
     let of_data =
         |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true });
     let tensors = program.tensors.iter().enumerate();

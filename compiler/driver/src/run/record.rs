@@ -2,7 +2,7 @@
 
 use crate::pipeline::DataBlock;
 use bdl_data::Source;
-use bdl_ptx::Products;
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -66,7 +66,8 @@ pub fn precision(real: Real, products: Products) -> &'static str {
     match (real, products) {
         (Real::F32, Products::Exact) => "f32",
         (Real::F32, Products::Tf32) => "tf32",
-        (Real::F64, Products::Exact | Products::Tf32) => "f64",
+        (Real::F32, Products::Bf16) => "bf16",
+        (Real::F64, Products::Exact | Products::Tf32 | Products::Bf16) => "f64",
     }
 }
 
@@ -75,6 +76,7 @@ pub fn precision_named(name: &str) -> Option<(Real, Products)> {
     match name {
         "f32" => Some((Real::F32, Products::Exact)),
         "tf32" => Some((Real::F32, Products::Tf32)),
+        "bf16" => Some((Real::F32, Products::Bf16)),
         "f64" => Some((Real::F64, Products::Exact)),
         _ => None,
     }

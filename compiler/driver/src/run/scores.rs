@@ -69,12 +69,14 @@ pub fn scores(
     asked.iter().map(|asked| Ok((asked.name.clone(), of_rows(asked, evaluation, data, rows, &all)?))).collect()
 }
 
-/// The metrics that are asked for by group: `auroc(hospital = Berlin)`, in the order of the groups' names.
+/// The metrics that are asked for by group: `auroc(hospital = Berlin)`, in the order of the groups' names. `alone` evaluates a group by itself:
+/// what looks across the batch (`mean[batch] p`) speaks of all rows that were evaluated with it; `None` where nothing does.
 pub fn grouped(
     asked: &[Asked],
     evaluation: &Evaluation,
     data: &Encoded,
     rows: &[u32],
+    mut alone: Option<&mut dyn FnMut(&[u32]) -> RunResult<Evaluation>>,
 ) -> RunResult<Vec<(String, Score)>> {
     let mut found = Vec::new();
     for asked in asked {
@@ -98,7 +100,14 @@ pub fn grouped(
         }
         groups.sort();
         for (group, places) in groups {
-            let mut score = of_rows(asked, evaluation, data, rows, &places)?;
+            let mut score = match &mut alone {
+                Some(alone) if asked.truth.is_empty() => {
+                    let own: Vec<u32> = places.iter().map(|at| rows[*at]).collect();
+                    let all: Vec<usize> = (0..own.len()).collect();
+                    of_rows(asked, &alone(&own)?, data, &own, &all)?
+                }
+                Some(_) | None => of_rows(asked, evaluation, data, rows, &places)?,
+            };
             let count = format!("{} rows", places.len());
             score.constant = if score.constant.is_empty() { count } else { format!("{count}; {}", score.constant) };
             found.push((format!("{}({by} = {group})", asked.name), score));

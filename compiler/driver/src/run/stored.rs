@@ -7,7 +7,7 @@ use crate::error::Failure;
 use bdl_data::Fitted;
 use bdl_execute::Store;
 use bdl_plan::DType;
-use bdl_ptx::Products;
+use bdl_plan::Products;
 use bdl_schedule::Real;
 use bdl_train::{Array, RunError, RunFolder, checkpoint};
 use serde_json::Value;
@@ -22,7 +22,7 @@ pub struct Stored {
     pub shared: Shared,
     pub seed: u64,
     pub real: Real,
-    /// Of contractions, where a GPU computed them.
+    /// Of contractions.
     pub products: Products,
     /// The fold of the split that was held out.
     pub fold: usize,

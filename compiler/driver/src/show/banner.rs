@@ -4,6 +4,7 @@ use super::number::grouped;
 use crate::run::Prepared;
 use bdl_check::hir::{Name, ResampleHow, Split};
 use bdl_data::Kind;
+use bdl_plan::Products;
 use std::path::Path;
 
 /// ```text
@@ -12,12 +13,25 @@ use std::path::Path;
 ///   split   2,230 train / 478 valid / 478 test, balanced by site, split seed 0 · 31 test rows also stand in train
 /// ```
 ///
-/// `gpu` is what computes instead of the processor; `all` the number of folds where each of them will be trained.
-pub fn opening(file: &Path, threads: usize, gpu: Option<&str>, prepared: &Prepared, all: Option<usize>) -> String {
+/// Products of bf16 are named, and where the processor has no instruction for them. `gpu` is what computes instead of the processor; `all` the
+/// number of folds where each of them will be trained.
+pub fn opening(
+    file: &Path,
+    threads: usize,
+    products: Products,
+    gpu: Option<&str>,
+    prepared: &Prepared,
+    all: Option<usize>,
+) -> String {
     let name = file.file_name().map_or_else(|| file.display().to_string(), |name| name.to_string_lossy().into_owned());
     let plural = if threads == 1 { "" } else { "s" };
     let isa = bdl_kernels::machine::isa_name();
-    let place = gpu.map_or_else(|| format!("cpu, {threads} thread{plural}, {isa}"), |gpu| format!("cuda, {gpu}"));
+    let bf16 = match (products, bdl_kernels::contraction::bf16::is_native()) {
+        (Products::Exact | Products::Tf32, _) => "",
+        (Products::Bf16, true) => ", bf16",
+        (Products::Bf16, false) => ", bf16 without an instruction for it: slower than f32, the same bits as with it",
+    };
+    let place = gpu.map_or_else(|| format!("cpu, {threads} thread{plural}, {isa}{bf16}"), |gpu| format!("cuda, {gpu}"));
     format!(
         "bdl {} · {name} · {place}\n  data    {}\n  split   {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -38,11 +52,9 @@ fn data(prepared: &Prepared) -> String {
         }
     }
     let repeats = prepared.repeats.count();
-    if repeats > 0 && !prepared.predict_inputs.is_empty() {
-        let (are, fields) = (
-            if repeats == 1 { "row is a duplicate" } else { "rows are duplicates" },
-            prepared.predict_inputs.join(", "),
-        );
+    if repeats > 0 && !prepared.inputs.is_empty() {
+        let (are, fields) =
+            (if repeats == 1 { "row is a duplicate" } else { "rows are duplicates" }, prepared.inputs.join(", "));
         text.push_str(&format!(" · {} {are} (`distinct {fields}` drops them)", grouped(repeats as u64)));
     }
     text

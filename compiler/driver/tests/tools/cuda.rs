@@ -136,9 +136,12 @@ fn what_is_missing_is_said() {
     assert!(text(&bare.stderr).contains("error[device-missing]"), "{}", text(&bare.stderr));
     let wrong = folder.run(&["train", "splice.bdl", "--device", "cuda:x"]);
     assert_eq!(wrong.status.code(), Some(2));
-    let tf32 = ["train", "splice.bdl", "--device", "cuda", "--precision", "tf32"];
-    let said = fails(&folder, &[("BDL_STAND_IN_CAPABILITY", "75")], &tf32, "device-missing");
-    assert!(said.contains("sm_75") && said.contains("leave out `--precision tf32`"), "{said}");
+    for precision in ["tf32", "bf16"] {
+        let train = ["train", "splice.bdl", "--device", "cuda", "--precision", precision];
+        let said = fails(&folder, &[("BDL_STAND_IN_CAPABILITY", "75")], &train, "device-missing");
+        assert!(said.contains(&format!("(sm_75) does not multiply in {precision}")), "{said}");
+        assert!(said.contains(&format!("leave out `--precision {precision}`")), "{said}");
+    }
 }
 
 #[test]
@@ -180,17 +183,42 @@ fn a_run_keeps_the_precision_of_its_products() {
 }
 
 #[test]
-fn a_run_in_tf32_is_resumed_in_tf32() {
-    let folder = small_splice(3);
-    let train = ["train", "splice.bdl", "--quiet", "--device", "cuda", "--save-every", "0", "--out"];
-    let tf32 = ["--precision", "tf32"];
-    ok(&folder, &[&train[..], &["whole"], &tf32].concat());
-    let settings = [("BDL_STAND_IN_LOST_AFTER", "300")];
-    fails(&folder, &settings, &[&train[..], &["cut"], &tf32].concat(), "device-failed");
-    let other = fails(&folder, &[], &[&train[..], &["cut", "--resume"]].concat(), "checkpoint-mismatch");
-    assert!(other.contains("the seed and the precision must be those of the run"), "{other}");
-    ok(&folder, &[&train[..], &["cut", "--resume"], &tf32].concat());
-    assert_eq!(last(&folder, "cut"), last(&folder, "whole"), "to the bit");
+fn a_run_is_resumed_in_its_precision() {
+    for precision in ["tf32", "bf16"] {
+        let folder = small_splice(3);
+        let train = ["train", "splice.bdl", "--quiet", "--device", "cuda", "--save-every", "0", "--out"];
+        let so = ["--precision", precision];
+        ok(&folder, &[&train[..], &["whole"], &so].concat());
+        let settings = [("BDL_STAND_IN_LOST_AFTER", "300")];
+        fails(&folder, &settings, &[&train[..], &["cut"], &so].concat(), "device-failed");
+        let other = fails(&folder, &[], &[&train[..], &["cut", "--resume"]].concat(), "checkpoint-mismatch");
+        assert!(other.contains("the seed and the precision must be those of the run"), "{other}");
+        ok(&folder, &[&train[..], &["cut", "--resume"], &so].concat());
+        assert_eq!(last(&folder, "cut"), last(&folder, "whole"), "to the bit, in {precision}");
+    }
+}
+
+/// A processor has bf16 too: what a GPU did so is continued, predicted and repeated there in bf16, near but not to the bit.
+#[test]
+fn a_run_in_bf16_is_in_bf16_on_either() {
+    let folder = small_splice(2);
+    let train = ["train", "splice.bdl", "--quiet", "--save-every", "0", "--out"];
+    let (bf16, cuda) = (["--precision", "bf16"], ["--device", "cuda"]);
+    folder.ok(&[&train[..], &["cpu"], &bf16].concat());
+    ok(&folder, &[&train[..], &["gpu"], &bf16, &cuda].concat());
+    for ((name, found), (_, expected)) in last(&folder, "gpu").iter().zip(&last(&folder, "cpu")) {
+        close(name, found, expected);
+    }
+    let there = ok(&folder, &[&["predict", "gpu", "splice.csv"][..], &cuda].concat());
+    let here = folder.ok(&["predict", "gpu", "splice.csv"]);
+    close("predictions", &numbers(&here), &numbers(&there));
+    // In f32 they are further away.
+    let file = folder.file("gpu/run.json");
+    let record = std::fs::read_to_string(&file).unwrap();
+    assert!(record.contains("\"bf16\""), "{record}");
+    std::fs::write(&file, record.replace("\"bf16\"", "\"f32\"")).unwrap();
+    assert_ne!(folder.ok(&["predict", "gpu", "splice.csv"]), here);
+    assert_eq!(folder.ok(&[&["predict", "gpu", "splice.csv"][..], &bf16].concat()), here, "asked for");
 }
 
 /// The rows of a profile: the plan is one, whatever runs it.

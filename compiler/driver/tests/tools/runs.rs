@@ -75,6 +75,13 @@ fn a_run_is_repeated_to_the_bit_and_a_difference_is_found() {
     let said = folder.ok(&["repeat", "narrow", "--threads", "2"]);
     assert!(said.contains("the same bits:"), "{said}");
     assert!(!folder.file("narrow/repeat").exists());
+    // Trained once more into the same folder, the run has one log, not two.
+    let epochs = |folder: &Folder| std::fs::read_to_string(folder.file("narrow/log.jsonl")).unwrap().lines().count();
+    let once = epochs(&folder);
+    folder.ok(&["train", "splice.bdl", "--quiet", "--set", "net.width=4", "--out", "narrow"]);
+    assert_eq!(epochs(&folder), once);
+    let said = folder.ok(&["repeat", "narrow"]);
+    assert!(said.contains("the same bits:"), "{said}");
     // Another program in the folder gives other numbers.
     let path = folder.file("narrow/program.bdl");
     let text = std::fs::read_to_string(&path).unwrap();

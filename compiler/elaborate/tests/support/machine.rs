@@ -129,6 +129,10 @@ fn found(
 
 /// Compiles and runs; errors of the schedule are returned, anything else is a bug.
 pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
+    run_on_threads(program, given, 2)
+}
+
+pub fn run_on_threads(program: &Program, given: &Given, threads: usize) -> Result<BTreeMap<String, Value>, String> {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
     let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| error.to_string())?;
@@ -136,7 +140,7 @@ pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, 
     let mut compiled = bdl_execute::Program::new(plan.clone(), code.kernels()).map_err(|error| error.to_string())?;
     let flat = packed_numbers(program, given)?;
     let mut store = stored(&plan, given, &flat)?;
-    let executor = bdl_execute::Executor::new(2);
+    let executor = bdl_execute::Executor::new(threads);
     let outputs: BTreeMap<String, Vec<f64>> = with_inputs(&plan, given, &flat, |inputs| {
         let made = compiled.run(&executor, &mut store, inputs).map_err(|error| error.to_string())?;
         Ok(program.outputs.iter().filter_map(|(name, _)| Some((name.to_string(), made.numbers(name)?))).collect())
@@ -157,7 +161,8 @@ pub fn run_ptx(program: &Program, given: &Given, order: u64) -> Result<BTreeMap<
 fn run_on<D: Device>(device: &mut D, program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F32 };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
-    let code = bdl_ptx::compile(&plan, bdl_ptx::Products::Exact, &|_| Vec::new()).map_err(|error| error.to_string())?;
+    let code =
+        bdl_ptx::compile(&plan, bdl_plan::Products::Exact, &|_| Vec::new()).map_err(|error| error.to_string())?;
     let plan = Arc::new(plan);
     let flat = packed_numbers(program, given)?;
     let mut store = stored(&plan, given, &flat)?;

@@ -19,6 +19,7 @@ mod activity;
 mod blocks;
 mod combine;
 mod iterate;
+mod lengths;
 mod polygamma;
 pub mod rules;
 mod scan;
@@ -34,6 +35,7 @@ use crate::data::{
 use crate::simplify::{Known, hoist, tidy};
 use crate::types::{self, Kind};
 use combine::Part;
+use lengths::Lengths;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use scan::Deferred;
 use std::fmt;
@@ -113,7 +115,7 @@ fn differentiate_in_place(
     let mut nodes = std::mem::take(&mut program.nodes);
     shared::copy_in(program, &mut nodes);
     let active = activity::active(program, &nodes, wrt);
-    let mut tape = Tape { program, active, known: Known::default() };
+    let mut tape = Tape { program, active, known: Known::default(), lengths: Lengths::default() };
     tape.note(&nodes);
     let mut scope = Scope::default();
     let ones = combine::filled(tape.program, loss, 1.0);
@@ -127,8 +129,10 @@ fn differentiate_in_place(
             None => tape.zero(&mut scope, *id),
         });
     }
-    tape.program.nodes = nodes;
-    tape.program.nodes.append(&mut scope.nodes);
+    let mut all = tape.lengths.nodes;
+    all.append(&mut nodes);
+    all.append(&mut scope.nodes);
+    tape.program.nodes = all;
     Ok(found)
 }
 
@@ -169,6 +173,7 @@ struct Tape<'p> {
     program: &'p mut Program,
     active: Vec<bool>,
     known: Known,
+    lengths: Lengths,
 }
 
 type Done<T> = Result<T, DifferentiateError>;
@@ -297,7 +302,7 @@ impl Tape<'_> {
             }
         }
         for (read, value) in merged {
-            let pieces = transpose::transpose(self.program, &points, &read, value, &self.known)
+            let pieces = transpose::transpose(self.program, &mut self.lengths, &points, &read, value, &self.known)
                 .map_err(|reason| DifferentiateError::NoDerivative { what: reason, origin: origin.clone() })?;
             let pieces = pieces.into_iter().filter_map(|p| tidy(self.program, p, &self.known)).collect();
             for pieces in combine::layers(self.program, pieces, &self.known) {
@@ -358,8 +363,16 @@ impl Tape<'_> {
             let what = "a product over the batch that names sizes of its examples";
             return Err(DifferentiateError::NoDerivative { what, origin: origin.clone() });
         }
-        // A per-example tensor begins with its batch axis: the main batch index goes first.
-        let order: Vec<IndexId> = main.into_iter().chain(piece.ids().filter(|i| Some(*i) != main)).collect();
+        // A per-example tensor begins with its batch axis: the batch index whose sizes its other axes have goes first.
+        let ragged = piece.indices.iter().filter(|index| self.program.is_per_example_size(&index.range));
+        let mut owners: Vec<Option<IndexId>> = ragged.map(|index| index.example.or(main)).collect();
+        owners.dedup();
+        if owners.len() > 1 {
+            let what = "a product over positions of two examples";
+            return Err(DifferentiateError::NoDerivative { what, origin: origin.clone() });
+        }
+        let first = owners.first().copied().unwrap_or(main);
+        let order: Vec<IndexId> = first.into_iter().chain(piece.ids().filter(|i| Some(*i) != first)).collect();
         let place = |i: IndexId| IndexId(order.iter().position(|o| *o == i).unwrap_or(0) as u32);
         let count = piece.indices.len() as u32;
         let copies: Vec<IndexId> = piece.bound_ids().collect();
@@ -389,7 +402,16 @@ impl Tape<'_> {
         let filter = piece.filter.iter().map(|c| c.clone().replace_indices(&by)).collect();
         let at = (0..count).map(|i| IndexId(i).into()).collect();
         let shape: Vec<_> = indices[..count as usize].iter().map(|i| i.range.clone()).collect();
-        let product = Piece { indices, free: count as usize, at, monoid: Monoid::Prod, filter, body, empty: None };
+        let mut product = Piece { indices, free: count as usize, at, monoid: Monoid::Prod, filter, body, empty: None };
+        if let Some(main) = main
+            && first != Some(main)
+            && names_main
+        {
+            product = self.lengths.as_values(self.program, product, place(main), &[]).ok_or_else(|| {
+                let what = "a product that names the sizes of two examples";
+                DifferentiateError::NoDerivative { what, origin: origin.clone() }
+            })?;
+        }
         let out = self.program.computed("others", DType::Real, shape);
         scope.nodes.push(Node::Equation(Equation { out, pieces: vec![product], origin: origin.clone() }));
         Ok((out, order.into_iter().map(Affine::from).collect()))

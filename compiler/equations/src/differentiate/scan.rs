@@ -206,7 +206,13 @@ impl Tape<'_> {
         let part = Part { pieces: vec![piece], origin: gradient_of(origin, "scan") };
         if child.is_local(inside) {
             child.add(inside, part);
+            return;
         }
+        // The same value at every step, from outside: each step's share goes there.
+        let up = combine::emit(self.program, &mut child.nodes, inside, part.pieces, part.origin);
+        let piece = combine::whole(self.program, inside, &|axes| Expr::read(inside, axes.iter().copied()));
+        let (only, origin) = (HashSet::from_iter([inside]), origin.clone());
+        child.deferred.push(Deferred::Piece { piece: Box::new(piece), value: None, out: inside, up, only, origin });
     }
 
     fn after_loop(&mut self, parent: &mut Scope, job: Deferred) -> Done<()> {
@@ -478,6 +484,14 @@ impl Tape<'_> {
                 };
                 let lifted = over_steps(&piece.body)?;
                 let value = value.map(|v| over_steps(&v)).transpose()?.map(|p| p.body);
+                let mut lifted = lifted;
+                if self.program.is_per_example_size(&scan.extent) {
+                    let step = IndexId(u32::from(own && piece.free > 0));
+                    lifted = self.lengths.that_run(self.program, lifted, step, &scan.extent).ok_or_else(|| {
+                        let what = "several examples in a loop whose length depends on the step of another loop";
+                        DifferentiateError::NoDerivative { what, origin: origin.clone() }
+                    })?;
+                }
                 Ok(Deferred::Piece { piece: Box::new(lifted), value, out, up, only, origin })
             }
         }

@@ -17,7 +17,8 @@ use super::{Adjoint, Done, Scope, Tape, Task};
 use crate::DifferentiateError;
 use crate::builder::PieceBuilder;
 use crate::data::{
-    Affine, Carried, Equation, Expr, IndexId, Node, Origin, Piece, Program, Read, Scan, SizeKind, Sub, TensorId,
+    Affine, Carried, Equation, Expr, Index, IndexId, Monoid, Node, Origin, Piece, Program, Read, Scan, SizeKind, Sub,
+    TensorId,
 };
 use bdl_dims::Dim;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -47,12 +48,17 @@ fn copy_in_body(program: &mut Program, body: &mut Vec<Node>, inside: &HashSet<Te
         match node {
             Node::Equation(mut equation) if !program.is_per_example(equation.out) => {
                 let mut copies: Vec<(Read, TensorId)> = Vec::new();
+                let mut values: Vec<(Piece, TensorId)> = Vec::new();
                 for piece in &mut equation.pieces {
                     let plain = std::mem::replace(&mut piece.body, Expr::Const(0.0));
+                    let points = piece.clone();
                     piece.body = plain.map_reads(&mut |read| {
                         let outside = program.is_per_example(read.tensor) && !inside.contains(&read.tensor);
-                        // What may leave its axis keeps its place, or it would not know where it left.
-                        if !outside || read.otherwise.is_some() {
+                        if !outside {
+                            return Expr::Read(read);
+                        }
+                        if read.otherwise.is_some() {
+                            let read = valued(program, &points, read, &mut values, &mut done, &equation.origin);
                             return Expr::Read(read);
                         }
                         Expr::Read(copied(program, read, &mut copies, &mut done, &equation.origin))
@@ -111,6 +117,56 @@ fn copied(
         }
     };
     Read { tensor: copy, subs: kept, ..read }
+}
+
+/// A read that may leave its axis, which only the place says where it stands: a copy of the values themselves, one for each point of the
+/// indices that the read mentions. `x[b, t + k else 0, c]` is read as `x_now[b, k, c]`, of `x_now[b, k, c] = x[b, t + k else 0, c]`.
+fn valued(
+    program: &mut Program,
+    piece: &Piece,
+    read: Read,
+    values: &mut Vec<(Piece, TensorId)>,
+    nodes: &mut Vec<Node>,
+    origin: &Origin,
+) -> Read {
+    let Some(Sub::Affine(first)) = read.subs.first() else { return read };
+    let Some(example) = first.as_index() else { return read };
+    let at = Expr::Read(read.clone());
+    let used: Vec<IndexId> = piece.ids().filter(|i| *i != example && at.mentions(*i)).collect();
+    let main = crate::bounds::main_batch_index(program, piece);
+    let owned = |i: &IndexId| {
+        let index = &piece.indices[i.0 as usize];
+        !program.is_per_example_size(&index.range) || index.example.or(main) == Some(example)
+    };
+    // Sizes in its subscripts are those of the example that is read, as in the copy.
+    let mut sized = false;
+    at.visit_affine(&mut |form| sized |= program.is_per_example_size(&form.offset));
+    let two = used.iter().any(|i| program.is_batch(piece.range(*i))) || sized && main != Some(example);
+    if two || !used.iter().all(owned) {
+        return read;
+    }
+    let order: Vec<IndexId> = std::iter::once(example).chain(used).collect();
+    let place = |i: IndexId| IndexId(order.iter().position(|o| *o == i).unwrap_or(0) as u32);
+    let index = |i: &IndexId| Index { example: None, ..piece.indices[i.0 as usize].clone() };
+    let copy = Piece {
+        indices: order.iter().map(index).collect(),
+        free: order.len(),
+        at: (0..order.len() as u32).map(|i| IndexId(i).into()).collect(),
+        monoid: Monoid::Sum,
+        filter: Vec::new(),
+        body: at.replace_indices(&|i| place(i).into()),
+        empty: None,
+    };
+    let known = values.iter().find(|(known, _)| *known == copy).map(|(_, tensor)| *tensor);
+    let tensor = known.unwrap_or_else(|| {
+        let of = program.get(read.tensor).clone();
+        let shape: Vec<Dim> = copy.indices.iter().map(|i| i.range.clone()).collect();
+        let out = program.computed(&format!("{}_now", of.name), of.dtype, shape);
+        nodes.push(Node::Equation(Equation { out, pieces: vec![copy.clone()], origin: origin.clone() }));
+        values.push((copy, out));
+        out
+    });
+    Read::new(tensor, order)
 }
 
 // ------------------------------------------------------------------------------------------------ sums from step to step

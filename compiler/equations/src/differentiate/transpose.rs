@@ -11,6 +11,7 @@
 //!
 //! Where several indices could be solved for, it is the one whose range is unknown when the model is built, or else the longest.
 
+use super::lengths::{self, Lengths};
 use crate::bounds::Domain;
 use crate::data::{Affine, Condition, Expr, Index, IndexId, Monoid, Piece, Program, Read, Sub};
 use crate::simplify::Known;
@@ -22,15 +23,16 @@ const MOST_PHASES: i64 = 64;
 /// Pieces of an equation for a tensor of the read's shape; they may overlap. `value` is an expression at the points of `piece`, whose
 /// own body, monoid and output subscripts are not looked at.
 ///
-/// Errors: a size of an example that would be no longer the main one.
+/// Errors: a size that could not be read as a value, where another example is the main one in the gradient.
 pub fn transpose(
-    program: &Program,
+    program: &mut Program,
+    lengths: &mut Lengths,
     piece: &Piece,
     read: &Read,
     value: Expr,
     known: &Known,
 ) -> Result<Vec<Piece>, &'static str> {
-    let tensor = program.get(read.tensor);
+    let tensor = program.get(read.tensor).clone();
     let rank = tensor.shape.len();
     let main = crate::bounds::main_batch_index(program, piece);
     let first = piece.indices.len() as u32;
@@ -63,7 +65,8 @@ pub fn transpose(
         at: vec![None; rank],
         filter: piece.filter.clone(),
         body: value,
-        sized_by: if uses_main { main.into_iter().collect() } else { Vec::new() },
+        limits: Vec::new(),
+        sized_by: main.filter(|_| uses_main),
         first,
         read_example: read.subs.first().and_then(|s| match s {
             Sub::Affine(form) if batched => form.as_index(),
@@ -84,7 +87,7 @@ pub fn transpose(
         }
         jobs = next;
     }
-    jobs.into_iter().map(|job| job.finish(program)).collect()
+    jobs.into_iter().map(|job| job.finish(program, lengths, known)).collect()
 }
 
 #[derive(Clone)]
@@ -97,8 +100,10 @@ struct Job {
     at: Vec<Option<Affine>>,
     filter: Vec<Condition>,
     body: Expr,
-    /// Batch indices whose examples' sizes stand in affine forms.
-    sized_by: Vec<IndexId>,
+    /// Which of the filters are forms that must stay below the size of an example.
+    limits: Vec<(usize, Dim, IndexId)>,
+    /// The batch index whose example's sizes stand in affine forms.
+    sized_by: Option<IndexId>,
     /// The number of the index of the first axis.
     first: u32,
     /// The example that the read names.
@@ -158,10 +163,10 @@ impl Job {
         let strided = heaviest(&|c| c > 1).filter(|(i, c)| self.can_split(&form, *i, c.abs()));
         match (unit, strided) {
             (Some((u, _)), Some((s, c))) if self.weight(program, s) > self.weight(program, u) => {
-                self.phases(axis, &form, s, c, next);
+                self.phases(program, axis, &form, s, c, next);
             }
             (Some((u, c)), _) => self.unit(program, axis, &form, u, c, next),
-            (None, Some((s, c))) => self.phases(axis, &form, s, c, next),
+            (None, Some((s, c))) => self.phases(program, axis, &form, s, c, next),
             (None, None) => self.diagonal(axis, &form, next),
         }
     }
@@ -191,10 +196,9 @@ impl Job {
 
     /// The solved index must lie in its range.
     fn limit(&mut self, program: &Program, solution: &Affine, range: &Dim, example: Option<IndexId>) {
-        if program.is_per_example_size(range) {
-            self.sized_by.extend(example);
-        }
+        let example = example.filter(|_| program.is_per_example_size(range));
         self.filter.push(Condition::NonNegative(solution.clone()));
+        self.limits.extend(example.map(|example| (self.filter.len(), range.clone(), example)));
         self.filter.push(Condition::NonNegative(Affine::from(range.clone()) - Affine::from(1) - solution.clone()));
     }
 
@@ -216,7 +220,9 @@ impl Job {
         let body = std::mem::replace(&mut self.body, Expr::Const(0.0));
         self.body = body.replace_indices(&by);
         if let Some(new) = solution.as_index() {
-            for id in self.sized_by.iter_mut().chain(self.indices.iter_mut().filter_map(|i| i.example.as_mut())) {
+            let limits = self.limits.iter_mut().map(|(_, _, example)| example);
+            let examples = self.indices.iter_mut().filter_map(|i| i.example.as_mut());
+            for id in self.sized_by.iter_mut().chain(limits).chain(examples) {
                 if *id == index {
                     *id = new;
                 }
@@ -240,7 +246,15 @@ impl Job {
     }
 
     /// `o = g u + p` and every odd index `k = g v + q`: one job for each choice of the residues.
-    fn phases(self, axis: usize, form: &Affine, strided: IndexId, coefficient: i64, next: &mut Vec<Job>) {
+    fn phases(
+        self,
+        program: &Program,
+        axis: usize,
+        form: &Affine,
+        strided: IndexId,
+        coefficient: i64,
+        next: &mut Vec<Job>,
+    ) {
         let stride = coefficient.abs();
         let odd = self.odd_ones(form, strided, stride);
         let combinations = stride.pow(odd.len() as u32);
@@ -280,11 +294,7 @@ impl Job {
             job.indices[o.0 as usize].range = part;
             let range = job.range(strided).clone();
             let example = job.indices[strided.0 as usize].example;
-            if example.is_some() {
-                job.sized_by.extend(example);
-            }
-            job.filter.push(Condition::NonNegative(solution.clone()));
-            job.filter.push(Condition::NonNegative(Affine::from(range) - Affine::from(1) - solution.clone()));
+            job.limit(program, &solution, &range, example);
             job.solve(strided, &solution);
             job.at[axis] = Some(Affine::from(o) * stride + phase.into());
             next.push(job);
@@ -292,7 +302,8 @@ impl Job {
     }
 
     /// Numbers the indices that are left: those of the axes first, in their order, then the summed ones.
-    fn finish(self, program: &Program) -> Result<Piece, &'static str> {
+    fn finish(self, program: &mut Program, lengths: &mut Lengths, known: &Known) -> Result<Piece, &'static str> {
+        const TWO: &str = "the gradient would need the sizes of two examples in one equation";
         let rank = self.at.len() as u32;
         let used = |o: &IndexId| self.at.iter().flatten().any(|a| a.mentions(*o));
         let free: Vec<IndexId> = (self.first..self.first + rank).map(IndexId).filter(used).collect();
@@ -310,12 +321,34 @@ impl Job {
         for index in &mut indices {
             index.example = index.example.filter(|e| Some(*e) != main);
         }
-        if self.sized_by.iter().any(|e| place(*e) != main) {
-            return Err("the gradient would need the sizes of two examples in one equation");
-        }
         let at = self.at.iter().flatten().map(|a| a.replace(&by)).collect();
-        let filter = self.filter.into_iter().map(|c| c.replace_indices(&by)).collect();
+        // Sizes of another example than the one that is the main one now are read as values.
+        let limited: Vec<usize> = self.limits.iter().map(|(number, _, _)| *number).collect();
+        let mut limits: Vec<(usize, Affine, Dim, IndexId)> = Vec::new();
+        for (number, size, example) in self.limits {
+            let example = place(example).ok_or(TWO)?;
+            if Some(example) != main
+                && let Condition::NonNegative(form) = &self.filter[number]
+            {
+                // size - 1 - solution, without the size
+                let solution = (Affine::from(size.clone()) - Affine::from(1) - form.clone()).replace(&by);
+                limits.push((number, solution, size, example));
+            }
+        }
+        let mut by_value = !limits.is_empty();
+        let filter: Vec<Condition> = self.filter.into_iter().map(|c| c.replace_indices(&by)).collect();
         let body = self.body.replace_indices(&by);
-        Ok(Piece { indices, free: free.len(), at, monoid: Monoid::Sum, filter, body, empty: None })
+        let mut piece = Piece { indices, free: free.len(), at, monoid: Monoid::Sum, filter, body, empty: None };
+        if let Some(example) = self.sized_by
+            && place(example) != main
+        {
+            let example = place(example).ok_or(TWO)?;
+            piece = lengths.as_values(program, piece, example, &limited).ok_or(TWO)?;
+            by_value = true;
+        }
+        for (number, form, size, example) in limits {
+            piece.filter[number] = lengths.below(program, &form, &size, example).ok_or(TWO)?;
+        }
+        Ok(if by_value { lengths::guarded(program, piece, &known.sizes) } else { piece })
     }
 }

@@ -142,8 +142,10 @@ fn move_out(
     let ragged = program.is_per_example_size(&scan.extent);
     let reduces = equation.pieces.iter().any(|p| p.bound() > 0 && p.monoid == Monoid::Sum);
     // A stack for all steps pays where the steps together are one contraction, and memory is not what matters most.
-    if !reduces || scan.checkpoint.is_some() || (ragged && !own) || tensor.shape.iter().any(|d| d.mentions(&scan.step))
-    {
+    // Of several examples, one may have no step where another one has.
+    let several = |p: &Piece| p.ids().filter(|i| program.is_batch(p.range(*i))).count() > 1;
+    let apart = ragged && (!own || equation.pieces.iter().any(several));
+    if !reduces || scan.checkpoint.is_some() || apart || tensor.shape.iter().any(|d| d.mentions(&scan.step)) {
         return None;
     }
     let steps = Steps { step: &scan.step, extent: &scan.extent };

@@ -34,7 +34,10 @@ impl Known {
         let [piece] = equation.pieces.as_slice() else { return };
         match piece.monoid {
             Monoid::ArgMax(n) | Monoid::ArgMin(n) if piece.empty.is_none() => {
-                if let Some(index) = piece.indices.get(piece.free + n as usize) {
+                // (Whose size it is, where it is not that of the main batch index, the name does not say.)
+                if let Some(index) = piece.indices.get(piece.free + n as usize)
+                    && index.example.is_none()
+                {
                     self.below.insert(equation.out, index.range.clone());
                 }
             }
@@ -209,7 +212,16 @@ fn tie_indices(program: &Program, piece: Piece, known: &Known) -> Piece {
         let (data, range) = (data.clone(), piece.range(index).clone());
         let mut tied = piece.clone();
         tied.filter.remove(at);
-        if !in_range(known, &data, &range) && !guard_tied_reads(program, &mut tied, index, &range) {
+        let ragged = program.is_per_example_size(&range);
+        let main = crate::bounds::main_batch_index(program, &piece);
+        let owner = piece.indices[index.0 as usize].example.or(main).filter(|_| ragged);
+        let known_inside = in_range(known, &data, &range)
+            && (!ragged || owner == main && (owner.is_none() || reads_first(&data, owner)));
+        if !known_inside && !guard_tied_reads(program, &mut tied, index, &range, owner) {
+            if ragged && owner != main {
+                // A size as a number is that of the main batch index.
+                continue;
+            }
             let at_least = data.clone().compare(CompareOp::Ge, Expr::Const(0.0));
             let below = data.clone().compare(CompareOp::Lt, Expr::number(range));
             // Filters are tried in order, so these protect the ones that read with the data.
@@ -234,12 +246,23 @@ fn in_range(known: &Known, data: &Expr, range: &Dim) -> bool {
     }
 }
 
+/// Is the data read at the example that `owner` names?
+fn reads_first(data: &Expr, owner: Option<IndexId>) -> bool {
+    matches!(data, Expr::Read(read) if is_first(read, owner))
+}
+
+fn is_first(read: &Read, owner: Option<IndexId>) -> bool {
+    matches!(read.subs.first(), Some(Sub::Affine(form)) if owner.is_some() && form.as_index() == owner)
+}
+
 /// Data outside the range of the index it replaces must contribute nothing. Where the index subscripts an axis of just that range in a
 /// read with which the body vanishes, a guard of that read says so.
-fn guard_tied_reads(program: &Program, piece: &mut Piece, index: IndexId, range: &Dim) -> bool {
+fn guard_tied_reads(program: &Program, piece: &mut Piece, index: IndexId, range: &Dim, owner: Option<IndexId>) -> bool {
     let covers = |read: &Read| {
         let shape = &program.get(read.tensor).shape;
-        read.otherwise.is_none_or(|o| o == 0.0)
+        let of_owner = owner.is_none() || is_first(read, owner);
+        of_owner
+            && read.otherwise.is_none_or(|o| o == 0.0)
             && read.subs.iter().zip(shape).any(|(sub, dim)| match sub {
                 Sub::Affine(form) => form.as_index() == Some(index) && dim == range,
                 Sub::Data(_) => false,

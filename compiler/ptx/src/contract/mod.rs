@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `merged` | axes that walk on where the next ends become one |
 //! | `tile` | exact products on the ordinary cores, f32 and f64 |
-//! | `tensor` | products of tf32 on tensor cores |
+//! | `tensor` | products of tf32 or bf16 on tensor cores |
 //! | `partial` | sums that several blocks share |
 //! | `store` | results to their places |
 //!
@@ -21,22 +21,14 @@ mod store;
 mod tensor;
 mod tile;
 
+use self::tensor::Factor;
 use crate::emit::dtype_word;
 use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
-    Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, Parts, Plan, Share, SizeKind,
+    Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, Parts, Plan, Products, Share,
+    SizeKind,
 };
-
-/// How exact products are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Products {
-    /// Of all digits.
-    #[default]
-    Exact,
-    /// Of f32 rounded to 10 digits after the point (tf32), summed in f32. Of f64, of all digits.
-    Tf32,
-}
 
 /// An axis with the index that a thread is at.
 struct At<'c> {
@@ -100,21 +92,22 @@ pub fn contraction(
         shared: 0,
     };
     let mut rows = tile::TILE;
-    let shape = match products {
-        Products::Tf32 if dtype == DType::F32 => Some(k.tensor_shape()?),
-        Products::Tf32 | Products::Exact => None,
+    let shape = match (products, dtype) {
+        (Products::Tf32, DType::F32) => Some((k.tensor_shape()?, Factor::Tf32)),
+        (Products::Bf16, DType::F32) => Some((k.tensor_shape()?, Factor::Bf16)),
+        (Products::Exact | Products::Tf32 | Products::Bf16, _) => None,
     };
-    if let Some(shape) = &shape {
+    if let Some((shape, _)) = &shape {
         (k.threads, rows, k.columns) = (shape.threads(), shape.rows, shape.columns);
     }
     k.parts = match &shape {
-        Some(shape) => k.parts_of_tf32(plan, shape),
+        Some((shape, _)) => k.parts_on_tensor_cores(plan, shape),
         None => k.parts_of_chains(plan, tile::CHAIN),
     };
     let (parameters, arguments) = k.head(plan)?;
     let needs = match &shape {
-        Some(shape) => {
-            k.tensor_body(shape)?;
+        Some((shape, factor)) => {
+            k.tensor_body(shape, *factor)?;
             tensor::NEEDS
         }
         None => {

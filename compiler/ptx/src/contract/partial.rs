@@ -32,7 +32,7 @@ impl Contract<'_> {
     }
 
     /// What may be cut on tensor cores: a sum over the batch as the sizes suggest, another the same for every batch.
-    pub fn parts_of_tf32(&self, plan: &Plan, shape: &Shape) -> Parts {
+    pub fn parts_on_tensor_cores(&self, plan: &Plan, shape: &Shape) -> Parts {
         let sum = self.sum();
         if self.is_over_batch(plan) {
             return Parts::Any { unit: SHORTEST as u32 };

@@ -1,4 +1,4 @@
-//! Products of tf32 on tensor cores, summed in f32.
+//! Products of tf32 or bf16 on tensor cores, summed in f32.
 //!
 //! ```text
 //!              columns                 warps side by side, each with 64 x 32 or 32 x 32 results in registers
@@ -15,13 +15,14 @@
 //! | along the sum | 16 of the sum | 8 |
 //! | along the rows | 16 rows of all rows of the tile | 4 |
 //!
-//! An `mma` takes 8 of the sum; a thread has numbers t and t + 4 of them. Which eight these are is free, as long as both operands agree: here t is 2t, t + 4
-//! is 2t + 1, so that a thread's two lie side by side in a piece along the sum.
+//! An `mma` of tf32 takes 8 of the sum; a thread has numbers t and t + 4 of them. Which eight these are is free, as long as both operands agree:
+//! here t is 2t, t + 4 is 2t + 1, so that a thread's two lie side by side in a piece along the sum. One of bf16 takes 16, and a thread has 2t, 2t +
+//! 1 (two halves of a register) and 2t + 8, 2t + 9: pairs as they lie.
 //!
-//! Values are rounded to tf32 (half away from zero) when they leave shared memory. What lies behind the end of a sum or is clipped is copied
-//! as zeros.
+//! Values are f32 in shared memory and rounded when they leave it: to tf32 half away from zero, to bf16 half to even. What lies behind the end of a
+//! sum or is clipped is copied as zeros.
 //!
-//! **Order of a sum.** As the tensor cores add eight products to a result, in order of k; parts as `partial` says.
+//! **Order of a sum.** As the tensor cores add eight (sixteen) products to a result, in order of k; parts as `partial` says.
 
 use super::store::Columns;
 use super::{At, Contract, Gate};
@@ -31,19 +32,44 @@ use crate::text::{Class, Needs};
 use bdl_dims::Dim;
 use bdl_plan::{AxisRole, Clip, ContractionAxis};
 
-/// `cp.async` and `mma.sync` of tf32.
+/// `cp.async`, and `mma.sync` of tf32 and bf16.
 pub const NEEDS: Needs = Needs { version: (7, 0), target: 80 };
 /// Of the sum in one piece.
 const DEPTH: u32 = 16;
-/// Shared memory of a block that every processor with tensor cores for tf32 has.
+/// Shared memory of a block that every processor with these tensor cores has.
 const SHARED: u32 = 96 << 10;
 /// Pieces at most: the one that is worked on, and those on their way.
 const MOST_STAGES: u32 = 6;
 /// Elements that one copy of sixteen bytes moves.
 const VECTOR: u32 = 4;
 const F32: u32 = 4;
-/// Results of one `mma`: 16 rows and 8 columns, from 8 of the sum.
-const MMA: (u32, u32, u32) = (16, 8, 8);
+/// Results of one `mma`: 16 rows and 8 columns.
+const MMA: (u32, u32) = (16, 8);
+
+/// What tensor cores multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    Tf32,
+    Bf16,
+}
+
+impl Factor {
+    /// Of the sum in one `mma`.
+    fn depth(self) -> u32 {
+        match self {
+            Factor::Tf32 => 8,
+            Factor::Bf16 => 16,
+        }
+    }
+
+    /// The instruction without its operands.
+    fn mma(self) -> &'static str {
+        match self {
+            Factor::Tf32 => "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32",
+            Factor::Bf16 => "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32",
+        }
+    }
+}
 
 /// How a block's work is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +170,7 @@ impl<'c> Contract<'c> {
         })
     }
 
-    pub fn tensor_body(&mut self, shape: &Shape) -> Result<(), String> {
+    pub fn tensor_body(&mut self, shape: &Shape, factor: Factor) -> Result<(), String> {
         let (m_axes, n_axes, k_axes) = (self.axes(AxisRole::M), self.axes(AxisRole::N), self.axes(AxisRole::K));
         let m = self.extent(&m_axes, "m")?;
         let n = self.extent(&n_axes, "n")?;
@@ -216,7 +242,7 @@ impl<'c> Contract<'c> {
         self.copy(&a, &k_axes, (&next_k, &end_k), &write)?;
         self.copy(&b, &k_axes, (&next_k, &end_k), &write)?;
         self.w.line("cp.async.commit_group;");
-        self.products_of_piece(shape, (a.piece, &a_from), (b.piece, &b_from), &read, &sums);
+        self.products_of_piece((shape, factor), (a.piece, &a_from), (b.piece, &b_from), &read, &sums);
         self.w.line(format!("add.s64 {next_k}, {next_k}, {DEPTH};"));
         self.w.line(format!("add.s64 {at_k}, {at_k}, {DEPTH};"));
         for place in [&read, &write] {
@@ -427,9 +453,9 @@ impl<'c> Contract<'c> {
         self.w.set(Class::B32, "mad.lo.u32", &[&place, &F32.to_string(), start])
     }
 
-    /// Two values of a row that follow one another in the sum, as tf32.
+    /// Two values of a row that follow one another in the sum.
     fn pair(&mut self, piece: Piece, from: &str, row: u32, k: u32) -> [String; 2] {
-        let values = match piece.along {
+        match piece.along {
             Along::Sum => {
                 let values = [self.w.temp(Class::F32), self.w.temp(Class::F32)];
                 let list = values.join(", ");
@@ -438,14 +464,26 @@ impl<'c> Contract<'c> {
             }
             Along::Rows => [k, k + 1]
                 .map(|k| self.w.set(Class::F32, "ld.shared.f32", &[&format!("[{from}+{}]", piece.place(row, k))])),
-        };
-        values.map(|value| self.w.set(Class::B32, "cvt.rna.tf32.f32", &[&value]))
+        }
+    }
+
+    /// This thread's two registers of a row of a fragment, rounded.
+    fn rounded(&mut self, factor: Factor, piece: Piece, from: &str, row: u32, k: u32) -> [String; 2] {
+        match factor {
+            Factor::Tf32 => {
+                self.pair(piece, from, row, k).map(|value| self.w.set(Class::B32, "cvt.rna.tf32.f32", &[&value]))
+            }
+            Factor::Bf16 => [k, k + 8].map(|k| {
+                let [low, high] = self.pair(piece, from, row, k);
+                self.w.set(Class::B32, "cvt.rn.bf16x2.f32", &[&high, &low])
+            }),
+        }
     }
 
     /// The products of one pair of pieces.
     fn products_of_piece(
         &mut self,
-        shape: &Shape,
+        (shape, factor): (&Shape, Factor),
         (a, a_from): (Piece, &str),
         (b, b_from): (Piece, &str),
         stage: &str,
@@ -454,23 +492,22 @@ impl<'c> Contract<'c> {
         let (down, over) = shape.tiles_of_warp();
         let a_at = self.w.set(Class::B32, "add.u32", &[a_from, stage]);
         let b_at = self.w.set(Class::B32, "add.u32", &[b_from, stage]);
-        for k in (0..DEPTH).step_by(MMA.2 as usize) {
+        for k in (0..DEPTH).step_by(factor.depth() as usize) {
             let a_fragments: Vec<[String; 4]> = (0..down)
                 .map(|i| {
-                    let [upper, lower] = [0, 8].map(|row| self.pair(a, &a_at, i * MMA.0 + row, k));
+                    let [upper, lower] = [0, 8].map(|row| self.rounded(factor, a, &a_at, i * MMA.0 + row, k));
                     let ([a0, a2], [a1, a3]) = (upper, lower);
                     [a0, a1, a2, a3]
                 })
                 .collect();
-            let b_fragments: Vec<[String; 2]> = (0..over).map(|j| self.pair(b, &b_at, j * MMA.1, k)).collect();
+            let b_fragments: Vec<[String; 2]> =
+                (0..over).map(|j| self.rounded(factor, b, &b_at, j * MMA.1, k)).collect();
             for (i, a) in a_fragments.iter().enumerate() {
                 for (j, b) in b_fragments.iter().enumerate() {
                     let first = 4 * (i * over as usize + j);
                     let sums = sums[first..first + 4].join(", ");
                     let (a, b) = (a.join(", "), b.join(", "));
-                    self.w.line(format!(
-                        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {{{sums}}}, {{{a}}}, {{{b}}}, {{{sums}}};"
-                    ));
+                    self.w.line(format!("{} {{{sums}}}, {{{a}}}, {{{b}}}, {{{sums}}};", factor.mma()));
                 }
             }
         }

@@ -12,7 +12,9 @@ fn codes(
 ) -> Vec<(&'static str, String)> {
     let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect::<Vec<String>>();
     let (inputs, targets) = (names(inputs), names(targets));
-    let found = data.leaks(&Roles { inputs: &inputs, targets: &targets, groups }, parts);
+    // What is in both lists is what the model is given and scored on.
+    let scored: Vec<String> = inputs.iter().filter(|name| targets.contains(name)).cloned().collect();
+    let found = data.leaks(&Roles { inputs: &inputs, targets: &targets, scored: &scored, groups }, parts);
     found.into_iter().map(|warning| (warning.code, warning.message)).collect()
 }
 
@@ -38,6 +40,12 @@ fn a_column_that_feeds_both_sides_and_one_that_tells_the_answer() {
     assert_eq!(found[2].1, "`b` alone tells `y` control with an AUROC of 1.000");
     // A split that keeps patients together is not asked about them, and an input that is the target itself is an autoencoder.
     assert_eq!(codes(&data, &["x"], &["x"], Some("who"), &halves(80)), []);
+    // A class that is given and scored is the answer.
+    let found = codes(&data, &["x", "y"], &["y"], Some("who"), &halves(80));
+    assert_eq!(
+        found[0],
+        ("label-in-inputs", "`y` is an input of the model and what its prediction is measured by".to_string())
+    );
 }
 
 #[test]

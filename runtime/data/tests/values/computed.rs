@@ -80,6 +80,20 @@ fn columns_meet_columns_and_one_value_a_row() {
 }
 
 #[test]
+fn columns_of_one_name_meet_at_one_place() {
+    let pairs = |x: [&str; 2], y: [&str; 2]| {
+        let given = csv("a,b,c,d\n1,2,4,8\n").and(columns("x", &x, &[])).and(columns("y", &y, &[]));
+        given.and(computed("z", divided("x", "y")))
+    };
+    // Before and after: place by place.
+    assert_eq!(numbers(&pairs(["a", "b"], ["c", "d"]).data(), "z", &[0]), [0.25, 0.25]);
+    // One has lost a column: `b` would meet `c`.
+    let fault = pairs(["a", "b"], ["b", "c"]).fault();
+    assert_eq!(fault.code, "columns-displaced");
+    assert!(fault.message.contains("`b` is column 2 of the one and column 1 of the other"), "{fault}");
+}
+
+#[test]
 fn what_is_fitted_is_fitted_in_order_and_on_training_rows_only() {
     let text = "a,b\n1,2\n3,5\n5,1\n100,7\n";
     let z = field("z", "a", Step::Number).step(Step::Standardize);

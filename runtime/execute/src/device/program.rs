@@ -11,7 +11,7 @@ use crate::size::Size;
 use crate::store::Store;
 use crate::tables;
 use bdl_plan::{
-    Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Parts, Place, Plan, Share, Table,
+    Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Parts, Place, Plan, Products, Share, Table,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -122,7 +122,7 @@ pub struct Need {
 impl DeviceProgram {
     /// Errors: plan and code do not fit together; the device's compiler refuses a function.
     pub fn new<D: Device>(device: &mut D, plan: Arc<Plan>, code: &DeviceCode) -> Result<DeviceProgram, Error> {
-        let compiled = compile(&plan, &|kernel| code.kernel(kernel).map(|_| kernel.0 as usize))?;
+        let compiled = compile(&plan, Products::Exact, &|kernel| code.kernel(kernel).map(|_| kernel.0 as usize))?;
         let all: Vec<&DeviceKernel> = code.all().collect();
         let mut loaded = device.load(&all)?.into_iter();
         // In the order of `all`.

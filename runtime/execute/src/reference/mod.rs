@@ -4,7 +4,8 @@
 //! multiply-adds exactly where a `Combine` sums a product, and the order of reductions over `Lanes` loops (lane i of whole blocks of 8 into
 //! accumulator i % 8, the rest directly, accumulators joined in a tree at the end).
 //!
-//! Contractions are summed naively in f64: they agree with the kernels' results up to rounding.
+//! Contractions are summed naively in f64, their factors rounded first where products are of tf32 or bf16 ([`RunInputs::products`]): they agree with
+//! the kernels' results up to the rounding of sums.
 //!
 //! Every buffer has its own memory here, so a plan whose slots overlap wrongly gives other results than the executor. Memory that nobody
 //! wrote holds NaN, or a very negative integer.

@@ -4,8 +4,8 @@ use super::{Array, Fault, kernel::run_kernel};
 use bdl_dims::Dim;
 use bdl_kernels::philox::DrawKey;
 use bdl_plan::{
-    Clip, Contraction, DType, Ends, Iterate, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Scan, SizeKind, Slice,
-    Table,
+    Clip, Contraction, DType, Ends, Iterate, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Products, Scan,
+    SizeKind, Slice, Table,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -20,6 +20,8 @@ pub struct RunInputs {
     pub seed: u64,
     pub step: u64,
     pub positions: Option<Vec<i64>>,
+    /// How factors of contractions are rounded.
+    pub products: Products,
 }
 
 /// Runs the plan. The result holds outputs and, after the run, parameters and state, by name.
@@ -462,7 +464,8 @@ impl Machine<'_> {
                 let read = |slice: &Slice, i: i64| {
                     let array = &self.arrays[slice.buffer.0 as usize];
                     if (0..array.len() as i64).contains(&i) {
-                        Ok(array.at(i as usize))
+                        let is_f32 = array.dtype() == DType::F32;
+                        Ok(factor(array.at(i as usize), if is_f32 { self.inputs.products } else { Products::Exact }))
                     } else {
                         let name = &self.plan.buffers[slice.buffer.0 as usize].name;
                         Err(Fault(format!("a contraction reads element {i} of `{name}`, which has {}", array.len())))
@@ -483,5 +486,19 @@ impl Machine<'_> {
                 at[axis] = 0;
             }
         }
+    }
+}
+
+/// A factor of a contraction as it is multiplied.
+fn factor(x: f64, products: Products) -> f64 {
+    let narrow = x as f32;
+    match products {
+        Products::Exact => x,
+        // 13 digits fewer, half away from zero; a carry reaches the exponent.
+        Products::Tf32 if narrow.is_finite() => {
+            f64::from(f32::from_bits(narrow.to_bits().wrapping_add(0x1000) & 0xffff_e000))
+        }
+        Products::Tf32 => x,
+        Products::Bf16 => f64::from(bdl_kernels::contraction::bf16::rounded(narrow)),
     }
 }

@@ -19,7 +19,7 @@ type Run = (usize, usize, usize, usize);
 
 /// The stretch that begins `done` steps into the chunk.
 #[inline(always)]
-fn run_at(chunk: Chunk, k: usize, done: usize) -> Run {
+pub(super) fn run_at(chunk: Chunk, k: usize, done: usize) -> Run {
     let (tap, at) = ((chunk.from + done) / k, (chunk.from + done) % k);
     (done, tap, at, (chunk.len - done).min(k - at))
 }
@@ -128,7 +128,7 @@ pub(super) unsafe fn copy_side_by_side<E: Copy, const ROWS: usize>(
 /// # Safety
 /// Those elements are readable and writable.
 #[inline(always)]
-unsafe fn gather<L: Lanes>(
+pub(super) unsafe fn gather<L: Lanes>(
     from: *const L::Elem,
     line: isize,
     step: isize,

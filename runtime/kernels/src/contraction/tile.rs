@@ -152,7 +152,7 @@ pub(super) unsafe fn turned_tile<L: Lanes, const R: usize>(
 /// C is writable for R rows and the target's columns.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "as for `tile`")]
-unsafe fn finish<L: Lanes, const R: usize, const V: usize>(mut sum: [[L; V]; R], target: &Target<L::Elem>) {
+pub(super) unsafe fn finish<L: Lanes, const R: usize, const V: usize>(mut sum: [[L; V]; R], target: &Target<L::Elem>) {
     // SAFETY: the caller's promise.
     unsafe {
         // Only loops with constant bounds and small bodies may touch `sum`: anything else would keep it in memory.

@@ -24,7 +24,7 @@ macro_rules! register_lanes {
     ) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
-        pub(crate) struct $Name($V);
+        pub(crate) struct $Name(pub(crate) $V);
 
         // SAFETY of every block below: the instructions exist, since these types are only used inside functions entered
         // after a check of the processor (see the module above); register operations touch no memory.

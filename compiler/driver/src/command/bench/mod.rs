@@ -10,6 +10,7 @@ use crate::pipeline;
 use crate::run::machine::memory_error;
 use crate::run::{ModelMachine, prepare};
 use crate::show::number;
+use bdl_plan::Products;
 use bdl_train::{Machine, Moment};
 use serde_json::json;
 use std::path::Path;
@@ -102,7 +103,7 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let gflops = flop / median.as_secs_f64() / 1e9;
     let place = gpu.clone().unwrap_or_else(|| format!("{threads} threads"));
     let mut line = json!({
-        "event": "done", "train": &*train.name, "batch": batch, "steps": times.len(),
+        "event": "done", "train": &*train.name, "precision": context.precision(), "batch": batch, "steps": times.len(),
         "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
         "check_ms": ms(checked.time), "elaborate_ms": ms(prepared.elaborating), "generate_ms": ms(generating),
         "first_values_ms": ms(first_values), "examples_per_second": batch as f64 / median.as_secs_f64(),
@@ -121,7 +122,11 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         ms(compile),
         ms(first_values),
     );
-    let machine_gflops = gpu.is_none().then(|| bdl_kernels::machine::measure_gflops(threads));
+    let measured = || match context.products {
+        Products::Exact | Products::Tf32 => bdl_kernels::machine::measure_gflops(threads),
+        Products::Bf16 => bdl_kernels::machine::measure_gflops_bf16(threads),
+    };
+    let machine_gflops = gpu.is_none().then(measured);
     if let Some(machine_gflops) = machine_gflops {
         let (peak, predicted) = (peak_megabytes(), machine.predicted_bytes(batch) as f64 / 1e6);
         (line["threads"], line["machine_gflops"]) = (json!(threads), json!(machine_gflops));

@@ -191,7 +191,11 @@ impl Lower<'_> {
 
     pub(super) fn draw(&mut self, name: &str, value: &Expr, dims: &[usize]) -> Option<FieldSpec> {
         let Some((word, args)) = word_and_args(value) else {
-            self.say(value.span, "data-expression", "only a draw has a shape here: `normal[24, 40]`");
+            self.say(
+                value.span,
+                "data-expression",
+                "brackets give a draw its shape, `normal[24, 40]`; elements of a field are read in a model or loss",
+            );
             return None;
         };
         let positional: Vec<&Expr> = args
@@ -209,7 +213,11 @@ impl Lower<'_> {
             ("index", [n]) => Draw::Index(self.natural(n)? as usize),
             ("letters", [alphabet]) => Draw::Letters(self.alphabet(alphabet)?),
             (_, _) => {
-                self.say(value.span, "data-expression", "not a draw; synthetic fields are normal, uniform, bernoulli(p), category(k), index(n) or letters(DNA)");
+                self.say(
+                    value.span,
+                    "data-expression",
+                    "not a draw: normal, uniform, bernoulli(p), category(k), index(n) and letters(DNA) are (elements of a field are read in a model or loss)",
+                );
                 return None;
             }
         };

@@ -16,10 +16,43 @@ mod source;
 pub use encoder::ENCODERS;
 pub use source::SOURCES;
 
+use crate::error::Failure;
 use bdl_data::{DataSpec, FieldSpec, Missing, RowGroup, SideTable, Source, Step};
-use bdl_grammar::ast::{Arg, ArgKind, Data, DataEntryKind, Expr, ExprKind, Item, Let};
+use bdl_grammar::ast::{Arg, ArgKind, Data, DataEntryKind, Expr, ExprKind, Item, ItemKind, Let};
 use bdl_grammar::{Diagnostic, SourceMap, Span};
 use std::path::{Path, PathBuf};
+
+/// `--data NAME=PATH` names a data block or a table of the file. Errors: `unknown-name`.
+pub fn require_known(replaced: &[(String, PathBuf)], items: &[Item]) -> Result<(), Failure> {
+    let mut known: Vec<&str> = Vec::new();
+    for item in items {
+        if let ItemKind::Let(binding) = &item.kind {
+            known.push(&binding.name.text);
+        }
+        let ItemKind::Data(data) = &item.kind else { continue };
+        known.push(&data.name.text);
+        for entry in &data.entries {
+            if let DataEntryKind::Let(binding) = &entry.kind {
+                known.push(&binding.name.text);
+            }
+        }
+    }
+    match replaced.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let there = if known.is_empty() {
+                "it has no data block".to_string()
+            } else {
+                format!("it has {}", known.join(", "))
+            };
+            Err(Failure::user(
+                "unknown-name",
+                format!("`--data {name}=..`: the file has no data block or table `{name}`"),
+            )
+            .help(there))
+        }
+    }
+}
 
 /// A block's spec, as far as it makes sense, and what is wrong with it. `folder` is where relative paths begin.
 /// `replaced` are other files for those that the program names (`--data NAME=PATH`).
