@@ -247,17 +247,20 @@ fn check_objective(
         return Ok(());
     }
     let freezes = freezes(&prepared.hir, objective);
-    match gradient_check::check(prepared, gradient, &machine.everything()?, seed)? {
+    match gradient_check::check(prepared, gradient, &machine.everything()?, seed, say.context.threads())? {
         GradientCheck::Nothing => {}
         GradientCheck::Undecided { at } => {
             say.text(&format!(
                 "  check   finite differences{of} do not decide at {at}: the loss has too many kinks there\n"
             ));
         }
-        GradientCheck::Agrees { worst, at } => {
-            say.text(&format!("  check   gradients{of} agree with finite differences (worst {worst:.0e} at {at})\n"));
+        GradientCheck::Agrees { worst, at, together } => {
+            let together =
+                if together > 0 { format!("; {together} parameters in one direction") } else { String::new() };
+            let found = format!("worst {worst:.0e} at {at}{together}");
+            say.text(&format!("  check   gradients{of} agree with finite differences ({found})\n"));
             // Only a convenience: a place that cannot be written costs the same check again next time.
-            let line = format!("{key} worst {worst:.0e} at {at}\n");
+            let line = format!("{key} {found}\n");
             let _ = std::fs::create_dir_all(RUNS);
             let _ = std::fs::OpenOptions::new()
                 .create(true)

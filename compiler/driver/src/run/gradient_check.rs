@@ -1,7 +1,10 @@
 //! Does the gradient agree with finite differences? Asked once a program, on its first batch, in f64.
 //!
 //! For each parameter tensor w and a random direction u of length 1:  <dL/dw, u>  against the slopes
-//! (L(w + h u) - L(w)) / h  and  (L(w) - L(w - h u)) / h  for four steps h from 6e-6 to 3e-8 times the scale of w, in f64.
+//! (L(w + h u) - L(w)) / h  and  (L(w) - L(w - h u)) / h  for up to four steps h from 6e-6 to 3e-8 times the scale of w, in f64.
+//!
+//! A large program takes long for a hundred parameters one by one. What is left when [`PATIENCE`] is over is moved together, in one direction
+//! through all of it, and a program whose gradient alone takes long looks at fewer rows.
 //!
 //! Their mean is the central difference. At a kink (relu, max) within h of w the two slopes differ and the gradient is one of them; so the
 //! gradient agrees if it equals either slope or their mean, and is wrong only where the slopes agree with each other at two steps and
@@ -13,11 +16,13 @@ use super::fed::Fed;
 use super::machine;
 use super::prepared::Prepared;
 use crate::error::Failure;
+use bdl_equations::simplify::drop_unused;
 use bdl_execute::{Executor, Store};
 use bdl_kernels::philox::{DrawKey, fill_normal_f64};
 use bdl_plan::Products;
 use bdl_schedule::Real;
 use bdl_train::{Array, Moment};
+use std::time::{Duration, Instant};
 
 /// What the check found.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +31,8 @@ pub enum GradientCheck {
     Agrees {
         worst: f64,
         at: String,
+        /// Parameters that were looked at in one direction for all of them.
+        together: usize,
     },
     Differs {
         at: String,
@@ -42,8 +49,16 @@ pub enum GradientCheck {
 
 /// Relative error up to which gradient and difference agree.
 const TOLERANCE: f64 = 1e-4;
+/// One at which no other step is looked at.
+const WELL: f64 = 1e-6;
 /// Rows looked at: enough for every equation to take part, few enough to cost nothing.
 const ROWS: usize = 8;
+/// Rows of a program that is slow on so many; statistics over the batch need two.
+const FEW_ROWS: usize = 2;
+/// A gradient of [`ROWS`] rows that takes longer is slow.
+const SLOW: Duration = Duration::from_millis(100);
+/// How long parameters are looked at one by one.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Relative to the scale of the parameter.
 const STEPS: [f64; 4] = [6e-6, 1e-6, 1.7e-7, 3e-8];
 /// Directions tried for a parameter before it counts as undecided.
@@ -55,8 +70,9 @@ pub fn check(
     gradient: &bdl_equations::Program,
     weights: &[Array],
     seed: u64,
+    threads: usize,
 ) -> Result<GradientCheck, Failure> {
-    let executor = Executor::new(1);
+    let executor = Executor::new(threads);
     let mut store = Store::new();
     machine::initialise(&prepared.programs.init, Real::F64, &executor, &mut store, seed)?;
     let mut engine = Engine::Processor(executor, Products::Exact);
@@ -66,67 +82,177 @@ pub fn check(
             store.set(&array.name, &array.values.to_f64()).map_err(|error| Failure::bug(error.to_string()))?;
         }
     }
-    let rows: Vec<u32> = prepared.parts.train.iter().copied().take(ROWS).collect();
+    let mut rows: Vec<u32> = prepared.parts.train.iter().copied().take(ROWS).collect();
     let moment = Moment { seed, epochs: 1, steps: 1, ..Moment::default() };
-
-    let gradients: Vec<(String, Vec<f64>)> = {
-        let outputs = fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
-        let names: Vec<String> =
-            outputs.names().iter().filter_map(|name| name.strip_prefix("grad.").map(str::to_string)).collect();
-        names.into_iter().filter_map(|name| Some((name.clone(), outputs.numbers(&format!("grad.{name}"))?))).collect()
-    };
-    let here = {
-        let outputs = fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
-        outputs.number("loss").ok_or_else(|| Failure::bug("the gradient program has no loss"))?
-    };
-    if !here.is_finite() || gradients.iter().any(|(_, gradient)| gradient.iter().any(|g| !g.is_finite())) {
+    let begun = Instant::now();
+    let mut gradients = gradients_of(&mut fed, &mut engine, &mut store, prepared, &rows, moment)?;
+    if begun.elapsed() > SLOW && rows.len() > FEW_ROWS {
+        rows.truncate(FEW_ROWS);
+        gradients = gradients_of(&mut fed, &mut engine, &mut store, prepared, &rows, moment)?;
+    }
+    // The loss by itself: slopes need nothing else.
+    let mut loss = gradient.clone();
+    loss.outputs.retain(|(name, _)| &**name == "loss");
+    loss.updates.clear();
+    drop_unused(&mut loss);
+    let fed = Fed::new(&mut engine, &loss, Real::F64, prepared)?;
+    let mut slopes = Slopes { fed, engine, store, prepared, rows: &rows, moment, here: 0.0 };
+    slopes.here = slopes.loss()?;
+    if !slopes.here.is_finite() || gradients.iter().any(|(_, gradient)| gradient.iter().any(|g| !g.is_finite())) {
         // The first training step says so, with the equation's name.
         return Ok(GradientCheck::Nothing);
     }
+    gradients.retain(|(name, _)| slopes.store.entry(name).is_some());
     let scale = gradients.iter().map(|(_, g)| norm(g)).fold(0.0, f64::max);
-    let mut result = GradientCheck::Nothing;
-    let mut worst_seen = -1.0;
-    for (site, (name, gradient)) in gradients.iter().enumerate() {
-        let Some(start) = store.get(name).map(|buffer| buffer.to_f64()) else { continue };
-        let mut differing = Vec::new();
-        let mut agreed = None;
-        for attempt in 0..DIRECTIONS {
-            let direction = random_direction(start.len(), seed, (site * DIRECTIONS + attempt) as u32);
-            let predicted: f64 = gradient.iter().zip(&direction).map(|(g, u)| g * u).sum();
-            let mut slopes = Vec::new();
-            for h in STEPS.map(|step| step * norm(&start).max(1.0)) {
-                let mut at = |sign: f64| -> Result<f64, Failure> {
-                    let moved: Vec<f64> = start.iter().zip(&direction).map(|(w, u)| w + sign * h * u).collect();
-                    store.set(name, &moved).map_err(|error| Failure::bug(error.to_string()))?;
-                    let outputs = fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
-                    outputs.number("loss").ok_or_else(|| Failure::bug("the gradient program has no loss"))
-                };
-                slopes.push(((at(1.0)? - here) / h, (here - at(-1.0)?) / h));
+    let begun = Instant::now();
+    let mut found = Found { result: GradientCheck::Nothing, worst: -1.0 };
+    let mut rest = gradients.as_slice();
+    let mut site = 0u32;
+    while let Some((one, others)) = rest.split_first() {
+        // The first is looked at by itself whatever it takes.
+        if begun.elapsed() > PATIENCE && site > 0 && !others.is_empty() {
+            let at = format!("{} and {} more together", one.0, others.len());
+            let verdict = slopes.verdict(rest, scale, seed, site)?;
+            if let Some(differs) = found.take(at, verdict) {
+                return Ok(differs);
             }
-            store.set(name, &start).map_err(|error| Failure::bug(error.to_string()))?;
-            match compare(predicted, &slopes, scale) {
-                Verdict::Agrees(error) => agreed = Some(error),
+            if let GradientCheck::Agrees { together, .. } = &mut found.result {
+                *together = rest.len();
+            }
+            break;
+        }
+        let verdict = slopes.verdict(std::slice::from_ref(one), scale, seed, site)?;
+        if let Some(differs) = found.take(one.0.clone(), verdict) {
+            return Ok(differs);
+        }
+        rest = others;
+        site += 1;
+    }
+    Ok(found.result)
+}
+
+/// The gradient of every parameter by its name.
+fn gradients_of(
+    fed: &mut Fed,
+    engine: &mut Engine,
+    store: &mut Store,
+    prepared: &Prepared,
+    rows: &[u32],
+    moment: Moment,
+) -> Result<Vec<(String, Vec<f64>)>, Failure> {
+    let outputs = fed.run(engine, store, &prepared.data, rows, moment)?;
+    let names: Vec<String> =
+        outputs.names().iter().filter_map(|name| name.strip_prefix("grad.").map(str::to_string)).collect();
+    Ok(names.into_iter().filter_map(|name| Some((name.clone(), outputs.numbers(&format!("grad.{name}"))?))).collect())
+}
+
+/// What was found so far.
+struct Found {
+    result: GradientCheck,
+    worst: f64,
+}
+
+impl Found {
+    /// Takes one more verdict in; a difference ends the check.
+    fn take(&mut self, at: String, verdict: Looked) -> Option<GradientCheck> {
+        match verdict {
+            Looked::Agrees(error) => {
+                if error > self.worst && !matches!(self.result, GradientCheck::Undecided { .. }) {
+                    self.worst = error;
+                    self.result = GradientCheck::Agrees { worst: error, at, together: 0 };
+                }
+                None
+            }
+            Looked::Differs { gradient, difference } => Some(GradientCheck::Differs { at, gradient, difference }),
+            Looked::Undecided => {
+                self.result = GradientCheck::Undecided { at };
+                None
+            }
+        }
+    }
+}
+
+/// What all directions that were tried say.
+enum Looked {
+    Agrees(f64),
+    Differs { gradient: f64, difference: f64 },
+    Undecided,
+}
+
+/// The loss as a function of the parameters.
+struct Slopes<'p> {
+    fed: Fed,
+    engine: Engine,
+    store: Store,
+    prepared: &'p Prepared,
+    rows: &'p [u32],
+    moment: Moment,
+    /// The loss where the parameters are.
+    here: f64,
+}
+
+impl Slopes<'_> {
+    fn loss(&mut self) -> Result<f64, Failure> {
+        let outputs = self.fed.run(&mut self.engine, &mut self.store, &self.prepared.data, self.rows, self.moment)?;
+        outputs.number("loss").ok_or_else(|| Failure::bug("the gradient program has no loss"))
+    }
+
+    fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Failure> {
+        self.store.set(name, values).map_err(|error| Failure::bug(error.to_string()))
+    }
+
+    /// Moves the parameters together in random directions until one decides.
+    fn verdict(
+        &mut self,
+        gradients: &[(String, Vec<f64>)],
+        scale: f64,
+        seed: u64,
+        site: u32,
+    ) -> Result<Looked, Failure> {
+        let start: Vec<Vec<f64>> = gradients
+            .iter()
+            .map(|(name, _)| self.store.get(name).map(|buffer| buffer.to_f64()).unwrap_or_default())
+            .collect();
+        let length: usize = start.iter().map(Vec::len).sum();
+        let size = start.iter().flatten().map(|w| w * w).sum::<f64>().sqrt().max(1.0);
+        let mut differing = Vec::new();
+        for attempt in 0..DIRECTIONS as u32 {
+            let direction = random_direction(length, seed, site * DIRECTIONS as u32 + attempt);
+            let gradient = gradients.iter().flat_map(|(_, gradient)| gradient);
+            let predicted: f64 = gradient.zip(&direction).map(|(g, u)| g * u).sum();
+            let mut slopes = Vec::new();
+            let mut verdict = Verdict::Undecided;
+            for h in STEPS.map(|step| step * size) {
+                let mut at = |sign: f64| -> Result<f64, Failure> {
+                    let mut along = direction.iter();
+                    for ((name, _), start) in gradients.iter().zip(&start) {
+                        let moved: Vec<f64> = start.iter().zip(&mut along).map(|(w, u)| w + sign * h * u).collect();
+                        self.set(name, &moved)?;
+                    }
+                    self.loss()
+                };
+                let (after, before) = (at(1.0)?, at(-1.0)?);
+                slopes.push(((after - self.here) / h, (self.here - before) / h));
+                verdict = compare(predicted, &slopes, scale);
+                // One step at which they agree well is enough; that they differ is asked of all.
+                if matches!(verdict, Verdict::Agrees(error) if error <= WELL) {
+                    break;
+                }
+            }
+            for ((name, _), start) in gradients.iter().zip(&start) {
+                self.set(name, start)?;
+            }
+            match verdict {
+                Verdict::Agrees(error) => return Ok(Looked::Agrees(error)),
                 Verdict::Differs(difference) => differing.push((predicted, difference)),
                 Verdict::Undecided => {}
             }
-            if agreed.is_some() || differing.len() == 2 {
-                break;
+            if let [_, (gradient, difference)] = differing.as_slice() {
+                return Ok(Looked::Differs { gradient: *gradient, difference: *difference });
             }
         }
-        match (agreed, differing.as_slice()) {
-            (Some(error), _) => {
-                if error > worst_seen && !matches!(result, GradientCheck::Undecided { .. }) {
-                    worst_seen = error;
-                    result = GradientCheck::Agrees { worst: error, at: name.clone() };
-                }
-            }
-            (None, [_, (gradient, difference)]) => {
-                return Ok(GradientCheck::Differs { at: name.clone(), gradient: *gradient, difference: *difference });
-            }
-            (None, _) => result = GradientCheck::Undecided { at: name.clone() },
-        }
+        Ok(Looked::Undecided)
     }
-    Ok(result)
 }
 
 enum Verdict {
