@@ -437,6 +437,9 @@ impl<'a> Checker<'a> {
                 if kind_of(inner) == Kind::Dim {
                     return Value::List(vec![Value::size(bdl_dims::Dim::var(param.name.text.as_str()))]);
                 }
+                if let ast::TypeKind::Layer { inputs, result } | ast::TypeKind::Fn { inputs, result } = &inner.kind {
+                    return Value::List(vec![Value::callable(Callable::Unknown { result, inputs })]);
+                }
                 self.read_type(inner).map_or(Value::Error, |ty| Value::List(vec![run(ty)]))
             }
             Kind::Function => {

@@ -7,7 +7,7 @@ use crate::checker::{Binding, Body, BodyKind, Checker, because};
 use crate::hir::{self, ExprKind};
 use crate::scope::FileAt;
 use crate::suggest::nearest;
-use crate::types::{Kind, kind_of};
+use crate::types::{Kind, kind_of, listed_function};
 use crate::value::{Callable, Layer, Size, Value};
 use crate::walk;
 use bdl_grammar::ast::{self, ArgKind};
@@ -212,28 +212,46 @@ impl<'a> Checker<'a> {
             },
             Kind::List => match self.eval(e, None) {
                 Value::Error => None,
+                Value::List(items) if listed_function(&param.ty).is_some() => {
+                    let found: Option<Vec<Value<'a>>> =
+                        items.iter().map(|item| self.function_hyper(item, e.span)).collect();
+                    match found {
+                        Some(layers) if layers.iter().any(|layer| matches!(layer, Value::Error)) => None,
+                        Some(layers) => Some(Value::List(layers)),
+                        None => self.wrong_hyper(param, e, &Value::List(items), "a list of layers or functions"),
+                    }
+                }
                 value @ Value::List(_) => Some(value),
+                value if listed_function(&param.ty).is_some() => {
+                    self.wrong_hyper(param, e, &value, "a list of layers or functions: `[Dense(8), Dense(8)]`")
+                }
                 value => self.wrong_hyper(param, e, &value, "a list: `[1, 2, 4]`"),
             },
             Kind::Function => match self.eval(e, None) {
                 Value::Error => None,
-                Value::Callable(callable) => match &*callable {
-                    Callable::LayerDef(def, file) => match self.configure(def, *file, &[], e.span) {
-                        Value::Error => None,
-                        layer => Some(layer),
-                    },
-                    Callable::Fn(_, _)
-                    | Callable::Local(_)
-                    | Callable::Builtin(_)
-                    | Callable::Layer(_)
-                    | Callable::Chain(_)
-                    | Callable::Partial { .. }
-                    | Callable::Unknown { .. } => Some(Value::Callable(callable)),
+                value => match self.function_hyper(&value, e.span) {
+                    Some(Value::Error) => None,
+                    Some(function) => Some(function),
+                    None => self.wrong_hyper(param, e, &value, "a layer or function"),
                 },
-                value => self.wrong_hyper(param, e, &value, "a layer or function"),
             },
             Kind::Error => None,
         }
+    }
+
+    /// A layer (with its hyper-parameters) or function; `None` if it is neither, an error after a message.
+    fn function_hyper(&mut self, value: &Value<'a>, span: Span) -> Option<Value<'a>> {
+        let Value::Callable(callable) = value else { return None };
+        Some(match &**callable {
+            Callable::LayerDef(def, file) => self.configure(def, *file, &[], span),
+            Callable::Fn(_, _)
+            | Callable::Local(_)
+            | Callable::Builtin(_)
+            | Callable::Layer(_)
+            | Callable::Chain(_)
+            | Callable::Partial { .. }
+            | Callable::Unknown { .. } => value.clone(),
+        })
     }
 
     fn scalar_hyper(&mut self, param: &'a ast::Param, e: &'a ast::Expr, value: Value<'a>) -> Option<Value<'a>> {

@@ -11,7 +11,7 @@ use crate::hyper::too_many;
 use crate::laws::LawPlace;
 use crate::scope::FileAt;
 use crate::suggest::nearest;
-use crate::types::{Kind, Meeting, kind_of};
+use crate::types::{Kind, Meeting, kind_of, listed_function};
 use crate::value::{Callable, Layer, Value, expr};
 use bdl_grammar::ast;
 use bdl_grammar::{Diagnostic, Span};
@@ -156,13 +156,24 @@ impl<'a> Checker<'a> {
         body.application = *count;
         *count += 1;
         for (param, (name, value)) in def.hyper.iter().zip(&layer.hyper) {
-            // A layer given as an argument is one instance, called after the hyper-parameter.
+            // A layer given as an argument is one instance, called after the hyper-parameter; of a list, each is one, numbered from 1.
             if kind_of(&param.ty) == Kind::Function {
                 body.promises.push((join(&path, name).into(), &param.ty));
             }
-            let value = match value {
-                Value::Callable(callable) => self.named(callable, &join(&path, name)),
-                value => value.clone(),
+            let value = match (value, listed_function(&param.ty)) {
+                (Value::Callable(callable), _) => self.named(callable, &join(&path, name)),
+                (Value::List(items), Some(each)) => {
+                    let numbered = items.iter().enumerate().map(|(at, item)| {
+                        let inside = format!("{}_{}", join(&path, name), at + 1);
+                        body.promises.push((inside.as_str().into(), each));
+                        match item {
+                            Value::Callable(callable) => self.named(callable, &inside),
+                            item => item.clone(),
+                        }
+                    });
+                    Value::List(numbered.collect())
+                }
+                (value, _) => value.clone(),
             };
             body.bind(name, Binding::Value(value));
         }

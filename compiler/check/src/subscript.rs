@@ -5,7 +5,7 @@ use crate::draw;
 use crate::hir::{self, Axis, BinaryOp, ExprKind, Outside, Scalar, TensorType, Type};
 use crate::operators::size_expr;
 use crate::range::{Affine, Ix, Read};
-use crate::value::{Value, expr, scalar_type, show_tensor, show_type};
+use crate::value::{Callable, Value, expr, scalar_type, show_tensor, show_type};
 use crate::walk;
 use bdl_dims::Dim;
 use bdl_grammar::ast::{self, Sub, SubKind};
@@ -139,13 +139,22 @@ impl<'a> Checker<'a> {
         if let [Sub { kind: SubKind::Expr(index), .. }] = subs
             && let Some(at) = self.try_size(index).and_then(|size| size.dim.as_const())
         {
-            return match usize::try_from(at).ok().and_then(|at| items.get(at).cloned()) {
+            // How many an unknown list holds is not known: one stands for all.
+            let at_most = if self.generic && matches!(items.as_slice(), [item] if is_unknown(item)) { 0 } else { at };
+            return match usize::try_from(at_most.min(at)).ok().and_then(|at| items.get(at).cloned()) {
                 Some(item) => item,
                 None => self.fail(
                     Diagnostic::error("out-of-range", format!("this list has {} elements", items.len()))
                         .primary(index.span, format!("element {at} is not among them")),
                 ),
             };
+        }
+        if items.iter().any(|item| matches!(item, Value::Callable(_))) {
+            return self.fail(
+                Diagnostic::error("not-static", "which layer or function it is must be known when the model is built")
+                    .primary(span, "one number in brackets is expected: `parts[0]`")
+                    .help("`chain(f in parts: f)` applies all of them, one after the other"),
+            );
         }
         let tensor = self.term_of(Value::List(items), base.span, None);
         if tensor.is_error() {
@@ -539,4 +548,14 @@ impl<'a> Checker<'a> {
 
 fn axes(count: usize) -> String {
     if count == 1 { "1 axis".to_string() } else { format!("{count} axes") }
+}
+
+/// The element of a hyper-parameter's list in a definition that is checked on its own.
+fn is_unknown(item: &Value) -> bool {
+    match item {
+        Value::Callable(callable) => matches!(**callable, Callable::Unknown { .. }),
+        Value::Size(size) => size.dim.as_var().is_some(),
+        Value::Run(term) => matches!(term.kind, ExprKind::Number(number) if number.is_nan()),
+        Value::Number(_) | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Error => false,
+    }
 }

@@ -51,6 +51,18 @@ pub(crate) fn kind_of(ty: &ast::Type) -> Kind {
     }
 }
 
+/// The type of the layers or functions in a list: `[layer(f32[C]) -> f32[C]]`.
+pub(crate) fn listed_function(ty: &ast::Type) -> Option<&ast::Type> {
+    match &ty.kind {
+        TypeKind::List(inner) => Some(&**inner).filter(|inner| kind_of(inner) == Kind::Function),
+        TypeKind::Word { .. }
+        | TypeKind::Record(_)
+        | TypeKind::Layer { .. }
+        | TypeKind::Fn { .. }
+        | TypeKind::Error => None,
+    }
+}
+
 /// Where a type stands, for messages.
 pub(crate) struct Meeting<'m> {
     /// The value's place.

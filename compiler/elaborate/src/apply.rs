@@ -56,12 +56,18 @@ impl<'h> Elaborator<'h> {
             indices: vec![None; function.indices.len()],
             next: BTreeMap::new(),
             pending: HashSet::default(),
-            roots: crate::builtin::grad_roots(function),
+            roots: crate::gradient::roots(function),
+            open: Vec::new(),
         };
+        if !scope.roots.is_empty() {
+            let mut found = BTreeSet::new();
+            args.iter().for_each(|(value, _)| self.differs_by(value, &mut found));
+            scope.open.extend(found);
+        }
         for ((value, at), input) in args.into_iter().zip(&function.inputs) {
             let name = &function.locals[input.0 as usize].name;
             let what = format!("`{name}` of `{}`", function.name);
-            let own = scope.roots.contains(input);
+            let own = scope.roots.contains(input).then_some(scope.open.as_slice());
             let bound = self.bind(value, &format!("{prefix}.{name}"), own, at, what)?;
             scope.locals[input.0 as usize] = Some(bound);
         }
@@ -71,6 +77,17 @@ impl<'h> Elaborator<'h> {
         self.draws = outer;
         let hint = if function.path.is_some() { names::result(&prefix) } else { prefix };
         Ok(hinted(value?, &hint))
+    }
+
+    /// The variables in scope that a value mentions, without its own axes.
+    fn differs_by(&self, value: &Value, found: &mut BTreeSet<IndexId>) {
+        match value {
+            Value::Tensor(tensor) => {
+                let bodies: Vec<_> = std::iter::once(&tensor.body).chain(&tensor.known).collect();
+                found.extend(self.context_of(&bodies, &tensor.axes));
+            }
+            Value::Record(fields) => fields.iter().for_each(|(_, field)| self.differs_by(field, found)),
+        }
     }
 
     fn body(&mut self, scope: &mut Scope<'h>) -> Result<Value> {
@@ -97,7 +114,7 @@ impl<'h> Elaborator<'h> {
         let value = self.tensor(scope, update)?;
         let path = &self.store.states[id.0 as usize].path;
         let what = format!("update of `{path}`");
-        let bound = self.bind(Value::Tensor(value), &names::next(path), false, update.span, what)?;
+        let bound = self.bind(Value::Tensor(value), &names::next(path), None, update.span, what)?;
         scope.pending.remove(&id);
         let Value::Tensor(next) = bound else { return Err(broken(span, "a state that is a record")) };
         scope.next.insert(id, next.clone());

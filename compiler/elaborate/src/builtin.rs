@@ -17,14 +17,13 @@ use crate::context::{Elaborator, Part, Reducing, Result, Scope, broken, not_buil
 use crate::expr::{compare, dtype_of_expr};
 use crate::names;
 use crate::value::{Pointwise, Value, as_subscript};
-use bdl_check::hir::{self, Builtin, ExprKind};
+use bdl_check::hir::{self, Builtin};
 use bdl_dims::Dim;
 use bdl_equations::{
     Affine, BinaryOp, CompareOp, Condition, DType, Distribution, Draw, Expr, IndexId, Library, Monoid, Name, Node,
     Routine, Sort, Sub, TensorId, UnaryOp, View,
 };
 use bdl_grammar::Span;
-use rustc_hash::FxHashSet as HashSet;
 
 impl<'h> Elaborator<'h> {
     pub fn builtin(
@@ -412,46 +411,9 @@ impl<'h> Elaborator<'h> {
         let context = self.context_of(&[&body], &[axes.as_slice(), &[from]].concat());
         self.computed(hint, dtype, &context, &axes, &how, &body, origin(span, "running sum".into()))
     }
-
-    // ------------------------------------------------------------------------------------------------ gradients
-
-    /// `grad(f(x), x)`: the derivative of the equations made so far, added to them.
-    fn grad(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr], expr: &'h hir::Expr) -> Result<Pointwise> {
-        let value = self.tensor(scope, the(args, 0, expr.span)?)?;
-        let by = self.tensor(scope, the(args, 1, expr.span)?)?;
-        if !value.axes.is_empty() {
-            return Err(not_built(expr.span, "the gradient of something that is not a single number"));
-        }
-        let made = origin(expr.span, "value that is differentiated".into());
-        let hint = names::inside(&scope.prefix, "grad");
-        let (loss, loss_context) = self.whole_tensor(&value, &names::inside(&hint, "of"), made.clone())?;
-        let (wrt, by_context) = self.whole_tensor(&by, &names::inside(&hint, "by"), made)?;
-        if !loss_context.is_empty() || !by_context.is_empty() {
-            return Err(not_built(expr.span, "a gradient under `for`"));
-        }
-        let gradient = self.differentiated(loss, &[wrt], expr.span)?;
-        match gradient.first() {
-            Some(tensor) => Ok(self.whole(*tensor)),
-            None => self.filled(0.0, expr, DType::Real),
-        }
-    }
 }
 
-/// Locals that a function takes gradients by: they must be tensors of their own before anything reads them.
-pub(crate) fn grad_roots(function: &hir::Function) -> HashSet<hir::LocalId> {
-    let mut roots = HashSet::default();
-    let mut look = |expr: &hir::Expr| {
-        if let ExprKind::Builtin(Builtin::Grad, args) = &expr.kind
-            && let Some(hir::Expr { kind: ExprKind::Local(local), .. }) = args.get(1)
-        {
-            roots.insert(*local);
-        }
-    };
-    hir::visit::each(&function.body, &mut look);
-    roots
-}
-
-fn the(args: &[hir::Expr], place: usize, span: Span) -> Result<&hir::Expr> {
+pub(crate) fn the(args: &[hir::Expr], place: usize, span: Span) -> Result<&hir::Expr> {
     args.get(place).ok_or_else(|| broken(span, "a builtin lacks an argument"))
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Elaborator<'h> {
     /// Sizes of the example as values, for others to read.
     pub lengths: HashMap<Dim, TensorId>,
     names: HashMap<Name, u32>,
+    /// What was made before the open loops, outermost first.
+    pub around: Vec<Vec<Node>>,
     /// Literals of constants: they stand before everything else, also before the loop that first read them.
     pub prologue: Vec<Node>,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Scope<'h> {
     pub pending: HashSet<hir::StateId>,
     /// Locals that `grad` differentiates by: they must be tensors of their own.
     pub roots: HashSet<hir::LocalId>,
+    /// What a value here may differ by: the indices of the open `for`s and reductions, and those that the arguments mention.
+    pub open: Vec<IndexId>,
 }
 
 /// What an equation is besides its body.
@@ -138,6 +142,7 @@ impl<'h> Elaborator<'h> {
             along_two: false,
             lengths: HashMap::default(),
             names: HashMap::default(),
+            around: Vec::new(),
             prologue: Vec::new(),
         }
     }
@@ -402,6 +407,16 @@ impl<'h> Elaborator<'h> {
         let filter = how.filter.iter().map(|c| c.clone().replace_indices(&by)).collect();
         let body = body.clone().replace_indices(&by);
         Piece { indices, free: free.len(), at, monoid: how.monoid, filter, body, empty: how.empty }
+    }
+
+    /// What is made from here on belongs to the body of a loop.
+    pub fn open_loop(&mut self) {
+        self.around.push(std::mem::take(&mut self.program.nodes));
+    }
+
+    /// The nodes of the body; what is made from here on stands behind the loop.
+    pub fn close_loop(&mut self) -> Vec<Node> {
+        std::mem::replace(&mut self.program.nodes, self.around.pop().unwrap_or_default())
     }
 
     /// Adds an equation over `free` (what the context names, then the axes of the value) and gives its tensor.

@@ -183,7 +183,7 @@ impl<'h> Elaborator<'h> {
             let value = self.expr(scope, expr)?;
             let name = &scope.function.locals[local.0 as usize].name;
             let hint = format!("{}.{name}", scope.prefix);
-            let own = scope.roots.contains(local);
+            let own = scope.roots.contains(local).then_some(scope.open.as_slice());
             let what = format!("`{name}`");
             let value = self.bind(unhinted(value), &hint, own, expr.span, what)?;
             scope.locals[local.0 as usize] = Some(value);
@@ -192,8 +192,15 @@ impl<'h> Elaborator<'h> {
     }
 
     /// A value that gets a name: stored as a tensor unless it is free (or, for a single value, cheap) to write it down again.
-    /// `own` asks for a tensor of its own in any case.
-    pub fn bind(&mut self, value: Value, hint: &str, own: bool, span: Span, what: String) -> Result<Value> {
+    /// `own` asks for a tensor of its own in any case, one for each value of these variables.
+    pub fn bind(
+        &mut self,
+        value: Value,
+        hint: &str,
+        own: Option<&[IndexId]>,
+        span: Span,
+        what: String,
+    ) -> Result<Value> {
         match value {
             Value::Record(fields) => {
                 let mut bound = Vec::new();
@@ -208,7 +215,7 @@ impl<'h> Elaborator<'h> {
                 if let Some(known) = tensor.whether_known() {
                     let plain = Pointwise { known: None, ..tensor };
                     let value = self.bind(Value::Tensor(plain), hint, own, span, what.clone())?;
-                    let known = self.bind(Value::Tensor(known), &crate::names::known(hint), false, span, what)?;
+                    let known = self.bind(Value::Tensor(known), &crate::names::known(hint), None, span, what)?;
                     let (Value::Tensor(value), Value::Tensor(known)) = (value, known) else {
                         return Err(broken(span, "a record stands where a tensor should"));
                     };
@@ -218,9 +225,8 @@ impl<'h> Elaborator<'h> {
                 // Along another example's axis a value is computed where it is read.
                 let inlined =
                     tensor.is_plain() || (tensor.axes.is_empty() && tensor.is_cheap()) || self.is_foreign(&tensor);
-                if own {
-                    let (whole, context) = self.whole_tensor(&tensor, hint, origin(span, what))?;
-                    return Ok(Value::Tensor(self.read_back(whole, &context, &tensor.axes, tensor.dtype)));
+                if let Some(open) = own {
+                    return Ok(Value::Tensor(self.apart(&tensor, open, hint, origin(span, what))?));
                 }
                 if inlined {
                     return Ok(Value::Tensor(tensor));
@@ -234,7 +240,10 @@ impl<'h> Elaborator<'h> {
         let vars = self.bind_indices(scope, indices, body.span)?;
         let outer = self.draws.len();
         self.draws.extend(&vars);
+        let around = scope.open.len();
+        scope.open.extend(&vars);
         let value = self.expr(scope, body);
+        scope.open.truncate(around);
         self.draws.truncate(outer);
         Ok(self.spread(value?, &vars))
     }
@@ -325,7 +334,8 @@ impl<'h> Elaborator<'h> {
                 } else {
                     None
                 };
-                let value = self.broadcast(vec![condition, yes, no], dtype, span, |args| chosen(args, false))?;
+                let value =
+                    self.broadcast(vec![condition, yes, no], dtype, span, |args| chosen(args, dtype == DType::Bool))?;
                 let known = known.map(|known| self.aligned(known, &value));
                 Ok(Value::Tensor(Pointwise { known, ..value }))
             }
@@ -408,6 +418,10 @@ fn chosen(mut args: Vec<Expr>, truth: bool) -> Expr {
         (Some(yes), Some(no)) if truth && yes == no => Expr::Const(yes),
         (Some(yes), Some(no)) if truth && yes > no => c,
         (Some(_), Some(_)) if truth => unary(hir::UnaryOp::Not, c),
+        (Some(yes), None) if truth && yes != 0.0 => c.binary(BinaryOp::Or, b),
+        (Some(_), None) if truth => unary(hir::UnaryOp::Not, c).binary(BinaryOp::And, b),
+        (None, Some(no)) if truth && no != 0.0 => unary(hir::UnaryOp::Not, c).binary(BinaryOp::Or, a),
+        (None, Some(_)) if truth => c.binary(BinaryOp::And, a),
         (_, _) => c.select(a, b),
     }
 }

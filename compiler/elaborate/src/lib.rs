@@ -21,6 +21,7 @@ mod apply;
 mod builtin;
 mod context;
 mod expr;
+mod gradient;
 mod join;
 mod names;
 mod others;

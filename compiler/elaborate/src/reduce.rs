@@ -36,9 +36,11 @@ impl<'h> Elaborator<'h> {
         body: &'h hir::Expr,
         expr: &'h hir::Expr,
     ) -> Result<Pointwise> {
-        let open = self.others.len();
+        let (open, around) = (self.others.len(), scope.open.len());
         let bound = self.bind_indices(scope, indices, expr.span)?;
+        scope.open.extend(&bound);
         let reduced = self.reduce_over(scope, op, &bound, indices, filter, default, body, expr);
+        scope.open.truncate(around);
         self.others.truncate(open);
         reduced
     }

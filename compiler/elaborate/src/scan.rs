@@ -14,9 +14,10 @@ use bdl_equations::{
 };
 use bdl_grammar::Span;
 
-/// A carried value while its loop is made.
+/// A carried tensor while its loop is made. Of an optional value there are two, the second saying where it is known.
 struct Loop {
     name: Name,
+    is_known: bool,
     start: Pointwise,
     start_tensor: TensorId,
     inside: TensorId,
@@ -28,7 +29,15 @@ struct Body {
     nodes: Vec<Node>,
     next: Vec<Pointwise>,
     next_tensors: Vec<TensorId>,
-    emitted: Vec<(Vec<Name>, Pointwise, TensorId)>,
+    emitted: Vec<Emitted>,
+}
+
+/// A tensor that each step gives: where in the record, whether it says where the one before it is known, and what it is.
+struct Emitted {
+    path: Vec<Name>,
+    is_known: bool,
+    value: Pointwise,
+    tensor: TensorId,
 }
 
 impl<'h> Elaborator<'h> {
@@ -57,14 +66,15 @@ impl<'h> Elaborator<'h> {
                 context.sort();
                 continue;
             }
-            let carried = self.leave(&loops, &body, &context);
+            let (carried, last) = self.leave(&loops, &body, &context);
             self.declare_sizes(&extent);
             let mut stacks = Vec::new();
-            let mut values = Vec::new();
-            for (path, value, inside) in &body.emitted {
+            let mut values: Paths = Vec::new();
+            for Emitted { path, is_known, value, tensor: inside } in &body.emitted {
                 let mut shape = vec![extent.clone()];
                 shape.extend(self.program.get(*inside).shape.iter().cloned());
-                let name = self.unique(&names::inside(&scope.prefix, path.last().map_or("emitted", |n| n)));
+                let name = names::inside(&scope.prefix, path.last().map_or("emitted", |n| n));
+                let name = self.unique(&if *is_known { names::known(&name) } else { name });
                 let outside = self.program.computed(&name, value.dtype, shape);
                 self.mark_per_example(outside);
                 stacks.push((*inside, outside));
@@ -73,13 +83,17 @@ impl<'h> Elaborator<'h> {
                 let subs = std::iter::once(at).chain(context.iter().copied()).chain(fresh.iter().copied());
                 let body = Expr::Read(Read::new(outside, subs.map(Sub::from)));
                 let axes = std::iter::once(at).chain(fresh.iter().copied()).collect();
-                values.push((path.clone(), Pointwise { axes, body, dtype: value.dtype, known: None, hint: None }));
+                let stacked = Pointwise { axes, body, dtype: value.dtype, known: None, hint: None };
+                match values.last_mut() {
+                    Some((_, last)) if *is_known => last.known = Some(stacked.at_indices(&last.axes)),
+                    Some(_) | None => values.push((path.clone(), stacked)),
+                }
             }
             let node = Scan {
                 step,
                 extent,
                 reversed: scan.reversed,
-                carried: carried.iter().map(|(c, _)| c.clone()).collect(),
+                carried,
                 body: body.nodes,
                 stacks,
                 checkpoint: scan.checkpoint.map(Dim::from),
@@ -87,7 +101,7 @@ impl<'h> Elaborator<'h> {
                 origin: made,
             };
             self.add(Node::Scan(node));
-            return if scan.emit.is_some() { Ok(nested(values)) } else { Ok(last_values(carried, &expr.ty)) };
+            return if scan.emit.is_some() { Ok(nested(values)) } else { Ok(by_name(last, &expr.ty)) };
         }
     }
 
@@ -100,12 +114,12 @@ impl<'h> Elaborator<'h> {
         context: &[IndexId],
         span: Span,
     ) -> Result<Body> {
-        let outside = std::mem::take(&mut self.program.nodes);
+        self.open_loop();
         let ragged = usize::from(self.is_per_example_size(extent));
         self.running += ragged;
         let done = self.scan_inside(scope, scan, loops, context, span);
         self.running -= ragged;
-        let nodes = std::mem::replace(&mut self.program.nodes, outside);
+        let nodes = self.close_loop();
         let (next, next_tensors, emitted) = done?;
         Ok(Body { nodes, next, next_tensors, emitted })
     }
@@ -118,7 +132,7 @@ impl<'h> Elaborator<'h> {
         loops: &[Loop],
         context: &[IndexId],
         span: Span,
-    ) -> Result<(Vec<Pointwise>, Vec<TensorId>, Vec<(Vec<Name>, Pointwise, TensorId)>)> {
+    ) -> Result<(Vec<Pointwise>, Vec<TensorId>, Vec<Emitted>)> {
         self.lets(scope, &scan.lets)?;
         let (next, tensors) = self.next_values(scope, &scan.next, loops, context, span)?;
         let mut emitted = Vec::new();
@@ -126,13 +140,15 @@ impl<'h> Elaborator<'h> {
             let value = self.expr(scope, emit)?;
             let mut flat = Vec::new();
             flatten(value, &mut Vec::new(), &mut flat);
-            if flat.iter().any(|(_, value)| value.known.is_some()) {
-                return Err(crate::context::not_built(emit.span, "an optional value that a scan emits"));
-            }
             for (path, value) in flat {
                 let hint = names::inside(&scope.prefix, "emit");
-                let tensor = self.over(&value, context, &hint, origin(emit.span, "what the scan emits".into()))?;
-                emitted.push((path, value, tensor));
+                let known = value.whether_known();
+                for (value, is_known) in std::iter::once((value, false)).chain(known.map(|known| (known, true))) {
+                    let hint = if is_known { names::known(&hint) } else { hint.clone() };
+                    let made = origin(emit.span, "what the scan emits".into());
+                    let tensor = self.over(&value, context, &hint, made)?;
+                    emitted.push(Emitted { path: path.clone(), is_known, value, tensor });
+                }
             }
         }
         Ok((next, tensors, emitted))
@@ -147,13 +163,17 @@ impl<'h> Elaborator<'h> {
         span: Span,
     ) -> Result<(Vec<Pointwise>, Vec<TensorId>)> {
         let (mut values, mut tensors) = (Vec::new(), Vec::new());
-        for (expr, carried) in next.iter().zip(loops) {
+        let mut each = Vec::new();
+        for (expr, optional) in next.iter().zip(optional(loops)) {
             let value = self.tensor(scope, expr)?;
+            each.extend(parts(value, optional).into_iter().map(|value| (value, expr.span)));
+        }
+        for ((value, at), carried) in each.into_iter().zip(loops) {
             if value.axes.len() != carried.axes.len() {
                 return Err(broken(span, "a carried value changes its shape"));
             }
             let hint = format!("{}.{}.next", scope.prefix, carried.name);
-            tensors.push(self.over(&value, context, &hint, origin(expr.span, format!("`next {}`", carried.name)))?);
+            tensors.push(self.over(&value, context, &hint, origin(at, format!("`next {}`", carried.name)))?);
             values.push(value);
         }
         Ok((values, tensors))
@@ -171,7 +191,7 @@ impl<'h> Elaborator<'h> {
             let before = self.save();
             let loops = self.enter(scope, &iterate.carried, &starts, &context, &made)?;
             let step = self.step_name("step");
-            let outside = std::mem::take(&mut self.program.nodes);
+            self.open_loop();
             // Examples that have stopped take no part in what follows, in the condition either.
             self.running += 1;
             let until = self.tensor(scope, &iterate.until).and_then(|until| {
@@ -186,7 +206,7 @@ impl<'h> Elaborator<'h> {
                 Ok((until, next))
             });
             self.running -= 1;
-            let nodes = std::mem::replace(&mut self.program.nodes, outside);
+            let nodes = self.close_loop();
             let ((condition_value, until), (next, next_tensors)) = done?;
             let body = Body { nodes, next, next_tensors, emitted: Vec::new() };
             let mut missing = self.missing(&body, &context);
@@ -203,18 +223,18 @@ impl<'h> Elaborator<'h> {
                 let nodes = condition.into_iter().chain(body.nodes.iter().cloned()).collect();
                 return self.each_until(&loops, &Body { nodes, ..body }, &context, until, step, at_most, expr);
             }
-            let carried = self.leave(&loops, &body, &context);
+            let (carried, last) = self.leave(&loops, &body, &context);
             self.declare_sizes(&at_most);
             self.add(Node::Iterate(Iterate {
                 step,
                 at_most,
-                carried: carried.iter().map(|(c, _)| c.clone()).collect(),
+                carried,
                 condition,
                 until,
                 body: body.nodes,
                 origin: made,
             }));
-            return Ok(last_values(carried, &expr.ty));
+            return Ok(by_name(last, &expr.ty));
         }
     }
 
@@ -247,7 +267,7 @@ impl<'h> Elaborator<'h> {
         let mut nodes = std::mem::replace(&mut self.program.nodes, outside);
         let (next_tensors, done) = held?;
         let body = Body { nodes: Vec::new(), next: body.next.clone(), next_tensors, emitted: Vec::new() };
-        let carried = self.leave(loops, &body, context);
+        let (carried, last) = self.leave(loops, &body, context);
         self.declare_sizes(&at_most);
         let steps = self.unique(&names::inside(&step, "steps"));
         let steps = self.program.computed(&steps, bdl_equations::DType::I32, []);
@@ -255,14 +275,14 @@ impl<'h> Elaborator<'h> {
             step,
             extent: at_most,
             reversed: false,
-            carried: carried.iter().map(|(c, _)| c.clone()).collect(),
+            carried,
             body: std::mem::take(&mut nodes),
             stacks: Vec::new(),
             checkpoint: None,
             ends: Some(Ends::When { until: done, steps }),
             origin: made,
         }));
-        Ok(last_values(carried, &expr.ty))
+        Ok(by_name(last, &expr.ty))
     }
 
     /// The next values of what goes on, the old ones of what has stopped; and whether all have.
@@ -319,17 +339,15 @@ impl<'h> Elaborator<'h> {
     // ------------------------------------------------------------------------------------------------ parts of a loop
 
     fn starts(&mut self, scope: &mut Scope<'h>, carried: &'h [(hir::LocalId, hir::Expr)]) -> Result<Vec<Pointwise>> {
-        let starts: Result<Vec<Pointwise>> = carried.iter().map(|(_, start)| self.tensor(scope, start)).collect();
-        match carried.iter().zip(starts.as_deref().unwrap_or(&[])).find(|(_, value)| value.known.is_some()) {
-            Some(((_, start), _)) => {
-                Err(crate::context::not_built(start.span, "an optional value that a loop carries"))
-            }
-            None => starts,
-        }
+        carried.iter().map(|(_, start)| self.tensor(scope, start)).collect()
     }
 
     fn loop_context(&self, values: &[Pointwise]) -> Vec<IndexId> {
-        let mut all: Vec<IndexId> = values.iter().flat_map(|v| self.context_of(&[&v.body], &v.axes)).collect();
+        let parts = |v: &Pointwise| {
+            let bodies: Vec<&Expr> = std::iter::once(&v.body).chain(&v.known).collect();
+            self.context_of(&bodies, &v.axes)
+        };
+        let mut all: Vec<IndexId> = values.iter().flat_map(parts).collect();
         all.sort();
         all.dedup();
         all
@@ -338,7 +356,7 @@ impl<'h> Elaborator<'h> {
     /// Context variables that the body depends on and the carried values do not have yet.
     fn missing(&self, body: &Body, context: &[IndexId]) -> Vec<IndexId> {
         let mut all = self.loop_context(&body.next);
-        all.extend(body.emitted.iter().flat_map(|(_, v, _)| self.context_of(&[&v.body], &v.axes)));
+        all.extend(body.emitted.iter().flat_map(|e| self.context_of(&[&e.value.body], &e.value.axes)));
         all.sort();
         all.dedup();
         all.retain(|v| !context.contains(v));
@@ -355,27 +373,34 @@ impl<'h> Elaborator<'h> {
         made: &Origin,
     ) -> Result<Vec<Loop>> {
         let mut loops = Vec::new();
-        for ((local, _), start) in carried.iter().zip(starts) {
+        for ((local, written), start) in carried.iter().zip(starts) {
             let name = scope.function.locals[local.0 as usize].name.clone();
-            let hint = format!("{}.{name}", scope.prefix);
-            let start_tensor = self.over(start, context, &format!("{hint}.start"), made.clone())?;
-            let shape = self.program.get(start_tensor).shape.clone();
-            let unique = self.unique(&hint);
-            let inside = self.program.computed(&unique, start.dtype, shape);
-            if self.draws_per_example {
-                self.mark_per_example(inside);
+            let optional = matches!(&written.ty, Type::Tensor(ty) if ty.optional);
+            let mut value: Option<Pointwise> = None;
+            for start in parts(start.clone(), optional) {
+                let is_known = value.is_some();
+                let name = if is_known { names::known(&name) } else { name.clone() };
+                let hint = format!("{}.{name}", scope.prefix);
+                let start_tensor = self.over(&start, context, &format!("{hint}.start"), made.clone())?;
+                let shape = self.program.get(start_tensor).shape.clone();
+                let unique = self.unique(&hint);
+                let inside = self.program.computed(&unique, start.dtype, shape);
+                if self.draws_per_example {
+                    self.mark_per_example(inside);
+                }
+                let read = self.read_back(inside, context, &start.axes, start.dtype);
+                value = Some(with_known(value, read));
+                let axes = start.axes.clone();
+                loops.push(Loop { name, is_known, start, start_tensor, inside, axes });
             }
-            let value = self.read_back(inside, context, &start.axes, start.dtype);
-            scope.locals[local.0 as usize] = Some(Value::Tensor(value));
-            let axes = start.axes.clone();
-            loops.push(Loop { name, start: start.clone(), start_tensor, inside, axes });
+            scope.locals[local.0 as usize] = value.map(Value::Tensor);
         }
         Ok(loops)
     }
 
-    /// Declares the last values.
-    fn leave(&mut self, loops: &[Loop], body: &Body, context: &[IndexId]) -> Vec<(Carried, (Name, Pointwise))> {
-        let mut done = Vec::new();
+    /// Declares the last values: the tensors, and the values by name.
+    fn leave(&mut self, loops: &[Loop], body: &Body, context: &[IndexId]) -> (Vec<Carried>, Vec<(Name, Value)>) {
+        let (mut nodes, mut values): (Vec<Carried>, Vec<(Name, Pointwise)>) = (Vec::new(), Vec::new());
         for (carried, next) in loops.iter().zip(&body.next_tensors) {
             let (inside, dtype) = (self.program.get(carried.inside).clone(), carried.start.dtype);
             let name = self.unique(&format!("{}.last", inside.name));
@@ -384,10 +409,13 @@ impl<'h> Elaborator<'h> {
                 self.mark_per_example(last);
             }
             let value = self.read_back(last, context, &carried.axes, dtype);
-            let node = Carried { start: carried.start_tensor, inside: carried.inside, next: *next, last };
-            done.push((node, (carried.name.clone(), value)));
+            nodes.push(Carried { start: carried.start_tensor, inside: carried.inside, next: *next, last });
+            match values.last_mut() {
+                Some((_, of)) if carried.is_known => *of = with_known(Some(of.clone()), value),
+                Some(_) | None => values.push((carried.name.clone(), value)),
+            }
         }
-        done
+        (nodes, values.into_iter().map(|(name, value)| (name, Value::Tensor(value))).collect())
     }
 
     /// The value as a tensor over exactly these context variables (those it mentions among them), then its own axes.
@@ -432,9 +460,34 @@ fn unmoved(scope: &Scope, carried: &[(hir::LocalId, hir::Expr)], starts: Vec<Poi
     by_name(fields.collect(), ty)
 }
 
-/// The carried values after the last step, by name.
-fn last_values(carried: Vec<(Carried, (Name, Pointwise))>, ty: &Type) -> Value {
-    by_name(carried.into_iter().map(|(_, (name, value))| (name, Value::Tensor(value))).collect(), ty)
+/// Which of the carried values are optional, in the order in which they are written.
+fn optional(loops: &[Loop]) -> Vec<bool> {
+    let after = loops.iter().skip(1).map(|l| l.is_known).chain([false]);
+    loops.iter().zip(after).filter(|(l, _)| !l.is_known).map(|(_, known)| known).collect()
+}
+
+/// The tensors that carry a value: of an optional one the value and whether it is there.
+fn parts(value: Pointwise, optional: bool) -> Vec<Pointwise> {
+    if !optional {
+        return vec![value];
+    }
+    let always = Pointwise {
+        axes: value.axes.clone(),
+        body: Expr::Const(1.0),
+        dtype: bdl_equations::DType::Bool,
+        known: None,
+        hint: None,
+    };
+    let known = value.whether_known().unwrap_or(always);
+    vec![Pointwise { known: None, ..value }, known]
+}
+
+/// The first of a carried value's tensors, or the value with what its second one says.
+fn with_known(value: Option<Pointwise>, read: Pointwise) -> Pointwise {
+    match value {
+        None => read,
+        Some(value) => Pointwise { known: Some(read.at_indices(&value.axes)), ..value },
+    }
 }
 
 fn by_name(mut fields: Vec<(Name, Value)>, ty: &Type) -> Value {

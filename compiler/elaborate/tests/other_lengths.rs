@@ -71,6 +71,22 @@ s.h[0] * s.h[1]",
 }
 sum[t] y[t] * x[t, 0]",
     ),
+    (
+        "a gradient at each position",
+        "let g = for t < T: {
+  let xt = x[t]
+  grad(sin(sum[c] q[c] * xt[c] * xt[c]) * exp(xt[0] * x[t - 1 else 0, 1]), xt)
+}
+sum[t, c] g[t, c] * (c + 1) * sin(x[t, 1])",
+    ),
+    (
+        "optional values in a loop",
+        "let s = scan t in T from (h = if x[0, 0] > 0.5 then q[0] else missing) {
+  next h = if x[t, 0] > 0 then x[t, 1] * q[1] + (h else q[0]) else h
+  emit if x[t, 1] > 0 then sin((next h else 0.3) * x[t, 0]) else missing
+}
+sum[t < T if known(s[t])] square(s[t] else 0)",
+    ),
     ("two others", "sum[a in batch, b in batch] (mean[s] a.x[s, 0]) * (sum[u] sin(b.x[u, 1])) * q[0]"),
     (
         "others of others",

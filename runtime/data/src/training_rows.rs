@@ -4,6 +4,7 @@
 //! All of it works on [`Encoded`] values: what a model sees.
 
 use crate::batch::Encoded;
+use crate::dataset::Dataset;
 use crate::error::{DataError, DataResult};
 use crate::facts::Kind;
 use crate::field::{Layout, MISSING_ID, MISSING_TRUTH, Values};
@@ -175,6 +176,22 @@ impl Encoded {
                 .for_each(|(numbers, width)| values.extend_from_slice(&numbers[row * width..(row + 1) * width]));
         }
         Ok(Matrix { fields, values, width })
+    }
+}
+
+impl Dataset {
+    /// That each of these rows has a class or truth value in the field. Errors: `missing-value`, with the place in the file.
+    pub fn require_classes(&self, name: &str, rows: &[u32]) -> DataResult<()> {
+        let field = self.field(name)?;
+        let lacks = |row: usize| match &*field.values {
+            Values::Ids(ids) => ids.get(row) == Some(&MISSING_ID),
+            Values::Truth(values) => values.get(row) == Some(&MISSING_TRUTH),
+            Values::F32(_) | Values::F64(_) | Values::Letters(_) => false,
+        };
+        match rows.iter().map(|row| *row as usize).find(|row| lacks(*row)) {
+            Some(row) => Err(self.places.fault(no_class(name), row, field.column_of(0), None)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -3,9 +3,12 @@
 use super::{Context, print};
 use crate::error::Failure;
 use crate::explain;
-use crate::pipeline::{self, ReadData};
+use crate::pipeline::{self, Checked, ReadData};
 use crate::show::shapes;
+use bdl_check::EntryRequest;
 use bdl_data::Source;
+use bdl_grammar::Diagnostic;
+use bdl_grammar::ast::ItemKind;
 use std::path::Path;
 
 pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result<u8, Failure> {
@@ -34,6 +37,7 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
             text.push_str(&shapes::table(&checked.hir, train, &programs, context.real)?);
         }
     }
+    definitions(context, file, &checked)?;
     for block in &checked.data {
         if let (None, Source::Table(table), false) = (&block.dataset, &block.spec.source, context.global.json) {
             text.push_str(&format!(
@@ -46,4 +50,42 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
         text.push_str("no mistakes found\n");
     }
     print(&text)
+}
+
+/// Refuses what a definition of the file says and this version has not built. `train` blocks say so about what they apply; this is for what none
+/// does. A definition that cannot be looked at alone (it takes a layer, or its shape belongs to the place of use) is left out.
+fn definitions(context: &Context, file: &Path, checked: &Checked) -> Result<(), Failure> {
+    let names = checked.source.modules.main.items.iter().filter_map(|item| match &item.kind {
+        ItemKind::Fn(def) => Some(&def.name.text),
+        ItemKind::Layer(def) | ItemKind::Model(def) => Some(&def.name.text),
+        ItemKind::Use(_)
+        | ItemKind::Data(_)
+        | ItemKind::Optimizer(_)
+        | ItemKind::Train(_)
+        | ItemKind::Tune(_)
+        | ItemKind::Expect(_)
+        | ItemKind::Type(_)
+        | ItemKind::Alphabet(_)
+        | ItemKind::Const(_)
+        | ItemKind::Let(_)
+        | ItemKind::Error => None,
+    });
+    for name in names {
+        let mut request = context.request(None);
+        request.read_data = ReadData::Never;
+        request.entries = vec![EntryRequest { name: name.clone(), sizes: Vec::new() }];
+        let alone = pipeline::check(file, &request)?;
+        if alone.diagnostics.iter().any(Diagnostic::is_error) {
+            continue;
+        }
+        for entry in &alone.hir.entries {
+            match bdl_elaborate::entry(&alone.hir, entry, true) {
+                Err(diagnostic) if diagnostic.code == "not-built-yet" => {
+                    return Err(Failure::program(&[diagnostic], &alone.source.sources, context.coloured));
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    Ok(())
 }

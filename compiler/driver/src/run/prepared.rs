@@ -132,6 +132,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
     let into_models = Uses::of(&checked.hir, train).into_models;
     inputs.extend(into_models.into_iter().filter(|name| !inputs.contains(name)).collect::<Vec<_>>());
     if let Some(field) = &train.weights {
+        dataset.require_classes(field, &parts.train)?;
         fitted.weights = Some(data.balance(field, &parts.train, hir::ROW_WEIGHT)?);
     }
     if let Some(hir::Resample { field, how }) = &train.resample {
@@ -147,6 +148,7 @@ pub fn prepare(checked: &Checked, train: &Train, fitted: Option<Fitted>, fold: u
                 let inputs: Vec<&str> = read.iter().map(String::as_str).filter(|name| *name != &**field).collect();
                 let smote = Smote { field, inputs: &inputs, neighbours: *neighbours as usize, seed: split_seed(train) };
                 let first = data.rows() as u32;
+                dataset.require_classes(field, &parts.train)?;
                 let bases = data.smote(&smote, &parts.train)?;
                 trained.train.extend(first..first + bases.len() as u32);
                 copies.extend(bases);

@@ -51,16 +51,21 @@ fn matched(store: &Store, transfer: &Transfer, found: &[Array]) -> Result<Transf
         };
         let shape = shape(ty);
         let Some(array) = found.iter().find(|array| array.name == name) else {
-            wrong.push(format!("`{path}` {shape:?} would be `{name}`, which is not in the file"));
+            wrong.push(format!("`{path}` {shape:?} of the model would be `{name}`, which is not in the file"));
             continue;
         };
         used.push(&array.name);
         match ordered(array, renaming.and_then(|renaming| renaming.axes.as_deref())) {
             Some(array) if array.shape == shape => arrays.push(Array { name: path.to_string(), ..array }),
             Some(array) if renaming.is_some_and(|renaming| renaming.axes.is_some()) => {
-                wrong.push(format!("`{path}` is {shape:?}, but `{name}` is {:?} in this order of axes", array.shape));
+                wrong.push(format!(
+                    "`{path}` of the model is {shape:?}, but `{name}` of the file is {:?} in this order of axes",
+                    array.shape
+                ));
             }
-            Some(_) | None => wrong.push(format!("`{path}` is {shape:?}, but `{name}` is {:?}", array.shape)),
+            Some(_) | None => {
+                wrong.push(format!("`{path}` of the model is {shape:?}, but `{name}` of the file is {:?}", array.shape))
+            }
         }
     }
     if !wrong.is_empty() {
