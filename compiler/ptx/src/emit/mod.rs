@@ -35,8 +35,9 @@ pub type Emit<T> = Result<T, String>;
 /// Threads a block.
 const THREADS: u32 = 256;
 const WARP: u32 = 32;
-/// So many values and addresses (of two registers each) may be alive at once that fewer blocks at a time are better than registers in memory.
-const MANY_VALUES: usize = 90;
+/// So many values and addresses (of two registers each) may be alive at once that fewer blocks at a time are better than registers in memory: left to
+/// itself `ptxas` keeps to 32 registers for eight blocks of a processor and spilled at 57.
+const MANY_VALUES: usize = 50;
 /// All lanes of a warp take part.
 const ALL_LANES: &str = "0xffffffff";
 
