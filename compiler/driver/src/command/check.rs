@@ -55,37 +55,39 @@ pub fn run(context: &Context, file: Option<&Path>, code: Option<&str>) -> Result
 /// Refuses what a definition of the file says and this version has not built. `train` blocks say so about what they apply; this is for what none
 /// does. A definition that cannot be looked at alone (it takes a layer, or its shape belongs to the place of use) is left out.
 fn definitions(context: &Context, file: &Path, checked: &Checked) -> Result<(), Failure> {
-    let names = checked.source.modules.main.items.iter().filter_map(|item| match &item.kind {
-        ItemKind::Fn(def) => Some(&def.name.text),
-        ItemKind::Layer(def) | ItemKind::Model(def) => Some(&def.name.text),
-        ItemKind::Use(_)
-        | ItemKind::Data(_)
-        | ItemKind::Optimizer(_)
-        | ItemKind::Train(_)
-        | ItemKind::Tune(_)
-        | ItemKind::Expect(_)
-        | ItemKind::Type(_)
-        | ItemKind::Alphabet(_)
-        | ItemKind::Const(_)
-        | ItemKind::Let(_)
-        | ItemKind::Error => None,
-    });
-    for name in names {
-        let mut request = context.request(None);
-        request.read_data = ReadData::Never;
-        request.entries = vec![EntryRequest { name: name.clone(), sizes: Vec::new() }];
-        let alone = pipeline::check(file, &request)?;
-        if alone.diagnostics.iter().any(Diagnostic::is_error) {
-            continue;
+    let mut names: Vec<String> = Vec::new();
+    for item in &checked.source.modules.main.items {
+        if let ItemKind::Fn(def) = &item.kind {
+            names.push(def.name.text.clone());
+        } else if let ItemKind::Layer(def) | ItemKind::Model(def) = &item.kind {
+            names.push(def.name.text.clone());
         }
-        for entry in &alone.hir.entries {
-            match bdl_elaborate::entry(&alone.hir, entry, true) {
-                Err(diagnostic) if diagnostic.code == "not-built-yet" => {
-                    return Err(Failure::program(&[diagnostic], &alone.source.sources, context.coloured));
-                }
-                Ok(_) | Err(_) => {}
-            }
+    }
+    // All in one go; one by one only where one of them cannot be looked at alone.
+    if !names.is_empty() && !are_built(context, file, &names)? {
+        for name in names {
+            are_built(context, file, &[name])?;
         }
     }
     Ok(())
+}
+
+/// False if one of the definitions cannot be looked at alone. Errors: `not-built-yet`.
+fn are_built(context: &Context, file: &Path, names: &[String]) -> Result<bool, Failure> {
+    let mut request = context.request(None);
+    request.read_data = ReadData::Never;
+    request.entries = names.iter().map(|name| EntryRequest { name: name.clone(), sizes: Vec::new() }).collect();
+    let alone = pipeline::check(file, &request)?;
+    if alone.diagnostics.iter().any(Diagnostic::is_error) {
+        return Ok(false);
+    }
+    for entry in &alone.hir.entries {
+        match bdl_elaborate::entry(&alone.hir, entry, true) {
+            Err(diagnostic) if diagnostic.code == "not-built-yet" => {
+                return Err(Failure::program(&[diagnostic], &alone.source.sources, context.coloured));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(true)
 }
