@@ -54,15 +54,17 @@ impl<'a> Checker<'a> {
         let mut built = Value::Error;
         match &item.kind {
             ItemKind::Fn(def) => {
-                let sources = self.symbolic_inputs(&def.inputs, &[]);
-                if let Some(sources) = sources {
+                if self.sizes_can_be_found(&[], &def.inputs, &def.result, file)
+                    && let Some(sources) = self.symbolic_inputs(&def.inputs, &[])
+                {
                     // A shape that only the place of use knows (`-> f32[..]`) is one axis here.
                     let want = self.symbolic_result(&def.result, &def.inputs, &[]);
                     built = self.apply_fn(def, file, sources, name.span, want.as_ref());
                 }
             }
             ItemKind::Layer(def) | ItemKind::Model(def) => {
-                if let Some(layer) = self.symbolic_layer(def, file)
+                if self.sizes_can_be_found(&def.hyper, &def.inputs, &def.result, file)
+                    && let Some(layer) = self.symbolic_layer(def, file)
                     && let Some(sources) = self.symbolic_inputs(&def.inputs, &layer.hyper)
                 {
                     let layer = Value::callable(Callable::Layer(layer));

@@ -284,8 +284,9 @@ impl<'a> Checker<'a> {
     ) -> Option<(Value<'a>, Vec<hir::LocalId>, Vec<hir::Expr>)> {
         let (mut inputs, mut args) = (Vec::new(), Vec::new());
         // Names and `..` first, wherever they stand plain.
-        for solving in [false, true] {
-            self.body().solving = solving;
+        // What one input tells, another may need.
+        for pass in 0..=signature.inputs.len() {
+            self.body().solving = pass > 0;
             for (param, value) in signature.inputs.iter().zip(&values) {
                 if let Some((Value::Run(term), _)) = value {
                     self.bind_type(&param.ty, &term.ty);

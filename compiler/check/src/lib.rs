@@ -31,6 +31,7 @@ mod recurrence;
 mod reduce;
 mod report;
 mod scope;
+mod signature;
 mod split;
 pub mod stack;
 mod subscript;

@@ -414,9 +414,20 @@ impl<'a> Checker<'a> {
                 return None;
             }
         }
-        let text = self.text(e.span);
+        let text = self.text(e.span).to_string();
+        let name = match &e.kind {
+            ast::ExprKind::Name(_) => text.as_str(),
+            _expression => {
+                self.say(
+                    Diagnostic::error("metric-argument", "a metric takes a prediction by its name")
+                        .primary(e.span, "this is an expression")
+                        .help(format!("name it: `predict decided = {text}`, then write `decided` here")),
+                );
+                return None;
+            }
+        };
         let names: Vec<&str> = entries.predictions.iter().map(|(name, _)| name.text.as_str()).collect();
-        let mut diagnostic = Diagnostic::error("unknown-name", format!("`{text}` is not the name of a prediction"))
+        let mut diagnostic = Diagnostic::error("unknown-name", format!("`{name}` is not the name of a prediction"))
             .primary(
                 e.span,
                 if names.is_empty() {
@@ -425,7 +436,7 @@ impl<'a> Checker<'a> {
                     format!("predicted: {}", names.join(", "))
                 },
             );
-        diagnostic = match nearest(text, names) {
+        diagnostic = match nearest(name, names) {
             Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
             None => diagnostic.help("name it first: `predict kind = softmax(net(dna))`"),
         };

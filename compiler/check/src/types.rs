@@ -7,6 +7,7 @@ use crate::checker::{Binding, Checker, because};
 use crate::hir::{Axis, Name, Scalar, TensorType, Type};
 use crate::range::with_origin;
 use crate::scope::FileAt;
+use crate::signature::Linear;
 use crate::value::{Size, Value, show_scalar, show_tensor, show_type};
 use bdl_dims::Dim;
 use bdl_grammar::ast::{self, ItemKind, TypeKind};
@@ -330,19 +331,8 @@ impl<'a> Checker<'a> {
             }
         });
         let [name] = free.as_slice() else { return };
-        let unknown = Dim::var("?");
-        let before = self.diagnostics.len();
-        let written = self.scoped(|checker| {
-            checker.body().bind(&name.text, Binding::Value(Value::size(unknown.clone())));
-            checker.try_size(expr)
-        });
-        self.diagnostics.truncate(before);
-        let Some(written) = written else { return };
-        let at = |value: i64| written.dim.substitute(&|name| (name == "?").then(|| Dim::from(value)));
-        let offset = at(0);
-        let slope = at(1) - offset.clone();
-        let linear = written.dim == slope.clone() * unknown + offset.clone();
-        if !linear || slope.as_const().is_none_or(|slope| slope < 1) {
+        let Some(Linear { slope, offset }) = self.linear_in(expr, &name.text) else { return };
+        if slope.as_const().is_none_or(|slope| slope < 1) {
             return;
         }
         let solved = (size.dim.clone() - offset.clone()).floor_div(&slope);
@@ -414,7 +404,9 @@ impl<'a> Checker<'a> {
                 Some(Type::Record(fitted))
             }
             (TypeKind::Word { .. }, Type::Tensor(tensor)) => {
-                if !self.is_bound_type(ty) && self.refuses_form(ty, tensor, meeting) {
+                if !self.is_bound_type(ty)
+                    && (self.refuses_form(ty, tensor, meeting) || self.refuses_size(ty, &tensor.shape, meeting))
+                {
                     return None;
                 }
                 let wanted = self.read_type(ty)?;

@@ -419,8 +419,9 @@ fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool, bool)> {
     for (at, report) in train.reports.iter().enumerate() {
         if let Some(own) = report.own {
             let name = metric_output(at);
-            let value = forward.scalar(own, &name, true, train.span)?;
-            forward.elaborator.program.outputs.push((name.into(), value));
+            // Beside a metric that may be missing stands where it is known.
+            let value = forward.value(own, true, train.span)?;
+            forward.elaborator.give(&name, Value::Tensor(value), train.span)?;
         }
     }
     let mut program = bdl_equations::batch(&forward.elaborator.take());

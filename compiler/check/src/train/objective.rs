@@ -173,9 +173,9 @@ impl<'a> Checker<'a> {
             Wanted::Number | Wanted::Any => "a loss",
         };
         match &term.ty {
-            // A loss that may be missing skips the example; what it is divided by must be there.
+            // A loss or metric that may be missing skips the example; what the loss is divided by must be there.
             Type::Tensor(TensorType { scalar, optional, shape })
-                if shape.is_empty() && (!optional || wanted == Wanted::Number && scalar.is_real()) =>
+                if shape.is_empty() && (!optional || wanted != Wanted::Count && scalar.is_real()) =>
             {
                 if scalar.is_real() {
                     return Some(term);

@@ -148,7 +148,13 @@ pub fn of_rows(
     let rows: Vec<u32> = places.iter().map(|at| rows[*at]).collect();
     let field = |name: &String| data.field(name).map_err(|e| RunError::new("metric", e.message));
     match asked.truth.as_slice() {
-        [] => Ok(Score { higher_is_better: !asked.lower_is_better, ..averaged(&chosen.values) }),
+        [] => {
+            let there = chosen.known.as_deref().unwrap_or_default();
+            let is_known = |at: &usize| there.get(*at).is_none_or(|known| *known);
+            let values: Vec<f64> = (0..chosen.values.len()).filter(is_known).map(|at| chosen.values[at]).collect();
+            let score = if values.is_empty() && !there.is_empty() { unknown() } else { averaged(&values) };
+            Ok(Score { higher_is_better: !asked.lower_is_better, ..score })
+        }
         [truth] => one(asked, &chosen, field(truth)?, &rows),
         [time, event, ..] => {
             let (time, event) = (field(time)?, field(event)?);
