@@ -279,8 +279,9 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn is_word(&self, name: &ast::Name) -> bool {
-        ["same", "valid", "min", "max", "div"].contains(&name.text.as_str())
+    /// Words that stand in sizes and are none.
+    pub fn is_word(&self, name: &ast::Name) -> bool {
+        ["same", "valid"].contains(&name.text.as_str()) || crate::builtin::name_of(&name.text).is_some()
     }
 
     fn unread_inputs(&mut self, inputs: &'a [ast::Param], body: &'a ast::Block) {

@@ -415,17 +415,15 @@ impl<'a> Checker<'a> {
             }
         }
         let text = self.text(e.span).to_string();
-        let name = match &e.kind {
-            ast::ExprKind::Name(_) => text.as_str(),
-            _expression => {
-                self.say(
-                    Diagnostic::error("metric-argument", "a metric takes a prediction by its name")
-                        .primary(e.span, "this is an expression")
-                        .help(format!("name it: `predict decided = {text}`, then write `decided` here")),
-                );
-                return None;
-            }
-        };
+        if !matches!(e.kind, ast::ExprKind::Name(_)) {
+            self.say(
+                Diagnostic::error("metric-argument", "a metric takes a prediction by its name")
+                    .primary(e.span, "this is an expression")
+                    .help(format!("name it: `predict decided = {text}`, then write `decided` here")),
+            );
+            return None;
+        }
+        let name = text.as_str();
         let names: Vec<&str> = entries.predictions.iter().map(|(name, _)| name.text.as_str()).collect();
         let mut diagnostic = Diagnostic::error("unknown-name", format!("`{name}` is not the name of a prediction"))
             .primary(

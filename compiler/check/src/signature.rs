@@ -101,8 +101,7 @@ impl<'a> Checker<'a> {
     }
 
     fn is_named_item(&self, name: &ast::Name, file: FileAt) -> bool {
-        ["same", "valid", "min", "max", "div", "floor"].contains(&name.text.as_str())
-            || self.items.find(file, &name.text).is_some()
+        self.is_word(name) || self.items.find(file, &name.text).is_some()
     }
 
     /// `f32[2 * n]` meets 3: says that no whole n makes it so.
@@ -141,11 +140,12 @@ impl<'a> Checker<'a> {
 
 /// The sizes of a type: those that stand alone, and those that are computed.
 fn sizes_of<'a>(ty: &'a ast::Type, alone: &mut HashSet<&'a str>, composite: &mut Vec<&'a ast::Expr>) {
-    let mut one = |written: &'a ast::Expr| match &written.kind {
-        ast::ExprKind::Name(name) => {
+    let mut one = |written: &'a ast::Expr| {
+        if let ast::ExprKind::Name(name) = &written.kind {
             alone.insert(&name.text);
+        } else {
+            composite.push(written);
         }
-        _computed => composite.push(written),
     };
     match &ty.kind {
         TypeKind::Word { name: _, args, optional: _, dims } => {

@@ -29,6 +29,20 @@ fn a_new_project_trains_and_meets_its_expectation() {
     assert!(said.ends_with("1 of 1 expect blocks hold\n"), "{said}");
 }
 
+/// Also where no `train` block applies it; a definition that cannot be looked at alone hides nothing of the others.
+#[test]
+fn check_says_what_of_a_definition_is_not_built() {
+    let program = "fn f(x: f32[2]) -> f32[2] {\n  let y = for c: x[c] * x[c]\n  for i < 2: grad(y[i] * x[i], x)[i]\n}\n\
+                   layer Wrap(inner: layer(f32[C]) -> f32[C])(x: f32[C]) -> f32[C] { x |> inner }\n";
+    let said = Folder::new(&[("p.bdl", program)]).fails(&["check", "p.bdl"]);
+    assert!(said.contains("error[not-built-yet]") && said.contains("p.bdl:3:14"), "{said}");
+    let folder = Folder::new(&[(
+        "p.bdl",
+        "fn half(x: f32[2 * n]) -> f32[n] { for i < n: x[2 * i] }\nfn low(x: f32[max(n / 2, 1)], y: f32[n]) -> f32 { x[0 else 0] + y[0 else 0] }\n",
+    )]);
+    assert!(folder.ok(&["check", "p.bdl"]).contains("no mistakes found"));
+}
+
 #[test]
 fn check_prints_shapes_parameters_and_memory() {
     let said = small_splice(1).ok(&["check", "splice.bdl"]);

@@ -139,6 +139,24 @@ fn a_metric_that_looks_across_the_part_looks_across_a_group_where_one_is_asked_f
     assert!((value("spread(site = Graz)") - 9.0 * 1088.0 / 12.0).abs() < 1e-6, "{found}");
 }
 
+#[test]
+fn a_metric_of_ones_own_that_is_missing_leaves_the_example_out() {
+    let found = metrics(
+        "fn error_of_large(p: f32) -> f32? { if p < 90 then missing else p }
+         fn never(p: f32) -> f32? { if p < 1000 then missing else p }
+         train t {
+           model net = Nothing()
+           data  D
+           loss  square(net(x))
+           predict p = net(x)
+           report error_of_large(p), never(p)
+         }",
+    );
+    // Of 0 .. 99 those from 90 on count.
+    assert_eq!(found["train"]["error_of_large"]["value"], 94.5);
+    assert!(found["train"]["never"]["value"].is_null(), "{found}");
+}
+
 /// A label among the inputs is found whether or not something is reported.
 #[test]
 fn leaks_are_looked_for_without_a_report() {

@@ -96,12 +96,12 @@ impl<'h> Elaborator<'h> {
         filter: &mut Vec<&'h hir::Expr>,
         body: &'h hir::Expr,
     ) -> Result<Pointwise> {
-        let inner = match &body.kind {
-            hir::ExprKind::Reduce { op: Reduction::Sum, indices, filter, default: None, body } => {
+        let inner =
+            if let hir::ExprKind::Reduce { op: Reduction::Sum, indices, filter, default: None, body } = &body.kind {
                 Some((indices, filter, body))
-            }
-            _other => None,
-        };
+            } else {
+                None
+            };
         let inner = inner.filter(|_| op == Reduction::Sum && !self.others.is_empty());
         let Some((indices, inner_filter, inner)) = inner else { return self.tensor(scope, body) };
         let before = self.save();
