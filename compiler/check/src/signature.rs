@@ -61,10 +61,9 @@ impl<'a> Checker<'a> {
             scratch.bind(&name.text, Binding::Value(Value::size(Dim::var(name.text.as_str()))));
         }
         self.bodies.push(scratch);
-        let mut refused = None;
-        loop {
+        let refused = loop {
             let known = found.len();
-            refused = None;
+            let mut refused = None;
             for written in &composite {
                 let mut open: Vec<&'a ast::Name> = Vec::new();
                 walk::names(written, &mut |name| {
@@ -82,9 +81,9 @@ impl<'a> Checker<'a> {
                 }
             }
             if found.len() == known {
-                break;
+                break refused;
             }
-        }
+        };
         self.bodies.pop();
         let Some((written, name, open)) = refused else { return true };
         let why = match open {
