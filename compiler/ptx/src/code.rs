@@ -4,6 +4,7 @@ use crate::contract::contraction;
 use crate::draw::draw;
 use crate::emit;
 use crate::fission::pieces;
+use crate::recurrence::recurrences;
 use crate::text::Needs;
 use bdl_plan::{
     DType, DeviceCode, DeviceKernel, Distribution, KernelUse, Name, Op, Origin, Plan, Products, contractions,
@@ -47,14 +48,19 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
             | Op::Library { .. } => {}
         }
     });
-    let mut code = DeviceCode::default();
+    let mut code = DeviceCode { recurrences: recurrences(plan, products), ..DeviceCode::default() };
+    let alone = launched_alone(plan, &code);
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let comments: Vec<String> = origins[i].iter().flat_map(|origin| note(origin)).collect();
-        code.kernels.push(pieces_of(kernel, &comments)?);
+        code.kernels.push(if alone.kernels[i] { pieces_of(kernel, &comments)? } else { Vec::new() });
     }
     // Layers of one shape are one function, which has the name of the first.
     let mut known: HashMap<Arc<str>, DeviceKernel> = HashMap::new();
-    for (c, launch) in contractions(plan) {
+    for ((c, launch), alone) in contractions(plan).into_iter().zip(alone.contractions) {
+        if !alone {
+            code.contractions.push(None);
+            continue;
+        }
         let name = plan.buffers[c.out.buffer.0 as usize].name.clone();
         let make = |called: &str, comments: &[String]| {
             contraction(plan, c, called, comments, products).map_err(|what| Error { kernel: name.clone(), what })
@@ -70,13 +76,60 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
                 made
             }
         };
-        code.contractions.push(DeviceKernel { arguments: nameless.arguments, ..made });
+        code.contractions.push(Some(DeviceKernel { arguments: nameless.arguments, ..made }));
     }
     for (distribution, dtype, what) in draws {
         let made = draw(distribution, dtype).map_err(|why| Error { kernel: what, what: why })?;
         code.draws.push(((distribution, dtype), made));
     }
     Ok(code)
+}
+
+/// What is launched by itself, and not only as a part of a recurrence.
+struct Alone {
+    /// By kernel.
+    kernels: Vec<bool>,
+    /// In the order of [`contractions`].
+    contractions: Vec<bool>,
+}
+
+fn launched_alone(plan: &Plan, code: &DeviceCode) -> Alone {
+    let mut alone = Alone { kernels: vec![false; plan.kernels.len()], contractions: Vec::new() };
+    let mut number = 0;
+    // Launches before this one are in the body of a recurrence.
+    let mut behind = 0;
+    each_launch(&plan.launches, &mut |launch| {
+        let own = number;
+        number += 1;
+        let is_inside = own < behind;
+        if let (Op::Scan(scan), false, true) =
+            (&launch.op, is_inside, code.recurrences.iter().any(|(scan, _)| *scan == own))
+        {
+            behind = number;
+            each_launch(&scan.body, &mut |_| behind += 1);
+        }
+        let mut used = |kernel: &KernelUse| {
+            if let Some(known) = alone.kernels.get_mut(kernel.kernel.0 as usize) {
+                *known |= !is_inside;
+            }
+        };
+        match &launch.op {
+            Op::Kernel(kernel) => used(kernel),
+            Op::Contract(c) => {
+                c.epilogue.iter().for_each(used);
+                alone.contractions.push(!is_inside);
+            }
+            Op::Draw(_)
+            | Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Order { .. }
+            | Op::Scan(_)
+            | Op::Iterate(_)
+            | Op::Sort(_)
+            | Op::Library { .. } => {}
+        }
+    });
+    alone
 }
 
 /// The contraction as the plan prints it.

@@ -158,6 +158,8 @@ pub fn draw(distribution: Distribution, dtype: DType) -> Result<DeviceKernel, St
         arguments: arguments.into_iter().map(|(_, argument)| argument).collect(),
         threads: THREADS,
         shared: 0,
+        shared_unit: 0,
+        shared_units: 0,
         // The grid counts elements; a row's last block may be short, so blocks are counted by the row.
         share: Share::Points { each: THREADS, along: bdl_dims::Dim::one(), parts: 1, bytes: 0 },
     })

@@ -12,6 +12,7 @@
 //! | `emit` | kernels: grid, loops, lanes of a warp, loads and stores, operations, element functions |
 //! | `fission` | a kernel as several, where one would leave a GPU idle |
 //! | `contract` | contractions: tiles in shared memory |
+//! | `recurrence` | a scan as one function, where its rows keep to themselves |
 //! | `draw` | counter-based random numbers |
 //! | `size` | sizes, folded or computed once |
 //! | `turn` | which of several blocks comes last |
@@ -31,6 +32,7 @@ mod contract;
 mod draw;
 mod emit;
 mod fission;
+mod recurrence;
 mod size;
 mod text;
 mod turn;

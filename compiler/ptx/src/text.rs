@@ -82,6 +82,15 @@ pub struct Writer {
     head: String,
     body: String,
     depth: usize,
+    /// What names of registers begin with.
+    prefix: String,
+}
+
+/// What was written before a part of a function with a head of its own.
+pub struct Before {
+    head: String,
+    body: String,
+    prefix: String,
 }
 
 impl Writer {
@@ -95,7 +104,7 @@ impl Writer {
 
     /// A register with a name, which must be new.
     pub fn named(&mut self, class: Class, name: &str) -> String {
-        let name = format!("%{name}");
+        let name = format!("%{}{name}", self.prefix);
         self.named.entry(class).or_default().push(name.clone());
         name
     }
@@ -119,6 +128,22 @@ impl Writer {
     /// A thread may have as many registers as it likes: few blocks at a time are enough.
     pub fn take_registers(&mut self) {
         self.takes_registers = true;
+    }
+
+    /// From here on heads are those of a part, and names of registers begin with `prefix`.
+    pub fn begin_part(&mut self, prefix: &str) -> Before {
+        Before {
+            head: std::mem::take(&mut self.head),
+            body: std::mem::take(&mut self.body),
+            prefix: std::mem::replace(&mut self.prefix, prefix.to_string()),
+        }
+    }
+
+    /// The part's head and body follow what was written before.
+    pub fn end_part(&mut self, before: Before) {
+        let part = std::mem::replace(&mut self.head, before.head) + &self.body;
+        self.body = before.body + &part;
+        self.prefix = before.prefix;
     }
 
     /// A line of the head.

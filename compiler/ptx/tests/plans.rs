@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! // batch: 5; T = 4 1 7 30 2; keys < 7     a batch: its size, per-example sizes, the bound of an integer input
+//! // scans: 2                               so many scans are one function each (0 where it is not said)
 //! ```
 //!
 //! Where `NAME.ptx` stands beside, the text must be equal to it (`UPDATE=1` writes it anew).
@@ -69,6 +70,9 @@ fn len_of(plan: &Plan, batch: &Batch, at: usize) -> usize {
 /// rounding, for sums have another order: a result is then off by one factor's unit among many products.
 fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
     let code = bdl_ptx::compile(plan, products, &|_| Vec::new()).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let scans = text.lines().find_map(|line| line.strip_prefix("// scans: "));
+    let scans = scans.map_or(0, |count| count.parse().unwrap());
+    assert_eq!(code.recurrences.len(), scans, "{name}: scans that are one function");
     let mut machine = Machine::new(5);
     let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap_or_else(|e| panic!("{name}: {e}"));
     let (mut resident, mut store) = (Resident::default(), Store::new());

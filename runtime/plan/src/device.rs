@@ -9,7 +9,7 @@
 //!
 //! The executor knows neither what stands in the text nor how it came to be: it fills in the arguments and counts the blocks.
 
-use crate::data::{Contraction, DType, Distribution, KernelId, Launch, Name, Op, Plan};
+use crate::data::{BufferId, Contraction, DType, Distribution, KernelId, Launch, Name, Op, Plan, Slice};
 use bdl_dims::Dim;
 use std::sync::Arc;
 
@@ -18,10 +18,34 @@ use std::sync::Arc;
 pub struct DeviceCode {
     /// By [`KernelId`]: the functions of a kernel, in the order in which they run.
     pub kernels: Vec<Vec<DeviceKernel>>,
-    /// In the order of [`contractions`].
-    pub contractions: Vec<DeviceKernel>,
+    /// In the order of [`contractions`]; none for those that run inside of a recurrence alone.
+    pub contractions: Vec<Option<DeviceKernel>>,
     /// For each way in which the plan draws.
     pub draws: Vec<((Distribution, DType), DeviceKernel)>,
+    /// Scans that are one function each, by the number of their launch in the order of [`each_launch`]. Nothing of their bodies is launched.
+    pub recurrences: Vec<(usize, Recurrence)>,
+}
+
+/// A scan as one function: every block takes some rows through all steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recurrence {
+    /// Run before it.
+    pub packs: Vec<Pack>,
+    pub function: DeviceKernel,
+    /// The function's buffers in order; behind them are the copies that `packs` make, and the order of the running rows where there is one.
+    pub buffers: Vec<BufferId>,
+    /// How many rows there are: the points of the launch.
+    pub rows: Dim,
+}
+
+/// Weights that are laid out anew before the first step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pack {
+    pub from: Slice,
+    /// Its buffers are the weights and the copy.
+    pub kernel: DeviceKernel,
+    /// Of the copy (f32): the points of the launch.
+    pub elements: u32,
 }
 
 /// One function of a module of its own.
@@ -37,6 +61,9 @@ pub struct DeviceKernel {
     pub threads: u32,
     /// Bytes of shared memory that a launch must ask for.
     pub shared: u32,
+    /// Behind them, `shared_units` times so many bytes, or as many of them as a block can have: see [`Argument::SharedUnits`].
+    pub shared_unit: u32,
+    pub shared_units: u32,
     pub share: Share,
 }
 
@@ -96,6 +123,20 @@ pub enum Argument {
     Site,
     /// Elements an example of a draw, 0 where it is shared.
     PerExample,
+    /// How many units of shared memory the launch has.
+    SharedUnits,
+}
+
+impl DeviceKernel {
+    /// How many units of shared memory a launch gets where a block may have `most` bytes.
+    pub fn units_in(&self, most: u32) -> u32 {
+        most.saturating_sub(self.shared).checked_div(self.shared_unit).map_or(0, |units| units.min(self.shared_units))
+    }
+
+    /// Bytes of shared memory of a launch there.
+    pub fn shared_in(&self, most: u32) -> u32 {
+        self.shared + self.shared_unit * self.units_in(most)
+    }
 }
 
 /// All contractions of a plan: launches in order, those inside of a loop in its place.
@@ -142,6 +183,11 @@ impl DeviceCode {
 
     /// Every function once.
     pub fn all(&self) -> impl Iterator<Item = &DeviceKernel> {
-        self.kernels.iter().flatten().chain(&self.contractions).chain(self.draws.iter().map(|(_, kernel)| kernel))
+        let of_scans = self
+            .recurrences
+            .iter()
+            .flat_map(|(_, made)| made.packs.iter().map(|pack| &pack.kernel).chain(std::iter::once(&made.function)));
+        let draws = self.draws.iter().map(|(_, kernel)| kernel);
+        self.kernels.iter().flatten().chain(self.contractions.iter().flatten()).chain(draws).chain(of_scans)
     }
 }

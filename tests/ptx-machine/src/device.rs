@@ -7,6 +7,9 @@ use bdl_plan::DeviceKernel;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Bytes of shared memory a block: those of the smallest GPU that multiplies on tensor cores.
+const MOST_SHARED: u32 = 64 << 10;
+
 /// Device memory and the functions that were loaded.
 pub struct Machine {
     pub memory: Memory,
@@ -45,7 +48,7 @@ impl Device for Machine {
                 Some(known) => *known,
                 None => {
                     let function = parse(&kernel.text).map_err(|fault| error(&fault, &kernel.text))?;
-                    self.functions.push((function, kernel.text.clone(), kernel.shared as usize));
+                    self.functions.push((function, kernel.text.clone(), kernel.shared_in(MOST_SHARED) as usize));
                     self.by_text.insert(kernel.text.clone(), self.functions.len() - 1);
                     self.functions.len() - 1
                 }
@@ -53,6 +56,10 @@ impl Device for Machine {
             loaded.push(Loaded(at));
         }
         Ok(loaded)
+    }
+
+    fn most_shared(&self) -> u32 {
+        MOST_SHARED
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<u64, Error> {

@@ -94,8 +94,9 @@ fn show(
             let note = |origin: &Origin| source_line(origin, checked);
             let mut code = pipeline::ptx(&pipeline::plan(step, context.real)?, context.real, context.products, &note)?;
             code.kernels.iter_mut().for_each(|pieces| pieces.retain(|kernel| keep(&kernel.entry)));
-            code.contractions.retain(|kernel| keep(&kernel.entry));
+            code.contractions.retain(|kernel| kernel.as_ref().is_some_and(|kernel| keep(&kernel.entry)));
             code.draws.retain(|(_, kernel)| keep(&kernel.entry));
+            code.recurrences.retain(|(_, made)| keep(&made.function.entry));
             Ok(bdl_ptx::module(&code))
         }
         Stage::Ast | Stage::Hir => Ok(String::new()),

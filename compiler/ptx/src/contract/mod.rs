@@ -15,11 +15,13 @@
 //!
 //! Deliberately absent: the epilogue (a kernel of its own).
 
-mod merged;
+pub mod merged;
 mod partial;
 mod store;
 mod tensor;
 mod tile;
+
+pub use self::tile::CHAIN;
 
 use self::tensor::Factor;
 use crate::emit::dtype_word;
@@ -120,7 +122,16 @@ pub fn contraction(
     let share = Share::Tile { rows, columns, parts: k.parts, bytes: rows * columns * bytes };
     let shared = k.shared;
     let text = k.w.module(comments, &entry, &parameters, threads, needs);
-    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, shared, share })
+    Ok(DeviceKernel {
+        entry: entry.into(),
+        text: text.into(),
+        arguments,
+        threads,
+        shared,
+        shared_unit: 0,
+        shared_units: 0,
+        share,
+    })
 }
 
 fn is_batch(axis: &ContractionAxis) -> bool {

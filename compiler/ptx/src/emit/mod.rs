@@ -16,9 +16,11 @@ mod lanes;
 pub mod mapping;
 mod memory;
 mod ops;
+pub mod phase;
 mod shared;
 
 pub use functions::formula as emit_formula;
+pub use memory::{bytes_of, register_type};
 
 use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
@@ -33,7 +35,7 @@ use std::collections::HashMap;
 pub type Emit<T> = Result<T, String>;
 
 /// Threads a block.
-const THREADS: u32 = 256;
+pub const THREADS: u32 = 256;
 const WARP: u32 = 32;
 /// So many values and addresses (of two registers each) may be alive at once that fewer blocks at a time are better than registers in memory: left to
 /// itself `ptxas` keeps to 32 registers for eight blocks of a processor and spilled at 57.
@@ -76,35 +78,9 @@ struct Emitter<'k> {
 
 /// The function of a kernel. `comments` stand above it.
 pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
-    let mut defs = vec![None; kernel.values.len()];
-    find_defs(&kernel.body, &mut defs);
     let mapping = Mapping::of(kernel);
     let point = mapping.point;
-    let text = kernel.to_string();
-    let lines: Vec<String> =
-        text.lines().map(str::trim).filter(|line| *line != "}").skip(2).map(|line| line.to_string()).collect();
-    let mut e = Emitter {
-        w: Writer::default(),
-        kernel,
-        point,
-        sizes: Sizes::default(),
-        buffers: Vec::new(),
-        values: vec![None; kernel.values.len()],
-        variables: vec![None; kernel.variables.len()],
-        indices: vec![None; kernel.indices.len()],
-        defs,
-        accumulators: HashMap::new(),
-        in_lanes: false,
-        is_first: String::new(),
-        lane: String::new(),
-        warp: String::new(),
-        group: String::new(),
-        part: String::new(),
-        partial_bytes: 0,
-        exchange: None,
-        meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
-        lines: lines.into_iter(),
-    };
+    let mut e = Emitter::new(Writer::default(), kernel, point);
     if kernel.values.len() + 2 * kernel.buffers.len() > MANY_VALUES {
         e.w.take_registers();
     }
@@ -123,7 +99,16 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
         Point::Thread | Point::Warp | Point::Block => (1, 0),
     };
     let share = Share::Points { each: point.points(), along: mapping.along, parts, bytes };
-    Ok(DeviceKernel { entry: entry.into(), text: text.into(), arguments, threads, shared: 0, share })
+    Ok(DeviceKernel {
+        entry: entry.into(),
+        text: text.into(),
+        arguments,
+        threads,
+        shared: 0,
+        shared_unit: 0,
+        shared_units: 0,
+        share,
+    })
 }
 
 fn find_defs<'k>(body: &'k [Stmt], defs: &mut [Option<&'k ValueOp>]) {
@@ -158,6 +143,36 @@ pub fn dtype_word(dtype: DType) -> &'static str {
 }
 
 impl<'k> Emitter<'k> {
+    fn new(w: Writer, kernel: &'k Kernel, point: Point) -> Emitter<'k> {
+        let mut defs = vec![None; kernel.values.len()];
+        find_defs(&kernel.body, &mut defs);
+        let text = kernel.to_string();
+        let lines: Vec<String> =
+            text.lines().map(str::trim).filter(|line| *line != "}").skip(2).map(|line| line.to_string()).collect();
+        Emitter {
+            w,
+            kernel,
+            point,
+            sizes: Sizes::default(),
+            buffers: Vec::new(),
+            values: vec![None; kernel.values.len()],
+            variables: vec![None; kernel.variables.len()],
+            indices: vec![None; kernel.indices.len()],
+            defs,
+            accumulators: HashMap::new(),
+            in_lanes: false,
+            is_first: String::new(),
+            lane: String::new(),
+            warp: String::new(),
+            group: String::new(),
+            part: String::new(),
+            partial_bytes: 0,
+            exchange: None,
+            meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
+            lines: lines.into_iter(),
+        }
+    }
+
     /// Addresses and sizes from the function's parameters.
     fn parameters(&mut self) -> (Vec<String>, Vec<Argument>) {
         let (mut parameters, mut arguments) = (Vec::new(), Vec::new());

@@ -37,6 +37,8 @@ pub struct Cuda {
     /// Major and minor number of what the processor can do.
     pub capability: (i32, i32),
     stream: sys::CUstream,
+    /// Bytes of shared memory that a block may have.
+    most_shared: u32,
     staging: Staging,
     functions: Vec<Function>,
     by_text: HashMap<Arc<str>, usize>,
@@ -104,6 +106,7 @@ impl Cuda {
             attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
             attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
         );
+        let most_shared = attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
         // SAFETY: a device of the driver; the context is given back when this value goes.
         let context = unsafe { result::primary_ctx::retain(ordinal) }.map_err(|error| said(&name, error))?;
         // SAFETY: the context was just made.
@@ -115,6 +118,7 @@ impl Cuda {
             ordinal,
             name,
             capability,
+            most_shared: u32::try_from(most_shared).unwrap_or(0),
             stream,
             staging,
             functions: Vec::new(),
@@ -199,8 +203,12 @@ impl Device for Cuda {
             let at = match self.by_text.get(&kernel.text) {
                 Some(known) => *known,
                 None => {
-                    let module = module(kernel)?;
-                    self.functions.push(Function { module, entry: kernel.entry.clone(), shared: kernel.shared });
+                    let module = module(kernel, self.most_shared)?;
+                    self.functions.push(Function {
+                        module,
+                        entry: kernel.entry.clone(),
+                        shared: kernel.shared_in(self.most_shared),
+                    });
                     self.by_text.insert(kernel.text.clone(), self.functions.len() - 1);
                     self.functions.len() - 1
                 }
@@ -208,6 +216,10 @@ impl Device for Cuda {
             loaded.push(Loaded(at));
         }
         Ok(loaded)
+    }
+
+    fn most_shared(&self) -> u32 {
+        self.most_shared
     }
 
     fn allocate(&mut self, bytes: usize) -> Result<u64, Error> {

@@ -17,8 +17,8 @@ pub struct Module {
     pub function: sys::CUfunction,
 }
 
-/// Compiles one text in the current context.
-pub fn module(kernel: &DeviceKernel) -> Result<Module, Error> {
+/// Compiles one text in the current context. `most_shared`: bytes of shared memory that a block may have.
+pub fn module(kernel: &DeviceKernel, most_shared: u32) -> Result<Module, Error> {
     let text = CString::new(&*kernel.text).map_err(|_| Error::Plan("PTX with a zero byte".to_string()))?;
     let mut log = vec![0u8; LOG];
     let mut options =
@@ -41,12 +41,12 @@ pub fn module(kernel: &DeviceKernel) -> Result<Module, Error> {
     // SAFETY: the module was just loaded.
     let function = unsafe { result::module::get_function(module, entry) };
     let function = function.map_err(|error| said(&kernel.entry, error))?;
-    if kernel.shared > 0 {
+    let shared = kernel.shared_in(most_shared);
+    if shared > 0 {
         let which = sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
         // SAFETY: the function was just found.
-        let allowed = unsafe { result::function::set_function_attribute(function, which, kernel.shared as i32) };
-        allowed
-            .map_err(|error| said(&format!("{} bytes of shared memory for {}", kernel.shared, kernel.entry), error))?;
+        let allowed = unsafe { result::function::set_function_attribute(function, which, shared as i32) };
+        allowed.map_err(|error| said(&format!("{shared} bytes of shared memory for {}", kernel.entry), error))?;
     }
     Ok(Module { module, function })
 }

@@ -15,25 +15,25 @@ use crate::size::Size;
 use bdl_plan::{AxisRole, Parts};
 
 /// The state of a walk through the launches.
-struct Walk {
-    sizes: Vec<i64>,
+pub(super) struct Walk {
+    pub sizes: Vec<i64>,
     /// The batch, and the rows of each open loop over running examples.
-    rows: Vec<Rows>,
+    pub rows: Vec<Rows>,
 }
 
 /// What an argument may mean beside buffers and sizes.
 #[derive(Clone, Copy, Default)]
-struct Extra {
-    grid: i64,
-    row_blocks: i64,
-    parts: i64,
-    part_length: i64,
-    site: u32,
-    per_example: i64,
-    first_example: u64,
+pub(super) struct Extra {
+    pub grid: i64,
+    pub row_blocks: i64,
+    pub parts: i64,
+    pub part_length: i64,
+    pub site: u32,
+    pub per_example: i64,
+    pub first_example: u64,
 }
 
-fn blocks_of(count: i64, each: u32) -> Result<u32, Error> {
+pub(super) fn blocks_of(count: i64, each: u32) -> Result<u32, Error> {
     let blocks = (count.max(0) as u64).div_ceil(u64::from(each));
     u32::try_from(blocks)
         .ok()
@@ -107,21 +107,24 @@ impl DeviceProgram {
         list: &[CompiledLaunch<usize>],
     ) -> Result<(), Error> {
         list.iter().try_for_each(|launch| match self.profile {
-            None => self.one(device, walk, &launch.op),
+            None => self.one(device, walk, launch),
             Some(_) => {
                 let from = device.mark()?;
-                self.one(device, walk, &launch.op)?;
+                self.one(device, walk, launch)?;
                 self.note_time(device, launch.number, from)
             }
         })
     }
 
-    fn one<D: Device>(&mut self, device: &mut D, walk: &mut Walk, op: &CompiledOp<usize>) -> Result<(), Error> {
+    fn one<D: Device>(&mut self, device: &mut D, walk: &mut Walk, launch: &CompiledLaunch<usize>) -> Result<(), Error> {
         let bytes_of =
             |p: &DeviceProgram, buffer: usize| p.lens[buffer] * size_of_dtype(p.compiled.buffers[buffer].dtype);
-        match op {
+        match &launch.op {
             CompiledOp::Kernel(kernel) => self.kernel(device, walk, kernel),
             CompiledOp::Contract(contraction) => self.contract(device, walk, contraction),
+            CompiledOp::Scan { extent, running, body, .. } if self.recurrences.contains_key(&launch.number) => {
+                self.recurrence(device, walk, launch.number, (extent, running, body))
+            }
             CompiledOp::Draw { out, distribution, site, steps, per_example, offsets } => {
                 let dtype = self.compiled.buffers[*out].dtype;
                 let found = self.draws.iter().find(|(which, _)| *which == (*distribution, dtype));
@@ -269,12 +272,12 @@ impl DeviceProgram {
     }
 
     /// The address of a slice's first element.
-    fn slice(&self, walk: &Walk, (buffer, offset): &(usize, Size)) -> u64 {
+    pub(super) fn slice(&self, walk: &Walk, (buffer, offset): &(usize, Size)) -> u64 {
         let bytes = offset.at(&walk.sizes) * size_of_dtype(self.compiled.buffers[*buffer].dtype) as i64;
         self.addresses[*buffer].wrapping_add_signed(bytes)
     }
 
-    fn call<D: Device>(
+    pub(super) fn call<D: Device>(
         &self,
         device: &mut D,
         walk: &Walk,
@@ -301,6 +304,7 @@ impl DeviceProgram {
             Given::Positions => self.position_list.address + 8 * extra.first_example,
             Given::Site => u64::from(extra.site),
             Given::PerExample => extra.per_example as u64,
+            Given::SharedUnits => u64::from(function.shared_units),
         });
         let arguments: Vec<u64> = arguments.collect();
         device.launch(function.loaded, blocks, function.threads, &arguments)
@@ -362,16 +366,21 @@ impl DeviceProgram {
         }
         let Tiles { row_blocks, parts, part_length, .. } = tiles;
         let extra = Extra { row_blocks, parts, part_length, ..Extra::default() };
-        self.call(device, walk, &self.contractions[c.number], &buffers, blocks, extra)?;
+        self.call(device, walk, self.contraction(c.number)?, &buffers, blocks, extra)?;
         match &c.epilogue {
             Some(epilogue) => self.kernel(device, walk, epilogue),
             None => Ok(()),
         }
     }
 
+    fn contraction(&self, number: usize) -> Result<&Function, Error> {
+        let found = self.contractions.get(number).and_then(Option::as_ref);
+        found.ok_or_else(|| Error::Plan("a contraction without code".to_string()))
+    }
+
     /// The tiles of a contraction at these sizes, and its floating-point operations.
     fn tiles(&self, sizes: &mut [i64], c: &CompiledContraction<usize>) -> Result<(Tiles, u64), Error> {
-        let Shares::Tile { rows, columns, parts, bytes } = self.contractions[c.number].share else {
+        let Shares::Tile { rows, columns, parts, bytes } = self.contraction(c.number)?.share else {
             return Err(Error::Plan("a contraction with the code of a kernel".to_string()));
         };
         let is_ragged = c.form.ragged().is_some();
@@ -425,10 +434,13 @@ impl DeviceProgram {
                     let epilogue = c.epilogue.as_ref().map_or(Ok(0), |kernel| of_kernel(sizes, kernel))?;
                     own.max(epilogue) as usize
                 }
-                CompiledOp::Scan { running, body, .. } => {
-                    self.all_run(sizes, running);
-                    self.partial_bytes(sizes, body)?
-                }
+                CompiledOp::Scan { running, body, .. } => match self.recurrences.get(&launch.number) {
+                    Some(recurrent) => recurrent.pack_bytes(),
+                    None => {
+                        self.all_run(sizes, running);
+                        self.partial_bytes(sizes, body)?
+                    }
+                },
                 CompiledOp::Iterate(iterate) => {
                     self.all_run(sizes, &iterate.running);
                     self.partial_bytes(sizes, &iterate.condition)?.max(self.partial_bytes(sizes, &iterate.body)?)

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | `program` | a plan with its functions and memory; binding, tables, outputs |
 //! | `launches` | launches in order; loops run on the host |
+//! | `recurrence` | a scan that is one function |
 //! | `recorded` | launches that are made again as they were |
 //! | `profile` | the time of each launch |
 //! | `resident` | parameters and state on the device |
@@ -22,6 +23,7 @@ mod launches;
 mod profile;
 mod program;
 mod recorded;
+mod recurrence;
 mod resident;
 
 pub use program::{DeviceOutputs, DeviceProgram, Need};
@@ -46,6 +48,8 @@ pub struct Mark(pub usize);
 pub trait Device {
     /// Compiles functions; those with the same text are compiled once.
     fn load(&mut self, kernels: &[&DeviceKernel]) -> Result<Vec<Loaded>, Error>;
+    /// Bytes of shared memory that a block may have.
+    fn most_shared(&self) -> u32;
     /// Memory of so many bytes (at least one), aligned to 256.
     fn allocate(&mut self, bytes: usize) -> Result<u64, Error>;
     fn free(&mut self, address: u64);

@@ -11,7 +11,8 @@ use crate::size::Size;
 use crate::store::Store;
 use crate::tables;
 use bdl_plan::{
-    Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Parts, Place, Plan, Products, Share, Table,
+    Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Pack, Parts, Place, Plan, Products, Share,
+    Table,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ pub(super) struct Function {
     pub loaded: Loaded,
     pub arguments: Vec<Given>,
     pub threads: u32,
+    pub shared_units: u32,
     pub share: Shares,
 }
 
@@ -33,6 +35,21 @@ pub(super) struct Function {
 pub(super) enum Shares {
     Points { each: u32, along: Size, parts: u32, bytes: u32 },
     Tile { rows: u32, columns: u32, parts: Parts, bytes: u32 },
+}
+
+/// A [`Recurrence`] with positions for names.
+pub(super) struct Recurrent {
+    pub packs: Vec<Packed>,
+    pub function: Function,
+    pub buffers: Vec<usize>,
+    pub rows: Size,
+}
+
+/// A [`Pack`] with positions for names.
+pub(super) struct Packed {
+    pub function: Function,
+    pub weights: (usize, Size),
+    pub elements: i64,
 }
 
 /// An [`Argument`] with positions for names.
@@ -51,6 +68,7 @@ pub(super) enum Given {
     Positions,
     Site,
     PerExample,
+    SharedUnits,
 }
 
 /// Memory on the device that grows.
@@ -80,7 +98,9 @@ pub struct DeviceProgram {
     pub(super) plan: Arc<Plan>,
     pub(super) compiled: Compiled<usize>,
     pub(super) kernels: Vec<Vec<Function>>,
-    pub(super) contractions: Vec<Function>,
+    pub(super) contractions: Vec<Option<Function>>,
+    /// By the number of the scan's launch.
+    pub(super) recurrences: HashMap<usize, Recurrent>,
     pub(super) draws: Vec<((Distribution, DType), Function)>,
     /// One, or one for each slot where a device keeps them apart.
     arena: Vec<Block>,
@@ -124,6 +144,7 @@ impl DeviceProgram {
     pub fn new<D: Device>(device: &mut D, plan: Arc<Plan>, code: &DeviceCode) -> Result<DeviceProgram, Error> {
         let compiled = compile(&plan, Products::Exact, &|kernel| code.kernel(kernel).map(|_| kernel.0 as usize))?;
         let all: Vec<&DeviceKernel> = code.all().collect();
+        let most_shared = device.most_shared();
         let mut loaded = device.load(&all)?.into_iter();
         // In the order of `all`.
         let mut function = |kernel: &DeviceKernel| -> Result<Function, Error> {
@@ -147,6 +168,7 @@ impl DeviceProgram {
                     Argument::Positions => Given::Positions,
                     Argument::Site => Given::Site,
                     Argument::PerExample => Given::PerExample,
+                    Argument::SharedUnits => Given::SharedUnits,
                 })
             });
             let arguments = arguments.collect::<Result<_, Error>>()?;
@@ -159,18 +181,34 @@ impl DeviceProgram {
                     Shares::Tile { rows: *rows, columns: *columns, parts: *parts, bytes: *bytes }
                 }
             };
-            Ok(Function { loaded, arguments, threads: kernel.threads, share })
+            let shared_units = kernel.units_in(most_shared);
+            Ok(Function { loaded, arguments, threads: kernel.threads, shared_units, share })
         };
         let mut kernels = Vec::new();
         for pieces in &code.kernels {
             kernels.push(pieces.iter().map(&mut function).collect::<Result<Vec<_>, _>>()?);
         }
-        let contractions = code.contractions.iter().map(&mut function).collect::<Result<Vec<_>, _>>()?;
+        let contractions = code
+            .contractions
+            .iter()
+            .map(|kernel| kernel.as_ref().map(&mut function).transpose())
+            .collect::<Result<Vec<_>, _>>()?;
         let draws = code
             .draws
             .iter()
             .map(|(which, kernel)| Ok((*which, function(kernel)?)))
             .collect::<Result<Vec<_>, Error>>()?;
+        let mut recurrences = HashMap::new();
+        for (number, made) in &code.recurrences {
+            let pack = |pack: &Pack| {
+                let weights = (pack.from.buffer.0 as usize, Size::new(&pack.from.offset, &compiled.names)?);
+                Ok(Packed { function: function(&pack.kernel)?, weights, elements: i64::from(pack.elements) })
+            };
+            let packs = made.packs.iter().map(pack).collect::<Result<Vec<_>, Error>>()?;
+            let buffers = made.buffers.iter().map(|buffer| buffer.0 as usize).collect();
+            let rows = Size::new(&made.rows, &compiled.names)?;
+            recurrences.insert(*number, Recurrent { packs, function: function(&made.function)?, buffers, rows });
+        }
         if contractions.len() != compiled.contraction_count {
             return Err(Error::Plan("another number of contractions than the code has".to_string()));
         }
@@ -181,6 +219,7 @@ impl DeviceProgram {
             flop: vec![0; compiled.contraction_count],
             kernels,
             contractions,
+            recurrences,
             draws,
             arena: Vec::new(),
             own: vec![Block::default(); count],
@@ -400,7 +439,9 @@ impl DeviceProgram {
 
     /// What functions read beside buffers: per-example sizes, positions in the epoch, seed and step.
     fn write_lists<D: Device>(&mut self, device: &mut D, inputs: &Inputs) -> Result<(), Error> {
-        let all = self.kernels.iter().flatten().chain(&self.contractions).chain(self.draws.iter().map(|(_, f)| f));
+        let scans = self.recurrences.values().map(|recurrent| &recurrent.function);
+        let all = self.kernels.iter().flatten().chain(self.contractions.iter().flatten());
+        let all = all.chain(self.draws.iter().map(|(_, f)| f)).chain(scans);
         let mut wanted: Vec<usize> = all
             .flat_map(|function| &function.arguments)
             .filter_map(|given| if let Given::Lengths(at) = given { Some(*at) } else { None })

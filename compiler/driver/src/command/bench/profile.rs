@@ -146,12 +146,38 @@ pub fn rows(plan: &Plan, times: &[Duration], flops: &[u64], steps: usize, batch:
             what,
             origin: launch.origin.what.to_string(),
             line: line(&launch.origin, sources),
-            seconds: (time.as_secs_f64() / steps.max(1) as f64).max(1e-9),
+            seconds: (time.as_secs_f64() / steps.max(1) as f64).max(LEAST_SECONDS),
             flop,
             bytes: bdl_plan::traffic::bytes(plan, &launch.op, &sizes) as f64 * rounds,
         }
     });
-    rows.collect()
+    as_they_ran(rows.collect())
+}
+
+/// A launch that took no longer was not made.
+const LEAST_SECONDS: f64 = 1e-9;
+
+/// A loop that was one function has all that its body did, for nothing of it was launched.
+fn as_they_ran(rows: Vec<Row>) -> Vec<Row> {
+    let mut ran: Vec<Row> = Vec::new();
+    let mut rows = rows.into_iter().peekable();
+    while let Some(mut row) = rows.next() {
+        let mut inside = Vec::new();
+        while row.kind == Kind::Loop
+            && let Some(inner) = rows.next_if(|inner| inner.depth > row.depth)
+        {
+            inside.push(inner);
+        }
+        if inside.iter().all(|inner| inner.seconds <= LEAST_SECONDS) {
+            row.flop += inside.iter().map(|inner| inner.flop).sum::<f64>();
+            row.bytes += inside.iter().map(|inner| inner.bytes).sum::<f64>();
+            ran.push(row);
+        } else {
+            ran.push(row);
+            ran.extend(as_they_ran(inside));
+        }
+    }
+    ran
 }
 
 fn line(origin: &Origin, sources: &SourceMap) -> String {
