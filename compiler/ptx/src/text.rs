@@ -13,7 +13,7 @@
 //!
 //! Sizes are found to be needed while the body is written, but their lines belong before it: hence two texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
 
 /// What a register holds; integers and bits are one.
@@ -74,6 +74,7 @@ impl Needs {
 pub struct Writer {
     counts: BTreeMap<Class, u32>,
     named: BTreeMap<Class, Vec<String>>,
+    names: HashSet<String>,
     labels: u32,
     shared: Vec<String>,
     /// The name of shared memory that the launch sizes.
@@ -102,11 +103,17 @@ impl Writer {
         name
     }
 
-    /// A register with a name, which must be new.
+    /// A register with a name, which gets a number where another one has it.
     pub fn named(&mut self, class: Class, name: &str) -> String {
-        let name = format!("%{}{name}", self.prefix);
-        self.named.entry(class).or_default().push(name.clone());
-        name
+        let name = format!("{}{name}", self.prefix);
+        let mut new = format!("%{name}");
+        let mut number = 0;
+        while !self.names.insert(new.clone()) {
+            number += 1;
+            new = format!("%{name}_{number}");
+        }
+        self.named.entry(class).or_default().push(new.clone());
+        new
     }
 
     /// A label that no other is like.

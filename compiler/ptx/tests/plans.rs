@@ -10,7 +10,7 @@
 use bdl_execute::device::{DeviceProgram, Resident};
 use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_execute::{Data, Inputs, Store};
-use bdl_plan::{DType, Place, Plan, Products, SizeKind, parse_plan, verify};
+use bdl_plan::{DType, DeviceCode, DeviceKernel, Place, Plan, Products, SizeKind, parse_plan, verify};
 use bdl_ptx_machine::Machine;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -203,6 +203,118 @@ fn plans_run_as_ptx() {
         }
         if let Ok(expected) = std::fs::read_to_string(&golden) {
             assert_eq!(module, expected, "{name}.ptx has changed: read the difference, then UPDATE=1");
+        }
+    }
+}
+
+/// The plan in which a thread takes several points.
+fn neighbours() -> Arc<Plan> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx/neighbours.plan");
+    let text = std::fs::read_to_string(file).unwrap();
+    let body: String = text.lines().filter(|line| !line.starts_with("// ")).map(|line| format!("{line}\n")).collect();
+    Arc::new(parse_plan(&body).unwrap())
+}
+
+/// What a plan gives for a batch of numbers of ours, to the bit.
+fn found(plan: &Arc<Plan>, code: &DeviceCode, size: usize) -> Result<Vec<Vec<u64>>, String> {
+    let mut machine = Machine::new(1);
+    let mut program = DeviceProgram::new(&mut machine, plan.clone(), code).unwrap();
+    let (mut store, batch) = (Store::new(), Batch { size, ..Batch::default() });
+    let mut given: Vec<(String, Vec<f64>)> = Vec::new();
+    for (at, buffer) in plan.buffers.iter().enumerate() {
+        let all = numbers(len_of(plan, &batch, at), at as u64);
+        match buffer.place {
+            Place::Param | Place::State => {
+                store.insert(&buffer.name, buffer.dtype, vec![all.len() as i64]).unwrap();
+                store.set(&buffer.name, &all).unwrap();
+            }
+            Place::Input { .. } => {
+                let whole = |x: f64| if buffer.dtype == DType::I32 { (2.0 * x).floor().abs() } else { x };
+                given.push((buffer.name.to_string(), all.into_iter().map(whole).collect()));
+            }
+            Place::Slot(_) | Place::Literal(_) | Place::Table(_) => {}
+        }
+    }
+    let buffers = given.iter().map(|(name, numbers)| (name.as_str(), Data::F64(numbers))).collect();
+    let inputs = Inputs { batch: size, buffers, ..Inputs::default() };
+    let made = program.run(&mut machine, &mut Resident::default(), &mut store, &inputs).map_err(|e| e.to_string())?;
+    let bits = |name: &str| made.numbers(name).unwrap().iter().map(|x| x.to_bits()).collect();
+    Ok(plan.outputs.iter().map(|(name, _)| bits(name)).collect())
+}
+
+/// Does a line lead to where points are taken one by one?
+fn asks(line: &&str) -> bool {
+    line.contains("bra $one_by_one")
+}
+
+/// A kernel's text with other lines in the place of those that ask whether its points can be taken together.
+fn with_lines(kernel: &mut DeviceKernel, line: impl Fn(&str) -> String) {
+    assert!(kernel.text.lines().any(|line| asks(&line)));
+    let change = |old: &str| if asks(&old) { line(old) } else { format!("{old}\n") };
+    kernel.text = kernel.text.lines().map(change).collect::<String>().into();
+}
+
+/// How many elements a thread takes, by kernel; and what a thread would do to a place that is not aligned, if the text did not ask first.
+#[test]
+fn neighbours_are_taken_together_where_memory_allows() {
+    let plan = neighbours();
+    let mut code = bdl_ptx::compile(&plan, Products::Exact, &|_| Vec::new()).unwrap();
+    let taken =
+        |text: &str| [4, 2].into_iter().find(|n| text.contains(&format!("one thread for {n} neighbours"))).unwrap_or(1);
+    let counts: Vec<(&str, usize)> = plan
+        .kernels
+        .iter()
+        .zip(&code.kernels)
+        .map(|(kernel, pieces)| (&*kernel.name, taken(&pieces[0].text)))
+        .collect();
+    let expected = [
+        ("flat", 4),
+        ("types", 4),
+        ("types_back", 4),
+        ("pool", 2),
+        ("columns", 4),
+        ("moving", 4),
+        ("uneven", 4),
+        ("near", 4),
+        ("odd", 4),
+        ("planes", 4),
+        ("steps", 4),
+    ];
+    assert_eq!(counts, expected);
+    // What is moved by one instruction: a place that is one element off stays alone.
+    let count = |kernel: usize, what: &str| code.kernels[kernel][0].text.matches(what).count();
+    assert_eq!((count(1, "ld.global.v4.f32"), count(1, "st.global.v2.f64"), count(1, "st.global.v4.u8")), (4, 2, 1));
+    assert_eq!((count(2, "ld.global.v4.u16"), count(2, "ld.global.v4.b32"), count(3, "ld.global.v2.f32")), (1, 1, 3));
+    assert_eq!((count(6, "ld.global.v4.f32"), count(6, "ld.global.f32"), count(6, "st.global.v4.f32")), (1, 6, 1));
+    // Loops whose steps are the same for all.
+    assert_eq!((count(7, "ld.global.v4.f32"), count(7, "ld.global.f32"), count(7, "fma.rn.f32")), (3, 3, 5));
+    // Rows of 43 and planes of 36: neighbours of one row or of two.
+    assert_eq!((count(8, "ld.global.v4.f32"), count(8, "ld.global.f32"), count(8, "st.global.v4.f32")), (1, 11, 1));
+    assert_eq!((count(9, "ld.global.v4.f32"), count(9, "ld.global.f32"), count(9, "st.global.v4.f32")), (1, 3, 1));
+    // Without the test at the head.
+    for (kernel, what) in [(0, "4 bytes at 12276 of memory that has 12276"), (5, "is not aligned")] {
+        let whole = code.kernels[kernel][0].text.clone();
+        with_lines(&mut code.kernels[kernel][0], |_| String::new());
+        let fault = found(&plan, &code, 3).err().unwrap_or_else(|| panic!("kernel {kernel} runs"));
+        assert!(fault.contains(what), "{fault}");
+        code.kernels[kernel][0].text = whole;
+    }
+}
+
+/// Whichever way a thread takes.
+#[test]
+fn neighbours_have_the_bits_of_single_points() {
+    let plan = neighbours();
+    let code = bdl_ptx::compile(&plan, Products::Exact, &|_| Vec::new()).unwrap();
+    let mut one_by_one = code.clone();
+    for kernel in one_by_one.kernels.iter_mut().flatten() {
+        with_lines(kernel, |line| format!("{}\n", &line[line.find("bra").unwrap()..]));
+    }
+    for size in [1, 3, 4] {
+        let (together, alone) = (found(&plan, &code, size).unwrap(), found(&plan, &one_by_one, size).unwrap());
+        for (i, (name, _)) in plan.outputs.iter().enumerate() {
+            assert!(!together[i].is_empty());
+            assert_eq!(together[i], alone[i], "{name} of {size} examples");
         }
     }
 }

@@ -107,6 +107,34 @@ fn an_access_that_is_not_aligned() {
     assert!(found.contains("not aligned"), "{found}");
 }
 
+/// Each thread moves several neighbours at once: a place that suits one of them does not suit all.
+#[test]
+fn neighbours_that_are_not_aligned() {
+    for (count, names) in [(2, "{%f0, %f1}"), (4, "{%f0, %f1, %f2, %f3}")] {
+        let moved = |from: usize, to: usize| {
+            let (from, to) = (4 * from, 4 * to);
+            let text = EXCHANGE.replacen("    ret;", &format!(
+                "    setp.lt.s64 %p1, %rd3, {};\n    @!%p1 ret;\n    mad.lo.s64 %rd6, %rd3, {}, %rd0;\n    mad.lo.s64 %rd7, %rd3, {}, %rd0;\n    \
+                 ld.global.v{count}.f32 {names}, [%rd6+{from}];\n    st.global.v{count}.f32 [%rd7+{to}], {names};\n    ret;",
+                32 / count, 4 * count, 4 * count
+            ), 1);
+            run(&text.replacen("    @%p0 ld.global.f32 %f0, [%rd4];\n", "", 1), 64, 64, 1)
+        };
+        assert!(moved(0, 0).is_ok(), "{:?}", moved(0, 0));
+        assert!(moved(32, 32).is_ok(), "{:?}", moved(32, 32));
+        for off in 1..count {
+            for found in [moved(32 + off, 32 + off), moved(off, 0), moved(0, off)] {
+                let found = found.expect_err("a fault");
+                assert!(found.contains(&format!("an access of {} bytes", 4 * count)), "{found}");
+                assert!(found.contains("is not aligned"), "{found}");
+            }
+        }
+        // Behind the end.
+        let found = moved(64 - 32 / count * count + count, 0).expect_err("a fault");
+        assert!(found.contains("4 bytes at 256 of memory that has 256"), "{found}");
+    }
+}
+
 #[test]
 fn a_read_of_what_nobody_wrote() {
     // Every other thread leaves its place of shared memory unwritten: the host reads what came of it.

@@ -13,7 +13,7 @@
 //!
 //! | left in the body | points | a point is |
 //! |---|---|---|
-//! | no loop, or short ones | | a thread |
+//! | no loop, or short ones | | a thread, which takes several neighbours where it can (`wide`) |
 //! | a long reduction that no `Lanes` loop holds | few | a lane of several warps, which share the reduction |
 //! | a `Lanes` loop | many | a warp |
 //! | a `Lanes` loop | few | a block |
@@ -86,6 +86,31 @@ impl Mapping {
             Point::Thread | Point::Warp | Point::Block => Vec::new(),
         };
         Mapping { folded, along, point, shared }
+    }
+
+    /// The indices that a point stands for and how many values each has, the innermost last.
+    pub fn levels(&self, kernel: &Kernel) -> Vec<(LoopIndex, Dim)> {
+        let mut levels = vec![(LoopIndex(0), kernel.grid.clone())];
+        let mut body = kernel.body.as_slice();
+        for index in &self.folded {
+            if let Some(Stmt::Loop { to: Bound::Size(extent), body: inner, .. }) = body.last() {
+                levels.push((*index, extent.clone()));
+                body = inner;
+            }
+        }
+        levels
+    }
+
+    /// Of each of these indices: by how many points its next value is further.
+    pub fn strides(&self, kernel: &Kernel) -> Vec<(LoopIndex, Dim)> {
+        let mut stride = Dim::one();
+        let mut strides = Vec::new();
+        for (index, extent) in self.levels(kernel).into_iter().rev() {
+            strides.push((index, stride.clone()));
+            stride = stride * extent;
+        }
+        strides.reverse();
+        strides
     }
 }
 

@@ -13,23 +13,27 @@
 mod functions;
 mod gamma;
 mod lanes;
+mod live;
 pub mod mapping;
 mod memory;
 mod ops;
 pub mod phase;
 mod shared;
+mod wide;
 
 pub use functions::formula as emit_formula;
 pub use memory::{bytes_of, register_type};
 
 use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
+use bdl_dims::Dim;
 use bdl_plan::{
     Access, Argument, Bound, CHAIN, DType, DeviceKernel, Kernel, LoopIndex, LoopMode, Monoid, Share, Stmt, ValueId,
     ValueOp, ValueType, VariableId, chained, constant_extent,
 };
 use mapping::{Mapping, Point};
 use std::collections::HashMap;
+use wide::{Neighbours, Wide};
 
 /// What went wrong while writing code: an operation that does not exist for a type, or is not there on a GPU.
 pub type Emit<T> = Result<T, String>;
@@ -56,6 +60,11 @@ struct Emitter<'k> {
     indices: Vec<Option<String>>,
     /// Where each value is defined.
     defs: Vec<Option<&'k ValueOp>>,
+    /// Strides of the grid's index and of the loops in it where elements lie as the points are counted, and the point's number: an address with these
+    /// strides needs no index.
+    flat: Option<(Vec<(LoopIndex, Dim)>, String)>,
+    /// The points of a thread that takes several.
+    neighbours: Option<Neighbours>,
     /// Each lane's own part of what a `Lanes` loop reduces, by variable.
     accumulators: HashMap<VariableId, String>,
     in_lanes: bool,
@@ -81,15 +90,22 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
     let mapping = Mapping::of(kernel);
     let point = mapping.point;
     let mut e = Emitter::new(Writer::default(), kernel, point);
-    if kernel.values.len() + 2 * kernel.buffers.len() > MANY_VALUES {
+    let wide = Wide::of(kernel, &mapping);
+    let elements = wide.as_ref().map_or(1, |wide| wide.count);
+    if kernel.values.len() * elements + 2 * kernel.buffers.len() > MANY_VALUES {
         e.w.take_registers();
     }
     let (parameters, arguments) = e.parameters();
     let grid = e.w.named(Class::B64, "grid");
     e.w.head(format!("ld.param.u64 {grid}, [grid];"));
-    e.grid_point(&grid, &mapping)?;
-    let body = e.folded(&kernel.body, mapping.folded.len())?;
-    e.points_body(body)?;
+    match wide {
+        Some(wide) => e.wide_points(&grid, &mapping, wide)?,
+        None => {
+            e.grid_point(&grid, &mapping)?;
+            let body = e.folded(&kernel.body, mapping.folded.len())?;
+            e.points_body(body)?;
+        }
+    }
     // `$` keeps functions apart from parameters, whose names come from the program too: `ptxas` breaks where two are alike.
     let entry = format!("kernel${}", identifier(&kernel.name));
     let threads = point.threads();
@@ -98,7 +114,7 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
         Point::Column { parts, .. } => (parts, e.partial_bytes),
         Point::Thread | Point::Warp | Point::Block => (1, 0),
     };
-    let share = Share::Points { each: point.points(), along: mapping.along, parts, bytes };
+    let share = Share::Points { each: point.points() * elements as u32, along: mapping.along, parts, bytes };
     Ok(DeviceKernel {
         entry: entry.into(),
         text: text.into(),
@@ -159,6 +175,8 @@ impl<'k> Emitter<'k> {
             variables: vec![None; kernel.variables.len()],
             indices: vec![None; kernel.indices.len()],
             defs,
+            flat: None,
+            neighbours: None,
             accumulators: HashMap::new(),
             in_lanes: false,
             is_first: String::new(),
@@ -214,12 +232,8 @@ impl<'k> Emitter<'k> {
 
     /// The indices of the grid and of the loops in it, from the number of this thread, warp or block; those behind the end are done.
     fn grid_point(&mut self, grid: &str, mapping: &Mapping) -> Emit<()> {
-        let names: Vec<String> = [LoopIndex(0)]
-            .iter()
-            .chain(&mapping.folded)
-            .map(|i| identifier(&self.kernel.indices[i.0 as usize]))
-            .collect();
-        self.w.comment(&format!("one {} for each {}", mapping.point.word(), names.join(", ")));
+        let names = self.names_of(mapping);
+        self.w.comment(&format!("one {} for each {names}", mapping.point.word()));
         let block = self.w.set(Class::B32, "mov.u32", &["%ctaid.x"]);
         let thread = self.w.set(Class::B32, "mov.u32", &["%tid.x"]);
         let point = self.w.named(Class::B64, "point");
@@ -271,17 +285,21 @@ impl<'k> Emitter<'k> {
                 self.w.line(format!("@{outside} ret;"));
             }
         }
-        let mut extents = Vec::new();
-        let mut body = self.kernel.body.as_slice();
-        for _ in &mapping.folded {
-            let Some(Stmt::Loop { to: Bound::Size(extent), body: inner, .. }) = body.last() else {
-                return Err("a folded loop that is not there".to_string());
-            };
-            extents.push(extent);
-            body = inner;
-        }
-        let mut rest = point;
-        for (index, extent) in mapping.folded.iter().zip(extents).rev() {
+        self.coordinates(&point, mapping)
+    }
+
+    /// The indices that a point stands for, the innermost last.
+    fn names_of(&self, mapping: &Mapping) -> String {
+        let indices = [LoopIndex(0)].into_iter().chain(mapping.folded.iter().copied());
+        let names: Vec<String> = indices.map(|i| identifier(&self.kernel.indices[i.0 as usize])).collect();
+        names.join(", ")
+    }
+
+    /// The indices of a point, from its number.
+    fn coordinates(&mut self, point: &str, mapping: &Mapping) -> Emit<()> {
+        let levels = mapping.levels(self.kernel);
+        let mut rest = point.to_string();
+        for (index, extent) in levels.iter().skip(1).rev() {
             let extent = self.size(extent)?;
             let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
             let (quotient, own) = divided(&mut self.w, &narrow, &extent);
@@ -290,6 +308,7 @@ impl<'k> Emitter<'k> {
         }
         let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
         self.open(LoopIndex(0), &narrow);
+        self.flat = Some((mapping.strides(self.kernel), point.to_string()));
         Ok(())
     }
 
@@ -320,7 +339,8 @@ impl<'k> Emitter<'k> {
         body.iter().try_for_each(|stmt| self.stmt(stmt))
     }
 
-    fn stmt(&mut self, stmt: &'k Stmt) -> Emit<()> {
+    /// The plan's text of a statement, above its code.
+    fn note(&mut self, stmt: &Stmt) {
         let line = self.lines.next().unwrap_or_default();
         match stmt {
             // What becomes a register's other name or a number in the text needs no line.
@@ -333,6 +353,10 @@ impl<'k> Emitter<'k> {
             | Stmt::Store { .. }
             | Stmt::If { .. } => self.w.comment(&line),
         }
+    }
+
+    fn stmt(&mut self, stmt: &'k Stmt) -> Emit<()> {
+        self.note(stmt);
         match stmt {
             Stmt::Loop { index, from, to, mode, body } => {
                 let extent = constant_extent(from, to);
@@ -342,6 +366,34 @@ impl<'k> Emitter<'k> {
                     LoopMode::Lanes => self.lanes_loop(*index, &from, &to, extent, body),
                 }
             }
+            Stmt::If { condition, body } => {
+                let condition = self.value(*condition)?;
+                let end = self.w.label("end_if");
+                self.w.line(format!("@!{condition} bra {end};"));
+                self.w.deeper();
+                self.body(body)?;
+                self.w.shallower();
+                self.w.place(&end);
+                Ok(())
+            }
+            Stmt::Let { .. }
+            | Stmt::Variable { .. }
+            | Stmt::Combine { .. }
+            | Stmt::Assign { .. }
+            | Stmt::Store { .. } => match self.neighbours.take() {
+                None => self.plain(stmt),
+                Some(mut neighbours) => {
+                    let done = self.plain_of_all(stmt, &mut neighbours);
+                    self.neighbours = Some(neighbours);
+                    done
+                }
+            },
+        }
+    }
+
+    /// A statement without a body, for the point at hand.
+    fn plain(&mut self, stmt: &'k Stmt) -> Emit<()> {
+        match stmt {
             Stmt::Let { value, op } => {
                 let result = self.op(*value, op)?;
                 self.values[value.0 as usize] = Some(result);
@@ -361,16 +413,7 @@ impl<'k> Emitter<'k> {
                 self.copy(ty, &register, *value)
             }
             Stmt::Store { buffer, at, value } => self.store(*buffer, at, *value),
-            Stmt::If { condition, body } => {
-                let condition = self.value(*condition)?;
-                let end = self.w.label("end_if");
-                self.w.line(format!("@!{condition} bra {end};"));
-                self.w.deeper();
-                self.body(body)?;
-                self.w.shallower();
-                self.w.place(&end);
-                Ok(())
-            }
+            Stmt::Loop { .. } | Stmt::If { .. } => Err("a body in a plain statement".to_string()),
         }
     }
 
@@ -400,9 +443,13 @@ impl<'k> Emitter<'k> {
             self.w.deeper();
             let last = self.w.set(Class::B64, "add.s64", &[&register, &longest.to_string()]);
             let last = self.w.set(Class::B64, "min.s64", &[&last, to]);
-            let wholes: Vec<String> = sums.iter().map(|sum| self.begin_chain(index, *sum)).collect::<Emit<_>>()?;
+            let begin = |sum: &VariableId| self.of_all(|e| e.begin_chain(index, *sum));
+            let wholes: Vec<Vec<String>> = sums.iter().map(begin).collect::<Emit<_>>()?;
             self.rounds(index, &name, &register, &last, step, body)?;
-            sums.iter().zip(wholes).try_for_each(|(sum, whole)| self.end_chain(*sum, whole))?;
+            for (sum, wholes) in sums.iter().zip(wholes) {
+                let mut wholes = wholes.into_iter();
+                self.of_all(|e| e.end_chain(*sum, wholes.next().ok_or("a chain without its sum")?))?;
+            }
             self.w.shallower();
             self.w.line(format!("bra {next};"));
             self.w.place(&end);
