@@ -189,6 +189,8 @@ fn code_that_the_driver_refuses() {
             arguments: vec![Argument::Grid],
             threads: 32,
             shared: 0,
+            shared_unit: 0,
+            shared_units: 0,
             share: Share::Points { each: 32, along: bdl_dims::Dim::one(), parts: 1, bytes: 0 },
         };
         let error = cuda.load(&[&kernel]).unwrap_err().to_string();
