@@ -137,8 +137,8 @@ impl Piece {
 struct Copies<'c> {
     piece: Piece,
     operand: &'static str,
-    /// The first element in the sum of each copy, inside of a piece (64 bits).
-    ks: Vec<String>,
+    /// Where in the sum copies are.
+    places: Vec<PlaceInSum>,
     /// Of each row that is copied: the bytes of a copy (32 bits; 0 where the row is not there: predicates are few), its address without the sum, and the
     /// forms of clips.
     rows: Vec<(String, String, Vec<String>)>,
@@ -147,6 +147,26 @@ struct Copies<'c> {
     /// Where the first copy goes in the piece (32 bits), and how much further each next one.
     to: String,
     step: u32,
+}
+
+impl Copies<'_> {
+    fn stride(&self) -> fn(&ContractionAxis) -> &Dim {
+        if self.operand == "%a" { |axis| &axis.a } else { |axis| &axis.b }
+    }
+}
+
+/// A place in the sum that copies of one piece have in common. What follows from it is kept from piece to piece, not computed anew.
+struct PlaceInSum {
+    /// Inside of a piece (64 bits).
+    k: String,
+    /// In the whole sum (32 bits).
+    own: String,
+    /// The index of each axis but the outermost, innermost first (32 bits).
+    digits: Vec<String>,
+    /// What it adds to an address: bytes (64 bits).
+    bytes: Option<String>,
+    /// What it adds to each clip's form (32 bits).
+    forms: Vec<Option<String>>,
 }
 
 impl<'c> Contract<'c> {
@@ -189,9 +209,9 @@ impl<'c> Contract<'c> {
         let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&first_row, &m]);
         self.w.line(format!("@{outside} ret;"));
         let pieces = self.w.set(Class::B32, "mov.u32", &["pieces"]);
-        let a = self.copies(a, Gate::A, (&first_row, &m), &m_axes, &pieces)?;
+        let mut a = self.copies(a, Gate::A, (&first_row, &m), &m_axes, &pieces)?;
         let b_pieces = self.w.set(Class::B32, "add.u32", &[&pieces, &a.piece.bytes().to_string()]);
-        let b = self.copies(b, Gate::B, (&first_column, &n), &n_axes, &b_pieces)?;
+        let mut b = self.copies(b, Gate::B, (&first_column, &n), &n_axes, &b_pieces)?;
 
         self.w.comment("the results of this thread");
         let lane = self.w.set(Class::B32, "and.b32", &["%thread", "31"]);
@@ -215,16 +235,20 @@ impl<'c> Contract<'c> {
 
         self.w.comment("the first pieces");
         let (first_k, end_k) = self.part_of_sum(&k);
-        let (next_k, write) = (self.w.named(Class::B64, "next_k"), self.w.named(Class::B32, "write"));
+        let end_of_part = self.w.set(Class::B32, "cvt.u32.u64", &[&end_k]);
+        for copies in [&mut a, &mut b] {
+            self.begin(copies, &k_axes, &first_k)?;
+        }
+        let write = self.w.named(Class::B32, "write");
         let read = self.w.named(Class::B32, "read");
         let stage = stage_bytes.to_string();
-        self.w.line(format!("mov.b64 {next_k}, {first_k};"));
         for number in 0..stages - 1 {
             self.w.line(format!("mov.u32 {write}, {};", number * stage_bytes));
-            self.copy(&a, &k_axes, (&next_k, &end_k), &write)?;
-            self.copy(&b, &k_axes, (&next_k, &end_k), &write)?;
+            for copies in [&a, &b] {
+                self.copy(copies, &end_of_part, &write)?;
+                self.advance(copies, &k_axes)?;
+            }
             self.w.line("cp.async.commit_group;");
-            self.w.line(format!("add.s64 {next_k}, {next_k}, {DEPTH};"));
         }
         self.w.line(format!("mov.u32 {write}, {};", (stages - 1) * stage_bytes));
         self.w.line(format!("mov.u32 {read}, 0;"));
@@ -239,11 +263,12 @@ impl<'c> Contract<'c> {
         self.w.deeper();
         self.w.line(format!("cp.async.wait_group {};", stages - 2));
         self.w.line("bar.sync 0;");
-        self.copy(&a, &k_axes, (&next_k, &end_k), &write)?;
-        self.copy(&b, &k_axes, (&next_k, &end_k), &write)?;
+        for copies in [&a, &b] {
+            self.copy(copies, &end_of_part, &write)?;
+            self.advance(copies, &k_axes)?;
+        }
         self.w.line("cp.async.commit_group;");
         self.products_of_piece((shape, factor), (a.piece, &a_from), (b.piece, &b_from), &read, &sums);
-        self.w.line(format!("add.s64 {next_k}, {next_k}, {DEPTH};"));
         self.w.line(format!("add.s64 {at_k}, {at_k}, {DEPTH};"));
         for place in [&read, &write] {
             self.w.line(format!("add.u32 {place}, {place}, {stage};"));
@@ -378,56 +403,152 @@ impl<'c> Contract<'c> {
             of_each.push((self.w.set(Class::B32, "selp.b32", &[&bytes, "0", &there]), address, forms));
         }
         let k = self.w.set(Class::B64, "cvt.u64.u32", &[&k]);
-        let ks = (0..ks).map(|i| self.w.set(Class::B64, "add.s64", &[&k, &(i * lines).to_string()])).collect();
+        let mut places = Vec::new();
+        for i in 0..ks {
+            let k = self.w.set(Class::B64, "add.s64", &[&k, &(i * lines).to_string()]);
+            places.push(PlaceInSum { k, own: String::new(), digits: Vec::new(), bytes: None, forms: Vec::new() });
+        }
         let clips = clips.into_iter().map(|(clip, _)| clip).collect();
-        Ok(Copies { piece, operand, ks, rows: of_each, clips, to, step })
+        Ok(Copies { piece, operand, places, rows: of_each, clips, to, step })
     }
 
-    /// Sends one piece on its way to a stage.
-    fn copy(
+    /// Where the copies of the first piece are in the sum.
+    fn begin(
         &mut self,
-        copies: &Copies<'c>,
+        copies: &mut Copies<'c>,
         k_axes: &[(usize, &'c ContractionAxis)],
-        (first_k, end_k): (&str, &str),
-        stage: &str,
+        first_k: &str,
     ) -> Result<(), String> {
-        let stride: fn(&ContractionAxis) -> &Dim = if copies.operand == "%a" { |axis| &axis.a } else { |axis| &axis.b };
+        let stride = copies.stride();
+        for place in &mut copies.places {
+            let own = self.w.set(Class::B64, "add.s64", &[first_k, &place.k]);
+            place.own = self.w.set(Class::B32, "cvt.u32.u64", &[&own]);
+            let at: Vec<At<'c>> = self.apart(&own, k_axes)?;
+            place.bytes = match self.offset(None, &at, stride)? {
+                None => None,
+                Some(elements) => Some(self.w.set(Class::B64, "shl.b64", &[&elements, "2"])),
+            };
+            let inner = at.iter().take(k_axes.len().saturating_sub(1));
+            place.digits = inner.map(|at| self.w.set(Class::B32, "cvt.u32.u64", &[&at.index])).collect();
+            for clip in &copies.clips {
+                let form = self.form(clip, None, &at);
+                place.forms.push(form.map(|form| self.w.set(Class::B32, "cvt.u32.u64", &[&form])));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on by the depth of a piece: as numbers with several digits are added, the innermost axis first.
+    ///
+    /// ```text
+    /// sum over (tap of 11, channel of 300):  channel += 16;  from 300 on: channel -= 300, and one tap further
+    /// ```
+    fn advance(&mut self, copies: &Copies<'c>, k_axes: &[(usize, &'c ContractionAxis)]) -> Result<(), String> {
+        let stride = copies.stride();
+        let inner_first: Vec<(usize, &ContractionAxis)> = k_axes.iter().rev().copied().collect();
+        let coefficient = |clip: &Clip, number: usize| -> i64 {
+            clip.terms.iter().filter(|(axis, _)| *axis as usize == number).map(|(_, k)| *k).sum()
+        };
+        let Some(((outermost, outer_axis), inner)) = inner_first.split_last() else { return Ok(()) };
+        // The digits of the depth, where the extents are numbers; those that are known only at run time are looked at in the head.
+        let mut rest = Dim::from(i64::from(DEPTH));
+        let (mut digits, mut step, mut form_steps) = (Vec::new(), Dim::zero(), vec![Dim::zero(); copies.clips.len()]);
+        for (number, axis) in inner {
+            let digit = rest.rem(&axis.extent);
+            rest = rest.floor_div(&axis.extent);
+            step = step + digit.clone() * stride(axis).clone();
+            for (form, clip) in form_steps.iter_mut().zip(&copies.clips) {
+                *form = form.clone() + digit.scale(coefficient(clip, *number));
+            }
+            digits.push(digit);
+        }
+        step = step + rest.clone() * stride(outer_axis).clone();
+        for (form, clip) in form_steps.iter_mut().zip(&copies.clips) {
+            *form = form.clone() + rest.scale(coefficient(clip, *outermost));
+        }
+        let bytes = |dim: &Dim| dim.scale(i64::from(F32));
+        for place in &copies.places {
+            let own = &place.own;
+            self.w.line(format!("add.u32 {own}, {own}, {DEPTH};"));
+            self.go_on("", place.bytes.as_deref(), &bytes(&step))?;
+            for (form, step) in place.forms.iter().zip(&form_steps) {
+                self.go_on_narrow("", form.as_deref(), step)?;
+            }
+            let mut carry: Option<String> = None;
+            for (level, (number, axis)) in inner.iter().enumerate() {
+                let digit = &place.digits[level];
+                self.go_on_narrow("", Some(digit), &digits[level])?;
+                if let Some(carry) = &carry {
+                    self.w.line(format!("@{carry} add.u32 {digit}, {digit}, 1;"));
+                } else if digits[level].is_zero() {
+                    continue;
+                }
+                let extent = self.narrow(&axis.extent)?;
+                let over = self.w.set(Class::Pred, "setp.ge.u32", &[digit, &extent]);
+                let when = format!("@{over} ");
+                self.w.line(format!("{when}sub.u32 {digit}, {digit}, {extent};"));
+                let (next_number, next) = inner_first[level + 1];
+                let back = axis.extent.clone() * stride(axis).clone();
+                self.go_on(&when, place.bytes.as_deref(), &bytes(&(stride(next).clone() - back)))?;
+                for (form, clip) in place.forms.iter().zip(&copies.clips) {
+                    let back = axis.extent.scale(coefficient(clip, *number));
+                    let by = Dim::from(coefficient(clip, next_number)) - back;
+                    self.go_on_narrow(&when, form.as_deref(), &by)?;
+                }
+                carry = Some(over);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a size to a register of 64 bits.
+    fn go_on(&mut self, when: &str, register: Option<&str>, by: &Dim) -> Result<(), String> {
+        if let Some(register) = register.filter(|_| !by.is_zero()) {
+            let by = self.size(by)?.text();
+            self.w.line(format!("{when}add.s64 {register}, {register}, {by};"));
+        }
+        Ok(())
+    }
+
+    /// The same with 32 bits: forms and indices have no more.
+    fn go_on_narrow(&mut self, when: &str, register: Option<&str>, by: &Dim) -> Result<(), String> {
+        if let Some(register) = register.filter(|_| !by.is_zero()) {
+            let by = self.narrow(by)?;
+            self.w.line(format!("{when}add.s32 {register}, {register}, {by};"));
+        }
+        Ok(())
+    }
+
+    /// A size in 32 bits.
+    fn narrow(&mut self, dim: &Dim) -> Result<String, String> {
+        Ok(match self.size(dim)? {
+            Int::Const(number) => number.to_string(),
+            Int::Register(register) => self.w.set(Class::B32, "cvt.u32.u64", &[&register]),
+        })
+    }
+
+    /// Sends one piece on its way to a stage. `end`: of the sum (32 bits).
+    fn copy(&mut self, copies: &Copies<'c>, end: &str, stage: &str) -> Result<(), String> {
         let to = self.w.set(Class::B32, "add.u32", &[&copies.to, stage]);
         let (bytes, mode) = match copies.piece.width {
             VECTOR => (16, "cg"),
             _one => (4, "ca"),
         };
         let mut number = 0;
-        for k in &copies.ks {
-            let own = self.w.set(Class::B64, "add.s64", &[first_k, k]);
-            let k_there = self.w.set(Class::Pred, "setp.lt.s64", &[&own, end_k]);
-            let at: Vec<At<'c>> = self.apart(&own, k_axes)?;
-            let along = match self.offset(None, &at, stride)? {
-                None => None,
-                Some(elements) => Some(self.w.set(Class::B64, "shl.b64", &[&elements, "2"])),
-            };
-            // What this place in the sum adds to each form, and how long the clip is: an axis has fewer than 2^31 elements.
-            let mut of_sum = Vec::new();
-            for clip in &copies.clips {
-                let form = self.form(clip, None, &at);
-                let form = form.map(|form| self.w.set(Class::B32, "cvt.u32.u64", &[&form]));
-                let extent = match self.size(&clip.extent)? {
-                    Int::Const(extent) => extent.to_string(),
-                    Int::Register(extent) => self.w.set(Class::B32, "cvt.u32.u64", &[&extent]),
-                };
-                of_sum.push((form, extent));
-            }
+        for place in &copies.places {
+            let in_sum = self.w.set(Class::Pred, "setp.lt.u32", &[&place.own, end]);
             for (own_bytes, base, forms) in &copies.rows {
-                let mut there = k_there.clone();
-                for (own, (form, extent)) in forms.iter().zip(&of_sum) {
+                let mut there = in_sum.clone();
+                for ((own, form), clip) in forms.iter().zip(&place.forms).zip(&copies.clips) {
                     let form = match form {
                         None => own.clone(),
                         Some(form) => self.w.set(Class::B32, "add.u32", &[own, form]),
                     };
+                    let extent = self.narrow(&clip.extent)?;
                     // Below 0 is far above, without a sign.
-                    there = self.w.set(Class::Pred, "setp.lt.and.u32", &[&form, extent, &there]);
+                    there = self.w.set(Class::Pred, "setp.lt.and.u32", &[&form, &extent, &there]);
                 }
-                let address = match &along {
+                let address = match &place.bytes {
                     None => base.clone(),
                     Some(bytes) => self.w.set(Class::B64, "add.s64", &[base, bytes]),
                 };
