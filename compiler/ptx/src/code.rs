@@ -1,6 +1,6 @@
 //! A plan in, its functions out.
 
-use crate::contract::contraction;
+use crate::contract::{contraction, runs_epilogue};
 use crate::draw::draw;
 use crate::emit;
 use crate::fission::pieces;
@@ -31,7 +31,7 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
         };
         match &launch.op {
             Op::Kernel(kernel) => used(kernel),
-            Op::Contract(c) => c.epilogue.iter().for_each(used),
+            Op::Contract(c) => c.epilogue.iter().filter(|_| !runs_epilogue(plan, c)).for_each(used),
             Op::Draw(d) => {
                 let dtype = plan.buffers[d.out.0 as usize].dtype;
                 if !draws.iter().any(|(of, ty, _)| (*of, *ty) == (d.distribution, dtype)) {
@@ -49,6 +49,11 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
     });
     let mut code = DeviceCode::default();
     for (i, kernel) in plan.kernels.iter().enumerate() {
+        // What only contractions run is in their code.
+        if origins[i].is_empty() {
+            code.kernels.push(Vec::new());
+            continue;
+        }
         let comments: Vec<String> = origins[i].iter().flat_map(|origin| note(origin)).collect();
         code.kernels.push(pieces_of(kernel, &comments)?);
     }

@@ -18,7 +18,7 @@ mod verify;
 pub use chains::{CHAIN, chained, constant_extent};
 pub use code::{CompiledKernels, KernelError, KernelFn};
 pub use data::*;
-pub use device::{Argument, DeviceCode, DeviceKernel, Parts, Share, contractions, each_launch};
+pub use device::{Argument, DeviceCode, DeviceKernel, OF_EPILOGUE, Parts, Share, contractions, each_launch};
 pub use passing::{kept_slots, passing};
 pub use products::Products;
 pub use text::{ParseError, parse_kernel, parse_plan};

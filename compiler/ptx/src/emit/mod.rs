@@ -10,6 +10,7 @@
 //!
 //! What a thread sums by itself, it sums in chains (see [`bdl_plan::chains`]).
 
+pub mod element;
 mod functions;
 mod gamma;
 mod lanes;
@@ -63,6 +64,8 @@ struct Emitter<'k> {
     flat: Option<(Vec<(LoopIndex, Dim)>, String)>,
     /// The points of a thread that takes several.
     neighbours: Option<Neighbours>,
+    /// Buffers whose element at the point is in registers already, and these, one for each neighbour.
+    given: Option<(Vec<bool>, Vec<String>)>,
     /// Each lane's own part of what a `Lanes` loop reduces, by variable.
     accumulators: HashMap<VariableId, String>,
     in_lanes: bool,
@@ -85,37 +88,9 @@ struct Emitter<'k> {
 
 /// The function of a kernel. `comments` stand above it.
 pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
-    let mut defs = vec![None; kernel.values.len()];
-    find_defs(&kernel.body, &mut defs);
     let mapping = Mapping::of(kernel);
     let point = mapping.point;
-    let text = kernel.to_string();
-    let lines: Vec<String> =
-        text.lines().map(str::trim).filter(|line| *line != "}").skip(2).map(|line| line.to_string()).collect();
-    let mut e = Emitter {
-        w: Writer::default(),
-        kernel,
-        point,
-        sizes: Sizes::default(),
-        buffers: Vec::new(),
-        values: vec![None; kernel.values.len()],
-        variables: vec![None; kernel.variables.len()],
-        indices: vec![None; kernel.indices.len()],
-        defs,
-        flat: None,
-        neighbours: None,
-        accumulators: HashMap::new(),
-        in_lanes: false,
-        is_first: String::new(),
-        lane: String::new(),
-        warp: String::new(),
-        group: String::new(),
-        part: String::new(),
-        partial_bytes: 0,
-        exchange: None,
-        meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
-        lines: lines.into_iter(),
-    };
+    let mut e = Emitter::new(kernel, point);
     let wide = Wide::of(kernel, &mapping);
     let elements = wide.as_ref().map_or(1, |wide| wide.count);
     if kernel.values.len() * elements + 2 * kernel.buffers.len() > MANY_VALUES {
@@ -176,6 +151,40 @@ pub fn dtype_word(dtype: DType) -> &'static str {
 }
 
 impl<'k> Emitter<'k> {
+    /// Nothing is written yet, and nothing known.
+    fn new(kernel: &'k Kernel, point: Point) -> Emitter<'k> {
+        let mut defs = vec![None; kernel.values.len()];
+        find_defs(&kernel.body, &mut defs);
+        let text = kernel.to_string();
+        let lines: Vec<String> =
+            text.lines().map(str::trim).filter(|line| *line != "}").skip(2).map(|line| line.to_string()).collect();
+        Emitter {
+            w: Writer::default(),
+            kernel,
+            point,
+            sizes: Sizes::default(),
+            buffers: Vec::new(),
+            values: vec![None; kernel.values.len()],
+            variables: vec![None; kernel.variables.len()],
+            indices: vec![None; kernel.indices.len()],
+            defs,
+            flat: None,
+            neighbours: None,
+            given: None,
+            accumulators: HashMap::new(),
+            in_lanes: false,
+            is_first: String::new(),
+            lane: String::new(),
+            warp: String::new(),
+            group: String::new(),
+            part: String::new(),
+            partial_bytes: 0,
+            exchange: None,
+            meets: kernel.buffers.iter().any(|b| b.access == Access::Update),
+            lines: lines.into_iter(),
+        }
+    }
+
     /// Addresses and sizes from the function's parameters.
     fn parameters(&mut self) -> (Vec<String>, Vec<Argument>) {
         let (mut parameters, mut arguments) = (Vec::new(), Vec::new());
@@ -326,7 +335,7 @@ impl<'k> Emitter<'k> {
 
     /// The plan's text of a statement, above its code.
     fn note(&mut self, stmt: &Stmt) {
-        let line = self.lines.next().unwrap_or_default();
+        let Some(line) = self.lines.next() else { return };
         match stmt {
             // What becomes a register's other name or a number in the text needs no line.
             Stmt::Let { op: ValueOp::Const(_) | ValueOp::Size(_) | ValueOp::Index(_), .. } => {}
