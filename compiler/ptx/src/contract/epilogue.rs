@@ -20,6 +20,10 @@ use bdl_plan::{Access, AxisRole, Buffer, Contraction, KernelUse, Name, Place as 
 
 /// Elements between the rows of a tile in shared memory.
 const PADDING: u32 = 4;
+/// Registers that an epilogue's values may take: what sums on ordinary cores leave to three blocks of a processor, and those on tensor cores, which
+/// have more of them, give back.
+const ON_ORDINARY: usize = 48;
+const ON_TENSOR_CORES: usize = 128;
 
 pub struct Epilogue<'p> {
     element: Element<'p>,
@@ -149,7 +153,9 @@ impl Contract<'_> {
         let firsts = (first_row, first_column);
         let elements = self.rows * self.columns / epilogue.element.count();
         let places = match elements % self.threads {
-            0 => epilogue.element.together(elements / self.threads),
+            0 => epilogue
+                .element
+                .together(elements / self.threads, if self.shared > 0 { ON_TENSOR_CORES } else { ON_ORDINARY }),
             _ => 1,
         };
         let (some, end) = (self.w.label("some_elements"), self.w.label("end_of_tile"));

@@ -13,7 +13,7 @@
 use super::live::most_live;
 use super::mapping::{Mapping, Point, loads, stores};
 use super::memory::is_flat;
-use super::wide::{Wide, has_loops};
+use super::wide::{Wide, has_loops, is_long};
 use super::{Emit, Emitter};
 use crate::size::Sizes;
 use crate::text::Writer;
@@ -38,14 +38,15 @@ pub struct Place {
     pub result: Vec<String>,
 }
 
-/// More registers of values than this would be paid for by the sums before.
-const MOST_REGISTERS: usize = 64;
-
 impl<'k> Element<'k> {
     /// `is_aligned`: of each buffer, whether it begins at a multiple of sixteen bytes. `None`: the kernel has another form.
     pub fn of(kernel: &'k Kernel, is_result: Vec<bool>, is_aligned: &[bool]) -> Option<Element<'k>> {
         let mapping = Mapping::of(kernel);
         if mapping.point != Point::Thread || mapping.folded.len() != 1 || has_loops(&kernel.body, 1) {
+            return None;
+        }
+        // What takes long, and many registers, is better shared by all threads than by those of a tile.
+        if takes_long(&kernel.body) {
             return None;
         }
         let strides = mapping.strides(kernel);
@@ -80,10 +81,13 @@ impl<'k> Element<'k> {
     }
 
     /// How many places are better taken together, of `rounds` in all: their loads are then all on their way before the first is waited for.
-    pub fn together(&self, rounds: u32) -> u32 {
+    /// `registers`: so many may be alive.
+    pub fn together(&self, rounds: u32, registers: usize) -> u32 {
         let varies = vec![false; self.kernel.values.len()];
         let live = self.wide.as_ref().map_or_else(|| most_live(self.kernel, &varies, 1), |wide| wide.live(self.kernel));
-        let fits = |places: &u32| rounds.is_multiple_of(*places) && *places as usize * live <= MOST_REGISTERS;
+        // An address is two.
+        let each = live + 2 * self.kernel.buffers.len();
+        let fits = |places: &u32| rounds.is_multiple_of(*places) && *places as usize * each <= registers;
         [4, 2].into_iter().find(fits).unwrap_or(1)
     }
 
@@ -142,6 +146,14 @@ fn with_loan<'k>(
     std::mem::swap(&mut e.w, w);
     std::mem::swap(&mut e.sizes, sizes);
     done
+}
+
+fn takes_long(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match stmt {
+        Stmt::Let { op, .. } => is_long(op),
+        Stmt::Loop { body, .. } | Stmt::If { body, .. } => takes_long(body),
+        Stmt::Variable { .. } | Stmt::Combine { .. } | Stmt::Assign { .. } | Stmt::Store { .. } => false,
+    })
 }
 
 /// Is the result read only where nothing was stored to it before, and without conditions?

@@ -93,7 +93,9 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
     let mut e = Emitter::new(kernel, point);
     let wide = Wide::of(kernel, &mapping);
     let elements = wide.as_ref().map_or(1, |wide| wide.count);
-    if kernel.values.len() * elements + 2 * kernel.buffers.len() > MANY_VALUES {
+    // Loops are unrolled, each with values of all neighbours.
+    let is_wide_loop = elements > 1 && wide::has_loops(&kernel.body, mapping.folded.len());
+    if is_wide_loop || kernel.values.len() * elements + 2 * kernel.buffers.len() > MANY_VALUES {
         e.w.take_registers();
     }
     let (parameters, arguments) = e.parameters();

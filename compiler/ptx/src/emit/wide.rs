@@ -177,17 +177,16 @@ impl Wide {
     /// Does a value differ from neighbour to neighbour? `None`: it takes so long to compute that memory does not matter.
     fn differs(&self, op: &ValueOp) -> Option<bool> {
         let of = |values: &[&ValueId]| values.iter().any(|value| self.varies[value.0 as usize]);
-        Some(match op {
+        let differs = match op {
             ValueOp::Const(_) | ValueOp::Size(_) => false,
             ValueOp::Index(index) => self.index_differs(*index),
             ValueOp::Variable(_) => true,
             ValueOp::Load { at, guards, .. } => self.moves(at) || self.any_guard(guards),
-            ValueOp::Unary(UnaryOp::Lgamma | UnaryOp::Digamma | UnaryOp::Trigamma, a) if of(&[a]) => return None,
-            ValueOp::Binary(BinaryOp::Pow, a, b) if of(&[a, b]) => return None,
             ValueOp::Unary(_, a) | ValueOp::Convert(a) => of(&[a]),
             ValueOp::Binary(_, a, b) | ValueOp::Compare(_, a, b) => of(&[a, b]),
             ValueOp::Select(c, a, b) => of(&[c, a, b]),
-        })
+        };
+        (!differs || !is_long(op)).then_some(differs)
     }
 
     fn index_differs(&self, index: LoopIndex) -> bool {
@@ -252,6 +251,15 @@ impl Wide {
         }
         Some(())
     }
+}
+
+/// Is an operation a loop or a page of code of its own?
+pub fn is_long(op: &ValueOp) -> bool {
+    matches!(
+        op,
+        ValueOp::Unary(UnaryOp::Lgamma | UnaryOp::Digamma | UnaryOp::Trigamma, _)
+            | ValueOp::Binary(BinaryOp::Pow, _, _)
+    )
 }
 
 /// Is there a loop that did not join the grid?
