@@ -1,6 +1,6 @@
 //! A plan in, its functions out.
 
-use crate::contract::contraction;
+use crate::contract::{contraction, runs_epilogue};
 use crate::draw::draw;
 use crate::emit;
 use crate::fission::pieces;
@@ -32,7 +32,7 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
         };
         match &launch.op {
             Op::Kernel(kernel) => used(kernel),
-            Op::Contract(c) => c.epilogue.iter().for_each(used),
+            Op::Contract(c) => c.epilogue.iter().filter(|_| !runs_epilogue(plan, c)).for_each(used),
             Op::Draw(d) => {
                 let dtype = plan.buffers[d.out.0 as usize].dtype;
                 if !draws.iter().any(|(of, ty, _)| (*of, *ty) == (d.distribution, dtype)) {
@@ -85,7 +85,7 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
     Ok(code)
 }
 
-/// What is launched by itself, and not only as a part of a recurrence.
+/// What is launched by itself, and not only as a part of a recurrence or of the contraction before it.
 struct Alone {
     /// By kernel.
     kernels: Vec<bool>,
@@ -116,7 +116,7 @@ fn launched_alone(plan: &Plan, code: &DeviceCode) -> Alone {
         match &launch.op {
             Op::Kernel(kernel) => used(kernel),
             Op::Contract(c) => {
-                c.epilogue.iter().for_each(used);
+                c.epilogue.iter().filter(|_| !runs_epilogue(plan, c)).for_each(used);
                 alone.contractions.push(!is_inside);
             }
             Op::Draw(_)

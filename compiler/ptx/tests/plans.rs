@@ -10,7 +10,9 @@
 use bdl_execute::device::{DeviceProgram, Resident};
 use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_execute::{Data, Inputs, Store};
-use bdl_plan::{DType, DeviceCode, DeviceKernel, Place, Plan, Products, SizeKind, parse_plan, verify};
+use bdl_plan::{
+    Argument, DType, DeviceCode, DeviceKernel, OF_EPILOGUE, Place, Plan, Products, SizeKind, parse_plan, verify,
+};
 use bdl_ptx_machine::Machine;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -207,15 +209,19 @@ fn plans_run_as_ptx() {
     }
 }
 
-/// The plan in which a thread takes several points.
-fn neighbours() -> Arc<Plan> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/ptx/neighbours.plan");
+/// The text of a plan of tests/ptx, without its batches.
+fn text_of(name: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/ptx/{name}.plan"));
     let text = std::fs::read_to_string(file).unwrap();
-    let body: String = text.lines().filter(|line| !line.starts_with("// ")).map(|line| format!("{line}\n")).collect();
-    Arc::new(parse_plan(&body).unwrap())
+    text.lines().filter(|line| !line.starts_with("// ")).map(|line| format!("{line}\n")).collect()
 }
 
-/// What a plan gives for a batch of numbers of ours, to the bit.
+/// The plan in which a thread takes several points.
+fn neighbours() -> Arc<Plan> {
+    Arc::new(parse_plan(&text_of("neighbours")).unwrap())
+}
+
+/// What a plan gives for a batch of numbers of ours, and what it leaves in the store, to the bit.
 fn found(plan: &Arc<Plan>, code: &DeviceCode, size: usize) -> Result<Vec<Vec<u64>>, String> {
     let mut machine = Machine::new(1);
     let mut program = DeviceProgram::new(&mut machine, plan.clone(), code).unwrap();
@@ -237,9 +243,12 @@ fn found(plan: &Arc<Plan>, code: &DeviceCode, size: usize) -> Result<Vec<Vec<u64
     }
     let buffers = given.iter().map(|(name, numbers)| (name.as_str(), Data::F64(numbers))).collect();
     let inputs = Inputs { batch: size, buffers, ..Inputs::default() };
-    let made = program.run(&mut machine, &mut Resident::default(), &mut store, &inputs).map_err(|e| e.to_string())?;
-    let bits = |name: &str| made.numbers(name).unwrap().iter().map(|x| x.to_bits()).collect();
-    Ok(plan.outputs.iter().map(|(name, _)| bits(name)).collect())
+    let mut resident = Resident::default();
+    let made = program.run(&mut machine, &mut resident, &mut store, &inputs).map_err(|e| e.to_string())?;
+    resident.fetch(&mut machine, &mut store).unwrap();
+    let outputs = plan.outputs.iter().map(|(name, _)| made.numbers(name).unwrap());
+    let all: Vec<Vec<f64>> = outputs.chain(store.iter().map(|entry| entry.buffer.to_f64())).collect();
+    Ok(all.into_iter().map(|numbers| numbers.iter().map(|x| x.to_bits()).collect()).collect())
 }
 
 /// Does a line lead to where points are taken one by one?
@@ -320,6 +329,92 @@ fn neighbours_have_the_bits_of_single_points() {
             assert_eq!(together[i], alone[i], "{name} of {size} examples");
         }
     }
+}
+
+/// The plan with each epilogue as a launch of its own.
+fn apart(text: &str) -> String {
+    let mut after = None;
+    let mut lines = String::new();
+    for line in text.lines() {
+        match line.strip_prefix("  then ") {
+            Some(launch) => after = Some(launch),
+            None => lines.push_str(&format!("{line}\n")),
+        }
+        if let (true, Some(launch)) = (line == "}", after) {
+            lines.push_str(&format!("run {launch}\n"));
+            after = None;
+        }
+    }
+    lines
+}
+
+/// Which contractions run what follows them, and that it gives the bits that two launches give.
+#[test]
+fn epilogues_run_in_their_contractions() {
+    let text = text_of("epilogue");
+    let together = Arc::new(parse_plan(&text).unwrap());
+    let two = Arc::new(parse_plan(&apart(&text)).unwrap());
+    assert_eq!(bdl_plan::contractions(&two).iter().filter(|(c, _)| c.epilogue.is_some()).count(), 0);
+    for products in [Products::Exact, Products::Tf32, Products::Bf16] {
+        let code = bdl_ptx::compile(&together, products, &|_| Vec::new()).unwrap();
+        let of_two = bdl_ptx::compile(&two, products, &|_| Vec::new()).unwrap();
+        let is_inside = |kernel: &DeviceKernel| {
+            kernel.arguments.iter().any(|argument| matches!(argument, Argument::Buffer(i) if *i >= OF_EPILOGUE))
+        };
+        let name = |(c, _): &(&bdl_plan::Contraction, _)| together.buffers[c.out.buffer.0 as usize].name.to_string();
+        let all = bdl_plan::contractions(&together);
+        let alone: Vec<String> = all
+            .iter()
+            .zip(&code.contractions)
+            .filter(|(_, code)| !code.as_ref().is_some_and(is_inside))
+            .map(|(c, _)| name(c))
+            .collect();
+        assert_eq!(alone, ["shifted", "norm"]);
+        // What a contraction runs has no function of its own.
+        for (kernel, pieces) in together.kernels.iter().zip(&code.kernels) {
+            assert_eq!(pieces.is_empty(), !["from_the_left", "normed"].contains(&&*kernel.name), "{}", kernel.name);
+        }
+        for size in [1, 3, 5] {
+            let (found, expected) = (found(&together, &code, size).unwrap(), found(&two, &of_two, size).unwrap());
+            assert_eq!(found.len(), expected.len());
+            for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let name = together.outputs.get(i).map_or("of the store", |(name, _)| &**name);
+                assert_eq!(found, expected, "{name} of {size} examples, {products:?}");
+            }
+        }
+        // A result that nobody else reads is not stored, one that is an output is.
+        let is_stored = |out: &str| {
+            let at = all.iter().position(|c| name(c) == out).unwrap();
+            let body =
+                code.contractions[at].as_ref().unwrap().text.split_once("// the tile to shared memory").unwrap().1;
+            body.contains(", %out;")
+        };
+        assert_eq!(["h", "p", "heads", "both"].map(is_stored), [false, true, false, false], "{products:?}");
+    }
+}
+
+/// Without the barrier behind the tile in shared memory, and with elements of a row that is not there.
+#[test]
+fn faults_of_epilogues_are_found() {
+    let plan = Arc::new(parse_plan(&text_of("epilogue")).unwrap());
+    let fault = |change: &dyn Fn(&str) -> String| {
+        let mut code = bdl_ptx::compile(&plan, Products::Exact, &|_| Vec::new()).unwrap();
+        let text = code.contractions[0].as_ref().unwrap().text.to_string();
+        let changed = change(&text);
+        assert_ne!(text, changed);
+        code.contractions[0].as_mut().unwrap().text = changed.into();
+        found(&plan, &code, 1).expect_err("a fault")
+    };
+    let no_barrier = fault(&|text| {
+        let (before, behind) = text.split_once("// the tile to shared memory").unwrap();
+        format!("{before}{}", behind.replacen("bar.sync 0;", "", 1))
+    });
+    assert!(no_barrier.contains("no barrier lies between") || no_barrier.contains("nobody wrote"), "{no_barrier}");
+    let no_end = fault(&|text| {
+        let there = text.lines().find(|line| line.contains("bra $no_elements")).unwrap();
+        text.replacen(there, "", 1)
+    });
+    assert!(no_end.contains("of memory that has"), "{no_end}");
 }
 
 /// Over the whole range of f32, and where functions change their way: the bits of the CPU's functions.

@@ -18,7 +18,9 @@ mod verify;
 pub use chains::{CHAIN, chained, constant_extent};
 pub use code::{CompiledKernels, KernelError, KernelFn};
 pub use data::*;
-pub use device::{Argument, DeviceCode, DeviceKernel, Pack, Parts, Recurrence, Share, contractions, each_launch};
+pub use device::{
+    Argument, DeviceCode, DeviceKernel, OF_EPILOGUE, Pack, Parts, Recurrence, Share, contractions, each_launch,
+};
 pub use passing::{kept_slots, passing};
 pub use products::Products;
 pub use text::{ParseError, parse_kernel, parse_plan};

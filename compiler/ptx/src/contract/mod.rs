@@ -7,14 +7,14 @@
 //! | `tensor` | products of tf32 or bf16 on tensor cores |
 //! | `partial` | sums that several blocks share |
 //! | `store` | results to their places |
+//! | `epilogue` | results through the kernel that follows, where it is element-wise |
 //!
 //! **Addresses are affine.** A row of the result is the flat number of its (batch, m) axes, which is taken apart once a thread; the
 //! sum's axes are taken apart for each piece. A convolution is read where it lies: rows overlap, nothing is copied.
 //!
 //! **Clips.** What a clip takes out is read as 0 by the operand whose axes it names.
-//!
-//! Deliberately absent: the epilogue (a kernel of its own).
 
+mod epilogue;
 pub mod merged;
 mod partial;
 mod store;
@@ -23,13 +23,14 @@ mod tile;
 
 pub use self::tile::CHAIN;
 
+use self::epilogue::Epilogue;
 use self::tensor::Factor;
 use crate::emit::dtype_word;
 use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
-    Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, Parts, Plan, Products, Share,
-    SizeKind,
+    Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, OF_EPILOGUE, Parts, Plan,
+    Products, Share, SizeKind,
 };
 
 /// An axis with the index that a thread is at.
@@ -50,7 +51,10 @@ struct Contract<'c> {
     batch: Vec<At<'c>>,
     threads: u32,
     /// Of a tile.
+    rows: u32,
     columns: u32,
+    /// What runs on the results.
+    epilogue: Option<Epilogue<'c>>,
     parts: Parts,
     /// Bytes of shared memory that the launch asks for.
     shared: u32,
@@ -72,6 +76,7 @@ pub fn contraction(
     comments: &[String],
     products: Products,
 ) -> Result<DeviceKernel, String> {
+    let epilogue = Epilogue::of(plan, c);
     let merged = merged::merged(c);
     let c = &merged;
     let dtype = plan.buffers[c.out.buffer.0 as usize].dtype;
@@ -89,18 +94,19 @@ pub fn contraction(
         bytes,
         batch: Vec::new(),
         threads: tile::THREADS,
+        rows: tile::TILE,
         columns: tile::TILE,
+        epilogue,
         parts: Parts::Whole,
         shared: 0,
     };
-    let mut rows = tile::TILE;
     let shape = match (products, dtype) {
         (Products::Tf32, DType::F32) => Some((k.tensor_shape()?, Factor::Tf32)),
         (Products::Bf16, DType::F32) => Some((k.tensor_shape()?, Factor::Bf16)),
         (Products::Exact | Products::Tf32 | Products::Bf16, _) => None,
     };
     if let Some((shape, _)) = &shape {
-        (k.threads, rows, k.columns) = (shape.threads(), shape.rows, shape.columns);
+        (k.threads, k.rows, k.columns) = (shape.threads(), shape.rows, shape.columns);
     }
     k.parts = match &shape {
         Some((shape, _)) => k.parts_on_tensor_cores(plan, shape),
@@ -118,7 +124,7 @@ pub fn contraction(
         }
     };
     let entry = format!("contract${}", identifier(name));
-    let (threads, columns) = (k.threads, k.columns);
+    let (threads, rows, columns) = (k.threads, k.rows, k.columns);
     let share = Share::Tile { rows, columns, parts: k.parts, bytes: rows * columns * bytes };
     let shared = k.shared;
     let text = k.w.module(comments, &entry, &parameters, threads, needs);
@@ -132,6 +138,11 @@ pub fn contraction(
         shared_units: 0,
         share,
     })
+}
+
+/// Does a contraction run the kernel that follows it? Else that is a launch of its own.
+pub fn runs_epilogue(plan: &Plan, c: &Contraction) -> bool {
+    Epilogue::of(plan, c).is_some()
 }
 
 fn is_batch(axis: &ContractionAxis) -> bool {
@@ -149,11 +160,10 @@ impl<'c> Contract<'c> {
         let mut names: Vec<Name> = Vec::new();
         let axes = self.c.axes.iter().flat_map(|a| [&a.extent, &a.out, &a.a, &a.b]);
         let clips = self.c.clips.iter().flat_map(|clip| [&clip.offset, &clip.extent]);
-        for dim in axes.chain(clips) {
-            for name in dim.names() {
-                if !names.contains(&name) {
-                    names.push(name);
-                }
+        let of_form = axes.chain(clips).flat_map(|dim| dim.names());
+        for name in of_form.chain(self.epilogue.iter().flat_map(|epilogue| epilogue.sizes().iter().cloned())) {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         names
@@ -181,6 +191,11 @@ impl<'c> Contract<'c> {
                 self.w.head("cvta.to.global.u64 %offsets, %offsets;");
             }
             [..] => return Err("a contraction that sums over examples of different length one by one".to_string()),
+        }
+        let of_epilogue = self.epilogue.as_ref().map_or(0, |epilogue| epilogue.used.buffers.len() as u32);
+        for i in 0..of_epilogue {
+            let register = parameter(&mut self.w, &format!("then_{i}"), Argument::Buffer(OF_EPILOGUE + i));
+            self.w.head(format!("cvta.to.global.u64 {register}, {register};"));
         }
         let mut of_example = Vec::new();
         for (i, name) in self.names().into_iter().enumerate() {

@@ -24,6 +24,7 @@
 //!
 //! **Order of a sum.** As the tensor cores add eight (sixteen) products to a result, in order of k; parts as `partial` says.
 
+use super::epilogue::InTile;
 use super::store::Columns;
 use super::{At, Contract, Gate};
 use crate::emit::mapping::typical;
@@ -202,6 +203,9 @@ impl<'c> Contract<'c> {
         self.w.take_registers();
         self.w.shared_by_launch("pieces");
         self.shared = stages * stage_bytes;
+        if self.epilogue.is_some() {
+            self.shared = self.shared.max(self.tile_bytes());
+        }
 
         self.w.comment("the rows and columns of this block; rows behind the last are nobody's");
         let first_row = self.w.set(Class::B64, "mul.wide.u32", &["%row_block", &shape.rows.to_string()]);
@@ -284,6 +288,15 @@ impl<'c> Contract<'c> {
         let results = by_rows(&results, down, over);
         let double = self.w.set(Class::B32, "shl.b32", &[&quad, "1"]);
         let columns = self.w.set(Class::B32, "mad.lo.u32", &[&warp_x, &shape.warp_columns.to_string(), &double]);
+        let offsets: Vec<u32> = (0..2 * over).map(|i| MMA.1 * (i / 2) + i % 2).collect();
+        if let Some(epilogue) = self.epilogue.take() {
+            // Another warp may be at the last piece.
+            self.w.line("bar.sync 0;");
+            let rows: Vec<String> =
+                (0..2 * down).map(|i| self.w.set(Class::B32, "add.u32", &[&own_row, &(8 * i).to_string()])).collect();
+            let of_thread = InTile { rows: &rows, column: &columns, offsets: &offsets, together: 2 };
+            return self.run_epilogue(&epilogue, &results, &of_thread, (&first_row, &first_column), &pieces);
+        }
         let mut place = |own: &str, first: &str| -> String {
             let own = self.w.set(Class::B64, "cvt.u64.u32", &[own]);
             self.w.set(Class::B64, "add.s64", &[&own, first])
@@ -291,7 +304,6 @@ impl<'c> Contract<'c> {
         let (row, column) = (place(&own_row, &first_row), place(&columns, &first_column));
         let rows: Vec<String> =
             (0..2 * down).map(|i| self.w.set(Class::B64, "add.s64", &[&row, &(8 * i).to_string()])).collect();
-        let offsets: Vec<u32> = (0..2 * over).map(|i| MMA.1 * (i / 2) + i % 2).collect();
         let columns = Columns { first: &column, offsets: &offsets, count: &n, axes: &n_axes, in_twos: true };
         self.store(&results, (&rows, &m, &m_axes), &columns)
     }

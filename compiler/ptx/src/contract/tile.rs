@@ -10,6 +10,7 @@
 //! **Order of a sum.** One chain of fused multiply-adds for every 512 of k, the chains added in order: each result depends on its own row
 //! and column alone, and is the CPU's to the bit where the CPU does not cut the sum.
 
+use super::epilogue::InTile;
 use super::store::Columns;
 use super::{Contract, Gate};
 use crate::text::Class;
@@ -35,7 +36,9 @@ impl Contract<'_> {
         let m = self.extent(&m_axes, "m")?;
         let n = self.extent(&n_axes, "n")?;
         let k = self.extent(&k_axes, "k")?;
-        self.w.shared("a_piece", class, DEPTH * A_ROW);
+        // The tile takes its place at the end.
+        let of_tile = self.epilogue.as_ref().map_or(0, |_| self.tile_bytes() / bytes);
+        self.w.shared("a_piece", class, of_tile.max(DEPTH * A_ROW));
         self.w.shared("b_piece", class, DEPTH * TILE);
         let tile = TILE.to_string();
         let wide = |c: &mut Self, x: &str| c.w.set(Class::B64, "cvt.u64.u32", &[x]);
@@ -188,6 +191,12 @@ impl Contract<'_> {
             false => sums,
         };
         let results = self.whole_sum(results)?;
+        if let Some(epilogue) = self.epilogue.take() {
+            let [row, column] = [&ty, &tx].map(|own| self.w.set(Class::B32, "shl.b32", &[own, "2"]));
+            let rows = [0, 1, 2, 3].map(|i: u32| self.w.set(Class::B32, "add.u32", &[&row, &i.to_string()]));
+            let of_thread = InTile { rows: &rows, column: &column, offsets: &[0, 1, 2, 3], together: 4 };
+            return self.run_epilogue(&epilogue, &results, &of_thread, (&first_row, &first_column), &a_piece);
+        }
         let mut place = |own: &str, first: &str| -> String {
             let own = self.w.set(Class::B64, "mul.wide.u32", &[own, "4"]);
             self.w.set(Class::B64, "add.s64", &[&own, first])

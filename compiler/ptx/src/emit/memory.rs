@@ -63,7 +63,7 @@ impl Place {
 }
 
 /// Do elements lie as the points are counted?
-fn is_flat(at: &Address, strides: &[(LoopIndex, Dim)]) -> bool {
+pub fn is_flat(at: &Address, strides: &[(LoopIndex, Dim)]) -> bool {
     strides.iter().all(|(index, stride)| {
         let mut own = at.terms.iter().filter(|(term, _)| *term == AddressTerm::Index(*index));
         matches!((own.next(), own.next()), (Some((_, found)), None) if found == stride)
@@ -169,6 +169,11 @@ impl Emitter<'_> {
         otherwise: f64,
         count: usize,
     ) -> Emit<Vec<String>> {
+        if let Some((is_given, values)) = &self.given
+            && is_given[buffer as usize]
+        {
+            return Ok(values[..count].to_vec());
+        }
         let holds = self.guards(guards)?;
         let place = self.element(buffer, at)?;
         let ty = register_type(place.dtype);

@@ -10,6 +10,7 @@
 //!
 //! What a thread sums by itself, it sums in chains (see [`bdl_plan::chains`]).
 
+pub mod element;
 mod functions;
 mod gamma;
 mod lanes;
@@ -65,6 +66,8 @@ struct Emitter<'k> {
     flat: Option<(Vec<(LoopIndex, Dim)>, String)>,
     /// The points of a thread that takes several.
     neighbours: Option<Neighbours>,
+    /// Buffers whose element at the point is in registers already, and these, one for each neighbour.
+    given: Option<(Vec<bool>, Vec<String>)>,
     /// Each lane's own part of what a `Lanes` loop reduces, by variable.
     accumulators: HashMap<VariableId, String>,
     in_lanes: bool,
@@ -92,7 +95,9 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
     let mut e = Emitter::new(Writer::default(), kernel, point);
     let wide = Wide::of(kernel, &mapping);
     let elements = wide.as_ref().map_or(1, |wide| wide.count);
-    if kernel.values.len() * elements + 2 * kernel.buffers.len() > MANY_VALUES {
+    // Loops are unrolled, each with values of all neighbours.
+    let is_wide_loop = elements > 1 && wide::has_loops(&kernel.body, mapping.folded.len());
+    if is_wide_loop || kernel.values.len() * elements + 2 * kernel.buffers.len() > MANY_VALUES {
         e.w.take_registers();
     }
     let (parameters, arguments) = e.parameters();
@@ -159,6 +164,7 @@ pub fn dtype_word(dtype: DType) -> &'static str {
 }
 
 impl<'k> Emitter<'k> {
+    /// Nothing is known yet.
     fn new(w: Writer, kernel: &'k Kernel, point: Point) -> Emitter<'k> {
         let mut defs = vec![None; kernel.values.len()];
         find_defs(&kernel.body, &mut defs);
@@ -177,6 +183,7 @@ impl<'k> Emitter<'k> {
             defs,
             flat: None,
             neighbours: None,
+            given: None,
             accumulators: HashMap::new(),
             in_lanes: false,
             is_first: String::new(),
@@ -341,7 +348,7 @@ impl<'k> Emitter<'k> {
 
     /// The plan's text of a statement, above its code.
     fn note(&mut self, stmt: &Stmt) {
-        let line = self.lines.next().unwrap_or_default();
+        let Some(line) = self.lines.next() else { return };
         match stmt {
             // What becomes a register's other name or a number in the text needs no line.
             Stmt::Let { op: ValueOp::Const(_) | ValueOp::Size(_) | ValueOp::Index(_), .. } => {}

@@ -91,6 +91,18 @@ impl Wide {
         best.filter(|(wide, found)| 4 * found.each(wide.count) <= 3 * found.each(1)).map(|(wide, _)| wide)
     }
 
+    /// `count` neighbours of a row for a function that has no other way: what they need holds for all sizes. `is_aligned`: of each buffer.
+    pub fn within(kernel: &Kernel, mapping: &Mapping, count: usize, is_aligned: &[bool]) -> Option<Wide> {
+        let (wide, _) = Wide::with(kernel, mapping, count, 1)?;
+        let holds = wide.sizes.is_empty() && wide.buffers.iter().all(|buffer| is_aligned[*buffer as usize]);
+        holds.then_some(wide)
+    }
+
+    /// Registers that the values of all neighbours take at once.
+    pub fn live(&self, kernel: &Kernel) -> usize {
+        most_live(kernel, &self.varies, self.count)
+    }
+
     /// `count` neighbours that differ in so many indices.
     fn with(kernel: &Kernel, mapping: &Mapping, count: usize, indices: usize) -> Option<(Wide, Found)> {
         let (levels, strides) = (mapping.levels(kernel), mapping.strides(kernel));
@@ -111,7 +123,7 @@ impl Wide {
         }
         let mut found = Found::default();
         wide.look(kernel, &kernel.body, mapping.folded.len(), &mut found)?;
-        (most_live(kernel, &wide.varies, count) <= MOST_REGISTERS).then_some((wide, found))
+        (wide.live(kernel) <= MOST_REGISTERS).then_some((wide, found))
     }
 
     /// Takes note of all that differs. `folded`: so many loops that the body ends with joined the grid. `None`: something cannot be done for
@@ -165,17 +177,16 @@ impl Wide {
     /// Does a value differ from neighbour to neighbour? `None`: it takes so long to compute that memory does not matter.
     fn differs(&self, op: &ValueOp) -> Option<bool> {
         let of = |values: &[&ValueId]| values.iter().any(|value| self.varies[value.0 as usize]);
-        Some(match op {
+        let differs = match op {
             ValueOp::Const(_) | ValueOp::Size(_) => false,
             ValueOp::Index(index) => self.index_differs(*index),
             ValueOp::Variable(_) => true,
             ValueOp::Load { at, guards, .. } => self.moves(at) || self.any_guard(guards),
-            ValueOp::Unary(UnaryOp::Lgamma | UnaryOp::Digamma | UnaryOp::Trigamma, a) if of(&[a]) => return None,
-            ValueOp::Binary(BinaryOp::Pow, a, b) if of(&[a, b]) => return None,
             ValueOp::Unary(_, a) | ValueOp::Convert(a) => of(&[a]),
             ValueOp::Binary(_, a, b) | ValueOp::Compare(_, a, b) => of(&[a, b]),
             ValueOp::Select(c, a, b) => of(&[c, a, b]),
-        })
+        };
+        (!differs || !is_long(op)).then_some(differs)
     }
 
     fn index_differs(&self, index: LoopIndex) -> bool {
@@ -242,8 +253,17 @@ impl Wide {
     }
 }
 
+/// Is an operation a loop or a page of code of its own?
+pub fn is_long(op: &ValueOp) -> bool {
+    matches!(
+        op,
+        ValueOp::Unary(UnaryOp::Lgamma | UnaryOp::Digamma | UnaryOp::Trigamma, _)
+            | ValueOp::Binary(BinaryOp::Pow, _, _)
+    )
+}
+
 /// Is there a loop that did not join the grid?
-fn has_loops(body: &[Stmt], folded: usize) -> bool {
+pub fn has_loops(body: &[Stmt], folded: usize) -> bool {
     body.iter().enumerate().any(|(i, stmt)| match stmt {
         Stmt::Loop { body: inner, .. } if folded > 0 && i + 1 == body.len() => has_loops(inner, folded - 1),
         Stmt::Loop { .. } => true,
@@ -260,11 +280,14 @@ pub struct Neighbours {
     each: Vec<Neighbour>,
 }
 
+/// Registers of indices.
+type Indices = Vec<(LoopIndex, Option<String>)>;
+
 /// What one of the points of a thread knows for itself: registers or numbers.
 struct Neighbour {
     values: Vec<Option<String>>,
     variables: Vec<Option<String>>,
-    indices: Vec<(LoopIndex, Option<String>)>,
+    indices: Indices,
     flat: Option<(Vec<(LoopIndex, Dim)>, String)>,
 }
 
@@ -344,41 +367,51 @@ impl<'k> Emitter<'k> {
         Ok(rest.map(|rest| self.w.set(Class::Pred, "setp.eq.s64", &[&rest, "0"])))
     }
 
-    /// The indices of the points from this one on; the emitter is at the first of them.
+    /// The points from this one on; the emitter is at the first of them.
     fn found_neighbours(&mut self, point: &str, mapping: &Mapping, wide: Wide) -> Emit<Neighbours> {
-        let own = |e: &Self| -> Vec<(LoopIndex, Option<String>)> {
+        if wide.strides.len() == 1 {
+            self.coordinates(point, mapping)?;
+            return self.neighbours_of(point, mapping, wide);
+        }
+        let own = |e: &Self| -> Indices {
             wide.strides.iter().map(|(index, _)| (*index, e.indices[index.0 as usize].clone())).collect()
         };
-        let mut indices = Vec::new();
-        let mut points = Vec::new();
-        for i in 1..wide.count as u32 {
-            points.push(self.w.set(Class::B64, "add.s64", &[point, &i.to_string()]));
-            match wide.strides.as_slice() {
-                [(_, _)] => {}
-                [..] => {
-                    self.coordinates(&points[i as usize - 1], mapping)?;
-                    indices.push(own(self));
-                }
-            }
+        let mut found = Vec::new();
+        // The first one last, for the emitter is then there.
+        for i in (0..wide.count as u32).rev() {
+            let point = match i {
+                0 => point.to_string(),
+                _ => self.w.set(Class::B64, "add.s64", &[point, &i.to_string()]),
+            };
+            self.coordinates(&point, mapping)?;
+            found.push((own(self), point));
         }
-        self.coordinates(point, mapping)?;
-        indices.insert(0, own(self));
-        if let [(index, _)] = wide.strides.as_slice() {
-            let first = self.indices[index.0 as usize].clone().ok_or("no innermost index")?;
-            for i in 1..wide.count {
-                let next = self.w.set(Class::B64, "add.s64", &[&first, &i.to_string()]);
-                indices.push(vec![(*index, Some(next))]);
-            }
+        found.reverse();
+        Ok(self.with_own(found, mapping, wide))
+    }
+
+    /// Those of one row, from the one on where the emitter is.
+    pub fn neighbours_of(&mut self, point: &str, mapping: &Mapping, wide: Wide) -> Emit<Neighbours> {
+        let [(index, _)] = wide.strides.as_slice() else { return Err("neighbours of several rows".to_string()) };
+        let index = *index;
+        let first = self.indices[index.0 as usize].clone().ok_or("no innermost index")?;
+        let mut found = vec![(vec![(index, Some(first.clone()))], point.to_string())];
+        for i in 1..wide.count {
+            let [next, point] = [&first, point].map(|from| self.w.set(Class::B64, "add.s64", &[from, &i.to_string()]));
+            found.push((vec![(index, Some(next))], point));
         }
-        points.insert(0, point.to_string());
+        Ok(self.with_own(found, mapping, wide))
+    }
+
+    fn with_own(&self, found: Vec<(Indices, String)>, mapping: &Mapping, wide: Wide) -> Neighbours {
         let strides = mapping.strides(self.kernel);
-        let each = indices.into_iter().zip(points).map(|(indices, point)| Neighbour {
+        let each = found.into_iter().map(|(indices, point)| Neighbour {
             values: self.values.clone(),
             variables: self.variables.clone(),
             indices,
             flat: Some((strides.clone(), point)),
         });
-        Ok(Neighbours { each: each.collect(), wide })
+        Neighbours { each: each.collect(), wide }
     }
 
     /// A statement without a body for all neighbours.

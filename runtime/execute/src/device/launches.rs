@@ -361,15 +361,17 @@ impl DeviceProgram {
             )));
         }
         let mut buffers: Vec<u64> = [&c.out, &c.a, &c.b].into_iter().map(|slice| self.slice(walk, slice)).collect();
-        if let Some((_, table)) = c.form.ragged() {
-            buffers.push(self.addresses[table]);
-        }
+        buffers.push(c.form.ragged().map_or(0, |(_, table)| self.addresses[table]));
+        let runs_epilogue = self.contraction(c.number)?.runs_epilogue();
+        let epilogue = c.epilogue.as_ref().filter(|_| runs_epilogue);
+        let of_epilogue = epilogue.into_iter().flat_map(|epilogue| &epilogue.buffers);
+        buffers.extend(of_epilogue.map(|slice| self.slice(walk, slice)));
         let Tiles { row_blocks, parts, part_length, .. } = tiles;
         let extra = Extra { row_blocks, parts, part_length, ..Extra::default() };
         self.call(device, walk, self.contraction(c.number)?, &buffers, blocks, extra)?;
         match &c.epilogue {
-            Some(epilogue) => self.kernel(device, walk, epilogue),
-            None => Ok(()),
+            Some(epilogue) if !runs_epilogue => self.kernel(device, walk, epilogue),
+            Some(_) | None => Ok(()),
         }
     }
 

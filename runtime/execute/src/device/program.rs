@@ -11,8 +11,8 @@ use crate::size::Size;
 use crate::store::Store;
 use crate::tables;
 use bdl_plan::{
-    Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, Origin, Pack, Parts, Place, Plan, Products, Share,
-    Table,
+    Argument, DType, DeviceCode, DeviceKernel, Distribution, Name, OF_EPILOGUE, Origin, Pack, Parts, Place, Plan,
+    Products, Share, Table,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +28,13 @@ pub(super) struct Function {
     pub threads: u32,
     pub shared_units: u32,
     pub share: Shares,
+}
+
+impl Function {
+    /// Of a contraction: does it run its epilogue too?
+    pub fn runs_epilogue(&self) -> bool {
+        self.arguments.iter().any(|given| matches!(given, Given::Buffer(i) if *i >= OF_EPILOGUE as usize))
+    }
 }
 
 /// A [`Share`] with positions for names.
