@@ -28,6 +28,29 @@ const SUMS: [(&str, &str, f64); 11] = [
     ("let b = [1, 2]", "grad(sum[c, i] x[i] * b[c] * b[c], b)", 1e6),
 ];
 
+/// An f64 in f32: the same digits as where all is f64.
+#[test]
+fn in_f64() {
+    let asked = |real: Real| -> Vec<f64> {
+        ["sum[i] f64(x[i])", "mean[i] square(f64(x[i]))", "sum[i] x[i] * f64(0.1)", "sum[i] 1000 / f64(x[i])"]
+            .iter()
+            .map(|sum| {
+                let mut prompt = prompt(real);
+                for line in ["let x = for i < 1000000: 1000 + (i * 7919 % 8192) / 8192", sum] {
+                    let answer = prompt.answer(line);
+                    assert!(!answer.failed, "{line}: {}", answer.text);
+                }
+                assert_eq!(prompt.session.last_type(), "f64");
+                prompt.session.last_elements()[0].parse().unwrap()
+            })
+            .collect()
+    };
+    for (single, double) in asked(Real::F32).into_iter().zip(asked(Real::F64)) {
+        let error = (single - double).abs() / double;
+        assert!(error < 1e-12, "{single} in f32, {double} in f64");
+    }
+}
+
 #[test]
 fn a_million_numbers() {
     let asked = |real: Real| -> Vec<Vec<f64>> {

@@ -65,7 +65,10 @@ impl<'h> Elaborator<'h> {
         }
         let gradient = self.differentiated(sides.of, &[sides.by], expr.span)?;
         match gradient.first() {
-            Some(tensor) => Ok(self.read_back(*tensor, &sides.by_context, &sides.by_axes, DType::Real)),
+            Some(tensor) => {
+                let dtype = self.program.get(*tensor).dtype;
+                Ok(self.read_back(*tensor, &sides.by_context, &sides.by_axes, dtype))
+            }
             None => self.filled(0.0, expr, DType::Real),
         }
     }

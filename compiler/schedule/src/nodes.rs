@@ -5,7 +5,7 @@ use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage, UNPLACED};
 use crate::loops::is_identity;
-use crate::{Options, Real, contraction, ends, factors, loops, memory, rewrite};
+use crate::{Options, contraction, ends, factors, loops, memory, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -13,10 +13,7 @@ use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::collections::BTreeSet;
 
 pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Plan, Error> {
-    let real = match options.real {
-        Real::F32 => plan::DType::F32,
-        Real::F64 => plan::DType::F64,
-    };
+    let real = options.real.stored(eq::DType::Real);
     let program = program.clone();
     let storage = Storage::new(&program, real);
     let mut scheduler = Scheduler {
