@@ -581,7 +581,8 @@ impl<'a> Checker<'a> {
                     .help("name it with `let` and use the name in both places"),
             );
         }
-        let result = Type::Tensor(TensorType { scalar: Scalar::F32, ..with_ty });
+        let scalar = if with_ty.scalar == Scalar::F64 { Scalar::F64 } else { Scalar::F32 };
+        let result = Type::Tensor(TensorType { scalar, ..with_ty });
         Value::Run(expr(ExprKind::Builtin(Builtin::Grad, vec![value, with]), result, span))
     }
 

@@ -68,6 +68,28 @@ fn what_is_asked_for_in_f64() {
     assert!(predicted.contains("\n100\t100099"), "{predicted}");
 }
 
+/// A score that is no number in any epoch keeps the last one, and says so.
+#[test]
+fn a_score_that_is_never_a_number_is_said() {
+    let block = "
+        fn broken(p: f32) -> f32 { log(-1 - square(p)) }
+        train t {
+          model     net = Nothing()
+          data      D
+          split     random(train: 0.5, valid: 0.3, test: 0.2)
+          loss      square(net(x))
+          optimizer sgd(1e-5)
+          epochs    3
+          keep      best valid.broken
+          predict   p = net(x)
+          report    broken(p)
+        }";
+    let folder = Folder::new(&[("p.bdl", &format!("{DATA}\n{block}")), ("d.csv", &table())]);
+    let said = folder.warned(&["train", "p.bdl", "--out", "run"]);
+    assert!(said.contains("warning[undefined-score]: valid.broken was no number after any epoch"), "{said}");
+    assert!(said.contains("the weights of the last epoch are kept"), "{said}");
+}
+
 #[test]
 fn metrics_of_ones_own_are_averaged_and_see_the_whole_part() {
     let found = metrics(

@@ -105,6 +105,9 @@ impl<'h> Elaborator<'h> {
             }
             ExprKind::Index(index) => Ok(Pointwise::scalar(number(self.index(scope, *index, expr.span)?), dtype)),
             ExprKind::Param(id) => {
+                if let Some((_, copy)) = self.copies.iter().rev().find(|(of, _)| of == id) {
+                    return Ok(copy.clone());
+                }
                 let tensor = self.param(*id);
                 Ok(self.whole(tensor))
             }
@@ -278,10 +281,12 @@ impl<'h> Elaborator<'h> {
         let vars = self.bind_indices(scope, indices, body.span)?;
         let outer = self.draws.len();
         self.draws.extend(&vars);
-        let around = scope.open.len();
+        let (around, copies) = (scope.open.len(), self.copies.len());
         scope.open.extend(&vars);
-        let value = self.expr(scope, body);
+        let copied = self.copy_params(scope, body);
+        let value = copied.and_then(|()| self.expr(scope, body));
         scope.open.truncate(around);
+        self.copies.truncate(copies);
         self.draws.truncate(outer);
         Ok(self.spread(value?, &vars))
     }
