@@ -219,6 +219,18 @@ impl<'p> Member<'p> {
         value_type(writer.storage.dtype(writer.program.tensors[self.out.0 as usize].dtype))
     }
 
+    /// In what a sum of the elements is taken.
+    pub fn sum_type(&self, writer: &Writer) -> ValueType {
+        numeric(self.element_type(writer))
+    }
+
+    /// What one point adds to a sum.
+    pub fn summand(&self, writer: &mut Writer, ty: ValueType) -> Result<ValueId, Error> {
+        writer.write_for(self.element_type(writer));
+        let value = writer.expr(&self.env, &self.env.piece.body)?;
+        Ok(writer.typed(value, ty))
+    }
+
     /// The precision in which places are compared, of which the result does not tell.
     fn compared_type(&self, writer: &Writer) -> ValueType {
         let of_f64 = eq::types::of_expr(writer.program, &self.env.piece.body) == Ok(eq::types::Kind::F64);

@@ -29,6 +29,7 @@
 
 mod builder;
 mod contraction;
+mod cumulative;
 mod element;
 mod ends;
 mod error;

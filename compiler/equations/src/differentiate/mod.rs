@@ -368,7 +368,7 @@ impl Tape<'_> {
         let mut owners: Vec<Option<IndexId>> = ragged.map(|index| index.example.or(main)).collect();
         owners.dedup();
         if owners.len() > 1 {
-            let what = "a product over positions of two examples";
+            let what = "a product over the positions of two examples (the sum of the logarithms has one)";
             return Err(DifferentiateError::NoDerivative { what, origin: origin.clone() });
         }
         let first = owners.first().copied().unwrap_or(main);
