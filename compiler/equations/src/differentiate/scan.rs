@@ -184,7 +184,7 @@ impl Tape<'_> {
     /// stacked like those of any other loop.
     fn runs_apart(&self, scan: &Scan) -> bool {
         let batched = self.program.sizes.iter().any(|size| size.kind == SizeKind::Batch);
-        self.program.is_per_example_size(&scan.extent) && (batched || scan.checkpoint.is_some())
+        self.program.is_per_example_size(&scan.extent) && batched
     }
 
     fn is_of_an_example(&self, job: &Deferred) -> bool {
