@@ -4,7 +4,7 @@ use crate::checker::{Binding, Checker};
 use crate::draw;
 use crate::hir::{Axis, BinaryOp, Builtin, Expr, ExprKind, Scalar, TensorType, Type, UnaryOp};
 use crate::operators::to_real;
-use crate::value::{Callable, Value, axis, expr, show_tensor, show_type, tensor};
+use crate::value::{Callable, Value, axis, expr, scalar_type, show_tensor, show_type, tensor};
 use bdl_dims::Dim;
 use bdl_grammar::ast;
 use bdl_grammar::{Diagnostic, Span};
@@ -487,6 +487,7 @@ impl<'a> Checker<'a> {
         let (builtin, scalar) = match name {
             "sort" => (Builtin::Sort, ty.scalar),
             "argsort" => (Builtin::Argsort, Scalar::Index(last.size)),
+            _ if ty.scalar == Scalar::F64 => (Builtin::Cumsum, Scalar::F64),
             _ if ty.scalar.is_real() => (Builtin::Cumsum, Scalar::F32),
             _ if ty.scalar.is_whole() => (Builtin::Cumsum, Scalar::I32),
             _ => {
@@ -533,10 +534,14 @@ impl<'a> Checker<'a> {
     }
 
     fn convert(&mut self, x: Given<'a>, to: Scalar, span: Span) -> Value<'a> {
-        if let Some(number) = x.value.as_number() {
+        let number = x.value.as_number();
+        if let (Some(number), Scalar::F32) = (number, &to) {
             return Value::Number(number);
         }
         let Some((value, ty)) = self.tensor_arg(x) else { return Value::Error };
+        if let Some(number) = number {
+            return Value::Run(expr(ExprKind::Number(number), scalar_type(to), span));
+        }
         if let Scalar::Letter(_, _) | Scalar::Category(_, _) = ty.scalar {
             return self.fail(
                 Diagnostic::error("type-mismatch", "letters and categories are no numbers")
@@ -544,9 +549,12 @@ impl<'a> Checker<'a> {
                     .help("`onehot` gives one number for each"),
             );
         }
-        let result = Type::Tensor(TensorType { scalar: to, ..ty.clone() });
-        if ty.scalar.is_real() {
+        let result = Type::Tensor(TensorType { scalar: to.clone(), ..ty.clone() });
+        if ty.scalar.is_real() && (ty.scalar == Scalar::F64) == (to == Scalar::F64) {
             return Value::Run(Expr { ty: result, ..value });
+        }
+        if ty.scalar.is_real() {
+            return Value::Run(expr(ExprKind::Unary(UnaryOp::ToReal, Box::new(value)), result, span));
         }
         let value = to_real(value);
         Value::Run(Expr { ty: result, span, ..value })
@@ -573,7 +581,8 @@ impl<'a> Checker<'a> {
                     .help("name it with `let` and use the name in both places"),
             );
         }
-        let result = Type::Tensor(TensorType { scalar: Scalar::F32, ..with_ty });
+        let scalar = if with_ty.scalar == Scalar::F64 { Scalar::F64 } else { Scalar::F32 };
+        let result = Type::Tensor(TensorType { scalar, ..with_ty });
         Value::Run(expr(ExprKind::Builtin(Builtin::Grad, vec![value, with]), result, span))
     }
 

@@ -137,6 +137,17 @@ impl<'a> Checker<'a> {
             );
             return None;
         }
+        if ty.scalar == Scalar::F64 && !declared.is_state {
+            self.say(
+                Diagnostic::error("type-mismatch", "a parameter has the precision of the program")
+                    .primary(declared.declare.ty.span, "f64 is another")
+                    .help(format!(
+                        "write `f32[..]` and compute with `f64({})`, or train all in f64 with `--precision f64`",
+                        declared.name
+                    )),
+            );
+            return None;
+        }
         let path: hir::Name = match &self.here().path {
             Some(prefix) => crate::instance::join(prefix, &name.text).into(),
             None => name.text.as_str().into(),

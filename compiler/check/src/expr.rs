@@ -527,7 +527,8 @@ impl<'a> Checker<'a> {
         let mut shape = vec![axis(Dim::from(elements.len() as i64))];
         shape[0].origin = because(span, "");
         shape.extend(first.shape.iter().cloned());
-        let ty = tensor(first.scalar.clone(), shape);
+        let is_f64 = elements.iter().any(|e| e.tensor().is_some_and(|t| t.scalar == Scalar::F64));
+        let ty = tensor(if is_f64 { Scalar::F64 } else { first.scalar.clone() }, shape);
         if first.shape.is_empty() {
             return expr(ExprKind::List(elements), ty, span);
         }

@@ -258,6 +258,19 @@ impl<'a> Checker<'a> {
         };
         let term = self.run(value, Some(&wanted));
         let fitted = match (&wanted, &term.ty) {
+            (Type::Tensor(wants), Type::Tensor(has)) if wants.scalar != Scalar::F64 && has.scalar == Scalar::F64 => {
+                let help =
+                    format!("let it be one from the start, `from ({name} = f64(..))`, or round each step, `f32(..)`");
+                self.say(
+                    Diagnostic::error(
+                        "type-mismatch",
+                        format!("`{name}` is {}, but becomes an f64", show_type(&wanted)),
+                    )
+                    .primary(value.span, format!("this is {}", show_type(&term.ty)))
+                    .help(help),
+                );
+                None
+            }
             (Type::Tensor(wants), Type::Tensor(has)) => {
                 let what = format!("`{name}` is");
                 self.fit_tensor(wants, has, None, &Meeting { span: value.span, what: &what })

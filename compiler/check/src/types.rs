@@ -613,6 +613,8 @@ impl<'a> Checker<'a> {
         if fits {
             // Names of classes and the kind of index stay the value's own.
             return Some(match (want, has) {
+                // What is written for numbers computes with those that it is given.
+                (Scalar::F32, Scalar::F64) => Scalar::F64,
                 (Scalar::Category(_, _) | Scalar::Letter(_, _) | Scalar::Index(_), has) => has.clone(),
                 (want, _) => want.clone(),
             });

@@ -79,6 +79,11 @@ batch (Cox, contrastive) needs all of them at once: leave out `in .. parts`, or 
 reached. Allow more steps, ask for less precision, or look at what does not converge.",
     ),
     (
+        "undefined-score",
+        "`keep best` names a score that was no number after any epoch: a correlation of constants, an AUROC where all rows are of one class, a metric \
+that takes the logarithm of what is below 0. The weights of the last epoch are kept. Choose another score, or a validation part that has it.",
+    ),
+    (
         "no-derivative",
         "Training asks for the gradient of something that has none, such as an algorithm that is no equation. `freeze(x)` takes x as \
 given; the rest is then differentiated.",

@@ -35,6 +35,61 @@ fn metrics(block: &str) -> Value {
     serde_json::from_str(&std::fs::read_to_string(folder.file("run/metrics.json")).unwrap()).unwrap()
 }
 
+/// Loss, penalty, prediction, metric and state in f64 in a run of f32: the metric is the sum of (1e5 + x)^2 over x = 0 .. 99 to all its digits, and
+/// the run can be repeated and predicts.
+#[test]
+fn what_is_asked_for_in_f64() {
+    let block = "
+        layer Far(x: f32) -> f32 {
+          param w: f32 = zeros
+          state seen: f64 = zeros
+          update seen = seen + mean[batch] f64(x)
+          x + w + 0 * f32(seen)
+        }
+        fn squares(p: f32) -> f64 { sum[batch] square(f64(p)) }
+        train t {
+          model     net = Far()
+          data      D
+          loss      square(f64(net(x)) - x)
+          penalty   f64(0.5) * net.w
+          optimizer sgd(0)
+          epochs    1
+          predict   p = f64(net(x)) + 100000
+          report    squares(p)
+        }";
+    let folder = Folder::new(&[("p.bdl", &format!("{DATA}\n{block}")), ("d.csv", &table())]);
+    folder.ok(&["train", "p.bdl", "--quiet", "--out", "run"]);
+    let found: Value =
+        serde_json::from_str(&std::fs::read_to_string(folder.file("run/metrics.json")).unwrap()).unwrap();
+    let squares: f64 = (0..100).map(|x| (1e5 + f64::from(x)).powi(2)).sum();
+    assert_eq!(found["train"]["squares"]["value"].as_f64(), Some(squares), "{found}");
+    folder.ok(&["repeat", "run"]);
+    let predicted = folder.ok(&["predict", "run", "d.csv"]);
+    assert!(predicted.contains("\n100\t100099"), "{predicted}");
+}
+
+/// A score that is no number in any epoch keeps the last one, and says so.
+#[test]
+fn a_score_that_is_never_a_number_is_said() {
+    let block = "
+        fn broken(p: f32) -> f32 { log(-1 - square(p)) }
+        train t {
+          model     net = Nothing()
+          data      D
+          split     random(train: 0.5, valid: 0.3, test: 0.2)
+          loss      square(net(x))
+          optimizer sgd(1e-5)
+          epochs    3
+          keep      best valid.broken
+          predict   p = net(x)
+          report    broken(p)
+        }";
+    let folder = Folder::new(&[("p.bdl", &format!("{DATA}\n{block}")), ("d.csv", &table())]);
+    let said = folder.warned(&["train", "p.bdl", "--out", "run"]);
+    assert!(said.contains("warning[undefined-score]: valid.broken was no number after any epoch"), "{said}");
+    assert!(said.contains("the weights of the last epoch are kept"), "{said}");
+}
+
 #[test]
 fn metrics_of_ones_own_are_averaged_and_see_the_whole_part() {
     let found = metrics(

@@ -65,7 +65,8 @@ impl<'h> Elaborator<'h> {
             scope.open.extend(found);
         }
         for ((value, at), input) in args.into_iter().zip(&function.inputs) {
-            let name = &function.locals[input.0 as usize].name;
+            let local = &function.locals[input.0 as usize];
+            let (name, value) = (&local.name, self.of_type(value, &local.ty));
             let what = format!("`{name}` of `{}`", function.name);
             let own = scope.roots.contains(input).then_some(scope.open.as_slice());
             let bound = self.bind(value, &format!("{prefix}.{name}"), own, at, what)?;

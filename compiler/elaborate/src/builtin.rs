@@ -45,17 +45,18 @@ impl<'h> Elaborator<'h> {
         let value = match builtin {
             Builtin::Concat(axis) => {
                 let hint = hint("concat");
-                let parts = self.tensors(scope, args)?;
+                let parts = self.tensors(scope, args, dtype)?;
                 self.concat(*axis, parts, &hint, dtype, expr)?
             }
             Builtin::Stack(axis) => {
                 let hint = hint("stack");
-                let parts = self.tensors(scope, args)?;
+                let parts = self.tensors(scope, args, dtype)?;
                 self.stack(*axis, parts, &hint, dtype, expr)?
             }
             Builtin::Reshape => {
                 let hint = hint("reshape");
                 let value = self.one(scope, args, expr.span)?;
+                let dtype = value.dtype;
                 self.reshape(value, &hint, dtype, expr)?
             }
             Builtin::Transpose(order) => {
@@ -78,6 +79,7 @@ impl<'h> Elaborator<'h> {
             Builtin::Bernoulli { site } => {
                 let hint = hint("bernoulli");
                 let chance = self.one(scope, args, expr.span)?;
+                let chance = self.in_precision(chance, DType::Real);
                 let uniform = self.draw(Distribution::Uniform, *site, &hint, expr)?;
                 self.broadcast(vec![uniform, chance], DType::Bool, expr.span, |mut sides| {
                     let (Some(chance), Some(u)) = (sides.pop(), sides.pop()) else { return Expr::Const(0.0) };
@@ -121,6 +123,7 @@ impl<'h> Elaborator<'h> {
             Builtin::Cumsum => {
                 let hint = hint("cumsum");
                 let value = self.one(scope, args, expr.span)?;
+                let dtype = Elaborator::met_type(std::slice::from_ref(&value), dtype);
                 self.cumsum(&value, &hint, dtype, expr.span)?
             }
             Builtin::Grad => self.grad(scope, args, expr)?,
@@ -135,6 +138,8 @@ impl<'h> Elaborator<'h> {
                     None => value,
                     Some(known) => {
                         let value = Pointwise { known: None, ..value };
+                        let dtype = Elaborator::met_type(&[value.clone(), default.clone()], dtype);
+                        let [value, default] = [value, default].map(|side| self.in_precision(side, dtype));
                         self.broadcast(vec![known, value, default], dtype, expr.span, |mut sides| {
                             let (Some(d), Some(x), Some(known)) = (sides.pop(), sides.pop(), sides.pop()) else {
                                 return Expr::Const(0.0);
@@ -164,8 +169,13 @@ impl<'h> Elaborator<'h> {
         Ok(Value::Tensor(value))
     }
 
-    fn tensors(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr]) -> Result<Vec<Pointwise>> {
-        args.iter().map(|arg| self.tensor(scope, arg)).collect()
+    fn tensors(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr], dtype: DType) -> Result<Vec<Pointwise>> {
+        let mut values = Vec::new();
+        for arg in args {
+            let value = self.tensor(scope, arg)?;
+            values.push(self.in_precision(value, dtype));
+        }
+        Ok(values)
     }
 
     fn one(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr], span: Span) -> Result<Pointwise> {
@@ -301,6 +311,7 @@ impl<'h> Elaborator<'h> {
     ) -> Result<Pointwise> {
         let hint = names::inside(&scope.prefix, "categorical");
         let chances = self.one(scope, args, expr.span)?;
+        let chances = self.in_precision(chances, DType::Real);
         let running = self.cumsum(&chances, &names::inside(&hint, "cumsum"), DType::Real, expr.span)?;
         let uniform = self.draw(Distribution::Uniform, site, &hint, expr)?;
         let Some((last, leading)) = running.axes.split_last() else {

@@ -59,6 +59,8 @@ pub(crate) struct Elaborator<'h> {
     pub home: Option<IndexId>,
     /// The last fault was a tensor along the lengths of two examples.
     pub along_two: bool,
+    /// What stands for a parameter while a number is elaborated that is differentiated by it for each value of an index.
+    pub copies: Vec<(hir::ParamId, Pointwise)>,
     /// Sizes of the example as values, for others to read.
     pub lengths: HashMap<Dim, TensorId>,
     names: HashMap<Name, u32>,
@@ -140,6 +142,7 @@ impl<'h> Elaborator<'h> {
             others: Vec::new(),
             home: None,
             along_two: false,
+            copies: Vec::new(),
             lengths: HashMap::default(),
             names: HashMap::default(),
             around: Vec::new(),

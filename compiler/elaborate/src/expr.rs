@@ -14,6 +14,12 @@ use bdl_grammar::Span;
 
 impl<'h> Elaborator<'h> {
     pub fn expr(&mut self, scope: &mut Scope<'h>, expr: &'h hir::Expr) -> Result<Value> {
+        let value = self.as_written(scope, expr)?;
+        Ok(self.of_type(value, &expr.ty))
+    }
+
+    /// The value in the precision of what it is made of.
+    fn as_written(&mut self, scope: &mut Scope<'h>, expr: &'h hir::Expr) -> Result<Value> {
         let plain = matches!(expr.kind, ExprKind::Local(_) | ExprKind::OfExample(_, _) | ExprKind::Number(_));
         if !plain && let Some(other) = self.belongs_to(scope, expr) {
             return self.at_home(scope, other, expr);
@@ -90,10 +96,18 @@ impl<'h> Elaborator<'h> {
             ExprKind::Size(size) => {
                 let size = self.number_of(size, expr.span)?;
                 let is_real = dtype != DType::I32 && !matches!(size, Expr::Const(_) | Expr::Number(_));
-                Ok(Pointwise::scalar(if is_real { size.unary(UnaryOp::ToReal) } else { size }, dtype))
+                Ok(match dtype {
+                    DType::F64 => Pointwise::scalar(self.widened(size), dtype),
+                    DType::Real | DType::F32 | DType::BF16 | DType::I32 | DType::Bool => {
+                        Pointwise::scalar(if is_real { size.unary(UnaryOp::ToReal) } else { size }, dtype)
+                    }
+                })
             }
             ExprKind::Index(index) => Ok(Pointwise::scalar(number(self.index(scope, *index, expr.span)?), dtype)),
             ExprKind::Param(id) => {
+                if let Some((_, copy)) = self.copies.iter().rev().find(|(of, _)| of == id) {
+                    return Ok(copy.clone());
+                }
                 let tensor = self.param(*id);
                 Ok(self.whole(tensor))
             }
@@ -112,12 +126,39 @@ impl<'h> Elaborator<'h> {
             }
             ExprKind::Unary(op, inner) => {
                 let inner = self.tensor(scope, inner)?;
-                Ok(inner.map(dtype, |e| unary(*op, e)))
+                if *op == hir::UnaryOp::ToReal && dtype == DType::F64 {
+                    return Ok(self.in_precision(inner, dtype));
+                }
+                let made = match op {
+                    hir::UnaryOp::ToReal => dtype,
+                    hir::UnaryOp::ToInt | hir::UnaryOp::Not => dtype,
+                    hir::UnaryOp::Neg
+                    | hir::UnaryOp::Exp
+                    | hir::UnaryOp::Expm1
+                    | hir::UnaryOp::Log
+                    | hir::UnaryOp::Log1p
+                    | hir::UnaryOp::Sqrt
+                    | hir::UnaryOp::Tanh
+                    | hir::UnaryOp::Sigmoid
+                    | hir::UnaryOp::Softplus
+                    | hir::UnaryOp::Erf
+                    | hir::UnaryOp::Sin
+                    | hir::UnaryOp::Cos
+                    | hir::UnaryOp::Abs
+                    | hir::UnaryOp::Floor
+                    | hir::UnaryOp::Round
+                    | hir::UnaryOp::Sign
+                    | hir::UnaryOp::Lgamma
+                    | hir::UnaryOp::Digamma => Elaborator::met_type(std::slice::from_ref(&inner), dtype),
+                };
+                Ok(inner.map(made, |e| unary(*op, e)))
             }
             ExprKind::Binary(op, left, right) => {
                 let left = self.tensor(scope, left)?;
                 let right = self.tensor(scope, right)?;
-                self.broadcast(vec![left, right], dtype, expr.span, |mut args| {
+                let sides = self.met(vec![left, right]);
+                let dtype = Elaborator::met_type(&sides, dtype);
+                self.broadcast(sides, dtype, expr.span, |mut args| {
                     let (Some(b), Some(a)) = (args.pop(), args.pop()) else { return Expr::Const(0.0) };
                     binary(*op, a, b)
                 })
@@ -240,10 +281,12 @@ impl<'h> Elaborator<'h> {
         let vars = self.bind_indices(scope, indices, body.span)?;
         let outer = self.draws.len();
         self.draws.extend(&vars);
-        let around = scope.open.len();
+        let (around, copies) = (scope.open.len(), self.copies.len());
         scope.open.extend(&vars);
-        let value = self.expr(scope, body);
+        let copied = self.copy_params(scope, body);
+        let value = copied.and_then(|()| self.expr(scope, body));
         scope.open.truncate(around);
+        self.copies.truncate(copies);
         self.draws.truncate(outer);
         Ok(self.spread(value?, &vars))
     }
@@ -323,7 +366,13 @@ impl<'h> Elaborator<'h> {
     fn select(&mut self, condition: Pointwise, yes: Value, no: Value, span: Span) -> Result<Value> {
         match (yes, no) {
             (Value::Tensor(yes), Value::Tensor(no)) => {
-                let dtype = yes.dtype;
+                let alone = yes.body.as_const().is_some() && no.body.as_const().is_some();
+                let dtype = Elaborator::met_type(&[yes.clone(), no.clone()], yes.dtype);
+                let [mut yes, no] = [yes, no].map(|side| self.in_precision(side, dtype));
+                if alone && dtype == DType::F64 {
+                    // Two constants meet nothing that says their precision.
+                    yes.body = yes.body.unary(UnaryOp::ToF64);
+                }
                 let known = if yes.known.is_some() || no.known.is_some() {
                     // A branch that cannot be missing is there.
                     let there = || Pointwise::scalar(Expr::Const(1.0), DType::Bool);
@@ -389,7 +438,11 @@ impl<'h> Elaborator<'h> {
         let shape = crate::context::shape_of(ty);
         let mut bodies = Vec::new();
         for element in elements {
-            bodies.push(self.scalar(scope, element)?);
+            let element = self.tensor(scope, element)?;
+            if !element.axes.is_empty() {
+                return Err(broken(expr.span, "a tensor stands where a single value should"));
+            }
+            bodies.push(self.in_precision(element, dtype).body);
         }
         let hint = format!("{}.list", scope.prefix);
         let made = origin(expr.span, "list".into());

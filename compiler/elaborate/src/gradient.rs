@@ -16,11 +16,11 @@
 //! that was computed before, there is no copy to read, and the gradient is refused.
 
 use crate::builtin::the;
-use crate::context::{Elaborator, Reducing, Result, Scope, not_built, origin};
+use crate::context::{Elaborator, Reducing, Result, Scope, broken, not_built, origin};
 use crate::names;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Builtin, ExprKind};
-use bdl_equations::{DType, IndexId, Node, Origin, TensorId};
+use bdl_equations::{DType, IndexId, Name, Node, Origin, TensorId};
 use bdl_grammar::{Diagnostic, Span};
 use rustc_hash::FxHashSet as HashSet;
 use std::collections::BTreeSet;
@@ -48,13 +48,19 @@ impl<'h> Elaborator<'h> {
         let mut sides = self.sides(scope, args, expr.span)?;
         let lacking = sides.lacking();
         if !lacking.is_empty() {
-            let (ExprKind::Local(local), Some(before), false) =
-                (&by.kind, before, lacking.iter().any(|var| self.is_batch_var(*var)))
-            else {
+            let (Some(before), false) = (before, lacking.iter().any(|var| self.is_batch_var(*var))) else {
                 return Err(self.of_each(&lacking, by, expr.span));
             };
             self.restore(before);
-            sides = self.by_copy(scope, args, *local, &lacking, expr.span)?;
+            sides = self.by_copy(scope, args, &lacking, expr.span)?;
+        }
+        if let ExprKind::Param(param) = &by.kind
+            && self.copies.iter().any(|(of, _)| of == param)
+        {
+            let from = BTreeSet::from([self.param(*param)]);
+            if self.depends(sides.of, &from, sides.by) {
+                return Err(self.of_each(&scope.open.clone(), by, expr.span));
+            }
         }
         if self.depends_before(&sides) {
             let what = "a gradient in a loop of what was computed before the loop";
@@ -65,9 +71,42 @@ impl<'h> Elaborator<'h> {
         }
         let gradient = self.differentiated(sides.of, &[sides.by], expr.span)?;
         match gradient.first() {
-            Some(tensor) => Ok(self.read_back(*tensor, &sides.by_context, &sides.by_axes, DType::Real)),
+            Some(tensor) => {
+                let dtype = self.program.get(*tensor).dtype;
+                Ok(self.read_back(*tensor, &sides.by_context, &sides.by_axes, dtype))
+            }
             None => self.filled(0.0, expr, DType::Real),
         }
+    }
+
+    /// In what follows the parameters by which gradients are taken are copies of their own for each value of the open indices.
+    pub fn copy_params(&mut self, scope: &mut Scope<'h>, body: &'h hir::Expr) -> Result<()> {
+        let mut found = Vec::new();
+        hir::visit::each(body, &mut |expr| {
+            if let ExprKind::Builtin(Builtin::Grad, args) = &expr.kind
+                && let Some(by @ hir::Expr { kind: ExprKind::Param(param), .. }) = args.get(1)
+                && !found.iter().any(|(known, _)| known == param)
+            {
+                found.push((*param, by.span));
+            }
+        });
+        let own = scope.open.iter().copied().filter(|var| !self.is_batch_var(*var)).collect::<Vec<_>>();
+        for (param, span) in found {
+            let path = self.store.params[param.0 as usize].path.clone();
+            let name = path.rsplit('.').next().unwrap_or(&path);
+            let before = self.copies.iter().rev().find(|(of, _)| *of == param).map(|(_, copy)| copy.clone());
+            let original = match before {
+                Some(copy) => copy,
+                None => {
+                    let tensor = self.param(param);
+                    self.whole(tensor)
+                }
+            };
+            let hint = names::inside(&scope.prefix, name);
+            let copy = self.apart(&original, &own, &hint, origin(span, format!("`{name}`")))?;
+            self.copies.push((param, copy));
+        }
+        Ok(())
     }
 
     fn sides(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr], span: Span) -> Result<Sides> {
@@ -80,24 +119,36 @@ impl<'h> Elaborator<'h> {
         Ok(Sides { of, of_context, by, by_context, by_axes: with.axes })
     }
 
-    /// The sides with a copy of the local, one for each value of these variables, in the place of the local.
-    fn by_copy(
-        &mut self,
-        scope: &mut Scope<'h>,
-        args: &'h [hir::Expr],
-        local: hir::LocalId,
-        each: &[IndexId],
-        span: Span,
-    ) -> Result<Sides> {
+    /// The sides with a copy of the local or parameter, one for each value of these variables, in its place.
+    fn by_copy(&mut self, scope: &mut Scope<'h>, args: &'h [hir::Expr], each: &[IndexId], span: Span) -> Result<Sides> {
         let by = the(args, 1, span)?;
         let original = self.tensor(scope, by)?;
-        let name = &scope.function.locals[local.0 as usize].name;
-        let hint = names::inside(&scope.prefix, name);
+        let local = if let ExprKind::Local(local) = &by.kind { Some(*local) } else { None };
+        let param = if let ExprKind::Param(param) = &by.kind { Some(*param) } else { None };
+        let name: Name = match (local, param) {
+            (Some(local), _) => scope.function.locals[local.0 as usize].name.clone(),
+            (None, Some(param)) => {
+                let path = &self.store.params[param.0 as usize].path;
+                path.rsplit('.').next().unwrap_or(path).into()
+            }
+            (None, None) => return Err(broken(by.span, "a gradient by an expression")),
+        };
+        let hint = names::inside(&scope.prefix, &name);
         let copy = self.apart(&original, each, &hint, origin(by.span, format!("`{name}`")))?;
-        let outside = scope.locals[local.0 as usize].replace(Value::Tensor(copy));
-        let sides = self.sides(scope, args, span);
-        scope.locals[local.0 as usize] = outside;
-        let sides = sides?;
+        let sides = match (local, param) {
+            (Some(local), _) => {
+                let outside = scope.locals[local.0 as usize].replace(Value::Tensor(copy));
+                let sides = self.sides(scope, args, span);
+                scope.locals[local.0 as usize] = outside;
+                sides?
+            }
+            (None, of) => {
+                self.copies.extend(of.map(|param| (param, copy)));
+                let sides = self.sides(scope, args, span);
+                self.copies.pop();
+                sides?
+            }
+        };
         let from: BTreeSet<TensorId> = original.body.reads().iter().map(|read| read.tensor).collect();
         if self.depends(sides.of, &from, sides.by) {
             return Err(self.of_each(each, by, span));

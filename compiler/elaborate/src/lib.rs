@@ -25,6 +25,7 @@ mod gradient;
 mod join;
 mod names;
 mod others;
+mod precision;
 mod program;
 mod reduce;
 mod scan;

@@ -191,6 +191,7 @@ fn init(hir: &Hir, store: &Store, used: &HashSet<Name>) -> Result<Program> {
         let value = elaborator.call(function, Vec::new(), path, span)?;
         let Value::Tensor(value) = value else { return Err(broken(span, "an initial value that is a record")) };
         let value = elaborator.fitted(value, &shape_of(ty));
+        let value = elaborator.in_precision(value, dtype_of(&ty.scalar));
         let value = Pointwise { hint: None, dtype: dtype_of(&ty.scalar), ..value };
         let made = origin(span, format!("initial value of `{path}`"));
         let (tensor, _) = elaborator.whole_tensor(&value, path, made)?;
@@ -246,13 +247,16 @@ impl<'h> Forward<'h> {
             None => [each, count],
             Some(weight) => [each, count].map(|value| {
                 // A truth value counts as 1 (`per event`).
-                let number = match value.dtype {
-                    DType::Bool | DType::I32 => value.body.unary(UnaryOp::ToReal),
-                    DType::Real | DType::F32 | DType::F64 | DType::BF16 => value.body,
+                let (number, dtype) = match value.dtype {
+                    DType::Bool | DType::I32 => (value.body.unary(UnaryOp::ToReal), DType::Real),
+                    DType::Real | DType::F32 | DType::BF16 => (value.body, DType::Real),
+                    DType::F64 => (value.body, DType::F64),
                 };
-                Pointwise { body: weight.body.clone() * number, dtype: DType::Real, ..value }
+                let weight = self.elaborator.in_precision(weight.clone(), dtype).body;
+                Pointwise { body: weight * number, dtype, ..value }
             }),
         };
+        let count = self.elaborator.in_precision(count, DType::Real);
         let each = self.named(each, &prefix("loss_each"), loss, span)?;
         Ok((each, self.named(count, &prefix("per_each"), per, span)?))
     }
@@ -504,9 +508,10 @@ fn total(program: &mut Program, each: TensorId, name: &str, span: Span) -> Tenso
         let b = piece.bound("b", batch);
         real(program, each, Expr::read(each, [b]))
     } else {
-        real(program, each, scalar(each)) * Expr::number(batch)
+        real(program, each, scalar(each)) * number_like(program, each, Expr::number(batch))
     };
-    program.define(name, DType::Real, piece.sum(body), made)
+    let dtype = if program.get(each).dtype == DType::F64 { DType::F64 } else { DType::Real };
+    program.define(name, dtype, piece.sum(body), made)
 }
 
 /// Truth values and integers as numbers (`per event`).
@@ -514,6 +519,14 @@ fn real(program: &Program, tensor: TensorId, read: Expr) -> Expr {
     match program.get(tensor).dtype {
         DType::Real | DType::F32 | DType::F64 | DType::BF16 => read,
         DType::I32 | DType::Bool => read.unary(UnaryOp::ToReal),
+    }
+}
+
+/// A number in the precision of a tensor that it meets.
+pub(crate) fn number_like(program: &Program, tensor: TensorId, number: Expr) -> Expr {
+    match program.get(tensor).dtype {
+        DType::F64 => number.unary(UnaryOp::ToF64),
+        DType::Real | DType::F32 | DType::BF16 | DType::I32 | DType::Bool => number,
     }
 }
 

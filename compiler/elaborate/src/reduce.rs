@@ -8,7 +8,7 @@
 //!
 //! The shift of `logsumexp` is frozen because its derivative is zero: what remains of the gradient is the softmax, exactly.
 
-use crate::context::{Elaborator, Reducing, Result, Scope, origin};
+use crate::context::{Elaborator, Reducing, Result, Scope, broken, origin};
 use crate::expr::{as_form, dtype_of_expr};
 use crate::value::{Pointwise, number};
 use bdl_check::hir::{self, IndexKind, Reduction};
@@ -70,8 +70,15 @@ impl<'h> Elaborator<'h> {
             conditions.extend(self.conditions(filter));
         }
         let filter = conditions;
+        let dtype = Elaborator::met_type(std::slice::from_ref(&value), dtype_of_expr(expr)?);
         let default = match default {
-            Some(default) => Some(self.scalar(scope, default)?),
+            Some(default) => {
+                let default = self.tensor(scope, default)?;
+                if !default.axes.is_empty() {
+                    return Err(broken(expr.span, "a tensor stands where a single value should"));
+                }
+                Some(self.in_precision(default, dtype).body)
+            }
             None => None,
         };
         let kinds = indices.iter().map(|i| &scope.function.indices[i.0 as usize].kind);
@@ -83,7 +90,7 @@ impl<'h> Elaborator<'h> {
         self.own_by_batch(&mut parts);
         let made = origin(expr.span, format!("{} in `{}`", word(op), scope.prefix));
         let hint = format!("{}.{}", scope.prefix, word(op));
-        self.reduced(op, parts, &hint, dtype_of_expr(expr)?, made)
+        self.reduced(op, parts, &hint, dtype, made)
     }
 
     /// What is reduced. A sum of sums along the lengths of two examples is one sum: `sum[t, s] (sum[c] x[t, c] * other.x[s, c])` needs no tensor
@@ -147,7 +154,8 @@ impl<'h> Elaborator<'h> {
             Reduction::Mean => {
                 let count = self.count(&parts, hint, &made)?;
                 let total = self.fold(&parts, Monoid::Sum, &parts.value, hint, dtype, made.clone(), false)?;
-                let mean = total.map(dtype, |sum| sum / count.clone());
+                let number = self.in_precision(Pointwise::scalar(count.clone(), DType::Real), dtype).body;
+                let mean = total.map(dtype, |sum| sum / number);
                 let counted = if parts.filter.is_empty() { None } else { Some(count) };
                 self.with_default(&parts, mean, counted, hint, made)
             }

@@ -76,7 +76,8 @@ impl<'h> Elaborator<'h> {
                     places.push(Sub::Data(Box::new(wrapped)));
                 }
                 Outside::Else(default) => {
-                    let otherwise = self.scalar(scope, default)?;
+                    let otherwise = self.tensor(scope, default)?;
+                    let otherwise = self.in_precision(otherwise, value.dtype).body;
                     let length = self.number_of_range(along)?;
                     guards.push(Guard { axis, sub: place.clone(), size, length, otherwise });
                     places.push(place);

@@ -6,7 +6,7 @@
 use crate::context::{Elaborator, Result, broken, not_built, origin, shape_of};
 use crate::join::join;
 use crate::names;
-use crate::program::{Forward, Objective, Since, Step, finished, scalar, totals, within};
+use crate::program::{Forward, Objective, Since, Step, finished, number_like, scalar, totals, within};
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Clip, Hir, Train, Until, is_under};
 use bdl_equations::{BinaryOp, CompareOp, DType, Expr, Name, Origin, PieceBuilder, Program, Sub, TensorId, UnaryOp};
@@ -134,8 +134,10 @@ fn training(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name
     let goal = if kind == Kind::Accumulate {
         loss_sum
     } else {
-        let mean = scalar(loss_sum) / divisor(&program, per, per_sum);
-        let loss = sum_of(&mut program, mean, &penalties, span);
+        let counted = divisor(&program, per, per_sum);
+        let mean = scalar(loss_sum) / number_like(&program, loss_sum, counted);
+        let dtype = program.get(loss_sum).dtype;
+        let loss = sum_of(&mut program, (mean, dtype), &penalties, span);
         program.outputs.push(("loss".into(), loss));
         loss
     };
@@ -179,7 +181,7 @@ fn applied(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name]
     }
     let mut elaborator = forward.elaborator;
     let mut program = bdl_equations::batch(&elaborator.take());
-    let goal = sum_of(&mut program, Expr::Const(0.0), &penalties, span);
+    let goal = sum_of(&mut program, (Expr::Const(0.0), DType::Real), &penalties, span);
     elaborator.resume(program);
     let optimised: Vec<hir::ParamId> =
         (0..train.store.params.len() as u32).map(hir::ParamId).filter(|id| moves.optimised(*id)).collect();
@@ -193,7 +195,7 @@ fn applied(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name]
         let (per, of_penalties) = (scalar(per), elaborator.whole(*g));
         let whole = elaborator.whole(sum);
         let mean = whole.map(DType::Real, |sum| sum / per);
-        let both = vec![mean, of_penalties];
+        let both = vec![mean, elaborator.in_precision(of_penalties, DType::Real)];
         let total = elaborator.broadcast(both, DType::Real, span, |args| {
             args.into_iter().reduce(|a, b| a + b).unwrap_or(Expr::Const(0.0))
         })?;
@@ -213,10 +215,18 @@ fn applied(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name]
     Ok(finished(elaborator.take()))
 }
 
-/// `loss`: a value and the penalties.
-fn sum_of(program: &mut Program, value: Expr, penalties: &[TensorId], span: bdl_grammar::Span) -> TensorId {
-    let value = penalties.iter().fold(value, |sum, penalty| sum + scalar(*penalty));
-    program.define("loss", DType::Real, PieceBuilder::new().sum(value), origin(span, "loss".into()))
+/// `loss`: a value and the penalties, an f64 if one of them is.
+fn sum_of(program: &mut Program, value: (Expr, DType), penalties: &[TensorId], span: bdl_grammar::Span) -> TensorId {
+    let penalties = penalties.iter().map(|penalty| (scalar(*penalty), program.get(*penalty).dtype));
+    let terms: Vec<(Expr, DType)> = std::iter::once(value).chain(penalties).collect();
+    let is_f64 = terms.iter().any(|(_, dtype)| *dtype == DType::F64);
+    let each = terms.into_iter().map(|(term, dtype)| match (is_f64, dtype, term.as_const()) {
+        (true, DType::Real | DType::F32 | DType::BF16, None) => term.unary(UnaryOp::ToF64),
+        (_, _, _) => term,
+    });
+    let value = each.reduce(|sum, term| sum + term).unwrap_or(Expr::Const(0.0));
+    let dtype = if is_f64 { DType::F64 } else { DType::Real };
+    program.define("loss", dtype, PieceBuilder::new().sum(value), origin(span, "loss".into()))
 }
 
 /// What the summed loss is divided by: where nothing in the batch counts (no label, no event) the loss is 0.
@@ -251,6 +261,7 @@ impl<'h> Elaborator<'h> {
     fn accumulate(&mut self, path: &str, by: TensorId, span: bdl_grammar::Span) -> Result<()> {
         let sum = self.state_called(path, span)?;
         let (old, by) = (self.whole(sum), self.whole(by));
+        let by = self.in_precision(by, old.dtype);
         let new = self.broadcast(vec![old, by], DType::Real, span, |args| {
             args.into_iter().reduce(|a, b| a + b).unwrap_or(Expr::Const(0.0))
         })?;

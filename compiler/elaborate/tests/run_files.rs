@@ -11,6 +11,7 @@
 //! // example: x = [[1, 2], [3, 4]]; n = 2  one line an example of the batch
 //! // expect: y = [5]                       one line an example, in order
 //! // update: batchnorm_1.mu = [0.5]        state after the step
+//! // precision: f32                        also as machine code in f32, and all of them to the tolerance (f64 unless said)
 //! // tolerance: 1e-12                      of max|a - b| / max|b| (1e-12 unless said)
 //! // only: interpreter                     not as machine code (the header line says why)
 //! // fails: unguarded-read                 instead of values: the code of the first message
@@ -33,6 +34,7 @@ struct Header {
     entry: String,
     training: bool,
     interpreted: bool,
+    in_f32: bool,
     ragged: Vec<String>,
     given: BTreeMap<String, Numbers>,
     examples: Vec<BTreeMap<String, Numbers>>,
@@ -51,6 +53,7 @@ fn header(text: &str) -> Result<Header, String> {
             "entry" => header.entry = value.into(),
             "only" => header.interpreted = value == "interpreter",
             "per example" => header.ragged = value.split(' ').map(String::from).collect(),
+            "precision" => header.in_f32 = value == "f32",
             "training" => header.training = value == "true",
             "given" => header.given.extend(assignments(value)?),
             "example" => header.examples.push(assignments(value)?),
@@ -122,10 +125,11 @@ fn test(name: &str, text: &str) -> Result<(), String> {
     let given = Given::each(&program, &header.examples, &header.given)?;
     let values = run(&program, &given.world());
     let compiled = if header.interpreted { None } else { Some(machine::run(&program, &given)?) };
+    let in_f32 = if header.in_f32 { Some(machine::run_in_f32(&program, &given)?) } else { None };
     let on_device = if header.interpreted { None } else { Some(on_device(&program, &given)?) };
     let tolerance = header.tolerance.unwrap_or(1e-12);
     // In f32.
-    let device_tolerance = tolerance.max(1e-5);
+    let device_tolerance = if header.in_f32 { tolerance } else { tolerance.max(1e-5) };
     for (number, expected) in header.expected.iter().enumerate() {
         for (name, wanted) in expected {
             let found = values.output(name).ok_or(format!("there is no output `{name}`"))?;
@@ -137,6 +141,11 @@ fn test(name: &str, text: &str) -> Result<(), String> {
                 let found = arrays.get(number).or(arrays.first()).ok_or("no examples")?;
                 let tolerance = tolerance.max(1e-12);
                 close(&format!("compiled {name} of example {number}"), &found.data, &wanted.values, tolerance)?;
+            }
+            if let Some(in_f32) = &in_f32 {
+                let arrays = in_f32[name].examples();
+                let found = arrays.get(number).or(arrays.first()).ok_or("no examples")?;
+                close(&format!("{name} of example {number} in f32"), &found.data, &wanted.values, tolerance)?;
             }
             if let Some(on_device) = &on_device {
                 let arrays = on_device[name].examples();

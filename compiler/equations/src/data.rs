@@ -80,6 +80,7 @@ pub enum DType {
     /// The working precision: f32 unless `--precision` says otherwise. Products are accumulated in it.
     Real,
     F32,
+    /// What meets it in arithmetic is converted first ([`UnaryOp::ToF64`]); nothing is converted in silence.
     F64,
     BF16,
     /// Integers: categories, letters, indices, counts of things.
@@ -252,8 +253,10 @@ pub enum UnaryOp {
     Lgamma,
     Digamma,
     Trigamma,
-    /// To the working precision: from an integer or a truth value (false 0, true 1).
+    /// To the working precision: from an integer, a truth value (false 0, true 1) or an `F64`, which is rounded.
     ToReal,
+    /// To `F64`, whatever the working precision.
+    ToF64,
     /// To an integer, towards minus infinity.
     ToInt,
     /// The value itself, through which no gradient flows. Gone after `simplify::thaw`.
@@ -271,6 +274,7 @@ impl UnaryOp {
             | UnaryOp::Round
             | UnaryOp::Sign
             | UnaryOp::ToReal
+            | UnaryOp::ToF64
             | UnaryOp::ToInt
             | UnaryOp::Freeze => false,
             UnaryOp::Exp

@@ -296,12 +296,16 @@ impl Maker {
             9 => (a.squared() + Expr::Const(0.5)).unary(UnaryOp::Sqrt),
             10 => (a.squared() + Expr::Const(0.5)).unary(UnaryOp::Log),
             11 => a.unary(if self.numbers.chance(50) { UnaryOp::Sin } else { UnaryOp::Cos }),
-            12 => a.unary(match self.numbers.below(4) {
-                0 => UnaryOp::Softplus,
-                1 => UnaryOp::Erf,
-                2 if !self.options.smooth => UnaryOp::Freeze,
-                _ => UnaryOp::Neg,
-            }),
+            12 => match self.numbers.below(5) {
+                0 => a.unary(UnaryOp::Softplus),
+                1 => a.unary(UnaryOp::Erf),
+                2 if !self.options.smooth => a.unary(UnaryOp::Freeze),
+                3 => {
+                    let wide = tame(a).unary(UnaryOp::ToF64);
+                    (wide.clone() * wide + Expr::Const(0.1)).unary(UnaryOp::ToReal)
+                }
+                _ => -a,
+            },
             13 => a.unary(match self.numbers.below(4) {
                 0 => UnaryOp::Abs,
                 1 => UnaryOp::Sign,

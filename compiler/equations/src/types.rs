@@ -1,19 +1,38 @@
-//! The kind of number that an expression is: real, integer or truth value.
+//! The kind of number that an expression is: real, `f64`, integer or truth value.
+//!
+//! An `f64` and a real of the working precision do not meet: one of them is converted, so that what an expression computes does not depend
+//! on which tensors were stored on the way. What is written (`2.5`, a size) takes the precision of what it meets.
 
 use crate::data::{Affine, BinaryOp, DType, Expr, Program, Sub, UnaryOp};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// In the working precision.
     Real,
+    F64,
     Integer,
     Truth,
     /// A whole number that is written in the program (a constant, an index, a size): fits reals and integers.
     Whole,
+    /// A number that is written in the program: fits reals of any precision.
+    Written,
 }
 
 impl Kind {
     pub fn fits(self, wanted: Kind) -> bool {
-        self == wanted || (self == Kind::Whole && matches!(wanted, Kind::Real | Kind::Integer))
+        match self {
+            Kind::Whole => matches!(wanted, Kind::Real | Kind::F64 | Kind::Integer | Kind::Whole | Kind::Written),
+            Kind::Written => matches!(wanted, Kind::Real | Kind::F64 | Kind::Written),
+            Kind::Real | Kind::F64 | Kind::Integer | Kind::Truth => self == wanted,
+        }
+    }
+
+    /// A real number, of whatever precision.
+    pub fn is_real(self) -> bool {
+        match self {
+            Kind::Real | Kind::F64 | Kind::Written => true,
+            Kind::Integer | Kind::Truth | Kind::Whole => false,
+        }
     }
 
     /// The kind of arithmetic between the two.
@@ -21,16 +40,19 @@ impl Kind {
         match (self, other) {
             (Kind::Truth, _) | (_, Kind::Truth) => (self == other).then_some(Kind::Truth),
             (Kind::Whole, kind) | (kind, Kind::Whole) => Some(kind),
-            (Kind::Real, Kind::Real) => Some(Kind::Real),
-            (Kind::Integer, Kind::Integer) => Some(Kind::Integer),
-            (Kind::Real, Kind::Integer) | (Kind::Integer, Kind::Real) => None,
+            (Kind::Written, kind) | (kind, Kind::Written) => kind.is_real().then_some(kind),
+            (Kind::Real, Kind::Real) | (Kind::F64, Kind::F64) | (Kind::Integer, Kind::Integer) => Some(self),
+            (Kind::Real, Kind::F64 | Kind::Integer)
+            | (Kind::F64, Kind::Real | Kind::Integer)
+            | (Kind::Integer, Kind::Real | Kind::F64) => None,
         }
     }
 }
 
 pub fn of_dtype(dtype: DType) -> Kind {
     match dtype {
-        DType::Real | DType::F32 | DType::F64 | DType::BF16 => Kind::Real,
+        DType::Real | DType::F32 | DType::BF16 => Kind::Real,
+        DType::F64 => Kind::F64,
         DType::I32 => Kind::Integer,
         DType::Bool => Kind::Truth,
     }
@@ -43,7 +65,7 @@ pub fn of_expr(program: &Program, e: &Expr) -> Result<Kind, String> {
     };
     match e {
         Expr::Const(value) if value.fract() == 0.0 => Ok(Kind::Whole),
-        Expr::Const(_) => Ok(Kind::Real),
+        Expr::Const(_) => Ok(Kind::Written),
         Expr::Number(Affine { .. }) => Ok(Kind::Whole),
         Expr::Read(read) => {
             for sub in &read.subs {
@@ -66,6 +88,7 @@ pub fn of_expr(program: &Program, e: &Expr) -> Result<Kind, String> {
                 UnaryOp::Not if kind == Kind::Truth => Ok(Kind::Truth),
                 UnaryOp::Not => Err("`not` of a number".into()),
                 UnaryOp::ToReal => Ok(Kind::Real),
+                UnaryOp::ToF64 => Ok(Kind::F64),
                 UnaryOp::ToInt => Ok(Kind::Integer),
                 UnaryOp::Exp
                 | UnaryOp::Expm1
@@ -82,18 +105,19 @@ pub fn of_expr(program: &Program, e: &Expr) -> Result<Kind, String> {
                 | UnaryOp::Round
                 | UnaryOp::Lgamma
                 | UnaryOp::Digamma
-                | UnaryOp::Trigamma => {
-                    if kind.fits(Kind::Real) {
-                        Ok(Kind::Real)
-                    } else {
-                        Err(format!("{op:?} of {kind:?} (write `real(..)`)"))
-                    }
-                }
+                | UnaryOp::Trigamma => match kind {
+                    Kind::Real | Kind::F64 | Kind::Written => Ok(kind),
+                    Kind::Whole => Ok(Kind::Written),
+                    Kind::Integer | Kind::Truth => Err(format!("{op:?} of {kind:?} (write `real(..)`)")),
+                },
             }
         }
         Expr::Binary(op, a, b) => {
             let (ka, kb) = (of_expr(program, a)?, of_expr(program, b)?);
-            let met = ka.meet(kb).ok_or_else(|| format!("{op:?} of {ka:?} and {kb:?} (write `real(..)`)"))?;
+            let met = ka.meet(kb).ok_or_else(|| {
+                let to = if ka == Kind::F64 || kb == Kind::F64 { "f64" } else { "real" };
+                format!("{op:?} of {ka:?} and {kb:?} (write `{to}(..)`)")
+            })?;
             match op {
                 BinaryOp::And | BinaryOp::Or if met == Kind::Truth => Ok(met),
                 BinaryOp::And | BinaryOp::Or => Err(format!("{op:?} of numbers")),
@@ -107,7 +131,8 @@ pub fn of_expr(program: &Program, e: &Expr) -> Result<Kind, String> {
                 BinaryOp::Div | BinaryOp::Pow if met == Kind::Integer => {
                     Err(format!("{op:?} of integers (write `real(..)`)"))
                 }
-                BinaryOp::Div | BinaryOp::Pow => number(met, "arithmetic").map(|_| Kind::Real),
+                BinaryOp::Div | BinaryOp::Pow if met == Kind::Whole => Ok(Kind::Written),
+                BinaryOp::Div | BinaryOp::Pow => number(met, "arithmetic"),
             }
         }
         Expr::Compare(_, a, b) => {

@@ -202,7 +202,7 @@ impl Check<'_> {
         match node {
             Node::Equation(n) => self.equation(n)?,
             Node::Draw(n) => {
-                if types::of_dtype(p.get(n.out).dtype) != Kind::Real {
+                if !types::of_dtype(p.get(n.out).dtype).is_real() {
                     return fault(Invariant::Types, "a draw gives real numbers");
                 }
             }

@@ -57,6 +57,25 @@ fn unary_operators() {
     }
 }
 
+/// loss = sum[i] real(f64(x) ^ 3 * f64(w)): a conversion's adjoint has the precision of what was converted, at every order.
+#[test]
+fn conversions() {
+    let mut program = Program::new("test");
+    let x = program.tensor("x", DType::Real, [4.into()], Role::Param);
+    let w = program.tensor("w", DType::F64, [4.into()], Role::Param);
+    let mut piece = PieceBuilder::new();
+    let i = piece.bound("i", 4);
+    let wide = || Expr::read(x, [i]).unary(UnaryOp::ToF64);
+    let body = (wide() * wide() * wide() * Expr::read(w, [i])).unary(UnaryOp::ToReal);
+    program.define("loss", DType::Real, piece.sum(body), Default::default());
+    let mut world = World::new();
+    support::fill(&program, &mut world, &[], 5);
+    let d = check_gradient_of(&mut program, &mut world, "loss", &["x", "w"], 1e-6);
+    assert_eq!(d.iter().map(|id| program.get(*id).dtype).collect::<Vec<_>>(), [DType::Real, DType::F64]);
+    check_second(&mut program.clone(), &mut world, d[0], &["x", "w"]);
+    check_second(&mut program, &mut world, d[1], &["x", "w"]);
+}
+
 /// Every operator inside a recurrence, twice: h = op(h / 4 + x[t]) w, over sequences of different length.
 #[test]
 fn unary_operators_in_a_scan() {

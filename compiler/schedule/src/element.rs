@@ -219,6 +219,24 @@ impl<'p> Member<'p> {
         value_type(writer.storage.dtype(writer.program.tensors[self.out.0 as usize].dtype))
     }
 
+    /// In what a sum of the elements is taken.
+    pub fn sum_type(&self, writer: &Writer) -> ValueType {
+        numeric(self.element_type(writer))
+    }
+
+    /// What one point adds to a sum.
+    pub fn summand(&self, writer: &mut Writer, ty: ValueType) -> Result<ValueId, Error> {
+        writer.write_for(self.element_type(writer));
+        let value = writer.expr(&self.env, &self.env.piece.body)?;
+        Ok(writer.typed(value, ty))
+    }
+
+    /// The precision in which places are compared, of which the result does not tell.
+    fn compared_type(&self, writer: &Writer) -> ValueType {
+        let of_f64 = eq::types::of_expr(writer.program, &self.env.piece.body) == Ok(eq::types::Kind::F64);
+        if of_f64 { ValueType::F64 } else { writer.real() }
+    }
+
     pub fn to_element_type(&self, writer: &mut Writer, value: ValueId) -> ValueId {
         let ty = self.element_type(writer);
         writer.typed(Val::Is(value), ty)
@@ -237,6 +255,7 @@ impl<'p> Member<'p> {
     /// One element of the output.
     pub fn value(&mut self, writer: &mut Writer, in_lanes: bool, lanes_inside: bool) -> Result<ValueId, Error> {
         self.in_lanes = in_lanes;
+        writer.write_for(self.element_type(writer));
         let piece = self.env.piece;
         if piece.bound() == 0 && piece.filter.is_empty() {
             let value = writer.expr(&self.env, &piece.body)?;
@@ -261,7 +280,7 @@ impl<'p> Member<'p> {
 
     /// Declares the variables of the reduction.
     pub fn start(&self, writer: &mut Writer) -> Result<Running, Error> {
-        let (piece, ty) = (self.env.piece, self.element_type(writer));
+        let (piece, ty, compared) = (self.env.piece, self.element_type(writer), self.compared_type(writer));
         let builder = &mut writer.builder;
         if piece.bound() == 0 {
             let variable = builder.variable(piece.empty.unwrap_or(0.0), ty);
@@ -276,7 +295,7 @@ impl<'p> Member<'p> {
             eq::Monoid::All => (plan::Monoid::All, 1.0, ValueType::Bool),
             eq::Monoid::ArgMax(which) | eq::Monoid::ArgMin(which) => {
                 let largest = matches!(piece.monoid, eq::Monoid::ArgMax(_));
-                let ty = value_type(writer.storage.real);
+                let ty = compared;
                 let start = if largest { f64::NEG_INFINITY } else { f64::INFINITY };
                 return Ok(Running::Best {
                     best: builder.variable(start, ty),
@@ -516,6 +535,7 @@ impl<'p> Member<'p> {
         if let Some(filter) = self.filters.first() {
             return Err(malformed(&self.env, format!("a filter names an index that is never bound: {filter:?}")));
         }
+        writer.write_for(self.element_type(writer));
         let value = writer.expr(&self.env, &self.env.piece.body)?;
         // In lanes a condition selects instead of branching.
         let mut holds: Option<ValueId> = None;

@@ -104,7 +104,7 @@ pub(crate) fn in_place(
             Unit::Piece { piece, contraction: Some(_), .. } => {
                 piece.reads().iter().all(|r| storage.view_of(r.tensor) != target)
             }
-            Unit::Clear { .. } | Unit::Other(_) => false,
+            Unit::Cumulative { .. } | Unit::Clear { .. } | Unit::Other(_) => false,
         });
         let mut readers = reading.get(&target).cloned().unwrap_or_default();
         readers.remove(&cluster);

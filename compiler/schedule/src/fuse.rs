@@ -16,6 +16,7 @@
 //! Deliberately absent: loops (`loops`), and what is worth computing twice (nothing is, here).
 
 use crate::contraction::Contraction;
+use crate::cumulative::Cumulative;
 use crate::layout::Storage;
 use crate::loops::leading_identity;
 use crate::nest;
@@ -33,6 +34,13 @@ pub(crate) enum Unit {
         origin: eq::Origin,
         contraction: Option<Contraction>,
     },
+    /// A sum up to each place of an axis, as one pass.
+    Cumulative {
+        out: eq::TensorId,
+        piece: eq::Piece,
+        origin: eq::Origin,
+        found: Cumulative,
+    },
     /// All elements 0, before the pieces that do not cover it.
     Clear {
         out: eq::TensorId,
@@ -44,14 +52,16 @@ pub(crate) enum Unit {
 impl Unit {
     pub fn writes(&self) -> Vec<eq::TensorId> {
         match self {
-            Unit::Piece { out, .. } | Unit::Clear { out, .. } => vec![*out],
+            Unit::Piece { out, .. } | Unit::Cumulative { out, .. } | Unit::Clear { out, .. } => vec![*out],
             Unit::Other(node) => node.writes_deep(),
         }
     }
 
     pub fn reads(&self) -> Vec<eq::TensorId> {
         match self {
-            Unit::Piece { piece, .. } => piece.reads().iter().map(|r| r.tensor).collect(),
+            Unit::Piece { piece, .. } | Unit::Cumulative { piece, .. } => {
+                piece.reads().iter().map(|r| r.tensor).collect()
+            }
             Unit::Clear { .. } => Vec::new(),
             Unit::Other(node) => node.reads_deep(),
         }
@@ -146,7 +156,7 @@ impl Fusion<'_> {
         }
         // The pieces of one tensor follow its clearing.
         for tensor in self.units[unit].writes() {
-            if matches!(self.units[unit], Unit::Piece { .. }) {
+            if matches!(self.units[unit], Unit::Piece { .. } | Unit::Cumulative { .. }) {
                 let clears = |c: &&usize| matches!(self.units[self.clusters[**c].units[0]], Unit::Clear { .. });
                 clusters.extend(self.writers.get(&tensor).into_iter().flatten().filter(clears));
             }
@@ -162,7 +172,8 @@ impl Fusion<'_> {
         let sources = self.sources(unit);
         let joined = match &self.units[unit] {
             Unit::Piece { contraction: None, .. } => self.best(unit, &sources),
-            Unit::Piece { contraction: Some(_), .. } | Unit::Clear { .. } | Unit::Other(_) => None,
+            Unit::Piece { contraction: Some(_), .. } => None,
+            Unit::Cumulative { .. } | Unit::Clear { .. } | Unit::Other(_) => None,
         };
         let cluster = match joined {
             Some((cluster, prefix)) => {
@@ -179,7 +190,7 @@ impl Fusion<'_> {
                         let closed = contraction.is_some() && (rows.is_none() || !whole || !piece.is_plain());
                         (ranges, rows, closed)
                     }
-                    Unit::Clear { .. } | Unit::Other(_) => (Vec::new(), None, true),
+                    Unit::Cumulative { .. } | Unit::Clear { .. } | Unit::Other(_) => (Vec::new(), None, true),
                 };
                 self.clusters.push(Cluster { units: vec![unit], prefix, rows, closed, before: Clusters::default() });
                 self.clusters.len() - 1
@@ -317,14 +328,14 @@ impl Fusion<'_> {
     fn is_plain(&self, cluster: usize, tensor: eq::TensorId) -> bool {
         self.clusters[cluster].units.iter().all(|u| match &self.units[*u] {
             Unit::Piece { out, piece, .. } => *out != tensor || piece.is_plain(),
-            Unit::Clear { .. } | Unit::Other(_) => false,
+            Unit::Cumulative { .. } | Unit::Clear { .. } | Unit::Other(_) => false,
         })
     }
 
     fn all_full(&self, cluster: usize, prefix: usize) -> bool {
         self.clusters[cluster].units.iter().all(|u| match &self.units[*u] {
             Unit::Piece { piece, .. } => piece.free == prefix,
-            Unit::Clear { .. } | Unit::Other(_) => false,
+            Unit::Cumulative { .. } | Unit::Clear { .. } | Unit::Other(_) => false,
         })
     }
 

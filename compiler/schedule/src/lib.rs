@@ -29,6 +29,7 @@
 
 mod builder;
 mod contraction;
+mod cumulative;
 mod element;
 mod ends;
 mod error;
@@ -55,6 +56,21 @@ pub use memory::peak;
 pub enum Real {
     F32,
     F64,
+}
+
+impl Real {
+    /// How the elements of a tensor are stored.
+    pub fn stored(self, dtype: bdl_equations::DType) -> bdl_plan::DType {
+        use bdl_equations::DType as E;
+        use bdl_plan::DType as P;
+        match (dtype, self) {
+            (E::Real, Real::F32) | (E::F32, _) => P::F32,
+            (E::Real, Real::F64) | (E::F64, _) => P::F64,
+            (E::BF16, _) => P::BF16,
+            (E::I32, _) => P::I32,
+            (E::Bool, _) => P::Bool,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

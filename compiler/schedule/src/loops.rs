@@ -126,7 +126,8 @@ pub(crate) fn kernel(
     let grid_lanes = lanes_on_prefix && groups.len() == 1;
     let grid_mode = if grid_lanes { LoopMode::Lanes } else { LoopMode::Serial };
     let builder = Builder::new(&wanted.name, &grid_name, grid, grid_mode, written);
-    let writer = Writer { program, storage, builder, forwards: Vec::new() };
+    let written = crate::builder::value_type(storage.real);
+    let writer = Writer { program, storage, builder, forwards: Vec::new(), written };
     let mut kernel = KernelWriter {
         writer,
         members,

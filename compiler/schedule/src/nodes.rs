@@ -5,7 +5,7 @@ use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage, UNPLACED};
 use crate::loops::is_identity;
-use crate::{Options, Real, contraction, ends, factors, loops, memory, rewrite};
+use crate::{Options, contraction, cumulative, ends, factors, loops, memory, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -13,10 +13,7 @@ use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 use std::collections::BTreeSet;
 
 pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Plan, Error> {
-    let real = match options.real {
-        Real::F32 => plan::DType::F32,
-        Real::F64 => plan::DType::F64,
-    };
+    let real = options.real.stored(eq::DType::Real);
     let program = program.clone();
     let storage = Storage::new(&program, real);
     let mut scheduler = Scheduler {
@@ -153,6 +150,10 @@ impl Scheduler {
     }
 
     fn piece_units(&mut self, out: eq::TensorId, piece: &eq::Piece, origin: &eq::Origin, units: &mut Vec<Unit>) {
+        if let Some(found) = cumulative::recognise(&self.storage, piece) {
+            units.push(Unit::Cumulative { out, piece: piece.clone(), origin: origin.clone(), found });
+            return;
+        }
         let mut piece = piece.clone();
         let mut found = contraction::recognise(&self.program, &mut self.storage, out, &piece);
         if let Some(repack) = found.as_ref().and_then(|f| contraction::repack(&piece, f)) {
@@ -272,6 +273,13 @@ impl Scheduler {
                 }
                 Unit::Piece { out, origin, contraction: Some(contraction), .. } => {
                     head = Some((*out, contraction, origin))
+                }
+                Unit::Cumulative { out, piece, origin, found } => {
+                    let name = self.program.tensors[out.0 as usize].name.clone();
+                    let part = loops::Part { out: *out, piece, origin };
+                    let (kernel, buffers) = cumulative::kernel(&self.program, &mut self.storage, &name, &part, *found)?;
+                    let kernel = self.kernels.add(kernel);
+                    self.launch(plan::Op::Kernel(plan::KernelUse { kernel, buffers }), &name, origin);
                 }
                 Unit::Clear { out, origin } => {
                     let buffer = self.whole(*out, origin)?;

@@ -68,6 +68,8 @@ pub(crate) struct Writer<'p, 's> {
     pub builder: Builder,
     /// What this iteration already computed: a tensor, the forms of its subscripts, its value (or the variable it is in).
     pub forwards: Vec<Forward>,
+    /// The precision of numbers that are written and meet no others: f64 in what an f64 is made of.
+    pub written: ValueType,
 }
 
 /// Subscripts as forms over the kernel.
@@ -84,8 +86,14 @@ pub(crate) struct Forward {
 }
 
 impl<'p> Writer<'p, '_> {
+    /// The working precision.
     pub fn real(&self) -> ValueType {
         value_type(self.storage.real)
+    }
+
+    /// From here on numbers are for a value of this type.
+    pub fn write_for(&mut self, ty: ValueType) {
+        self.written = if ty == ValueType::F64 { ty } else { self.real() };
     }
 
     // -------------------------------------------------------------------------------------------- forms
@@ -309,9 +317,9 @@ impl<'p> Writer<'p, '_> {
     fn meet(&self, a: Val, b: Val) -> ValueType {
         let whole = |v: Val| matches!(v, Val::Literal(n) if n == n.trunc() && n.abs() < 2e9);
         match (self.type_of(a), self.type_of(b)) {
-            (None, None) => self.real(),
-            (Some(t), None) => literal_type(t, whole(b), self.real()),
-            (None, Some(t)) => literal_type(t, whole(a), self.real()),
+            (None, None) => self.written,
+            (Some(t), None) => literal_type(t, whole(b), self.written),
+            (None, Some(t)) => literal_type(t, whole(a), self.written),
             (Some(s), Some(t)) => {
                 let widest = if rank(s) >= rank(t) { s } else { t };
                 // An integer beside a real that is narrower is still that real.
@@ -363,10 +371,10 @@ impl<'p> Writer<'p, '_> {
     fn unary(&mut self, op: eq::UnaryOp, a: Val) -> Val {
         use eq::UnaryOp as E;
         use plan::UnaryOp as P;
-        let real = self.real();
         let (op, ty) = match op {
             E::Not => (P::Not, ValueType::Bool),
-            E::ToReal => return Val::Is(self.typed(a, real)),
+            E::ToReal => return Val::Is(self.typed(a, self.real())),
+            E::ToF64 => return Val::Is(self.typed(a, ValueType::F64)),
             E::ToInt => {
                 return Val::Is(match self.type_of(a) {
                     Some(ValueType::I32 | ValueType::I64) => self.integer(a),
@@ -375,7 +383,7 @@ impl<'p> Writer<'p, '_> {
             }
             E::Neg | E::Abs | E::Sign => {
                 let ty = match self.type_of(a) {
-                    None => real,
+                    None => self.written,
                     Some(ValueType::Bool) => ValueType::I32,
                     Some(ty) => ty,
                 };
@@ -413,18 +421,18 @@ impl<'p> Writer<'p, '_> {
         Val::Is(self.builder.value(ValueOp::Unary(op, a), ty))
     }
 
-    /// The value's own real type, or the working precision.
+    /// The value's own real type, or that of written numbers.
     fn real_of(&self, a: Val) -> ValueType {
         match self.type_of(a) {
             Some(ty @ (ValueType::F32 | ValueType::F64)) => ty,
-            Some(_) | None => self.real(),
+            Some(_) | None => self.written,
         }
     }
 
     pub fn binary(&mut self, op: eq::BinaryOp, a: Val, b: Val) -> ValueId {
         use eq::BinaryOp as E;
         let meet = self.meet(a, b);
-        let real = if matches!(meet, ValueType::F32 | ValueType::F64) { meet } else { self.real() };
+        let real = if matches!(meet, ValueType::F32 | ValueType::F64) { meet } else { self.written };
         let (op, ty) = match op {
             E::Add => (plan::BinaryOp::Add, meet),
             E::Sub => (plan::BinaryOp::Sub, meet),

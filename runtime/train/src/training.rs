@@ -351,7 +351,7 @@ fn epochs(
             epoch: position.epoch,
             losses: &losses,
             scores: &scores,
-            improved: improved && settings.keep.is_some(),
+            improved: improved && position.best.is_some(),
             seconds: position.seconds,
             examples_per_second: rate,
         };
@@ -379,7 +379,8 @@ fn note_scores(settings: &Settings, position: &mut Position, scores: &[(String, 
             if improved {
                 position.best = Some(value);
             }
-            improved || position.best_epoch == 0
+            // As long as the score is no number, the last epoch is kept.
+            improved || position.best.is_none()
         }
     };
     if improved {
@@ -608,6 +609,17 @@ mod tests {
         assert_eq!(best, [true, true, false, true, false, false]);
         assert!(position.stopped_early);
         assert_eq!((position.best_epoch, position.best), (4, Some(1.5)));
+    }
+
+    #[test]
+    fn the_last_epoch_is_kept_while_the_score_is_no_number() {
+        let settings = Settings { stop: None, ..settings() };
+        let mut position = Position::default();
+        for (loss, kept) in [(f64::NAN, 1), (f64::NAN, 2), (3.0, 3), (f64::NAN, 3), (4.0, 3)] {
+            position.epoch += 1;
+            note_scores(&settings, &mut position, &[("valid.loss".into(), loss)]).unwrap();
+            assert_eq!(position.best_epoch, kept, "epoch {}", position.epoch);
+        }
     }
 
     #[test]

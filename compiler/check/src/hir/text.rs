@@ -9,7 +9,7 @@
 
 use super::{
     Ambient, BinaryOp, Builtin, Expr, ExprKind, Function, FunctionId, Hir, IndexId, IndexKind, Let, LocalId, Outside,
-    Reduction, Store, Sub, Train, Type, UnaryOp, Until, visit,
+    Reduction, Scalar, Store, Sub, Train, Type, UnaryOp, Until, visit,
 };
 use crate::value::{show_scalar, show_shape, show_type};
 use std::collections::BTreeSet;
@@ -295,6 +295,9 @@ impl Printer<'_> {
             ExprKind::Subscript { base, subs } => {
                 let subs: Vec<String> = subs.iter().map(|sub| self.sub(sub)).collect();
                 (format!("{}[{}]", self.expr(base, 7), subs.join(", ")), 8)
+            }
+            ExprKind::Unary(UnaryOp::ToReal, value) if expr.tensor().is_some_and(|t| t.scalar == Scalar::F64) => {
+                (format!("f64({})", self.expr(value, 0)), 8)
             }
             ExprKind::Unary(op, value) => self.unary(*op, value),
             ExprKind::Binary(op, left, right) => self.binary(*op, left, right),

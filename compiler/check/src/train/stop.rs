@@ -19,7 +19,11 @@ impl<'a> Checker<'a> {
         self.has_part(&score, split);
         let epochs = self.count(&stall.count, "stalls for")?;
         if !matches!(stall.unit.text.as_str(), "epoch" | "epochs") {
-            self.not_built(stall.unit.span, "a stop counted in steps", "count in epochs: `stalls for 5 epochs`");
+            self.say(
+                Diagnostic::error("wrong-arguments", "`stop` counts epochs")
+                    .primary(stall.unit.span, "scores are measured after each epoch, not after each of these")
+                    .help("write `stalls for 5 epochs`"),
+            );
             return None;
         }
         Some(hir::Stop { score, when: hir::StopWhen::Stalls(epochs) })

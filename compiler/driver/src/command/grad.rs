@@ -19,7 +19,7 @@ use crate::run::{Engine, machine, prepare, stored};
 use bdl_check::hir::{SizeLaw, TensorType, Type};
 use bdl_equations::Program;
 use bdl_execute::{Data, Executor, Inputs, Store};
-use bdl_plan::{Place, SizeKind};
+use bdl_plan::{DType, Place, SizeKind};
 use bdl_schedule::Real;
 use bdl_train::{Array, Position, Values, checkpoint};
 use serde_json::json;
@@ -201,9 +201,11 @@ fn outputs(
             })
             .collect();
         let values = made.numbers(name).unwrap_or_default();
-        let values = match real {
-            Real::F32 => Values::F32(values.into_iter().map(|value| value as f32).collect()),
-            Real::F64 => Values::F64(values),
+        let values = match real.stored(program.get(*id).dtype) {
+            DType::F64 => Values::F64(values),
+            DType::F32 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool => {
+                Values::F32(values.into_iter().map(|value| value as f32).collect())
+            }
         };
         let shape = shape.unwrap_or_else(|| vec![values.len()]);
         arrays.push(Array { name: name.to_string(), shape, values });

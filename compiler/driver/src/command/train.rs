@@ -10,8 +10,9 @@ use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{data_warnings, folds, freezes, shown, watch};
 use crate::run::{ModelMachine, Prepared, fits, outputs, prepare, record, scores, transfer};
 use crate::show::{banner, number, progress::Progress, result, unfinished};
-use bdl_check::hir::{BinaryOp, Expectation, Objective, Part, StopWhen, Train};
+use bdl_check::hir::{self, BinaryOp, Expectation, Objective, Part, StopWhen, Train};
 use bdl_equations::Program;
+use bdl_grammar::Diagnostic;
 use bdl_train::metrics::Score;
 use bdl_train::training::{Goal, Side};
 use bdl_train::{Control, Event, Machine, Position, RunError, RunFolder, Settings, checkpoint, train};
@@ -181,8 +182,18 @@ impl<'c> Run<'c> {
             if train.trains() { fit(say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
         let report = finish(say, prepared, &mut machine, &folder, &position, started);
         context.warn(&unfinished::warnings(machine.take_unfinished()), &checked.source.sources);
+        if let (Some(keep), None, true) = (&train.keep, position.best, train.trains()) {
+            context.warn(&[undefined(keep)], &checked.source.sources);
+        }
         report
     }
+}
+
+/// The score of `keep best` was no number after any epoch.
+fn undefined(keep: &hir::Score) -> Diagnostic {
+    Diagnostic::warning("undefined-score", format!("{} was no number after any epoch", shown(keep)))
+        .primary(keep.span, "the weights of the last epoch are kept")
+        .help("are there rows of both kinds in the part, and no target missing in all of them?")
 }
 
 /// Where the run begins: at the start, or where its last checkpoint stands.

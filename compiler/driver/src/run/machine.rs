@@ -335,10 +335,7 @@ fn fill(
     let begun = Instant::now();
     for (name, id) in &init.outputs {
         let shape = init.get(*id).shape.iter().map(|size| size.as_const().unwrap_or(1)).collect();
-        let dtype = match real {
-            Real::F32 => DType::F32,
-            Real::F64 => DType::F64,
-        };
+        let dtype = real.stored(init.get(*id).dtype);
         store.insert(name, dtype, shape).map_err(|error| Failure::from(memory_of_parameters(error)))?;
     }
     let given = Inputs { seed, ..Inputs::default() };

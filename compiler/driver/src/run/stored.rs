@@ -6,7 +6,6 @@ use crate::data::facts::Shared;
 use crate::error::Failure;
 use bdl_data::Fitted;
 use bdl_execute::Store;
-use bdl_plan::DType;
 use bdl_plan::Products;
 use bdl_schedule::Real;
 use bdl_train::{Array, RunError, RunFolder, checkpoint};
@@ -98,17 +97,15 @@ pub fn put_wanted(store: &mut Store, weights: &[Array], wanted: &[(String, Vec<u
 /// A store with a zero tensor for each parameter and state that a program reads.
 pub fn empty_store(program: &bdl_equations::Program, real: Real) -> Result<Store, Failure> {
     let mut store = Store::new();
-    let dtype = match real {
-        Real::F32 => DType::F32,
-        Real::F64 => DType::F64,
-    };
     for tensor in &program.tensors {
         if !matches!(tensor.role, bdl_equations::Role::Param | bdl_equations::Role::State) {
             continue;
         }
         let shape = tensor.shape.iter().map(|size| size.as_const()).collect::<Option<Vec<i64>>>();
         let shape = shape.ok_or_else(|| Failure::bug(format!("the size of `{}` is not known", tensor.name)))?;
-        store.insert(&tensor.name, dtype, shape).map_err(|error| Failure::bug(error.to_string()))?;
+        store
+            .insert(&tensor.name, real.stored(tensor.dtype), shape)
+            .map_err(|error| Failure::bug(error.to_string()))?;
     }
     Ok(store)
 }

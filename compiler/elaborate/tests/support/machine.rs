@@ -132,8 +132,22 @@ pub fn run(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, 
     run_on_threads(program, given, 2)
 }
 
+/// The same in f32.
+pub fn run_in_f32(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
+    run_in(bdl_schedule::Real::F32, program, given, 2)
+}
+
 pub fn run_on_threads(program: &Program, given: &Given, threads: usize) -> Result<BTreeMap<String, Value>, String> {
-    let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
+    run_in(bdl_schedule::Real::F64, program, given, threads)
+}
+
+fn run_in(
+    real: bdl_schedule::Real,
+    program: &Program,
+    given: &Given,
+    threads: usize,
+) -> Result<BTreeMap<String, Value>, String> {
+    let options = bdl_schedule::Options { real };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
     let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| error.to_string())?;
     let plan = Arc::new(plan);

@@ -2,7 +2,7 @@
 
 use super::rules;
 use crate::data::{Carried, Node, Program, Read, TensorId};
-use crate::types::{self, Kind};
+use crate::types;
 
 /// One flag a tensor.
 pub(super) fn active(program: &Program, nodes: &[Node], wrt: &[TensorId]) -> Vec<bool> {
@@ -21,7 +21,7 @@ pub(super) fn active(program: &Program, nodes: &[Node], wrt: &[TensorId]) -> Vec
 
 fn mark(program: &Program, nodes: &[Node], flags: &mut [bool]) {
     let is = |flags: &[bool], id: TensorId| flags[id.0 as usize];
-    let real = |id: TensorId| types::of_dtype(program.get(id).dtype) == Kind::Real;
+    let real = |id: TensorId| types::of_dtype(program.get(id).dtype).is_real();
     for node in nodes {
         match node {
             Node::Equation(n) => {

@@ -99,7 +99,7 @@ fn differentiate_in_place(
 ) -> Result<Vec<TensorId>, DifferentiateError> {
     for id in wrt.iter().chain([&loss]) {
         let tensor = program.get(*id);
-        if types::of_dtype(tensor.dtype) != Kind::Real {
+        if !types::of_dtype(tensor.dtype).is_real() {
             return Err(DifferentiateError::NotReal { tensor: tensor.name.to_string() });
         }
     }
@@ -290,7 +290,7 @@ impl Tape<'_> {
         let (points, seed) = self.points(scope, piece, seed, &what)?;
         let value = value.unwrap_or_else(|| piece.body.clone());
         let mut contributions = Vec::new();
-        rules::spread(&piece.body, &value, seed, &active, &mut contributions);
+        rules::spread(self.program, &piece.body, &value, seed, &active, &mut contributions);
         let mut merged: Vec<(Read, Expr)> = Vec::new();
         for (read, value) in contributions {
             match merged.iter_mut().find(|(r, _)| *r == read) {
@@ -368,7 +368,7 @@ impl Tape<'_> {
         let mut owners: Vec<Option<IndexId>> = ragged.map(|index| index.example.or(main)).collect();
         owners.dedup();
         if owners.len() > 1 {
-            let what = "a product over positions of two examples";
+            let what = "a product over the positions of two examples (the sum of the logarithms has one)";
             return Err(DifferentiateError::NoDerivative { what, origin: origin.clone() });
         }
         let first = owners.first().copied().unwrap_or(main);
@@ -412,7 +412,8 @@ impl Tape<'_> {
                 DifferentiateError::NoDerivative { what, origin: origin.clone() }
             })?;
         }
-        let out = self.program.computed("others", DType::Real, shape);
+        let is_f64 = types::of_expr(self.program, &piece.body) == Ok(Kind::F64);
+        let out = self.program.computed("others", if is_f64 { DType::F64 } else { DType::Real }, shape);
         scope.nodes.push(Node::Equation(Equation { out, pieces: vec![product], origin: origin.clone() }));
         Ok((out, order.into_iter().map(Affine::from).collect()))
     }

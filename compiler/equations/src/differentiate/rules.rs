@@ -14,15 +14,25 @@
 //! `select` contributes no gradient: `d (if c then a else b) = if c then da else 0`, never a product with a mask.
 
 use super::polygamma::tetragamma;
-use crate::data::{BinaryOp, CompareOp, Expr, Read, UnaryOp};
+use crate::data::{BinaryOp, CompareOp, Expr, Program, Read, UnaryOp};
+use crate::types::{self, Kind};
 
-/// Appends `(read, seed * d e / d read)` for every active read in `e`. `value` is an expression equal to `e`, possibly simpler.
-pub fn spread(e: &Expr, value: &Expr, seed: Expr, active: &dyn Fn(&Read) -> bool, into: &mut Vec<(Read, Expr)>) {
+/// Appends `(read, seed * d e / d read)` for every active read in `e`. `value` is an expression equal to `e`, possibly simpler. A seed has
+/// the precision of its expression: that of a conversion is converted back.
+pub fn spread(
+    program: &Program,
+    e: &Expr,
+    value: &Expr,
+    seed: Expr,
+    active: &dyn Fn(&Read) -> bool,
+    into: &mut Vec<(Read, Expr)>,
+) {
     if !touches(e, active) {
         return;
     }
     let one = || Expr::Const(1.0);
-    let mut down = |e: &Expr, seed: Expr| spread(e, e, seed, active, into);
+    let of_f64 = |e: &Expr| types::of_expr(program, e) == Ok(Kind::F64);
+    let mut down = |e: &Expr, seed: Expr| spread(program, e, e, seed, active, into);
     match e {
         Expr::Const(_) | Expr::Number(_) | Expr::Compare(_, _, _) => {}
         Expr::Read(read) => into.push((read.clone(), seed)),
@@ -49,7 +59,10 @@ pub fn spread(e: &Expr, value: &Expr, seed: Expr, active: &dyn Fn(&Read) -> bool
                 UnaryOp::Lgamma => times(seed, x().unary(UnaryOp::Digamma)),
                 UnaryOp::Digamma => times(seed, x().unary(UnaryOp::Trigamma)),
                 UnaryOp::Trigamma => times(seed, tetragamma(x())),
+                UnaryOp::ToReal if of_f64(a) => inside(seed, &|s| converted(s, UnaryOp::ToF64)),
                 UnaryOp::ToReal => seed,
+                UnaryOp::ToF64 if of_f64(a) => seed,
+                UnaryOp::ToF64 => inside(seed, &|s| converted(s, UnaryOp::ToReal)),
                 UnaryOp::Not | UnaryOp::Floor | UnaryOp::Round | UnaryOp::Sign | UnaryOp::ToInt | UnaryOp::Freeze => {
                     return;
                 }
@@ -142,7 +155,8 @@ pub fn touches(e: &Expr, active: &dyn Fn(&Read) -> bool) -> bool {
             | UnaryOp::Lgamma
             | UnaryOp::Digamma
             | UnaryOp::Trigamma
-            | UnaryOp::ToReal => touches(a, active),
+            | UnaryOp::ToReal
+            | UnaryOp::ToF64 => touches(a, active),
         },
         Expr::Binary(BinaryOp::FloorDiv | BinaryOp::And | BinaryOp::Or, _, _) => false,
         Expr::Binary(_, a, b) => touches(a, active) || touches(b, active),
@@ -157,6 +171,11 @@ fn times(seed: Expr, factor: Expr) -> Expr {
 
 fn over(seed: Expr, divisor: Expr) -> Expr {
     inside(seed, &|s| s / divisor.clone())
+}
+
+/// A constant has the precision of what it meets.
+fn converted(seed: Expr, to: UnaryOp) -> Expr {
+    if seed.as_const().is_some() { seed } else { seed.unary(to) }
 }
 
 fn negated(seed: Expr) -> Expr {

@@ -16,7 +16,9 @@ use super::combine::{self, Part};
 use super::{Adjoint, Done, Scope, Tape, Task, gradient_of};
 use crate::DifferentiateError;
 use crate::builder::PieceBuilder;
-use crate::data::{Affine, Carried, Ends, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, TensorId};
+use crate::data::{
+    Affine, Carried, Ends, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, SizeKind, TensorId,
+};
 use crate::lift::{Steps, lift};
 use bdl_dims::Dim;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
@@ -48,7 +50,7 @@ impl Tape<'_> {
         let shared = self.accumulated(scan, parent);
         let mut local = body_tensors(scan);
         local.extend(&shared);
-        let is_ragged = parent.is_ragged || self.program.is_per_example_size(&scan.extent);
+        let is_ragged = parent.is_ragged || self.runs_apart(scan);
         let mut child = Scope { local: Some(local), is_ragged, ..Scope::default() };
         for (inside, outside) in &scan.stacks {
             if !self.is_active(*outside) {
@@ -115,7 +117,7 @@ impl Tape<'_> {
 
         // Stacks for what is worked out after the loop, then saved values for what the body reads.
         let mut forward = body_tensors(scan);
-        let ragged = self.program.is_per_example_size(&scan.extent);
+        let ragged = self.runs_apart(scan);
         let (by_step, jobs): (Vec<Deferred>, Vec<Deferred>) =
             std::mem::take(&mut child.deferred).into_iter().partition(|job| ragged && !self.is_of_an_example(job));
         let sums = self.summed_by_step(parent, &mut child, by_step, &origin)?;
@@ -176,6 +178,13 @@ impl Tape<'_> {
             self.after_loop(parent, job)?;
         }
         Ok(())
+    }
+
+    /// Does each of several examples take steps of its own? In the program of one example every value of the loop is that example's, and can be
+    /// stacked like those of any other loop.
+    fn runs_apart(&self, scan: &Scan) -> bool {
+        let batched = self.program.sizes.iter().any(|size| size.kind == SizeKind::Batch);
+        self.program.is_per_example_size(&scan.extent) && batched
     }
 
     fn is_of_an_example(&self, job: &Deferred) -> bool {
@@ -266,7 +275,7 @@ impl Tape<'_> {
     /// adjoints are summed up from step to step, so that nothing is kept, and no sum is taken, for all steps. (Where the steps are the
     /// example's own, what examples share is worked out after the loop.)
     fn accumulated(&self, scan: &Scan, parent: &Scope) -> Vec<TensorId> {
-        if (scan.checkpoint.is_none() && scan.ends.is_none()) || self.program.is_per_example_size(&scan.extent) {
+        if (scan.checkpoint.is_none() && scan.ends.is_none()) || self.runs_apart(scan) {
             return Vec::new();
         }
         let own: HashSet<TensorId> = scan.body.iter().flat_map(Node::writes_deep).collect();
@@ -465,7 +474,7 @@ impl Tape<'_> {
             Deferred::Piece { piece, value, out, up, only, origin } => {
                 let up = stacked(self, up);
                 let own = self.program.is_per_example(out);
-                let piece = if self.program.is_per_example_size(&scan.extent) {
+                let piece = if self.runs_apart(scan) {
                     Box::new(self.for_each_example(scan, forward, copies, *piece))
                 } else {
                     piece
@@ -485,7 +494,7 @@ impl Tape<'_> {
                 let lifted = over_steps(&piece.body)?;
                 let value = value.map(|v| over_steps(&v)).transpose()?.map(|p| p.body);
                 let mut lifted = lifted;
-                if self.program.is_per_example_size(&scan.extent) {
+                if self.runs_apart(scan) {
                     let step = IndexId(u32::from(own && piece.free > 0));
                     lifted = self.lengths.that_run(self.program, lifted, step, &scan.extent).ok_or_else(|| {
                         let what = "several examples in a loop whose length depends on the step of another loop";

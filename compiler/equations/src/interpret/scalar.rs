@@ -27,7 +27,7 @@ pub fn unary(op: UnaryOp, x: f64) -> f64 {
         UnaryOp::Lgamma => libm::lgamma(x),
         UnaryOp::Digamma => digamma(x),
         UnaryOp::Trigamma => trigamma(x),
-        UnaryOp::ToReal | UnaryOp::Freeze => x,
+        UnaryOp::ToReal | UnaryOp::ToF64 | UnaryOp::Freeze => x,
     }
 }
 

@@ -92,6 +92,8 @@ fn unary(op: UnaryOp, a: Expr) -> Expr {
         (UnaryOp::Not, Expr::Compare(CompareOp::Eq, a, b)) => Expr::Compare(CompareOp::Ne, a, b),
         (UnaryOp::Not, Expr::Compare(CompareOp::Ne, a, b)) => Expr::Compare(CompareOp::Eq, a, b),
         (UnaryOp::ToReal, Expr::Number(form)) => Expr::Number(form),
+        // It says the precision of a constant that meets others only.
+        (UnaryOp::ToF64, a @ Expr::Const(_)) => a.unary(op),
         (UnaryOp::Not | UnaryOp::Freeze, a) => a.unary(op),
         (op, Expr::Const(value)) => Expr::Const(scalar::unary(op, value)),
         (UnaryOp::Abs, Expr::Unary(UnaryOp::Neg, inner)) => inner.unary(UnaryOp::Abs),

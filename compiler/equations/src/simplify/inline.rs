@@ -5,7 +5,7 @@
 
 use super::{Pass, each_equation};
 use crate::bounds::main_batch_index;
-use crate::data::{Affine, Expr, Node, Piece, Program, Read, Sub, TensorId};
+use crate::data::{Affine, DType, Expr, Node, Piece, Program, Read, Sub, TensorId};
 use rustc_hash::FxHashMap as HashMap;
 
 /// Replaces reads of copies by reads of what they copy. The copies' own equations stay until `drop_unused`.
@@ -56,7 +56,11 @@ fn covers(program: &Program, out: TensorId, piece: &Piece) -> bool {
 fn is_copy(program: &Program, out: TensorId, body: &Expr) -> bool {
     match body {
         Expr::Const(_) => true,
-        Expr::Number(form) => form.terms.is_empty() && !program.is_per_example_size(&form.offset),
+        // A written number has the precision of what it meets.
+        Expr::Number(form) => {
+            let is_f64 = program.get(out).dtype == DType::F64;
+            form.terms.is_empty() && !program.is_per_example_size(&form.offset) && !is_f64
+        }
         Expr::Read(read) => {
             let affine = read.subs.iter().all(|s| matches!(s, Sub::Affine(_)));
             affine && read.example.is_none() && program.get(read.tensor).dtype == program.get(out).dtype

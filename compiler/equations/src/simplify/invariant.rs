@@ -14,7 +14,8 @@
 use super::Pass;
 use crate::bounds::{Domain, main_batch_index};
 use crate::data::{
-    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece, Program, Sub,
+    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece, Program, Sub, TensorId,
+    UnaryOp,
 };
 use crate::types::{self, Kind};
 
@@ -36,8 +37,9 @@ fn share_in(program: &mut Program, nodes: Vec<Node>, steps: &mut Vec<Option<Name
                 let origin = equation.origin.clone();
                 for piece in &mut equation.pieces {
                     let body = std::mem::replace(&mut piece.body, Expr::Const(0.0));
+                    let is_real = is_real(program, equation.out, &body);
                     let mut sharing =
-                        Sharing { program: &mut *program, piece, origin: &origin, steps, made: Vec::new() };
+                        Sharing { program: &mut *program, piece, origin: &origin, steps, is_real, made: Vec::new() };
                     let body = sharing.visit(body);
                     *changes += sharing.made.len();
                     done.append(&mut sharing.made);
@@ -73,7 +75,22 @@ struct Sharing<'s> {
     piece: &'s Piece,
     origin: &'s Origin,
     steps: &'s [Option<Name>],
+    /// Nothing of the equation is an f64.
+    is_real: bool,
     made: Vec<Node>,
+}
+
+fn is_real(program: &Program, out: TensorId, body: &Expr) -> bool {
+    let mut found = program.get(out).dtype != DType::F64;
+    body.visit(&mut |e| {
+        found &= match e {
+            Expr::Read(read) => program.get(read.tensor).dtype != DType::F64,
+            Expr::Unary(op, _) => *op != UnaryOp::ToF64,
+            Expr::Const(_) | Expr::Number(_) | Expr::Binary(_, _, _) | Expr::Compare(_, _, _) => true,
+            Expr::Select(_, _, _) => true,
+        };
+    });
+    found
 }
 
 impl Sharing<'_> {
@@ -97,9 +114,13 @@ impl Sharing<'_> {
 
     /// A read of a new tensor that holds the expression, if that is possible and pays.
     fn share(&mut self, e: &Expr) -> Option<Expr> {
-        if types::of_expr(self.program, e) != Ok(Kind::Real) {
-            return None;
-        }
+        let dtype = match types::of_expr(self.program, e) {
+            Ok(Kind::Real) => DType::Real,
+            Ok(Kind::F64) => DType::F64,
+            // What is made of indices and sizes takes the precision of where it stands.
+            Ok(Kind::Written) if self.is_real => DType::Real,
+            Ok(Kind::Written | Kind::Integer | Kind::Truth | Kind::Whole) | Err(_) => return None,
+        };
         let piece = self.piece;
         let mut used: Vec<IndexId> = piece.ids().filter(|i| e.mentions(*i)).collect();
         // Sizes of an example need the example, and so do steps that not every example takes.
@@ -145,7 +166,7 @@ impl Sharing<'_> {
             return None;
         }
         let shape: Vec<_> = own.indices.iter().map(|i| i.range.clone()).collect();
-        let out = self.program.computed("once", DType::Real, shape);
+        let out = self.program.computed("once", dtype, shape);
         self.made.push(Node::Equation(Equation { out, pieces: vec![own], origin: self.origin.clone() }));
         Some(Expr::read(out, used.into_iter().map(Affine::from)))
     }

@@ -353,7 +353,7 @@ impl Tie<'_> {
             }
             Expr::Unary(op, a) => {
                 let inner = match op {
-                    UnaryOp::ToReal => self.is_whole(&a),
+                    UnaryOp::ToReal | UnaryOp::ToF64 => self.is_whole(&a),
                     UnaryOp::ToInt => false,
                     UnaryOp::Neg
                     | UnaryOp::Not
@@ -531,6 +531,7 @@ fn finite(e: &Expr) -> bool {
             | UnaryOp::Round
             | UnaryOp::Sign
             | UnaryOp::ToReal
+            | UnaryOp::ToF64
             | UnaryOp::ToInt
             | UnaryOp::Freeze => finite(a),
             UnaryOp::Exp

@@ -51,7 +51,7 @@ fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("argmax.") || name.starts_with("argmin.")
 }
 
-const UNARY: [(UnaryOp, &str); 22] = [
+const UNARY: [(UnaryOp, &str); 23] = [
     (UnaryOp::Exp, "exp"),
     (UnaryOp::Expm1, "expm1"),
     (UnaryOp::Log, "log"),
@@ -71,6 +71,7 @@ const UNARY: [(UnaryOp, &str); 22] = [
     (UnaryOp::Digamma, "digamma"),
     (UnaryOp::Trigamma, "trigamma"),
     (UnaryOp::ToReal, "real"),
+    (UnaryOp::ToF64, "f64"),
     (UnaryOp::ToInt, "int"),
     (UnaryOp::Freeze, "freeze"),
     (UnaryOp::Not, "not"),
