@@ -10,13 +10,18 @@
 //!
 //! The result itself is stored only if the epilogue does not overwrite it and somebody else reads it (`bdl_plan::passing`).
 //!
-//! An epilogue of another form (reductions over a row, a result that is no plain matrix) stays a kernel of its own.
+//! An epilogue of another form (reductions over a row, a result that is no plain matrix), or one that moves much more than the result, stays a
+//! kernel of its own.
 
 use super::Contract;
 use crate::emit::element::{Element, Place};
+use crate::emit::mapping::{loads, stores};
 use crate::text::Class;
 use bdl_dims::Dim;
-use bdl_plan::{Access, AxisRole, Buffer, Contraction, KernelUse, Name, Place as Home, Plan, passing};
+use bdl_plan::{
+    Access, Address, AddressTerm, AxisRole, Buffer, Contraction, KernelUse, LoopIndex, Name, Place as Home, Plan,
+    passing,
+};
 
 /// Elements between the rows of a tile in shared memory.
 const PADDING: u32 = 4;
@@ -24,6 +29,10 @@ const PADDING: u32 = 4;
 /// have more of them, give back.
 const ON_ORDINARY: usize = 48;
 const ON_TENSOR_CORES: usize = 128;
+
+/// Elements that an epilogue may move for each result. An optimiser's step moves six: in the few blocks of a contraction it took two to three times
+/// as long as both launches (H200).
+const MOST_MOVED: usize = 4;
 
 pub struct Epilogue<'p> {
     element: Element<'p>,
@@ -58,6 +67,13 @@ impl<'p> Epilogue<'p> {
             }
             is_result.push(is_own);
             is_aligned.push(is_fourfold(&slice.offset));
+        }
+        let accesses = loads(&kernel.body).into_iter().chain(stores(&kernel.body));
+        let is_each = |(buffer, at): &(u32, &Address)| {
+            !is_result[*buffer as usize] && at.terms.iter().any(|(term, _)| *term == AddressTerm::Index(LoopIndex(0)))
+        };
+        if accesses.filter(is_each).count() > MOST_MOVED {
+            return None;
         }
         let element = Element::of(kernel, is_result, &is_aligned)?;
         if element.extents()? != (rows, columns.clone()) {
