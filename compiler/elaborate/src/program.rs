@@ -119,6 +119,21 @@ pub fn programs(hir: &Hir, train: &Train) -> std::result::Result<Programs, Diagn
     build(hir, train).map_err(|error| *error)
 }
 
+/// The program `predict` of a `train` block alone.
+///
+/// Errors as for [`programs`].
+pub fn predict(hir: &Hir, train: &Train) -> std::result::Result<Program, Diagnostic> {
+    predictions(hir, train).map_err(|error| *error)
+}
+
+/// The first values of what a program of the block stores, each an output by its path.
+///
+/// Errors as for [`programs`].
+pub fn first_values(hir: &Hir, train: &Train, program: &Program) -> std::result::Result<Program, Diagnostic> {
+    let stored = program.tensors.iter().filter(|t| matches!(t.role, Role::Param | Role::State));
+    init(hir, &train.store, &stored.map(|t| t.name.clone()).collect()).map_err(|error| *error)
+}
+
 /// The gradient program of each objective, in the order of the block. No run needs them: they are for looking at gradients and for checking
 /// them, and take as long to make as the steps.
 ///

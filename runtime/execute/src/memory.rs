@@ -2,8 +2,10 @@
 
 use crate::error::Error;
 use bdl_plan::DType;
+use memmap2::MmapRaw;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Buffers and slots begin at multiples of this many bytes: a cache line, the widest vector.
@@ -23,8 +25,19 @@ pub struct Memory {
     /// From the block's start to the first aligned byte.
     skip: usize,
     bytes: usize,
+    source: Source,
+}
+
+/// Whom a block goes back to.
+enum Source {
+    Allocator,
     /// It lies between pages that nobody may touch.
-    is_guarded: bool,
+    #[cfg(target_os = "linux")]
+    Guards,
+    /// Pages of a file, unmapped with the last part of it.
+    File {
+        _map: Arc<MmapRaw>,
+    },
 }
 
 static GUARDED: AtomicBool = AtomicBool::new(false);
@@ -60,7 +73,15 @@ impl Memory {
         if bytes >= HUGE {
             ask_for_huge_pages(block.as_ptr(), layout.size());
         }
-        Ok(Memory { block, layout, skip, bytes, is_guarded: false })
+        Ok(Memory { block, layout, skip, bytes, source: Source::Allocator })
+    }
+
+    /// Part of a mapped file.
+    ///
+    /// # Safety
+    /// `block` leads to as many bytes of the map, which nobody else reads or writes.
+    pub(crate) unsafe fn of_file(map: Arc<MmapRaw>, block: NonNull<u8>, bytes: usize) -> Memory {
+        Memory { block, layout: Layout::new::<u8>(), skip: 0, bytes, source: Source::File { _map: map } }
     }
 
     #[cfg(target_os = "linux")]
@@ -82,7 +103,7 @@ impl Memory {
             block
         };
         let skip = PAGE + inner - bytes;
-        Some(Memory { block: NonNull::new(block.cast())?, layout, skip, bytes, is_guarded: true })
+        Some(Memory { block: NonNull::new(block.cast())?, layout, skip, bytes, source: Source::Guards })
     }
 
     pub fn pointer(&self) -> *mut u8 {
@@ -113,15 +134,16 @@ fn ask_for_huge_pages(_: *mut u8, _: usize) {}
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        #[cfg(target_os = "linux")]
-        if self.is_guarded {
-            // SAFETY: mapped in `between_guards` with this size.
-            unsafe { libc::munmap(self.block.as_ptr().cast(), self.layout.size()) };
-            return;
+        match self.source {
+            // SAFETY: allocated in `new` with this layout.
+            Source::Allocator => unsafe { dealloc(self.block.as_ptr(), self.layout) },
+            #[cfg(target_os = "linux")]
+            Source::Guards => {
+                // SAFETY: mapped in `between_guards` with this size.
+                unsafe { libc::munmap(self.block.as_ptr().cast(), self.layout.size()) };
+            }
+            Source::File { .. } => {}
         }
-        debug_assert!(!self.is_guarded, "there are no guards here");
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.block.as_ptr(), self.layout) }
     }
 }
 
@@ -186,6 +208,11 @@ impl Buffer {
     /// `len` zeros. Errors: more than there is memory for.
     pub fn zeros(dtype: DType, len: usize) -> Result<Buffer, Error> {
         Ok(Buffer { memory: Memory::new(len.saturating_mul(size_of_dtype(dtype)))?, dtype, len })
+    }
+
+    /// `len` elements in memory that is there.
+    pub(crate) fn of(dtype: DType, len: usize, memory: Memory) -> Buffer {
+        Buffer { memory, dtype, len }
     }
 
     pub fn len(&self) -> usize {

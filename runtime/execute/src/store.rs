@@ -98,6 +98,21 @@ impl Store {
         buffer.set(name, numbers.iter().copied())
     }
 
+    /// Another buffer in the place of `name`, of the same type and length. Errors: no such buffer, another type or length.
+    pub fn replace(&mut self, name: &str, buffer: Buffer) -> Result<(), Error> {
+        let own = self.get_mut(name).ok_or_else(|| Error::Missing { what: "parameter or state", name: name.into() })?;
+        if own.dtype != buffer.dtype {
+            let (expected, found) = (dtype_name(own.dtype), dtype_name(buffer.dtype));
+            return Err(Error::Type { name: name.into(), expected, found });
+        }
+        if own.len() != buffer.len() {
+            let (expected, found) = (own.len() as i64, buffer.len() as i64);
+            return Err(Error::Length { name: name.into(), expected, found });
+        }
+        *own = buffer;
+        Ok(())
+    }
+
     /// Lets two buffers change places; those of another type or length, or that are not there, stay.
     pub fn swap(&mut self, one: &str, other: &str) {
         let (Some(&one), Some(&other)) = (self.by_name.get(one), self.by_name.get(other)) else { return };

@@ -14,7 +14,7 @@ use bdl_check::hir::{BinaryOp, Expectation, Objective, Part, StopWhen, Train};
 use bdl_equations::Program;
 use bdl_train::metrics::Score;
 use bdl_train::training::{Goal, Side};
-use bdl_train::{Control, Event, Machine, Position, RunError, RunFolder, Settings, checkpoint, train};
+use bdl_train::{Array, Control, Event, Machine, Position, RunError, RunFolder, Settings, checkpoint, train};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -207,7 +207,7 @@ fn start(folder: &RunFolder, machine: &mut ModelMachine, resume: bool, hash: &st
         machine.everything()?.into_iter().map(|array| (array.name, array.shape)).collect();
     let model: Vec<_> =
         arrays.iter().filter(|array| wanted.iter().any(|(name, _)| *name == array.name)).cloned().collect();
-    if let Some(error) = checkpoint::mismatches(&wanted, &model) {
+    if let Some(error) = checkpoint::mismatches(&wanted, model.iter().map(Array::named)) {
         return Err(Failure::from(error).help(same));
     }
     machine.restore(&arrays)?;
