@@ -1,6 +1,7 @@
-//! `bdl bench FILE[:TRAIN]`: time per training step, arithmetic rate against this machine's, memory against the prediction.
+//! `bdl bench FILE[:TRAIN]`: time per training step (or answer, see `predict`), arithmetic rate against this machine's, memory against the prediction.
 
 mod picture;
+mod predict;
 mod profile;
 
 use super::{Context, print};
@@ -36,15 +37,24 @@ pub struct Wanted<'w> {
     pub profile: bool,
     /// Where the picture of the profile goes.
     pub picture: Option<&'w Path>,
+    /// Predictions of so many rows at once instead of training steps.
+    pub predict: Option<usize>,
+}
+
+fn started() -> Instant {
+    *STARTED.get_or_init(Instant::now)
 }
 
 pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Failure> {
     let profile = wanted.profile || wanted.picture.is_some();
-    let started = *STARTED.get_or_init(Instant::now);
+    let started = started();
     let (file, name) = target(written);
     let checked = pipeline::check(&file, &context.request(name.clone()))?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(name.as_deref())?;
+    if let Some(rows) = wanted.predict {
+        return predict::run(context, &checked, train, wanted, rows);
+    }
     let prepared = prepare(&checked, train, None, 0)?;
     if prepared.programs.step().is_none() {
         return Err(Failure::user("no-train", "the block has no optimizer, so there is no training step to measure"));
