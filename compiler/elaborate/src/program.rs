@@ -81,6 +81,13 @@ impl Programs {
         self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main())
     }
 
+    /// Leaves what is said about the programs: once they are compiled, nobody looks at their equations.
+    pub fn clear(&mut self) {
+        let nothing = || Program::new("");
+        (self.init, self.eval, self.predict) = (nothing(), nothing(), nothing());
+        self.objectives.clear();
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Program> {
         let steps = self.objectives.iter().flat_map(|objective| &objective.steps);
         let steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));

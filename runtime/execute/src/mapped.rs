@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub struct Mapped {
     map: MmapMut,
     bytes: usize,
+    /// Its pages are those of the file, not a copy.
+    is_file: bool,
 }
 
 impl Mapped {
@@ -32,18 +34,28 @@ impl Mapped {
         // had; who cuts a file short that is being read makes the system end this process, which harms nothing that was saved.
         let map = if bytes > 0 { unsafe { MmapOptions::new().map_copy(&file) } } else { MmapMut::map_anon(1) };
         if let Ok(map) = map {
-            return Ok(Mapped { map, bytes });
+            return Ok(Mapped { map, bytes, is_file: bytes > 0 });
         }
         // Some file systems and pipes cannot be mapped.
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         let mut map = MmapMut::map_anon(content.len().max(1))?;
         map[..content.len()].copy_from_slice(&content);
-        Ok(Mapped { map, bytes: content.len() })
+        Ok(Mapped { map, bytes: content.len(), is_file: false })
     }
 
     pub fn bytes(&self) -> &[u8] {
         &self.map[..self.bytes]
+    }
+
+    /// What was looked at so far need not stay in this process: a later look brings it back from the file.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if self.is_file {
+            // SAFETY: nothing was written to the map (that takes `buffers`, which ends it), so the pages are those of the file before and after.
+            // A system that does not do it leaves them where they are.
+            let _ = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
     }
 
     /// Do these bytes lie so that a buffer of the type may be made of them?
@@ -97,7 +109,11 @@ mod tests {
         let content: Vec<u8> = [1.5f32, -2.0, 3.25].iter().flat_map(|x| x.to_le_bytes()).collect();
         let path = file("buffers", &content);
         let pieces = [(DType::F32, 4..12), (DType::F32, 0..4)];
-        let mut buffers = Mapped::open(&path).unwrap().buffers(&pieces).unwrap();
+        let mapped = Mapped::open(&path).unwrap();
+        assert_eq!(mapped.bytes(), content);
+        mapped.release();
+        assert_eq!(mapped.bytes(), content);
+        let mut buffers = mapped.buffers(&pieces).unwrap();
         let (mut first, other) = (buffers.remove(0), buffers.remove(0));
         assert_eq!(first.slice::<f32>().unwrap(), [-2.0, 3.25]);
         first.slice_mut::<f32>().unwrap()[0] = 7.0;

@@ -213,10 +213,14 @@ impl Program {
         self.scratch.len()
     }
 
+    /// The same with the copies of weights that stay (see [`keep_weights`](Program::keep_weights)).
+    pub fn copied_bytes(&self) -> usize {
+        self.scratch.len() + self.kept.iter().flatten().map(|kept| kept.memory.len()).sum::<usize>()
+    }
+
     /// Bytes that this program holds now: arena, tables, literals, scratch.
     pub fn bytes(&self) -> usize {
-        let kept = self.kept.iter().flatten().map(|kept| kept.memory.len()).sum::<usize>();
-        kept + self.arena.len() + self.scratch.len() + self.owned.iter().flatten().map(Buffer::bytes).sum::<usize>()
+        self.arena.len() + self.copied_bytes() + self.owned.iter().flatten().map(Buffer::bytes).sum::<usize>()
     }
 
     /// Runs the plan. Parameters and state that the store lacks are made of zeros first.

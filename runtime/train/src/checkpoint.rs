@@ -122,6 +122,7 @@ pub fn save(path: &Path, arrays: &[Array], position: &Position) -> RunResult<()>
     let whole = digest(
         arrays.iter().zip(&bytes).map(|(array, bytes)| (array.name.as_str(), array.shape.as_slice(), bytes.as_slice())),
         &manifest,
+        || {},
     );
     let metadata = HashMap::from([
         ("bdl".to_string(), manifest),
@@ -134,14 +135,23 @@ pub fn save(path: &Path, arrays: &[Array], position: &Position) -> RunResult<()>
 }
 
 /// SHA-256 over the tensors, by name, and the manifest: what a flipped bit changes. Files of other programs have none.
-fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>, manifest: &str) -> String {
+/// `seen` is called when some more of the tensors is done with.
+fn digest<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
+    manifest: &str,
+    seen: impl Fn(),
+) -> String {
+    const PART: usize = 1 << 20;
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_by(|a, b| a.0.cmp(b.0));
     let mut hasher = Sha256::new();
     hasher.update(manifest);
     for (name, shape, bytes) in tensors {
         hasher.update(format!("\n{name} {shape:?} {}\n", bytes.len()));
-        hasher.update(bytes);
+        for part in bytes.chunks(PART) {
+            hasher.update(part);
+            seen();
+        }
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -189,7 +199,8 @@ pub fn open(path: &Path) -> RunResult<Checkpoint> {
     if let Some(metadata) = header.metadata()
         && let (Some(manifest), Some(known)) = (metadata.get("bdl"), metadata.get("bdl.sha256"))
     {
-        let found = digest(views.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data())), manifest);
+        let tensors = views.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data()));
+        let found = digest(tensors, manifest, || file.release());
         if found != *known {
             return Err(damaged("its contents are not those that were written".to_string()));
         }

@@ -4,6 +4,7 @@ use super::{Context, print};
 use crate::data::facts::Shared;
 use crate::data::{facts, laws};
 use crate::error::Failure;
+use crate::memory;
 use crate::pipeline::{self, Checked, ReadData};
 use crate::predictions;
 use crate::run::fed::Fed;
@@ -24,6 +25,8 @@ use std::thread;
 
 /// Rows that are predicted at once.
 const BATCH: usize = 256;
+/// Rows from which on their tensors are worth large pages.
+const MANY: usize = 16;
 
 pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> Result<u8, Failure> {
     let stored = stored::open(run)?;
@@ -59,7 +62,7 @@ fn predict(
         Err(Opening::Failure(failure)) => return Err(*failure),
     };
     let Opened { checked, program, spec, dataset } = opened;
-    let train = checked.train(Some(&stored.train))?;
+    let train = checked.train(Some(&stored.train))?.clone();
     let mut fitted = known;
     fitted.fields.retain(|field| !dataset.absent().contains(&field.name));
     let data = dataset.encode(&fitted)?;
@@ -68,17 +71,24 @@ fn predict(
 
     let mut engine = context.engine()?;
     let ready = engine.compile(&program, stored.real)?;
+    if dataset.rows() >= MANY {
+        bdl_kernels::machine::large_pages();
+    }
     let mut store = stored::empty_store(&program, stored.real)?;
     // A model without parameters has none to read.
     if !store.is_empty() {
-        relevant(weights()?, &store, train).into_store(&mut store)?;
+        relevant(weights()?, &store, &train).into_store(&mut store)?;
     }
     let mut fed = Fed::of(ready, &data, &lengths)?;
     let names = machine::Outcomes { predictions: machine::predicted(&program), ..machine::Outcomes::default() };
     let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
+    // What the compiler needed makes room for tensors.
+    let sources = checked.source.sources;
+    drop((checked.source.modules, checked.hir, checked.data));
+    memory::collect();
     let made = machine::evaluate(&mut fed, &mut engine, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
-    context.warn(&unfinished::warnings(fed.program.take_unfinished()), &checked.source.sources);
-    let made = outputs::predicted(&made, &units(train, &spec, &stored.fitted)?);
+    context.warn(&unfinished::warnings(fed.program.take_unfinished()), &sources);
+    let made = outputs::predicted(&made, &units(&train, &spec, &stored.fitted)?);
 
     let text = if context.global.json {
         let lines = rows.iter().map(|row| {

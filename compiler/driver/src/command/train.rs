@@ -5,6 +5,7 @@ use crate::cli::target;
 use crate::data::warnings::diagnostics;
 use crate::error::{Failure, What};
 use crate::interrupt;
+use crate::memory;
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{data_warnings, folds, freezes, shown, watch};
@@ -108,7 +109,7 @@ impl<'c> Run<'c> {
         let opening = &Say { context, is_fold: is_silent || fold > 0 };
         let say = &Say { context, is_fold: is_silent || folds.is_some() };
         let started = Instant::now();
-        let (prepared, gradients) = match fold {
+        let (mut prepared, gradients) = match fold {
             0 => pipeline::beside_gradients(checked, train, || prepare(checked, train, None, fold))?,
             _ => (prepare(checked, train, None, fold)?, Vec::new()),
         };
@@ -177,6 +178,9 @@ impl<'c> Run<'c> {
         if train.trains() && position.step == 0 && fold == 0 {
             check_gradient(opening, &prepared, &gradients, &mut machine, seed)?;
         }
+        drop(gradients);
+        prepared.programs.clear();
+        memory::collect();
         let position =
             if train.trains() { fit(say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
         let report = finish(say, prepared, &mut machine, &folder, &position, started);

@@ -262,6 +262,14 @@ impl Ready {
         }
     }
 
+    /// Bytes of copies that contractions work with, as of the last run; a GPU's are counted with its memory.
+    pub fn copied_bytes(&self) -> usize {
+        match self {
+            Ready::Processor(program) => program.copied_bytes(),
+            Ready::Gpu(_) => 0,
+        }
+    }
+
     /// Floating-point operations of the last run in each contraction.
     pub fn flop(&self) -> &[u64] {
         match self {

@@ -1,11 +1,13 @@
 //! `bdl bench FILE --predict ROWS`: the time of one answer for so many rows at once, by a process that stays.
 
-use super::{FEWEST, WARM_UP, Wanted, ms, peak_megabytes, picture, profile, started};
+use super::{FEWEST, WARM_UP, Wanted, ms, picture, profile, started};
 use crate::command::{Context, print};
 use crate::error::Failure;
+use crate::memory::{self, PROCESS_BYTES, peak_megabytes};
 use crate::pipeline::{self, Checked};
-use crate::run::fed::{Fed, memory};
+use crate::run::fed::Fed;
 use crate::run::machine::initialise;
+use crate::run::machine::memory_error;
 use crate::show::number;
 use bdl_check::hir::Train;
 use bdl_execute::{Executor, Store};
@@ -31,6 +33,7 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
     let mut compile = checked.time + compiling.elapsed();
     let compiling = Instant::now();
     let init = pipeline::first_values(checked, train, &program)?;
+    bdl_kernels::machine::large_pages();
     let mut store = Store::new();
     let seed = context.global.seed.unwrap_or(0);
     let drawing = initialise(&init, context.real, &Executor::new(0), &mut store, seed)?;
@@ -38,6 +41,7 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
     let mut fed = Fed::of(ready, &data, &block.lengths)?;
     fed.program.keep_weights();
 
+    memory::collect();
     let rows = rows.min(all.len());
     let batches = all.len() / rows.max(1);
     let mut asked = 0;
@@ -68,7 +72,8 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
     let flops = fed.program.flop().to_vec();
     let gflops = flops.iter().sum::<u64>() as f64 / median.as_secs_f64() / 1e9;
     let size = |name: &str| (name == bdl_equations::BATCH).then_some(rows as i64);
-    let predicted = store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0);
+    let tensors = store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0);
+    let predicted = tensors + data.bytes() + fed.copied_bytes() + PROCESS_BYTES;
     let peak = peak_megabytes();
     let mut line = json!({
         "event": "done", "train": &*train.name, "precision": context.precision(), "rows": rows, "answers": times.len(),
@@ -79,7 +84,7 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
     let mut text = format!(
         "{} · {rows} rows at once · {place} · {} answers\n  answer    {:.3} ms (fastest {:.3}) · {} rows/s\n  \
          first     {:.0} ms from process start, of which compiling {:.0} ms\n  rate      {gflops:.1} GFLOP/s in contractions\n  \
-         memory    {:.0} MB at the peak, {:.1} MB predicted for tensors\n",
+         memory    {:.0} MB at the peak, {:.0} MB predicted\n",
         train.name,
         times.len(),
         ms(median),
@@ -100,7 +105,7 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
             Products::Bf16 => bdl_kernels::machine::measure_gflops_bf16(threads),
         });
         let gigabytes = match engine.gpu_bandwidth() {
-            Some(measured) => measured.map_err(memory)? / 1e9,
+            Some(measured) => measured.map_err(memory_error)? / 1e9,
             None => bdl_kernels::machine::measure_bandwidth(threads),
         };
         let limits = profile::Limits { gflops, gigabytes };
