@@ -139,7 +139,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
     },
-    /// Time per step, arithmetic rate, share of this machine's peak, peak memory
+    /// Time per step or prediction, arithmetic rate, share of this machine's peak, peak memory
     Bench {
         /// FILE or FILE:NAME
         target: String,
@@ -152,6 +152,9 @@ pub enum Command {
         /// Write the profile as a picture (SVG): a step as a time line
         #[arg(long, value_name = "FILE.svg")]
         picture: Option<PathBuf>,
+        /// Measure predictions of so many rows at once instead of training steps
+        #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
+        predict: Option<u32>,
     },
     /// List run folders with what they scored
     Runs {

@@ -40,7 +40,8 @@ rows differ in that size. Reduce over the positions first (`GlobalMaxPool()`, `G
     ),
     (
         "no-train",
-        "The command needs a `train` block: `train NAME { model net = .. data .. loss .. optimizer .. epochs .. batch .. }`.",
+        "The command needs a `train` block: `train NAME { model net = .. data .. loss .. optimizer .. epochs .. batch .. }`. `bdl bench` needs \
+its `optimizer`, `bdl bench --predict` its `predict`.",
     ),
     ("which-train", "The file has several `train` blocks: say which, as FILE:NAME."),
     ("no-data", "The command looks at `data` blocks, and the file has none."),

@@ -11,6 +11,7 @@ pub mod error;
 pub mod explain;
 pub mod interrupt;
 pub mod load;
+pub mod memory;
 pub mod model;
 pub mod npz;
 pub mod overrides;

@@ -10,11 +10,18 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+unsafe extern "C" {
+    /// Of mimalloc: gives pages without anything in them back to the system.
+    safe fn mi_collect(force: bool);
+}
+
 /// A bug of ours.
 const BUG: u8 = 101;
 
 fn main() -> ExitCode {
     command::bench::note_start();
+    bdl_kernels::machine::small_pages();
+    bdl::memory::collect_by(|| mi_collect(true));
     let cli = Cli::parse();
     let json = cli.global.json;
     std::panic::set_hook(Box::new(|panic| {

@@ -125,8 +125,9 @@ impl Model {
         let mut store = Store::new();
         crate::run::machine::initialise(&init, Real::F32, &executor, &mut store, 0)?;
         let compiled = pipeline::compile(&equations, Real::F32)?;
-        let program = bdl_execute::Program::new(Arc::new(compiled.plan), compiled.code.kernels())
+        let mut program = bdl_execute::Program::new(Arc::new(compiled.plan), compiled.code.kernels())
             .map_err(|error| Failure::bug(error.to_string()))?;
+        program.keep_weights();
         Ok(Model { program, equations, inputs, laws: hir.laws.clone(), store, executor })
     }
 
@@ -135,10 +136,12 @@ impl Model {
         self.executor = Executor::new(threads);
     }
 
-    /// Reads parameters from a safetensors file: names and shapes must fit; all that do not are listed at once.
+    /// Takes parameters from a safetensors file: names and shapes must fit; all that do not are listed at once. Those in f32 are not copied: the
+    /// file is mapped, its pages are read when they are first used, and it may be replaced meanwhile, but not cut short or written to.
     pub fn load_weights(&mut self, path: &Path) -> Result<(), Failure> {
-        let (weights, _) = checkpoint::load(path)?;
-        crate::run::stored::put(&mut self.store, &weights)
+        checkpoint::open(path)?.into_store(&mut self.store)?;
+        self.program.keep_weights();
+        Ok(())
     }
 
     /// The parameters and state by name.

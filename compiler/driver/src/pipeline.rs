@@ -236,6 +236,19 @@ pub fn elaborate(checked: &Checked, train: &Train) -> Result<Programs, Failure> 
         .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
 }
 
+/// HIR → the equations of a `train` block's predictions.
+pub fn predict(checked: &Checked, train: &Train) -> Result<Program, Failure> {
+    could_be_held(checked, train)?;
+    bdl_elaborate::predict(&checked.hir, train)
+        .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
+}
+
+/// HIR → the first values of what a program of a `train` block stores.
+pub fn first_values(checked: &Checked, train: &Train, program: &Program) -> Result<Program, Failure> {
+    bdl_elaborate::first_values(&checked.hir, train, program)
+        .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
+}
+
 /// HIR → the gradient programs of a `train` block, one an objective.
 pub fn gradients(checked: &Checked, train: &Train) -> Result<Vec<Program>, Failure> {
     could_be_held(checked, train)?;

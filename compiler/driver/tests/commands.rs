@@ -74,6 +74,13 @@ fn json_is_one_object_a_line_and_ends_with_the_result() {
     for key in ["step_ms", "first_step_ms", "compile_ms", "gflops", "machine_gflops", "predicted_peak_mb"] {
         assert!(bench[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {bench}");
     }
+    let bench = ["bench", "splice.bdl", "--predict", "3", "--json", "--seconds", "0.1", "--profile"];
+    let bench: serde_json::Value = serde_json::from_str(&folder.ok(&bench)).unwrap();
+    assert_eq!(bench["rows"], 3);
+    for key in ["answer_ms", "first_answer_ms", "compile_ms", "gflops", "predicted_peak_mb", "machine_gb_per_s"] {
+        assert!(bench[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {bench}");
+    }
+    assert!(bench["profile"].as_array().is_some_and(|launches| !launches.is_empty()), "{bench}");
 }
 
 #[test]

@@ -11,7 +11,7 @@
 //! init, step, eval, predict, gradient
 //! ```
 //!
-//! [`programs`] (and [`gradients`]) does all of that for a `train` block, [`entry`] makes the forward equations of one function or model for value
+//! [`programs`] (and [`gradients`]) does all of that for a `train` block, [`predict`] what a prediction needs of it, [`entry`] makes the forward equations of one function or model for value
 //! tests and tables.
 //!
 //! Deliberately absent: types and dimensions (the checker has decided everything), derivatives (equations know how), loop orders,
@@ -34,6 +34,6 @@ mod training;
 mod value;
 
 pub use program::{
-    Objective, Programs, Since, Step, differentiable_entry, entry, entry_init, fit_output, gradients, metric_output,
-    programs, warnings,
+    Objective, Programs, Since, Step, differentiable_entry, entry, entry_init, first_values, fit_output, gradients,
+    metric_output, predict, programs, warnings,
 };

@@ -81,6 +81,13 @@ impl Programs {
         self.objectives.iter().flat_map(|objective| &objective.steps).map(|(_, step)| step.main())
     }
 
+    /// Leaves what is said about the programs: once they are compiled, nobody looks at their equations.
+    pub fn clear(&mut self) {
+        let nothing = || Program::new("");
+        (self.init, self.eval, self.predict) = (nothing(), nothing(), nothing());
+        self.objectives.clear();
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Program> {
         let steps = self.objectives.iter().flat_map(|objective| &objective.steps);
         let steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
@@ -117,6 +124,21 @@ pub fn warnings(gradients: &[Program], train: &Train) -> Vec<Diagnostic> {
 /// of the checker.
 pub fn programs(hir: &Hir, train: &Train) -> std::result::Result<Programs, Diagnostic> {
     build(hir, train).map_err(|error| *error)
+}
+
+/// The program `predict` of a `train` block alone.
+///
+/// Errors as for [`programs`].
+pub fn predict(hir: &Hir, train: &Train) -> std::result::Result<Program, Diagnostic> {
+    predictions(hir, train).map_err(|error| *error)
+}
+
+/// The first values of what a program of the block stores, each an output by its path.
+///
+/// Errors as for [`programs`].
+pub fn first_values(hir: &Hir, train: &Train, program: &Program) -> std::result::Result<Program, Diagnostic> {
+    let stored = program.tensors.iter().filter(|t| matches!(t.role, Role::Param | Role::State));
+    init(hir, &train.store, &stored.map(|t| t.name.clone()).collect()).map_err(|error| *error)
 }
 
 /// The gradient program of each objective, in the order of the block. No run needs them: they are for looking at gradients and for checking

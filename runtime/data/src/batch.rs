@@ -32,6 +32,11 @@ impl Encoded {
         &self.fields
     }
 
+    /// Bytes of the values in memory.
+    pub fn bytes(&self) -> usize {
+        self.fields.iter().map(|field| field.values.bytes()).sum()
+    }
+
     /// The field of that name. Errors: `unknown-field`.
     pub fn field(&self, name: &str) -> DataResult<&EncodedField> {
         let known = || self.fields.iter().map(|field| field.facts.name.as_str()).collect::<Vec<_>>().join(", ");

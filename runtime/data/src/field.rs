@@ -37,6 +37,17 @@ pub(crate) enum Values {
     Letters(Vec<u8>),
 }
 
+impl Values {
+    pub fn bytes(&self) -> usize {
+        match self {
+            Values::F32(values) => size_of_val(values.as_slice()),
+            Values::F64(values) => size_of_val(values.as_slice()),
+            Values::Truth(values) | Values::Letters(values) => values.len(),
+            Values::Ids(values) => size_of_val(values.as_slice()),
+        }
+    }
+}
+
 /// How many stored elements a row has.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Layout {

@@ -189,7 +189,8 @@ pub struct CompiledContraction<F = KernelFn> {
     pub epilogue: Option<CompiledUse<F>>,
     /// The result has no memory of its own.
     pub is_passing: bool,
-    /// The right operand is the same in all steps of the loop around, which may hold a copy of it in panels.
+    /// The right operand is the same in all steps of the loop around, which may hold a copy of it in panels; where there is none, no launch of the
+    /// plan writes it.
     pub is_fixed: bool,
     /// Among all contractions of the plan, in the order of the launches.
     pub number: usize,
@@ -241,7 +242,8 @@ pub fn compile<F>(
         .collect::<Result<_, Error>>()?;
     let buffers = plan.buffers.iter().map(|b| c.buffer(b)).collect::<Result<_, _>>()?;
     let slots = plan.slots.iter().map(|s| c.size(s)).collect::<Result<_, _>>()?;
-    let launches = c.launches(&plan.launches)?;
+    let mut launches = c.launches(&plan.launches)?;
+    mark_fixed(&plan.launches, &mut launches, &[]);
     let Compiler { names, launch_count, iterations, contraction_count, .. } = c;
     let kept_slots = bdl_plan::kept_slots(plan);
     Ok(Compiled { names, kinds, buffers, slots, kept_slots, launches, launch_count, iterations, contraction_count })
@@ -512,7 +514,7 @@ fn sum_along_left(c: &Contraction, axes: &mut Vec<FormAxis>, clips: &mut [FormCl
     }
 }
 
-/// Marks the contractions of a loop's body, not those of loops inside, whose right operand no step writes or moves.
+/// Marks the contractions of a plan or of a loop's body, not those of loops inside, whose right operand nothing there writes or moves.
 fn mark_fixed<F>(launches: &[Launch], body: &mut [CompiledLaunch<F>], changing: &[usize]) {
     let mut written = Vec::new();
     launches.iter().for_each(|launch| writes(&launch.op, &mut written));

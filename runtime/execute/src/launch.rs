@@ -8,7 +8,8 @@ use crate::compiled::{
     Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse, Factors,
 };
 use crate::contract::{self, Operands, Real, Rounded, share};
-use crate::memory::{ALIGN, size_of_dtype};
+use crate::error::Error;
+use crate::memory::{ALIGN, Memory, size_of_dtype};
 use crate::nest::Nest;
 use crate::packed::Packing;
 use crate::pool::{Gone, Work, Worker};
@@ -40,6 +41,8 @@ pub struct Run {
     pub scratch: *mut u8,
     /// Where copies that loops hold begin.
     pub held: *mut u8,
+    /// Copies of right operands that stay from run to run: of which contraction, and where.
+    pub kept: Vec<(usize, *mut u8)>,
     pub seed: u64,
     pub step: u64,
     pub positions: Vec<i64>,
@@ -65,6 +68,7 @@ impl Run {
             lengths: HashMap::new(),
             scratch: std::ptr::null_mut(),
             held: std::ptr::null_mut(),
+            kept: Vec::new(),
             seed: 0,
             step: 0,
             positions: Vec::new(),
@@ -113,7 +117,7 @@ pub(crate) struct State {
     /// Memory of rows and orders of loops that are over.
     spare_rows: Vec<Rows>,
     spare_orders: Vec<Longest>,
-    /// Copies of right operands that the open loops hold, by number of the contraction.
+    /// Copies of right operands that stay, and those that the open loops hold, by number of the contraction.
     held: Vec<Held>,
     /// How many decisions of iterations were seen.
     pub decided: usize,
@@ -139,6 +143,7 @@ impl State {
         }
         self.rows[0].be_batch(run.positions.len());
         self.held.clear();
+        self.held.extend(run.kept.iter().map(|(number, copy)| Held { number: *number, copy: *copy, end: 0 }));
     }
 }
 
@@ -401,6 +406,46 @@ fn held_bytes(c: &CompiledContraction, sizes: &[i64]) -> usize {
     let nest = c.form.nest(sizes, 0, 0, 0);
     let packing = held(c.factors, &nest);
     (packing.map_or(0, |packing| packing.len()) * c.factors.bytes()).next_multiple_of(ALIGN)
+}
+
+/// A copy of a right operand that a program keeps.
+pub struct Kept {
+    /// Of the contraction.
+    pub number: usize,
+    pub memory: Memory,
+}
+
+/// Copies of the right operands that are parameters or state, for contractions outside of loops that have none yet and would use one.
+///
+/// Errors: no memory for a copy.
+pub fn keep(
+    compiled: &Compiled,
+    sizes: &[i64],
+    pointers: &[*mut u8],
+    is_stored: &dyn Fn(usize) -> bool,
+    kept: &mut Vec<Kept>,
+) -> Result<(), Error> {
+    for launch in &compiled.launches {
+        let CompiledOp::Contract(c) = &launch.op else { continue };
+        if !c.is_fixed || !is_stored(c.b.0) || kept.iter().any(|kept| kept.number == c.number) {
+            continue;
+        }
+        let nest = c.form.nest(sizes, 0, 0, 0);
+        let Some(packing) = held(c.factors, &nest).filter(|_| !contract::is_small(&nest)) else { continue };
+        let memory = Memory::new(packing.len() * c.factors.bytes())?;
+        let from = pointers[c.b.0].wrapping_offset(c.b.1.at(sizes) as isize * c.factors.bytes() as isize);
+        let (from, to, worker) = (from.cast_const(), memory.pointer(), &mut Worker::alone());
+        // SAFETY: the plan's accesses are in bounds, and the copy has room. Nobody is gone in a team of one.
+        let _ = unsafe {
+            match c.factors {
+                Factors::F32 => packing.copy::<f32>(from.cast(), to.cast(), worker),
+                Factors::F64 => packing.copy::<f64>(from.cast(), to.cast(), worker),
+                Factors::Bf16 => packing.copy::<Rounded>(from.cast(), to.cast(), worker),
+            }
+        };
+        kept.push(Kept { number: c.number, memory });
+    }
+    Ok(())
 }
 
 fn held(factors: Factors, nest: &Nest) -> Option<Packing> {

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `pool` | worker threads, one parallel region a step, phases of chunks that whoever is there takes |
 //! | `program` | a plan with code and memory; inputs, outputs, the arena |
+//! | `mapped` | files as memory |
 //! | `store` | parameters and state by name, shared by programs |
 //! | `tables` | lengths, offsets, owners and sorted keys of a batch |
 //! | `launch` | launches in order, each worker its share |
@@ -34,6 +35,7 @@ mod error;
 mod iterate;
 mod launch;
 mod library;
+mod mapped;
 mod memory;
 mod nest;
 mod packed;
@@ -47,6 +49,7 @@ mod stretch;
 mod tables;
 
 pub use error::Error;
+pub use mapped::Mapped;
 pub use memory::{Buffer, Element, guard_memory};
 pub use pool::{Executor, Gone, Job, Worker};
 pub use program::{Data, Inputs, Outputs, Program, is_ragged, peak_bytes, peak_formula};

@@ -2,16 +2,19 @@
 
 use crate::error::Error;
 use bdl_plan::DType;
+use memmap2::MmapRaw;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Buffers and slots begin at multiples of this many bytes: a cache line, the widest vector.
 pub const ALIGN: usize = 64;
 
-/// Blocks of this many bytes and more ask for huge pages: the first touch of a small page costs a trip into the system, and a step over
-/// hundreds of megabytes would miss the table of small pages all the time.
-const HUGE: usize = 4 << 20;
+/// Bytes of a large page. Blocks of this many bytes and more begin with one and ask for more: the first touch of a small page costs a trip into the
+/// system, and a step over hundreds of megabytes would miss the table of small pages all the time. They are not the allocator's, whose pages
+/// the compiler used before and left small.
+pub(crate) const LARGE_PAGE: usize = 2 << 20;
 
 /// Zeroed bytes, aligned to [`ALIGN`].
 ///
@@ -23,8 +26,23 @@ pub struct Memory {
     /// From the block's start to the first aligned byte.
     skip: usize,
     bytes: usize,
-    /// It lies between pages that nobody may touch.
-    is_guarded: bool,
+    source: Source,
+}
+
+/// Whom a block goes back to.
+enum Source {
+    Allocator,
+    /// Pages of its own: large ones, or between two that nobody may touch.
+    #[cfg(target_os = "linux")]
+    System,
+    /// Pages of a file, unmapped with the last part of it.
+    File {
+        _map: Arc<MmapRaw>,
+    },
+    /// A part of a larger block.
+    Part {
+        _of: Arc<Memory>,
+    },
 }
 
 static GUARDED: AtomicBool = AtomicBool::new(false);
@@ -54,13 +72,49 @@ impl Memory {
         if is_guarded() {
             return Memory::between_guards(bytes).ok_or(refused);
         }
+        #[cfg(target_os = "linux")]
+        if bytes >= LARGE_PAGE {
+            return Memory::on_large_pages(bytes).ok_or(refused);
+        }
         // SAFETY: the size is not zero.
         let block = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(refused)?;
         let skip = block.as_ptr().align_offset(ALIGN).min(ALIGN);
-        if bytes >= HUGE {
-            ask_for_huge_pages(block.as_ptr(), layout.size());
+        Ok(Memory { block, layout, skip, bytes, source: Source::Allocator })
+    }
+
+    /// Part of a mapped file.
+    ///
+    /// # Safety
+    /// `block` leads to as many bytes of the map, which nobody else reads or writes.
+    pub(crate) unsafe fn of_file(map: Arc<MmapRaw>, block: NonNull<u8>, bytes: usize) -> Memory {
+        Memory { block, layout: Layout::new::<u8>(), skip: 0, bytes, source: Source::File { _map: map } }
+    }
+
+    /// Part of a block.
+    ///
+    /// # Safety
+    /// `from + bytes` is inside the block, and nobody else reads or writes these bytes.
+    pub(crate) unsafe fn part(of: &Arc<Memory>, from: usize, bytes: usize) -> Memory {
+        // SAFETY: inside the block.
+        let block = unsafe { NonNull::new_unchecked(of.pointer().add(from)) };
+        Memory { block, layout: Layout::new::<u8>(), skip: 0, bytes, source: Source::Part { _of: of.clone() } }
+    }
+
+    /// Large pages are a hint; without them everything works, slower.
+    #[cfg(target_os = "linux")]
+    fn on_large_pages(bytes: usize) -> Option<Memory> {
+        let layout = Layout::from_size_align(bytes.checked_add(LARGE_PAGE)?, PAGE).ok()?;
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: new pages of our own; those before the first large page and behind the last byte are never touched.
+        let block = unsafe { libc::mmap(std::ptr::null_mut(), layout.size(), access, flags, -1, 0) };
+        if block == libc::MAP_FAILED {
+            return None;
         }
-        Ok(Memory { block, layout, skip, bytes, is_guarded: false })
+        let block = NonNull::new(block.cast::<u8>())?;
+        let skip = block.as_ptr().align_offset(LARGE_PAGE).min(LARGE_PAGE);
+        // SAFETY: whole pages of our own block; the advice changes no content.
+        unsafe { libc::madvise(block.as_ptr().add(skip).cast(), bytes.next_multiple_of(PAGE), libc::MADV_HUGEPAGE) };
+        Some(Memory { block, layout, skip, bytes, source: Source::System })
     }
 
     #[cfg(target_os = "linux")]
@@ -82,7 +136,7 @@ impl Memory {
             block
         };
         let skip = PAGE + inner - bytes;
-        Some(Memory { block: NonNull::new(block.cast())?, layout, skip, bytes, is_guarded: true })
+        Some(Memory { block: NonNull::new(block.cast())?, layout, skip, bytes, source: Source::System })
     }
 
     pub fn pointer(&self) -> *mut u8 {
@@ -98,30 +152,18 @@ impl Memory {
 #[cfg(target_os = "linux")]
 const PAGE: usize = 4096;
 
-/// A hint; without it everything works, slower.
-#[cfg(target_os = "linux")]
-fn ask_for_huge_pages(block: *mut u8, bytes: usize) {
-    let skip = block.align_offset(PAGE);
-    if skip < bytes {
-        // SAFETY: whole pages of our own block; the advice changes no content.
-        unsafe { libc::madvise(block.add(skip).cast(), (bytes - skip) / PAGE * PAGE, libc::MADV_HUGEPAGE) };
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_for_huge_pages(_: *mut u8, _: usize) {}
-
 impl Drop for Memory {
     fn drop(&mut self) {
-        #[cfg(target_os = "linux")]
-        if self.is_guarded {
-            // SAFETY: mapped in `between_guards` with this size.
-            unsafe { libc::munmap(self.block.as_ptr().cast(), self.layout.size()) };
-            return;
+        match self.source {
+            // SAFETY: allocated in `new` with this layout.
+            Source::Allocator => unsafe { dealloc(self.block.as_ptr(), self.layout) },
+            #[cfg(target_os = "linux")]
+            Source::System => {
+                // SAFETY: mapped with this size in `between_guards` or `on_large_pages`.
+                unsafe { libc::munmap(self.block.as_ptr().cast(), self.layout.size()) };
+            }
+            Source::File { .. } | Source::Part { .. } => {}
         }
-        debug_assert!(!self.is_guarded, "there are no guards here");
-        // SAFETY: allocated in `new` with this layout.
-        unsafe { dealloc(self.block.as_ptr(), self.layout) }
     }
 }
 
@@ -186,6 +228,11 @@ impl Buffer {
     /// `len` zeros. Errors: more than there is memory for.
     pub fn zeros(dtype: DType, len: usize) -> Result<Buffer, Error> {
         Ok(Buffer { memory: Memory::new(len.saturating_mul(size_of_dtype(dtype)))?, dtype, len })
+    }
+
+    /// `len` elements in memory that is there.
+    pub(crate) fn of(dtype: DType, len: usize, memory: Memory) -> Buffer {
+        Buffer { memory, dtype, len }
     }
 
     pub fn len(&self) -> usize {

@@ -103,6 +103,8 @@ pub struct Program {
     scratch: Memory,
     /// Where in the scratch copies that loops hold begin.
     held: usize,
+    /// Copies of parameters that stay from run to run; none where they may change.
+    kept: Option<Vec<launch::Kept>>,
     /// Memory of literals, tables and converted inputs, by buffer.
     owned: Vec<Option<Buffer>>,
     /// Where the slots begin in the arena.
@@ -159,6 +161,7 @@ impl Program {
             arena: Memory::new(0)?,
             scratch: Memory::new(0)?,
             held: 0,
+            kept: None,
             owned,
             slots: Vec::new(),
             guarded: Vec::new(),
@@ -176,6 +179,12 @@ impl Program {
 
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// From now on, parameters and state have the values that they have at the next run: what contractions copy of them to read it faster is
+    /// copied once. To be called again after a change.
+    pub fn keep_weights(&mut self) {
+        self.kept = Some(Vec::new());
     }
 
     /// Measure the time of each launch from now on, or stop. Measuring makes every launch a phase of its own.
@@ -204,9 +213,14 @@ impl Program {
         self.scratch.len()
     }
 
+    /// The same with the copies of weights that stay (see [`keep_weights`](Program::keep_weights)).
+    pub fn copied_bytes(&self) -> usize {
+        self.scratch.len() + self.kept.iter().flatten().map(|kept| kept.memory.len()).sum::<usize>()
+    }
+
     /// Bytes that this program holds now: arena, tables, literals, scratch.
     pub fn bytes(&self) -> usize {
-        self.arena.len() + self.scratch.len() + self.owned.iter().flatten().map(Buffer::bytes).sum::<usize>()
+        self.arena.len() + self.copied_bytes() + self.owned.iter().flatten().map(Buffer::bytes).sum::<usize>()
     }
 
     /// Runs the plan. Parameters and state that the store lacks are made of zeros first.
@@ -233,6 +247,10 @@ impl Program {
             self.scratch = Memory::new(scratch + held)?;
         }
         self.held = scratch;
+        if let Some(kept) = &mut self.kept {
+            let is_stored = |at: usize| matches!(self.plan.buffers[at].place, Place::Param | Place::State);
+            launch::keep(&self.compiled, &self.sizes, &self.pointers, &is_stored, kept)?;
+        }
         let run = self.lent(inputs, executor);
         if launch::all_small(&run) {
             // A team of one is never gone, but for an interrupt.
@@ -272,6 +290,9 @@ impl Program {
             }
             run.scratch = self.scratch.pointer();
             run.held = self.scratch.pointer().wrapping_add(self.held);
+            run.kept.clear();
+            let kept = self.kept.iter().flatten();
+            run.kept.extend(kept.map(|kept| (kept.number, kept.memory.pointer())));
             (run.seed, run.step) = (inputs.seed, inputs.step);
             run.positions.clone_from(&self.positions);
             run.interrupt = executor.interrupt();

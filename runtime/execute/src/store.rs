@@ -10,16 +10,21 @@
 //! ```
 
 use crate::error::Error;
-use crate::memory::{Buffer, dtype_name};
+use crate::memory::{ALIGN, Buffer, LARGE_PAGE, Memory, dtype_name, is_guarded, size_of_dtype};
 use bdl_plan::DType;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// Bytes of what small buffers are cut from.
+const SLAB: usize = 4 * LARGE_PAGE;
 
 /// Named buffers in the order in which they were first met.
 #[derive(Default)]
 pub struct Store {
     entries: Vec<Entry>,
     by_name: HashMap<Arc<str>, usize>,
+    /// What small buffers are cut from, and how much of it is taken: side by side they fill large pages.
+    slab: Option<(Arc<Memory>, usize)>,
 }
 
 pub struct Entry {
@@ -69,7 +74,7 @@ impl Store {
                 at
             }
             None => {
-                let buffer = Buffer::zeros(dtype, len.max(0) as usize)?;
+                let buffer = self.zeros(dtype, len.max(0) as usize)?;
                 let name: Arc<str> = name.into();
                 self.by_name.insert(name.clone(), self.entries.len());
                 self.entries.push(Entry { name, shape: shape(), trained: false, buffer });
@@ -77,6 +82,23 @@ impl Store {
             }
         };
         Ok(&mut self.entries[at])
+    }
+
+    /// A buffer of zeros; from the slab, if it is small.
+    fn zeros(&mut self, dtype: DType, len: usize) -> Result<Buffer, Error> {
+        let bytes = len.saturating_mul(size_of_dtype(dtype)).max(1);
+        if bytes > LARGE_PAGE || is_guarded() {
+            return Buffer::zeros(dtype, len);
+        }
+        let bytes = bytes.next_multiple_of(ALIGN);
+        let (slab, taken) = match self.slab.take() {
+            Some((slab, taken)) if taken + bytes <= slab.len() => (slab, taken),
+            Some(_) | None => (Arc::new(Memory::new(SLAB)?), 0),
+        };
+        // SAFETY: inside the slab, of which each byte is given away once.
+        let memory = unsafe { Memory::part(&slab, taken, bytes) };
+        self.slab = Some((slab, taken + bytes));
+        Ok(Buffer::of(dtype, len, memory))
     }
 
     pub fn entry(&self, name: &str) -> Option<&Entry> {
@@ -96,6 +118,21 @@ impl Store {
         let buffer =
             self.get_mut(name).ok_or_else(|| Error::Missing { what: "parameter or state", name: name.into() })?;
         buffer.set(name, numbers.iter().copied())
+    }
+
+    /// Another buffer in the place of `name`, of the same type and length. Errors: no such buffer, another type or length.
+    pub fn replace(&mut self, name: &str, buffer: Buffer) -> Result<(), Error> {
+        let own = self.get_mut(name).ok_or_else(|| Error::Missing { what: "parameter or state", name: name.into() })?;
+        if own.dtype != buffer.dtype {
+            let (expected, found) = (dtype_name(own.dtype), dtype_name(buffer.dtype));
+            return Err(Error::Type { name: name.into(), expected, found });
+        }
+        if own.len() != buffer.len() {
+            let (expected, found) = (own.len() as i64, buffer.len() as i64);
+            return Err(Error::Length { name: name.into(), expected, found });
+        }
+        *own = buffer;
+        Ok(())
     }
 
     /// Lets two buffers change places; those of another type or length, or that are not there, stay.

@@ -8,6 +8,7 @@
 use crate::contraction::{Matrix, MatrixMut, Mode, Taps, bf16, contract_f32};
 use crate::isa::Isa;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Name for people of the instruction set the kernels use: "AVX-512", "AVX2" or "portable".
@@ -63,6 +64,30 @@ pub fn pin_this_thread(processor: usize) -> bool {
 #[cfg(not(target_os = "linux"))]
 pub fn pin_this_thread(_processor: usize) -> bool {
     false
+}
+
+static SMALL_PAGES: AtomicBool = AtomicBool::new(false);
+
+/// From now on, memory comes in small pages, even where somebody asked for large ones (2 MB): for a compiler, whose pieces are small and lie apart.
+/// Until [`large_pages`]. Linux only.
+pub fn small_pages() {
+    SMALL_PAGES.store(true, Ordering::Relaxed);
+    #[cfg(target_os = "linux")]
+    // SAFETY: a flag of this process, without pointers; where the system does not know it, nothing happens.
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
+}
+
+/// Ends what [`small_pages`] began, if it did: large tensors are about to come.
+pub fn large_pages() {
+    if SMALL_PAGES.swap(false, Ordering::Relaxed) {
+        #[cfg(target_os = "linux")]
+        // SAFETY: as in `small_pages`.
+        unsafe {
+            libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0);
+        }
+    }
 }
 
 /// Runs `work` on `threads` pinned threads again and again for `time`, all starting each round together.

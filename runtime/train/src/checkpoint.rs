@@ -5,11 +5,14 @@
 
 use crate::error::{RunError, RunResult};
 use crate::folder::write_whole;
+use bdl_execute::{Mapped, Store};
+use bdl_plan::DType;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// A named array.
@@ -25,6 +28,13 @@ pub enum Values {
     F32(Vec<f32>),
     F64(Vec<f64>),
     I32(Vec<i32>),
+}
+
+impl Array {
+    /// Name and shape.
+    pub fn named(&self) -> (&str, &[usize]) {
+        (&self.name, &self.shape)
+    }
 }
 
 impl Values {
@@ -112,6 +122,7 @@ pub fn save(path: &Path, arrays: &[Array], position: &Position) -> RunResult<()>
     let whole = digest(
         arrays.iter().zip(&bytes).map(|(array, bytes)| (array.name.as_str(), array.shape.as_slice(), bytes.as_slice())),
         &manifest,
+        || {},
     );
     let metadata = HashMap::from([
         ("bdl".to_string(), manifest),
@@ -124,65 +135,164 @@ pub fn save(path: &Path, arrays: &[Array], position: &Position) -> RunResult<()>
 }
 
 /// SHA-256 over the tensors, by name, and the manifest: what a flipped bit changes. Files of other programs have none.
-fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>, manifest: &str) -> String {
+/// `seen` is called when some more of the tensors is done with.
+fn digest<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a [usize], &'a [u8])>,
+    manifest: &str,
+    seen: impl Fn(),
+) -> String {
+    const PART: usize = 1 << 20;
     let mut tensors: Vec<_> = tensors.collect();
     tensors.sort_by(|a, b| a.0.cmp(b.0));
     let mut hasher = Sha256::new();
     hasher.update(manifest);
     for (name, shape, bytes) in tensors {
         hasher.update(format!("\n{name} {shape:?} {}\n", bytes.len()));
-        hasher.update(bytes);
+        for part in bytes.chunks(PART) {
+            hasher.update(part);
+            seen();
+        }
     }
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads a file written by [`save`], or any safetensors file (then the position is the default one).
+/// A file of tensors, mapped: its values are read where they lie.
+pub struct Checkpoint {
+    file: Mapped,
+    tensors: Vec<Stored>,
+    pub position: Position,
+}
+
+/// Where a tensor lies in the file.
+#[derive(Clone, Debug)]
+struct Stored {
+    name: String,
+    shape: Vec<usize>,
+    dtype: Dtype,
+    bytes: Range<usize>,
+}
+
+/// Reads a file written by [`save`], or any safetensors file (then the position is the default one), as a whole.
 pub fn load(path: &Path) -> RunResult<(Vec<Array>, Position)> {
-    let bytes = std::fs::read(path).map_err(|e| RunError::io("read", path, &e))?;
+    let checkpoint = open(path)?;
+    let arrays = checkpoint.tensors.iter().map(|tensor| {
+        let (name, shape, values) = (tensor.name.clone(), tensor.shape.clone(), checkpoint.values(tensor));
+        Array { name, shape, values }
+    });
+    Ok((arrays.collect(), checkpoint.position))
+}
+
+/// Opens a file as [`load`] does and looks whether it is intact; its tensors stay where they are.
+pub fn open(path: &Path) -> RunResult<Checkpoint> {
+    let file = Mapped::open(path).map_err(|e| RunError::io("read", path, &e))?;
+    let bytes = file.bytes();
     let damaged = |what: String| {
         RunError::new("checkpoint-corrupted", format!("`{}` is not an intact checkpoint: {what}", path.display()))
             .help("use the other checkpoint of the run (best or last), or train again")
     };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| damaged(e.to_string()))?;
     let position = match header.metadata().as_ref().and_then(|metadata| metadata.get("bdl")) {
         Some(manifest) => serde_json::from_str(manifest).map_err(|e| damaged(format!("its manifest: {e}")))?,
         None => Position::default(),
     };
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
+    let views = SafeTensors::deserialize(bytes).map_err(|e| damaged(e.to_string()))?.tensors();
     if let Some(metadata) = header.metadata()
         && let (Some(manifest), Some(known)) = (metadata.get("bdl"), metadata.get("bdl.sha256"))
     {
-        let tensors = file.tensors();
-        let found = digest(tensors.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data())), manifest);
+        let tensors = views.iter().map(|(name, view)| (name.as_str(), view.shape(), view.data()));
+        let found = digest(tensors, manifest, || file.release());
         if found != *known {
             return Err(damaged("its contents are not those that were written".to_string()));
         }
     }
-    let mut arrays = Vec::new();
-    for (name, view) in file.tensors() {
-        let values = match view.dtype() {
-            Dtype::F32 => {
-                Values::F32(view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    let mut tensors = Vec::new();
+    for (name, view) in views {
+        match view.dtype() {
+            Dtype::F16 | Dtype::BF16 | Dtype::F32 | Dtype::F64 | Dtype::I32 => {}
+            other => return Err(damaged(format!("`{name}` holds {other:?}; F16, BF16, F32, F64 and I32 can be read"))),
+        }
+        let start = view.data().as_ptr().addr() - bytes.as_ptr().addr();
+        let bytes = start..start + view.data().len();
+        tensors.push(Stored { name, shape: view.shape().to_vec(), dtype: view.dtype(), bytes });
+    }
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Checkpoint { file, tensors, position })
+}
+
+impl Checkpoint {
+    /// Names and shapes, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize])> {
+        self.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()))
+    }
+
+    /// Leaves those tensors that are `kept`.
+    pub fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+        self.tensors.retain(|tensor| kept(&tensor.name));
+    }
+
+    /// What a run that was not finished keeps as moving averages takes the places of the tensors that they are averages of.
+    pub fn take_averages(&mut self) {
+        let averages: Vec<Stored> = self.tensors.extract_if(.., |tensor| tensor.name.starts_with(AVERAGE)).collect();
+        for average in averages {
+            if let Some(tensor) = self.tensors.iter_mut().find(|tensor| average.name[AVERAGE.len()..] == tensor.name) {
+                (tensor.dtype, tensor.bytes) = (average.dtype, average.bytes);
             }
+        }
+    }
+
+    fn values(&self, tensor: &Stored) -> Values {
+        let data = &self.file.bytes()[tensor.bytes.clone()];
+        match tensor.dtype {
             Dtype::I32 => {
-                Values::I32(view.data().chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+                Values::I32(data.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
             }
             Dtype::F64 => Values::F64(
-                view.data()
-                    .chunks_exact(8)
+                data.chunks_exact(8)
                     .map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]]))
                     .collect(),
             ),
             // Half precision of either kind is exact in single.
-            Dtype::F16 => Values::F32(halves(view.data()).map(half).collect()),
-            Dtype::BF16 => Values::F32(halves(view.data()).map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
-            other => return Err(damaged(format!("`{name}` holds {other:?}; F16, BF16, F32, F64 and I32 can be read"))),
-        };
-        arrays.push(Array { name, shape: view.shape().to_vec(), values });
+            Dtype::F16 => Values::F32(halves(data).map(half).collect()),
+            Dtype::BF16 => Values::F32(halves(data).map(|bits| f32::from_bits(u32::from(bits) << 16)).collect()),
+            // `open` lets no other type in.
+            _ => Values::F32(data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
+        }
     }
-    arrays.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok((arrays, position))
+
+    /// Gives the buffers of a store these values. Where a buffer has the type of the file, it lies in the file from now on.
+    ///
+    /// Errors: `checkpoint-mismatch`, with all differences from the store's names and shapes at once.
+    pub fn into_store(self, store: &mut Store) -> RunResult<()> {
+        let wanted: Vec<(String, Vec<usize>)> = store
+            .iter()
+            .map(|entry| (entry.name.to_string(), entry.shape.iter().map(|size| (*size).max(0) as usize).collect()))
+            .collect();
+        if let Some(error) = mismatches(&wanted, self.tensors()) {
+            return Err(error);
+        }
+        let bug = |error: bdl_execute::Error| RunError::new("bug", format!("this is a bug in bdl: {error}"));
+        let (mut names, mut pieces) = (Vec::new(), Vec::new());
+        for tensor in &self.tensors {
+            let is_single = store.get(&tensor.name).is_some_and(|buffer| buffer.dtype == DType::F32);
+            let as_it_is = cfg!(target_endian = "little") && is_single && tensor.dtype == Dtype::F32;
+            if as_it_is && !tensor.bytes.is_empty() && self.file.fits(DType::F32, &tensor.bytes) {
+                names.push(tensor.name.clone());
+                pieces.push((DType::F32, tensor.bytes.clone()));
+            } else {
+                store.set(&tensor.name, &self.values(tensor).to_f64()).map_err(bug)?;
+            }
+        }
+        let buffers = self.file.buffers(&pieces);
+        let buffers = buffers.ok_or_else(|| RunError::new("bug", "this is a bug in bdl: tensors that share bytes"))?;
+        for (name, buffer) in names.iter().zip(buffers) {
+            store.replace(name, buffer).map_err(bug)?;
+        }
+        Ok(())
+    }
 }
+
+/// What the name of a parameter's moving average begins with.
+const AVERAGE: &str = "average.";
 
 fn halves(data: &[u8]) -> impl Iterator<Item = u16> + '_ {
     data.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]))
@@ -202,20 +312,24 @@ fn half(bits: u16) -> f32 {
 }
 
 /// Lists everything in which `found` differs from `wanted` (names with shapes), all at once.
-pub fn mismatches(wanted: &[(String, Vec<usize>)], found: &[Array]) -> Option<RunError> {
+pub fn mismatches<'f>(
+    wanted: &[(String, Vec<usize>)],
+    found: impl Iterator<Item = (&'f str, &'f [usize])>,
+) -> Option<RunError> {
+    let found: Vec<(&str, &[usize])> = found.collect();
     let mut lines = Vec::new();
     for (name, shape) in wanted {
-        match found.iter().find(|array| array.name == *name) {
+        match found.iter().find(|(known, _)| known == name) {
             None => lines.push(format!("`{name}` {shape:?} is missing")),
-            Some(array) if array.shape != *shape => {
-                lines.push(format!("`{name}` is {:?} in the file, {shape:?} in the program", array.shape));
+            Some((_, in_file)) if in_file != shape => {
+                lines.push(format!("`{name}` is {in_file:?} in the file, {shape:?} in the program"));
             }
             Some(_) => {}
         }
     }
-    for array in found {
-        if !wanted.iter().any(|(name, _)| *name == array.name) {
-            lines.push(format!("`{}` {:?} is not in the program", array.name, array.shape));
+    for (found, shape) in found {
+        if !wanted.iter().any(|(name, _)| name == found) {
+            lines.push(format!("`{found}` {shape:?} is not in the program"));
         }
     }
     (!lines.is_empty()).then(|| {
@@ -271,6 +385,55 @@ mod tests {
     }
 
     #[test]
+    fn a_store_takes_its_values_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("best.safetensors");
+        save(&path, &arrays(), &position()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let mut store = Store::new();
+        store.insert("a.w", DType::F32, vec![2, 2]).unwrap();
+        store.insert("b", DType::F64, vec![]).unwrap();
+        open(&path).unwrap().into_store(&mut store).unwrap();
+        let values = store.get("a.w").unwrap().slice::<f32>().unwrap();
+        assert_eq!(
+            values.iter().map(|x| x.to_bits()).collect::<Vec<_>>(),
+            [1.0, -0.0, f32::MIN_POSITIVE, 3.5].map(f32::to_bits)
+        );
+        assert_eq!(store.get("b").unwrap().number(0), 1e-300);
+        // What is written stays here, and a file that is replaced changes nothing.
+        store.set("a.w", &[2.0; 4]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        let mut store = Store::new();
+        store.insert("a.w", DType::F64, vec![2, 2]).unwrap();
+        store.insert("b", DType::F32, vec![]).unwrap();
+        open(&path).unwrap().into_store(&mut store).unwrap();
+        save(&path, &[], &position()).unwrap();
+        assert_eq!(
+            (store.get("a.w").unwrap().number(3), store.get("b").unwrap().number(0)),
+            (3.5, 0.0),
+            "1e-300 is 0 in f32"
+        );
+        let error = open(&path).unwrap().into_store(&mut store).unwrap_err();
+        assert_eq!(error.code, "checkpoint-mismatch");
+    }
+
+    #[test]
+    fn averages_take_the_places_of_what_they_are_averages_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.safetensors");
+        let array = |name: &str, x: f32| Array { name: name.into(), shape: vec![1], values: Values::F32(vec![x]) };
+        save(&path, &[array("w", 1.0), array("average.w", 2.0), array("v", 3.0)], &position()).unwrap();
+        let mut checkpoint = open(&path).unwrap();
+        checkpoint.take_averages();
+        checkpoint.retain(|name| name != "v");
+        assert_eq!(checkpoint.tensors().collect::<Vec<_>>(), [("w", [1].as_slice())]);
+        let mut store = Store::new();
+        store.insert("w", DType::F32, vec![1]).unwrap();
+        checkpoint.into_store(&mut store).unwrap();
+        assert_eq!(store.get("w").unwrap().number(0), 2.0);
+    }
+
+    #[test]
     fn every_truncation_is_noticed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.safetensors");
@@ -311,9 +474,11 @@ mod tests {
     #[test]
     fn all_mismatches_are_listed_at_once() {
         let wanted = [("a.w".to_string(), vec![2, 3]), ("c".to_string(), vec![1])];
-        let text = mismatches(&wanted, &arrays()).unwrap().message;
+        let arrays = arrays();
+        let found = || arrays.iter().map(Array::named);
+        let text = mismatches(&wanted, found()).unwrap().message;
         assert!(text.contains("`a.w` is [2, 2] in the file, [2, 3] in the program"), "{text}");
         assert!(text.contains("`c` [1] is missing") && text.contains("`b` [] is not in the program"), "{text}");
-        assert_eq!(mismatches(&[("a.w".into(), vec![2, 2]), ("b".into(), vec![])], &arrays()), None);
+        assert_eq!(mismatches(&[("a.w".into(), vec![2, 2]), ("b".into(), vec![])], found()), None);
     }
 }

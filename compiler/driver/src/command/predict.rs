@@ -4,6 +4,7 @@ use super::{Context, print};
 use crate::data::facts::Shared;
 use crate::data::{facts, laws};
 use crate::error::Failure;
+use crate::memory;
 use crate::pipeline::{self, Checked, ReadData};
 use crate::predictions;
 use crate::run::fed::Fed;
@@ -11,33 +12,57 @@ use crate::run::prepared::{inputs_read, units};
 use crate::run::stored::Stored;
 use crate::run::{machine, outputs, stored};
 use crate::show::unfinished;
+use bdl_check::hir::Train;
 use bdl_data::{DataError, DataSpec, Dataset, Fitted, Precision, Source, TableSource};
+use bdl_equations::Program;
+use bdl_execute::Store;
 use bdl_schedule::Real;
+use bdl_train::checkpoint::Checkpoint;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::path::Path;
+use std::thread;
 
 /// Rows that are predicted at once.
 const BATCH: usize = 256;
+/// Rows from which on their tensors are worth large pages.
+const MANY: usize = 16;
 
 pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> Result<u8, Failure> {
     let stored = stored::open(run)?;
     let context = &context.of_run(&stored);
+    thread::scope(|scope| {
+        // Whether the weights are intact is found out while the program is compiled.
+        let weights = scope.spawn(|| stored::mapped_weights(&stored.folder));
+        predict(context, &stored, input, out, || {
+            weights.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })
+}
+
+fn predict(
+    context: &Context,
+    stored: &Stored,
+    input: &Path,
+    out: Option<&Path>,
+    weights: impl FnOnce() -> Result<Checkpoint, Failure>,
+) -> Result<u8, Failure> {
     let mut shared = stored.shared.clone();
     let mut known = stored.fitted.clone();
-    let (checked, spec, dataset) = match opened(context, &stored, input, &known, &shared) {
+    let opened = match opened(context, stored, input, &known, &shared) {
         Ok(opened) => opened,
         // The training rows had one length. A model without a weight for each position takes others too.
         Err(Opening::Length(fault)) => {
             free_lengths(&mut known, &mut shared);
-            match opened(context, &stored, input, &known, &shared) {
-                Ok(opened) if !has_a_weight_for_each(&opened.0, &stored.train, &shared)? => opened,
+            match opened(context, stored, input, &known, &shared) {
+                Ok(opened) if !has_a_weight_for_each(&opened.checked, &stored.train, &shared)? => opened,
                 Ok(_) | Err(Opening::Length(_) | Opening::Failure(_)) => return Err(fault.into()),
             }
         }
         Err(Opening::Failure(failure)) => return Err(*failure),
     };
-    let train = checked.train(Some(&stored.train))?;
-    let programs = pipeline::elaborate(&checked, train)?;
+    let Opened { checked, program, spec, dataset } = opened;
+    let train = checked.train(Some(&stored.train))?.clone();
     let mut fitted = known;
     fitted.fields.retain(|field| !dataset.absent().contains(&field.name));
     let data = dataset.encode(&fitted)?;
@@ -45,23 +70,25 @@ pub fn run(context: &Context, run: &Path, input: &Path, out: Option<&Path>) -> R
     laws::require(&checked.hir.laws, &lengths, dataset.source_rows())?;
 
     let mut engine = context.engine()?;
-    let mut store = stored::empty_store(&programs.predict, stored.real)?;
-    let wanted =
-        machine::arrays(&store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect::<Vec<_>>();
+    let ready = engine.compile(&program, stored.real)?;
+    if dataset.rows() >= MANY {
+        bdl_kernels::machine::large_pages();
+    }
+    let mut store = stored::empty_store(&program, stored.real)?;
     // A model without parameters has none to read.
-    let weights = if wanted.is_empty() {
-        Vec::new()
-    } else {
-        relevant(stored::weights(&stored.folder)?, &programs, stored.real)?
-    };
-    stored::put_wanted(&mut store, &weights, &wanted)?;
-    let mut fed = Fed::of(engine.compile(&programs.predict, stored.real)?, &data, &lengths)?;
-    let names =
-        machine::Outcomes { predictions: machine::predicted(&programs.predict), ..machine::Outcomes::default() };
+    if !store.is_empty() {
+        relevant(weights()?, &store, &train).into_store(&mut store)?;
+    }
+    let mut fed = Fed::of(ready, &data, &lengths)?;
+    let names = machine::Outcomes { predictions: machine::predicted(&program), ..machine::Outcomes::default() };
     let rows: Vec<u32> = (0..dataset.rows() as u32).collect();
+    // What the compiler needed makes room for tensors.
+    let sources = checked.source.sources;
+    drop((checked.source.modules, checked.hir, checked.data));
+    memory::collect();
     let made = machine::evaluate(&mut fed, &mut engine, &mut store, &data, &rows, BATCH, stored.seed, &names)?;
-    context.warn(&unfinished::warnings(fed.program.take_unfinished()), &checked.source.sources);
-    let made = outputs::predicted(&made, &units(train, &spec, &stored.fitted)?);
+    context.warn(&unfinished::warnings(fed.program.take_unfinished()), &sources);
+    let made = outputs::predicted(&made, &units(&train, &spec, &stored.fitted)?);
 
     let text = if context.global.json {
         let lines = rows.iter().map(|row| {
@@ -103,6 +130,14 @@ impl From<Failure> for Opening {
     }
 }
 
+struct Opened {
+    checked: Checked,
+    /// The predictions alone.
+    program: Program,
+    spec: DataSpec,
+    dataset: Dataset,
+}
+
 /// The program of a run and the new rows, as a run knows its data.
 fn opened(
     context: &Context,
@@ -110,14 +145,14 @@ fn opened(
     input: &Path,
     known: &Fitted,
     shared: &Shared,
-) -> Result<(Checked, DataSpec, Dataset), Opening> {
+) -> Result<Opened, Opening> {
     let mut request = context.request(Some(stored.train.clone()));
     request.read_data = ReadData::Never;
     request.known = vec![facts::of_fitted(known, shared)];
     let checked = pipeline::check(&stored.program, &request)?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(Some(&stored.train))?;
-    let program = pipeline::elaborate(&checked, train)?.predict;
+    let program = pipeline::predict(&checked, train)?;
     let mut needed = inputs_read(&program);
     // A size of the example is that of some field, also where nothing of the field itself is read.
     for size in program.sizes.iter().filter(|size| size.kind == bdl_equations::SizeKind::PerExample) {
@@ -144,7 +179,7 @@ fn opened(
         Real::F64 => Precision::F64,
     };
     match Dataset::open_like(&spec, known, Some(&needed), precision) {
-        Ok(dataset) => Ok((checked, spec, dataset)),
+        Ok(dataset) => Ok(Opened { checked, program, spec, dataset }),
         Err(fault) if fault.code == "length-differs" => Err(Opening::Length(fault)),
         Err(fault) => Err(Opening::from(Failure::from(fault))),
     }
@@ -176,16 +211,10 @@ fn done(path: &Path, rows: usize) -> Value {
 
 /// The stored tensors that prediction reads: those of evaluation hold also what only the loss reads, which is left out when the
 /// program has it. What the program does not have at all stays, so that it is reported.
-fn relevant(
-    weights: Vec<bdl_train::Array>,
-    programs: &bdl_elaborate::Programs,
-    real: Real,
-) -> Result<Vec<bdl_train::Array>, Failure> {
-    let predict = stored::empty_store(&programs.predict, real)?;
-    // Everything that any program stores has a first value.
-    let known = &programs.init.outputs;
-    let only_elsewhere = |array: &bdl_train::Array| {
-        predict.entry(&array.name).is_none() && known.iter().any(|(name, _)| **name == *array.name)
-    };
-    Ok(weights.into_iter().filter(|array| !only_elsewhere(array)).collect())
+fn relevant(mut weights: Checkpoint, store: &Store, train: &Train) -> Checkpoint {
+    let params = train.store.params.iter().map(|param| &param.path);
+    let known: HashSet<&str> =
+        params.chain(train.store.states.iter().map(|state| &state.path)).map(|path| &**path).collect();
+    weights.retain(|name| store.entry(name).is_some() || !known.contains(name));
+    weights
 }

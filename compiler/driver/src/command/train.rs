@@ -5,6 +5,7 @@ use crate::cli::target;
 use crate::data::warnings::diagnostics;
 use crate::error::{Failure, What};
 use crate::interrupt;
+use crate::memory;
 use crate::pipeline::{self, Checked};
 use crate::run::gradient_check::{self, GradientCheck};
 use crate::run::prepared::{data_warnings, folds, freezes, shown, watch};
@@ -15,7 +16,7 @@ use bdl_equations::Program;
 use bdl_grammar::Diagnostic;
 use bdl_train::metrics::Score;
 use bdl_train::training::{Goal, Side};
-use bdl_train::{Control, Event, Machine, Position, RunError, RunFolder, Settings, checkpoint, train};
+use bdl_train::{Array, Control, Event, Machine, Position, RunError, RunFolder, Settings, checkpoint, train};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ impl<'c> Run<'c> {
         let opening = &Say { context, is_fold: is_silent || fold > 0 };
         let say = &Say { context, is_fold: is_silent || folds.is_some() };
         let started = Instant::now();
-        let (prepared, gradients) = match fold {
+        let (mut prepared, gradients) = match fold {
             0 => pipeline::beside_gradients(checked, train, || prepare(checked, train, None, fold))?,
             _ => (prepare(checked, train, None, fold)?, Vec::new()),
         };
@@ -178,6 +179,9 @@ impl<'c> Run<'c> {
         if train.trains() && position.step == 0 && fold == 0 {
             check_gradient(opening, &prepared, &gradients, &mut machine, seed)?;
         }
+        drop(gradients);
+        prepared.programs.clear();
+        memory::collect();
         let position =
             if train.trains() { fit(say, &prepared, &mut machine, &folder, position, seed, manner)? } else { position };
         let report = finish(say, prepared, &mut machine, &folder, &position, started);
@@ -218,7 +222,7 @@ fn start(folder: &RunFolder, machine: &mut ModelMachine, resume: bool, hash: &st
         machine.everything()?.into_iter().map(|array| (array.name, array.shape)).collect();
     let model: Vec<_> =
         arrays.iter().filter(|array| wanted.iter().any(|(name, _)| *name == array.name)).cloned().collect();
-    if let Some(error) = checkpoint::mismatches(&wanted, &model) {
+    if let Some(error) = checkpoint::mismatches(&wanted, model.iter().map(Array::named)) {
         return Err(Failure::from(error).help(same));
     }
     machine.restore(&arrays)?;

@@ -254,6 +254,22 @@ impl Ready {
         }
     }
 
+    /// From now on, weights have the values that they have at the next run (see [`Program::keep_weights`]); a GPU reads them as they are.
+    pub fn keep_weights(&mut self) {
+        match self {
+            Ready::Processor(program) => program.keep_weights(),
+            Ready::Gpu(_) => {}
+        }
+    }
+
+    /// Bytes of copies that contractions work with, as of the last run; a GPU's are counted with its memory.
+    pub fn copied_bytes(&self) -> usize {
+        match self {
+            Ready::Processor(program) => program.copied_bytes(),
+            Ready::Gpu(_) => 0,
+        }
+    }
+
     /// Floating-point operations of the last run in each contraction.
     pub fn flop(&self) -> &[u64] {
         match self {

@@ -130,6 +130,14 @@ impl Fed {
         program.need(&Inputs { batch: rows.len(), lengths, ..Inputs::default() }).map_err(memory)
     }
 
+    /// Bytes of the batch as the program reads it, and of the copies that the program works with, as of the last run.
+    pub fn copied_bytes(&self) -> usize {
+        let of = |input: &FedInput| {
+            4 * (input.f32.capacity() + input.i32.capacity()) + 8 * input.f64.capacity() + input.bytes.capacity()
+        };
+        self.inputs.iter().map(of).sum::<usize>() + self.program.copied_bytes()
+    }
+
     /// The shape of a prediction in each row; `None` where it is the same tensor for all.
     pub fn shapes(&self, made: &Predicted, rows: &[u32]) -> Option<Vec<Vec<usize>>> {
         let each = made.each.as_ref()?;

@@ -6,6 +6,7 @@ pub use super::fed::memory as memory_error;
 use super::fed::{memory, memory_of_parameters};
 use super::prepared::Prepared;
 use crate::error::Failure;
+use crate::memory::PROCESS_BYTES;
 use crate::pipeline::{self, Compiled};
 use bdl_check::hir::{Hir, Train};
 use bdl_data::{Encoded, Parts};
@@ -143,6 +144,7 @@ impl ModelMachine {
         let of_steps = steps.flat_map(|(_, step)| step.accumulate.iter().chain([&step.step]));
         let programs: Vec<&Program> = [&init, &made.eval].into_iter().chain(of_steps).collect();
         let mut compiled = engine.compile_all(&programs, real)?.into_iter();
+        bdl_kernels::machine::large_pages();
         let mut next = || compiled.next().ok_or_else(|| Failure::bug("a program was not compiled"));
         let first_values = match &engine {
             Engine::Processor(executor, _) => fill(&made.init, next()?.compiled()?, real, executor, &mut store, seed)?,
@@ -221,11 +223,13 @@ impl ModelMachine {
         self.first_step().map(|step| step.program.plan().clone())
     }
 
-    /// Bytes that parameters, state, and the tensors of a step and of evaluation take at this batch size.
+    /// Bytes that the process takes when it trains at this batch size: parameters, state and the tensors of a step; the data; the batch and the copies
+    /// that a step works with, once it was run; and the process itself.
     pub fn predicted_bytes(&self, batch: usize) -> usize {
         let size = |name: &str| (name == bdl_equations::BATCH).then_some(batch as i64);
         let fed = self.first_step().unwrap_or(&self.eval);
-        self.store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0)
+        let tensors = self.store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0);
+        tensors + self.data.bytes() + fed.copied_bytes() + PROCESS_BYTES
     }
 
     /// A number that was found outside of the programs takes its place in the state, if the model has it.

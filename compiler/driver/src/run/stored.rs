@@ -1,6 +1,5 @@
 //! A run folder opened again: its program, its fitted values, its weights.
 
-use super::machine::arrays;
 use super::record;
 use crate::data::facts::Shared;
 use crate::error::Failure;
@@ -8,7 +7,8 @@ use bdl_data::Fitted;
 use bdl_execute::Store;
 use bdl_plan::Products;
 use bdl_schedule::Real;
-use bdl_train::{Array, RunError, RunFolder, checkpoint};
+use bdl_train::checkpoint::{self, Checkpoint};
+use bdl_train::{Array, RunError, RunFolder};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -58,12 +58,7 @@ pub fn open(path: &Path) -> Result<Stored, Failure> {
 
 /// The weights of the best epoch (of the last one where no best is kept).
 pub fn weights(folder: &RunFolder) -> Result<Vec<Array>, Failure> {
-    let name = if folder.has("best.safetensors") { "best.safetensors" } else { "last.safetensors" };
-    if !folder.has(name) {
-        return Err(Failure::user("not-a-run", format!("`{}` holds no weights yet", folder.path().display()))
-            .help("let the run finish its first epoch, or train again"));
-    }
-    let (mut arrays, _) = checkpoint::load(&folder.file(name))?;
+    let (mut arrays, _) = checkpoint::load(&weights_file(folder)?)?;
     // Of a run that was not finished, the averages are the weights.
     let averages: Vec<Array> = arrays.extract_if(.., |array| array.name.starts_with("average.")).collect();
     for average in averages {
@@ -74,16 +69,25 @@ pub fn weights(folder: &RunFolder) -> Result<Vec<Array>, Failure> {
     Ok(arrays)
 }
 
-/// Puts weights into a store that holds exactly the tensors a program needs. All mismatches are listed at once.
-pub fn put(store: &mut Store, weights: &[Array]) -> Result<(), Failure> {
-    let wanted: Vec<(String, Vec<usize>)> =
-        arrays(store, |_| true).into_iter().map(|array| (array.name, array.shape)).collect();
-    put_wanted(store, weights, &wanted)
+/// The same, left in their file.
+pub fn mapped_weights(folder: &RunFolder) -> Result<Checkpoint, Failure> {
+    let mut weights = checkpoint::open(&weights_file(folder)?)?;
+    weights.take_averages();
+    Ok(weights)
 }
 
-/// The same where the program needs only some of the store's tensors.
+fn weights_file(folder: &RunFolder) -> Result<PathBuf, Failure> {
+    let name = if folder.has("best.safetensors") { "best.safetensors" } else { "last.safetensors" };
+    if !folder.has(name) {
+        return Err(Failure::user("not-a-run", format!("`{}` holds no weights yet", folder.path().display()))
+            .help("let the run finish its first epoch, or train again"));
+    }
+    Ok(folder.file(name))
+}
+
+/// Puts weights into a store of which a program needs the wanted tensors. All mismatches are listed at once.
 pub fn put_wanted(store: &mut Store, weights: &[Array], wanted: &[(String, Vec<usize>)]) -> Result<(), Failure> {
-    if let Some(error) = checkpoint::mismatches(wanted, weights) {
+    if let Some(error) = checkpoint::mismatches(wanted, weights.iter().map(Array::named)) {
         return Err(Failure::from(error));
     }
     for array in weights {

@@ -5,6 +5,7 @@
 
 use super::number;
 use crate::error::Failure;
+use crate::memory::PROCESS_BYTES;
 use crate::pipeline;
 use bdl_check::hir::{FunctionId, Hir, Train};
 use bdl_check::{Table, show_type};
@@ -75,6 +76,7 @@ pub fn json(hir: &Hir, train: &Train, programs: &Programs, real: Real) -> Result
         "parameters": size(&parameters),
         "flop_per_example": size(&flop),
         "peak_bytes": peak.to_string(),
+        "process_bytes": PROCESS_BYTES,
         "bytes_per_example": size(&per_example(&peak, &plan)),
     }))
 }
@@ -139,17 +141,18 @@ fn without_examples(size: &Dim, plan: &Plan) -> Dim {
     })
 }
 
-/// `one step at batch B: 0.9 MB + B × 42 kB, of which weights and optimiser 0.8 MB`
+/// `one step at batch B: 0.9 MB + B × 42 kB, of which weights and optimiser 0.8 MB; beside it the data, and about 31 MB for bdl itself`
 fn memory(plan: &Plan, width: i64) -> String {
     let shared = plan.buffers.iter().filter(|buffer| matches!(buffer.place, Place::Param | Place::State));
     let weights: Dim = shared.map(|buffer| buffer.len.scale(width)).sum();
     let peak = bdl_execute::peak_formula(plan);
     let fixed = without_examples(&peak, plan) + weights.clone();
     format!(
-        "  one step at batch B: {} + B × {}, of which weights and optimiser {}\n",
+        "  one step at batch B: {} + B × {}, of which weights and optimiser {}; beside it the data, and about {} for bdl itself\n",
         bytes(&fixed),
         bytes(&per_example(&peak, plan)),
-        bytes(&weights)
+        bytes(&weights),
+        number::bytes(PROCESS_BYTES as f64)
     )
 }
 

@@ -1,11 +1,13 @@
-//! `bdl bench FILE[:TRAIN]`: time per training step, arithmetic rate against this machine's, memory against the prediction.
+//! `bdl bench FILE[:TRAIN]`: time per training step (or answer, see `predict`), arithmetic rate against this machine's, memory against the prediction.
 
 mod picture;
+mod predict;
 mod profile;
 
 use super::{Context, print};
 use crate::cli::target;
 use crate::error::Failure;
+use crate::memory::{self, peak_megabytes};
 use crate::pipeline;
 use crate::run::machine::memory_error;
 use crate::run::{ModelMachine, prepare};
@@ -36,15 +38,24 @@ pub struct Wanted<'w> {
     pub profile: bool,
     /// Where the picture of the profile goes.
     pub picture: Option<&'w Path>,
+    /// Predictions of so many rows at once instead of training steps.
+    pub predict: Option<usize>,
+}
+
+fn started() -> Instant {
+    *STARTED.get_or_init(Instant::now)
 }
 
 pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Failure> {
     let profile = wanted.profile || wanted.picture.is_some();
-    let started = *STARTED.get_or_init(Instant::now);
+    let started = started();
     let (file, name) = target(written);
     let checked = pipeline::check(&file, &context.request(name.clone()))?;
     checked.require_sound(context.coloured)?;
     let train = checked.train(name.as_deref())?;
+    if let Some(rows) = wanted.predict {
+        return predict::run(context, &checked, train, wanted, rows);
+    }
     let prepared = prepare(&checked, train, None, 0)?;
     if prepared.programs.step().is_none() {
         return Err(Failure::user("no-train", "the block has no optimizer, so there is no training step to measure"));
@@ -59,11 +70,16 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let generating = compiling.elapsed().saturating_sub(first_values);
     let compile = checked.time + prepared.elaborating + generating;
 
-    let batch = (train.batch.max(1) as usize).min(prepared.parts.train.len());
-    let batches = prepared.parts.train.len() / batch;
+    let (name, batch) = (train.name.clone(), (train.batch.max(1) as usize).min(prepared.parts.train.len()));
+    let (trained, elaborating) = (prepared.parts.train.clone(), prepared.elaborating);
+    let (checking, sources) = (checked.time, checked.source.sources);
+    // What the compiler needed is not there while steps are measured.
+    drop((checked.source.modules, checked.hir, checked.data, prepared));
+    memory::collect();
+    let batches = trained.len() / batch;
     let rows = |step: u64| {
         let first = step as usize % batches * batch;
-        &prepared.parts.train[first..first + batch]
+        &trained[first..first + batch]
     };
     let moment = |step: u64| Moment { step, steps: 1000, epochs: 1, ..Moment::default() };
     machine.step(rows(0), moment(0))?;
@@ -103,9 +119,9 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let gflops = flop / median.as_secs_f64() / 1e9;
     let place = gpu.clone().unwrap_or_else(|| format!("{threads} threads"));
     let mut line = json!({
-        "event": "done", "train": &*train.name, "precision": context.precision(), "batch": batch, "steps": times.len(),
+        "event": "done", "train": &*name, "precision": context.precision(), "batch": batch, "steps": times.len(),
         "step_ms": ms(median), "step_ms_min": ms(times[0]), "first_step_ms": ms(first), "compile_ms": ms(compile),
-        "check_ms": ms(checked.time), "elaborate_ms": ms(prepared.elaborating), "generate_ms": ms(generating),
+        "check_ms": ms(checking), "elaborate_ms": ms(elaborating), "generate_ms": ms(generating),
         "first_values_ms": ms(first_values), "examples_per_second": batch as f64 / median.as_secs_f64(),
         "gflop": flop / 1e9, "gflops": gflops, "launches": plan.launches.len(),
     });
@@ -113,7 +129,7 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         "{} · batch {batch} · {place} · {} steps\n  step      {:.2} ms (fastest {:.2}) · {} examples/s\n  \
          first     {:.0} ms from process start, of which compiling {:.0} ms and drawing first values {:.0} ms\n  \
          rate      {gflops:.1} GFLOP/s in contractions",
-        train.name,
+        name,
         times.len(),
         ms(median),
         ms(times[0]),
@@ -122,18 +138,20 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         ms(compile),
         ms(first_values),
     );
+    // Before the machine is measured, which takes memory, too.
+    let peak = peak_megabytes();
     let measured = || match context.products {
         Products::Exact | Products::Tf32 => bdl_kernels::machine::measure_gflops(threads),
         Products::Bf16 => bdl_kernels::machine::measure_gflops_bf16(threads),
     };
     let machine_gflops = gpu.is_none().then(measured);
     if let Some(machine_gflops) = machine_gflops {
-        let (peak, predicted) = (peak_megabytes(), machine.predicted_bytes(batch) as f64 / 1e6);
+        let predicted = machine.predicted_bytes(batch) as f64 / 1e6;
         (line["threads"], line["machine_gflops"]) = (json!(threads), json!(machine_gflops));
         (line["peak_mb"], line["predicted_peak_mb"]) = (json!(peak), json!(predicted));
         text.push_str(&format!(
             ", {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
-             memory    {:.0} MB at the peak, {predicted:.1} MB predicted for tensors\n",
+             memory    {:.0} MB at the peak, {predicted:.0} MB predicted\n",
             100.0 * gflops / machine_gflops,
             peak.unwrap_or(f64::NAN),
         ));
@@ -149,9 +167,9 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
             None => bdl_kernels::machine::measure_bandwidth(threads),
         };
         let limits = profile::Limits { gflops: machine_gflops, gigabytes };
-        let rows = profile::rows(&plan, &launches, &flops, profiled, batch as i64, &checked.source.sources);
+        let rows = profile::rows(&plan, &launches, &flops, profiled, batch as i64, &sources);
         if let Some(path) = wanted.picture {
-            picture::write(path, &format!("{} · batch {batch} · {place}", train.name), &rows, &limits)?;
+            picture::write(path, &format!("{name} · batch {batch} · {place}"), &rows, &limits)?;
         }
         line["machine_gb_per_s"] = json!(limits.gigabytes);
         line["profile"] = rows.iter().map(profile::Row::json).collect();
@@ -162,12 +180,4 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
 
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
-}
-
-/// The largest resident set of this process, in MB, where the system tells.
-fn peak_megabytes() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024.0 / 1e6)
 }
