@@ -3,31 +3,63 @@
 #
 #   tests/gpu.sh [RESULTS]          what was found goes to RESULTS [default: runs/gpu/results.md]
 #   PYTHON=env/bin/python tests/gpu.sh        with a python that has torch: the speed table has peers
+#   tests/gpu.sh --pack FOLDER      builds only, into FOLDER: for a machine with a GPU and no Rust, where it then runs with
+#   PACKED=FOLDER tests/gpu.sh
 #
 # 1. Every file of tests/run, every layer, loss and optimiser of the library, every model of tests/parity and tests/models on the GPU, against
 #    recorded values.
 # 2. Some steps of three programs under `compute-sanitizer` (memcheck), where the CUDA toolkit has put it.
 # 3. The nine programs of tests/speed against PyTorch eager and torch.compile.
 #
-# Without a GPU it says so and ends with 1. Its parts were run one by one on an NVIDIA H200 (README.md has what they found), not yet this script as a whole.
+# Without a GPU it says so and ends with 1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-results=${1:-runs/gpu/results.md}
 python=${PYTHON:-python3}
 
+# The tests are started by hand: cargo would put the driver that stands in before NVIDIA's.
+build() {
+  cargo build --release --locked
+  programs=$(cargo test --locked --no-run --message-format=json -p bdl --test parity -p bdl-elaborate --test run_files --test parity |
+    grep -o '"executable":"[^"]*"' | cut -d'"' -f4)
+}
+
+if [ "${1:-}" = --pack ]; then
+  folder=${2:?where to}
+  build
+  mkdir -p "$folder"
+  # Tests find their files where they were built.
+  pwd >"$folder/built_in"
+  for program in target/release/bdl $programs; do
+    strip -o "$folder/$(basename "$program")" "$program"
+  done
+  exit 0
+fi
+
+results=${1:-runs/gpu/results.md}
 if ! command -v nvidia-smi >/dev/null || ! nvidia-smi -L >/dev/null 2>&1; then
   echo "There is no NVIDIA GPU here (nvidia-smi finds none). The tests of \`cargo test\` run the same code on an interpreter."
   exit 1
 fi
 mkdir -p "$(dirname "$results")"
 gpu=$(nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader | head -1)
-{ echo "# $gpu"; echo; date -u +%Y-%m-%d; git log -1 --format='commit %h'; echo; } >"$results"
+{ echo "# $gpu"; echo; date -u +%Y-%m-%d; git log -1 --format='commit %h' 2>/dev/null || true; echo; } >"$results"
 note() { echo "$1" | tee -a "$results"; }
 
-cargo build --release --locked
-# The tests are started by hand: cargo would put the driver that stands in before NVIDIA's.
-programs=$(cargo test --locked --no-run --message-format=json -p bdl --test parity -p bdl-elaborate --test run_files --test parity |
-  grep -o '"executable":"[^"]*"' | cut -d'"' -f4)
+if [ -n "${PACKED:-}" ]; then
+  bdl=$PACKED/bdl
+  programs=$(find "$PACKED" -type f -perm -u+x ! -name bdl | sort)
+  built_in=$(cat "$PACKED/built_in")
+  if [ ! -e "$built_in" ]; then
+    mkdir -p "$(dirname "$built_in")"
+    ln -s "$PWD" "$built_in"
+  fi
+  # Tests of the command run the one that was built beside them.
+  mkdir -p "$built_in/target/debug"
+  cp "$bdl" "$built_in/target/debug/bdl"
+else
+  build
+  bdl=target/release/bdl
+fi
 failed=0
 for program in $programs; do
   name=$(basename "$program" | sed 's/-[0-9a-f]*$//')
@@ -46,7 +78,7 @@ checker=$(command -v compute-sanitizer || true)
 if [ -n "$checker" ]; then
   for run in mlp:tf32 gin:tf32 transformer:tf32 transformer:bf16; do
     program=${run%:*} precision=${run#*:}
-    if "$checker" --tool memcheck --error-exitcode 9 target/release/bdl bench "tests/speed/$program.bdl" --device cuda --precision "$precision" --seconds 0 \
+    if "$checker" --tool memcheck --error-exitcode 9 "$bdl" bench "tests/speed/$program.bdl" --device cuda --precision "$precision" --seconds 0 \
       >"$results.log" 2>&1; then
       note "- memcheck of $program in $precision: $(grep -o 'ERROR SUMMARY.*' "$results.log" | tail -1)"
     else
@@ -60,7 +92,7 @@ else
 fi
 
 note ""
-"$python" tests/speed/compare.py --device cuda --torch "$python" --rounds 3 --seconds 1 --out runs/gpu/speed
+"$python" tests/speed/compare.py --bdl "$bdl" --device cuda --torch "$python" --rounds 3 --seconds 1 --out runs/gpu/speed
 cat runs/gpu/speed/speed.md >>"$results"
 echo "written to $results"
 exit $failed

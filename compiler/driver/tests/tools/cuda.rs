@@ -221,11 +221,15 @@ fn a_run_in_bf16_is_in_bf16_on_either() {
     assert_eq!(folder.ok(&[&["predict", "gpu", "splice.csv"][..], &bf16].concat()), here, "asked for");
 }
 
-/// The rows of a profile: the plan is one, whatever runs it.
+/// The rows of a profile: the plan is one, whatever runs it. A recurrence that is one function on a GPU is one row, of all that its steps do.
 #[test]
 fn every_launch_of_a_step_is_measured() {
     let program = "data D = synthetic(rows: 12, seed: 1) { x = normal[6, 3]; y = normal[1] }\n\
-         model Net(x: f32[T, 3]) -> f32[1] { let h = x |> Lstm(4); (for c: mean[t] h[t, c]) |> dropout(0.2) |> Dense(1) }\n\
+         model Net(x: f32[T, 3]) -> f32[1] {\n\
+           let h = x |> Lstm(4)\n\
+           let noisy = scan t in T from (s = 0) { let d = x[t] |> dropout(0.2); next s = s + sum[c] d[c] }\n\
+           (for c: noisy.s + mean[t] h[t, c]) |> dropout(0.2) |> Dense(1)\n\
+         }\n\
          train t { model net = Net(); data D; loss mse(net(x), y); optimizer adam(1e-3); epochs 1; batch 4; predict p = net(x) }\n";
     let folder = Folder::new(&[("net.bdl", program)]);
     let bench = ["bench", "net.bdl", "--profile", "--seconds", "0.05", "--device"];
@@ -238,14 +242,32 @@ fn every_launch_of_a_step_is_measured() {
     };
     let (here, there) = (profile("cpu"), profile("cuda"));
     let rows = |profile: &serde_json::Value| profile["profile"].as_array().unwrap().clone();
-    assert_eq!(rows(&here).len(), rows(&there).len());
-    for (row, other) in rows(&there).iter().zip(&rows(&here)) {
-        for what in ["what", "origin", "line", "depth", "flop", "bytes"] {
+    let number = |row: &serde_json::Value, what: &str| row[what].as_f64().unwrap();
+    let depth = |row: &serde_json::Value| row["depth"].as_u64().unwrap();
+    let (on_cpu, on_gpu) = (rows(&here), rows(&there));
+    let mut others = on_cpu.iter().peekable();
+    let mut as_one = 0;
+    for (i, row) in on_gpu.iter().enumerate() {
+        let other = others.next().unwrap();
+        for what in ["what", "origin", "line", "depth"] {
             assert_eq!(row[what], other[what], "{row}");
         }
+        let (mut flop, mut bytes) = (number(other, "flop"), number(other, "bytes"));
+        if row["what"].as_str().unwrap().starts_with("scan")
+            && on_gpu.get(i + 1).is_none_or(|next| depth(next) <= depth(row))
+        {
+            as_one += 1;
+            while let Some(inner) = others.next_if(|inner| depth(inner) > depth(row)) {
+                flop += number(inner, "flop");
+                bytes += number(inner, "bytes");
+            }
+            assert!(flop > 0.0);
+        }
+        assert_eq!((number(row, "flop"), number(row, "bytes")), (flop, bytes), "{row}");
         // One that was not measured has the smallest time that is shown.
         assert!(row["ms"].as_f64() > Some(1e-6), "{row}");
     }
+    assert_eq!((others.next(), as_one), (None, 2));
     let depths: Vec<u64> = rows(&there).iter().map(|row| row["depth"].as_u64().unwrap()).collect();
     assert!(depths.contains(&1), "the loop's launches are rows, too");
     // A loop takes as long as what it holds, at least.
@@ -263,6 +285,6 @@ fn every_launch_of_a_step_is_measured() {
         shown.contains("GB/s in a copy within the GPU's memory") && shown.contains("launches, slowest first"),
         "{shown}"
     );
-    assert!(shown.contains("net.bdl:2") && shown.contains("(contract "), "{shown}");
+    assert!(shown.contains("net.bdl:5") && shown.contains("(contract "), "{shown}");
     assert!(std::fs::read_to_string(folder.file("step.svg")).unwrap().contains("contractions"));
 }
