@@ -92,7 +92,7 @@ else
 fi
 
 note ""
-"$python" tests/speed/compare.py --bdl "$bdl" --device cuda --torch "$python" --rounds 2 --seconds 1 --out runs/gpu/speed
+"$python" tests/speed/compare.py --bdl "$bdl" --device cuda --torch "$python" --rounds 2 --seconds 0.3 --out runs/gpu/speed
 cat runs/gpu/speed/speed.md >>"$results"
 echo "written to $results"
 exit $failed

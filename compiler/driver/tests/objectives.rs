@@ -68,6 +68,24 @@ fn each_step_moves_its_own_parameters_and_state_at_its_own_pace() {
     assert_eq!((found["a.n"], found["b.n"]), (4.0, 2.0));
 }
 
+/// A count that only training reads is in the file of all that a run needs to go on, not among the best weights: predictions do without.
+#[test]
+fn predictions_do_without_a_state_that_only_training_reads() {
+    let program = format!(
+        "{NUMBER}\nmodel Net(x: f32) -> f32 {{ x * Number(x) }}\n\
+         train t {{ model net = Net(); data D; loss mse(net(x), 1); optimizer sgd(0.1); epochs 2; batch 4; predict p = net(x) }}\n"
+    );
+    let folder = Folder::new(&[("t.bdl", &program), ("d.csv", &rows())]);
+    folder.ok(&["train", "t.bdl", "--quiet", "--out", "run"]);
+    let counts = |file: &str| scalars(&folder, file).into_keys().filter(|name| name.ends_with(".n")).count();
+    assert_eq!((counts("run/best.safetensors"), counts("run/last.safetensors")), (0, 1));
+    // Two steps an epoch, each w += 0.2 (1 - w).
+    let w: f64 = 1.0 - 0.8f64.powi(4);
+    let shown = folder.ok(&["predict", "run", "d.csv"]);
+    let last: f64 = shown.trim().lines().last().and_then(|line| line.split('\t').next_back()).unwrap().parse().unwrap();
+    assert!((last - w).abs() < 1e-5, "{shown}");
+}
+
 #[test]
 fn a_step_counts_its_own_steps() {
     let found = trained(

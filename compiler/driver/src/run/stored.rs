@@ -10,6 +10,7 @@ use bdl_schedule::Real;
 use bdl_train::checkpoint::{self, Checkpoint};
 use bdl_train::{Array, RunError, RunFolder};
 use serde_json::Value;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// What `run.json` and `fitted.json` say, read back.
@@ -101,8 +102,17 @@ pub fn put_wanted(store: &mut Store, weights: &[Array], wanted: &[(String, Vec<u
 /// A store with a zero tensor for each parameter and state that a program reads.
 pub fn empty_store(program: &bdl_equations::Program, real: Real) -> Result<Store, Failure> {
     let mut store = Store::new();
-    for tensor in &program.tensors {
-        if !matches!(tensor.role, bdl_equations::Role::Param | bdl_equations::Role::State) {
+    let read: HashSet<bdl_equations::TensorId> =
+        program.nodes.iter().flat_map(bdl_equations::Node::reads_deep).collect();
+    for (i, tensor) in program.tensors.iter().enumerate() {
+        let id = bdl_equations::TensorId(i as u32);
+        let is_needed = match tensor.role {
+            bdl_equations::Role::Param => true,
+            // What only training reads may be in no file of weights.
+            bdl_equations::Role::State => read.contains(&id),
+            bdl_equations::Role::Input { .. } | bdl_equations::Role::Computed => false,
+        };
+        if !is_needed {
             continue;
         }
         let shape = tensor.shape.iter().map(|size| size.as_const()).collect::<Option<Vec<i64>>>();
