@@ -48,7 +48,7 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
             | Op::Library { .. } => {}
         }
     });
-    let mut code = DeviceCode { recurrences: recurrences(plan, products), ..DeviceCode::default() };
+    let mut code = DeviceCode { recurrences: recurrences(plan, products, note), ..DeviceCode::default() };
     let alone = launched_alone(plan, &code);
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let comments: Vec<String> = origins[i].iter().flat_map(|origin| note(origin)).collect();

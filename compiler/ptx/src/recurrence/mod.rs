@@ -37,8 +37,8 @@ use crate::size::{Int, Sizes};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_dims::Dim;
 use bdl_plan::{
-    Argument, BufferId, Contraction, DeviceKernel, Kernel, KernelUse, Launch, Name, Op, Pack, Place, Plan, Products,
-    Recurrence, Scan, Share, SizeKind, Slice,
+    Argument, BufferId, Contraction, DeviceKernel, Kernel, KernelUse, Launch, Name, Op, Origin, Pack, Place, Plan,
+    Products, Recurrence, Scan, Share, SizeKind, Slice,
 };
 
 /// Points of a step that a block's threads take one after the other, at most; those and more keep a whole processor busy.
@@ -48,21 +48,23 @@ const MOST_PRODUCTS: i64 = 1 << 16;
 /// Elements of all weights: more take one multiprocessor longer to read at every step than launches take.
 const MOST_WEIGHTS: i64 = 1 << 17;
 
+/// The lines that stand above the code of what came from a place in the program.
+type Note<'n> = &'n dyn Fn(&Origin) -> Vec<String>;
+
 /// Scans that are one function, by the number of their launch (in the order of [`bdl_plan::each_launch`]).
-pub fn recurrences(plan: &Plan, products: Products) -> Vec<(usize, Recurrence)> {
+pub fn recurrences(plan: &Plan, products: Products, note: Note) -> Vec<(usize, Recurrence)> {
     let batch = plan.sizes.iter().find(|size| size.kind == SizeKind::Batch).map(|size| size.name.clone());
     let Some(batch) = batch else { return Vec::new() };
     let mut found = Vec::new();
-    look(plan, products, &plan.launches, &batch, &batch, &mut 0, &mut found);
+    look(plan, (products, note), &plan.launches, (&batch, &batch), &mut 0, &mut found);
     found
 }
 
 fn look(
     plan: &Plan,
-    products: Products,
+    how: (Products, Note),
     list: &[Launch],
-    batch: &Name,
-    rows: &Name,
+    (batch, rows): (&Name, &Name),
     number: &mut usize,
     found: &mut Vec<(usize, Recurrence)>,
 ) {
@@ -71,18 +73,18 @@ fn look(
         *number += 1;
         match &launch.op {
             Op::Scan(scan) => {
-                if let Some(made) = recurrence(plan, products, scan, (batch, rows), &launch.origin.what) {
+                if let Some(made) = recurrence(plan, how, scan, (batch, rows), &launch.origin) {
                     found.push((own, made));
                     bdl_plan::each_launch(&scan.body, &mut |_| *number += 1);
                     continue;
                 }
                 let rows = scan.running.as_ref().map_or(rows, |running| &running.count);
-                look(plan, products, &scan.body, batch, rows, number, found);
+                look(plan, how, &scan.body, (batch, rows), number, found);
             }
             Op::Iterate(iterate) => {
                 let rows = iterate.running.as_ref().map_or(rows, |running| &running.count);
-                look(plan, products, &iterate.condition, batch, rows, number, found);
-                look(plan, products, &iterate.body, batch, rows, number, found);
+                look(plan, how, &iterate.condition, (batch, rows), number, found);
+                look(plan, how, &iterate.body, (batch, rows), number, found);
             }
             Op::Kernel(_)
             | Op::Contract(_)
@@ -115,10 +117,10 @@ enum Part {
 
 fn recurrence(
     plan: &Plan,
-    products: Products,
+    (products, note): (Products, Note),
     scan: &Scan,
     (batch, rows): (&Name, &Name),
-    what: &Name,
+    origin: &Origin,
 ) -> Option<Recurrence> {
     // Running rows of running rows would need the order of the loop around.
     if scan.ends.is_some() || (scan.running.is_some() && rows != batch) {
@@ -137,7 +139,7 @@ fn recurrence(
         return None;
     }
     // A size that only launches know, a function that GPUs lack: launches say what is wrong.
-    Made::new(plan, &apart, scan, what).function(&parts, touched).ok()
+    Made::new(plan, &apart, scan, &origin.what).function(&parts, touched, note(origin)).ok()
 }
 
 fn parts(plan: &Plan, apart: &Apart, products: Products, scan: &Scan) -> Option<Vec<Part>> {
@@ -302,7 +304,7 @@ impl<'p> Made<'p> {
         register
     }
 
-    fn function(mut self, parts: &[Part], touched: Vec<BufferId>) -> Emit<Recurrence> {
+    fn function(mut self, parts: &[Part], touched: Vec<BufferId>, mut comments: Vec<String>) -> Emit<Recurrence> {
         let rows = rows_of(parts);
         // One block at a time is enough for a processor.
         self.w.take_registers();
@@ -343,7 +345,7 @@ impl<'p> Made<'p> {
             Part::Kernel { .. } => None,
         });
         let needs = factors.map_or(Needs::LEAST, pack::needs);
-        let comments = [format!("{}: {rows} rows a block", self.what)];
+        comments.push(format!("a scan as one function, {rows} rows a block"));
         let text = self.w.module(&comments, &entry, &self.parameters, THREADS as u32, needs);
         let share = Share::Points { each: rows as u32, along: Dim::one(), parts: 1, bytes: 0 };
         let function = DeviceKernel {
