@@ -132,6 +132,13 @@ pub fn kernel(kernel: &Kernel, comments: &[String]) -> Emit<DeviceKernel> {
     })
 }
 
+/// By value: the operation that defines it.
+pub fn definitions(kernel: &Kernel) -> Vec<Option<&ValueOp>> {
+    let mut defs = vec![None; kernel.values.len()];
+    find_defs(&kernel.body, &mut defs);
+    defs
+}
+
 fn find_defs<'k>(body: &'k [Stmt], defs: &mut [Option<&'k ValueOp>]) {
     for stmt in body {
         match stmt {
@@ -166,8 +173,7 @@ pub fn dtype_word(dtype: DType) -> &'static str {
 impl<'k> Emitter<'k> {
     /// Nothing is known yet.
     fn new(w: Writer, kernel: &'k Kernel, point: Point) -> Emitter<'k> {
-        let mut defs = vec![None; kernel.values.len()];
-        find_defs(&kernel.body, &mut defs);
+        let defs = definitions(kernel);
         let text = kernel.to_string();
         let lines: Vec<String> =
             text.lines().map(str::trim).filter(|line| *line != "}").skip(2).map(|line| line.to_string()).collect();

@@ -10,7 +10,8 @@
 //! Every element that the scan writes must belong to one row, whichever launch reads or writes it. Blocks with rows of their own then never wait for
 //! each other. What the scan only reads may lie anywhere.
 
-use super::extents::{Extents, value_ops};
+use super::extents::Extents;
+use crate::emit::definitions;
 use bdl_dims::Dim;
 use bdl_plan::{
     Access, Address, AddressTerm, BufferId, Contraction, KernelUse, Launch, LoopIndex, Name, Op, Place, Plan, Slice,
@@ -107,7 +108,7 @@ impl Apart<'_> {
         let kernel = &self.plan.kernels[used.kernel.0 as usize];
         let each = self.per_row(&kernel.grid)?;
         let extents = Extents::of(kernel);
-        let ops = value_ops(kernel);
+        let ops = definitions(kernel);
         let is_order = |value: u32| match ops.get(value as usize).copied().flatten() {
             Some(ValueOp::Load { buffer, at, guards, .. }) => {
                 let one_row = matches!(at.terms.as_slice(), [(AddressTerm::Index(LoopIndex(0)), stride)] if stride.as_const() == Some(1));

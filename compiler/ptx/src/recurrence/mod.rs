@@ -16,7 +16,7 @@
 //! | `product` | products with weights that all rows share |
 //! | `pack` | the weights as those read them |
 //! | `synthetic` | copies and other products as kernels |
-//! | `extents` | what a kernel says about its loops |
+//! | `extents` | how far a kernel's loops reach |
 //!
 //! Whether a scan is one function is decided by the plan alone, so that an example has the same bits in every batch.
 
