@@ -12,7 +12,7 @@
 //!
 //! Where the sum walks backwards through the left operand (the input gradient of a convolution reads `dy[t - k]`), or the right one
 //! lies in another order than the left, and the right one is a shared tensor, it is copied once into the order of the sum
-//! ([`repack`]): then the axes of the sum run together.
+//! ([`repack`]): then the axes of the sum run together, of a convolution over a map those of a line of its window.
 //!
 //! Deliberately absent: which axes merge into one matrix dimension and how clips are peeled (the executor's), and epilogues (`fuse`).
 
@@ -401,20 +401,19 @@ pub(crate) fn repack(piece: &eq::Piece, found: &Contraction) -> Option<Repack> {
         return None;
     }
     let number = |d: &Dim| d.as_const().unwrap_or(0);
-    // Do the axes already run together, forwards, in both operands, once the clips are peeled?
+    // Neighbours that run together, forwards, in both operands, once the clips are peeled: as the axes are,
     let together = sums
         .windows(2)
-        .all(|w| [1, 2].iter().all(|o| w[0].strides[*o] == w[1].strides[*o].clone() * w[1].extent.clone()));
-    if together {
-        return None;
-    }
-    // The order in which the left operand steps: largest stride outermost, always forwards.
+        .filter(|w| [1, 2].iter().all(|o| w[0].strides[*o] == w[1].strides[*o].clone() * w[1].extent.clone()))
+        .count();
+    // and in the order in which the left operand steps: largest stride outermost, always forwards, where the right one follows by being copied.
     let mut order = sums.clone();
     order.sort_by_key(|a| -number(&a.strides[1]).abs());
-    let joins = order
+    let in_order = order
         .windows(2)
-        .all(|w| number(&w[0].strides[1]).abs() == number(&w[1].strides[1]).abs() * number(&w[1].extent));
-    if !joins {
+        .filter(|w| number(&w[0].strides[1]).abs() == number(&w[1].strides[1]).abs() * number(&w[1].extent))
+        .count();
+    if in_order <= together {
         return None;
     }
     let mut reads = Vec::new();

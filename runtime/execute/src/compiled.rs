@@ -2,6 +2,7 @@
 //!
 //! `F` is what a kernel's code is called by: an address of machine code, or a number of a device's function.
 
+use crate::beside;
 use crate::contract::{Form, FormAxis, FormClip};
 use crate::error::Error;
 use crate::nest::{MAX_AXES, MAX_CLIPS};
@@ -9,7 +10,8 @@ use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::{
     AxisRole, Bound, BufferId, Contraction, ContractionAxis, DType, Distribution, Ends, Kernel, KernelFn, KernelId,
-    KernelUse, Launch, LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, SizeKind, Stmt, Table,
+    KernelUse, Launch, LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, Scan, SizeKind, Stmt,
+    Table,
 };
 
 pub struct Compiled<F = KernelFn> {
@@ -180,6 +182,22 @@ impl Factors {
     }
 }
 
+/// Rows of a buffer: see [`beside`](crate::beside).
+#[derive(Clone)]
+pub struct CompiledRows {
+    pub buffer: usize,
+    pub offset: Size,
+    pub stride: Size,
+    pub pieces: Vec<(Size, Size)>,
+}
+
+/// A step of a loop that is `by` from the one at hand.
+pub struct NextStep {
+    pub step: usize,
+    pub by: i64,
+    pub extent: Size,
+}
+
 pub struct CompiledContraction<F = KernelFn> {
     pub factors: Factors,
     pub out: (usize, Size),
@@ -187,6 +205,10 @@ pub struct CompiledContraction<F = KernelFn> {
     pub b: (usize, Size),
     pub form: Form,
     pub epilogue: Option<CompiledUse<F>>,
+    /// What the kernel after it goes through row by row, be it the epilogue or another one in a loop: see [`beside`](crate::beside).
+    pub beside: Vec<CompiledRows>,
+    /// That kernel is the next step's of the loop around.
+    pub beside_next: Option<NextStep>,
     /// The result has no memory of its own.
     pub is_passing: bool,
     /// The right operand is the same in all steps of the loop around, which may hold a copy of it in panels; where there is none, no launch of the
@@ -361,6 +383,7 @@ impl<F> Compiler<'_, F> {
                 let running = self.running(&scan.running)?;
                 let changing: Vec<usize> = [step].into_iter().chain(running.as_ref().map(|r| r.count)).collect();
                 mark_fixed(&scan.body, &mut body, &changing);
+                self.look_ahead(scan, step, &mut body)?;
                 let ends = match scan.ends {
                     None => None,
                     Some(Ends::After(steps)) => Some(CompiledEnds::After { steps: self.id(steps)? }),
@@ -435,6 +458,63 @@ impl<F> Compiler<'_, F> {
         })
     }
 
+    /// What a kernel goes through row by row, but for a buffer that is in cache.
+    fn beside(&self, used: &KernelUse, in_cache: Option<BufferId>) -> Result<Vec<CompiledRows>, Error> {
+        let mut all = Vec::new();
+        for rows in self.plan.kernels.get(used.kernel.0 as usize).map(beside::rows).unwrap_or_default() {
+            let Some(slice) = used.buffers.get(rows.buffer) else { continue };
+            if Some(slice.buffer) == in_cache {
+                continue;
+            }
+            let (buffer, offset) = self.slice(slice)?;
+            let pieces = rows.pieces.iter().map(|(at, len)| Ok((self.size(at)?, self.size(len)?)));
+            let pieces = pieces.collect::<Result<_, Error>>()?;
+            all.push(CompiledRows { buffer, offset, stride: self.size(&rows.stride)?, pieces });
+        }
+        Ok(all)
+    }
+
+    /// Gives each product of a loop's body that has no epilogue the rows of the kernel that comes next, at last the first one of the next step.
+    fn look_ahead(&self, scan: &Scan, step: usize, body: &mut [CompiledLaunch<F>]) -> Result<(), Error> {
+        let extent = self.size(&scan.extent)?;
+        let kernel = |launch: &Launch| match &launch.op {
+            Op::Kernel(used) => self.beside(used, None).map(Some),
+            Op::Contract(_)
+            | Op::Draw(_)
+            | Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Sort(_)
+            | Op::Library { .. }
+            | Op::Order { .. }
+            | Op::Scan(_)
+            | Op::Iterate(_) => Ok(None),
+        };
+        let mut rows = scan.body.iter().map(kernel).collect::<Result<Vec<_>, _>>()?;
+        // What is the same place in every step is in cache.
+        for rows in rows.iter_mut().flatten() {
+            rows.retain(|r| r.offset.mentions(step) || r.pieces.iter().any(|(at, _)| at.mentions(step)));
+        }
+        let known = |rows: &&Option<Vec<CompiledRows>>| rows.as_ref().is_some_and(|rows| !rows.is_empty());
+        for (at, launch) in body.iter_mut().enumerate() {
+            let CompiledOp::Contract(c) = &mut launch.op else { continue };
+            if c.epilogue.is_some() {
+                continue;
+            }
+            let (before, after) = rows.split_at(at);
+            let here = after.iter().find(known).cloned().flatten();
+            let by = if scan.reversed { -1 } else { 1 };
+            match (here, before.iter().find(known).cloned().flatten()) {
+                (Some(rows), _) => c.beside = rows,
+                (None, Some(rows)) => {
+                    c.beside = rows;
+                    c.beside_next = Some(NextStep { step, by, extent: extent.clone() });
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn contraction(&mut self, c: &Contraction) -> Result<CompiledContraction<F>, Error> {
         if c.axes.len() >= MAX_AXES || c.clips.len() > MAX_CLIPS {
             return Err(Error::Plan(format!("a contraction with {} axes and {} clips", c.axes.len(), c.clips.len())));
@@ -482,6 +562,10 @@ impl<F> Compiler<'_, F> {
             sum_along_left(c, &mut axes, &mut clips);
         }
         let is_passing = self.passing[out.0] && c.epilogue.is_some();
+        let beside = match &c.epilogue {
+            Some(used) => self.beside(used, Some(c.out.buffer))?,
+            None => Vec::new(),
+        };
         self.contraction_count += 1;
         Ok(CompiledContraction {
             number: self.contraction_count - 1,
@@ -491,6 +575,8 @@ impl<F> Compiler<'_, F> {
             b,
             form: Form { axes, clips, accumulate: c.accumulate },
             epilogue: c.epilogue.as_ref().map(|e| self.kernel_use(e)).transpose()?,
+            beside,
+            beside_next: None,
             is_passing,
             is_fixed: false,
         })

@@ -18,8 +18,8 @@ use crate::pool::{Gone, Worker};
 use crate::size::Size;
 use crate::stretch::stretch;
 use bdl_kernels::contraction::{
-    Matrix, MatrixMut, Mode, Panels, Taps, bf16, contract_panels_f32, contract_panels_f64, contract_taps_f32,
-    contract_taps_f64, pack_panels_f32, pack_panels_f64, panel_width,
+    MOST_STRETCHES, Matrix, MatrixMut, Mode, Panels, Stretch, Taps, bf16, contract_panels_f32, contract_panels_f64,
+    contract_taps_f32, contract_taps_f64, fetching, pack_panels_f32, pack_panels_f64, panel_width,
 };
 use bdl_plan::AxisRole;
 
@@ -33,6 +33,10 @@ const PART: i64 = 512;
 const MAX_PARTS: i64 = 16;
 /// Bytes of output rows after which the epilogue runs.
 const BLOCK_BYTES: i64 = 256 << 10;
+/// The same where the sum is long.
+const LONG_SUM_BLOCK_BYTES: i64 = 1 << 20;
+const SHORT_SUM: i64 = 256;
+const LONG_SUM: i64 = 1024;
 /// Bytes of a passing result that are kept as a whole, so that columns may be shared.
 const PASSED_WHOLE: i64 = 1 << 20;
 
@@ -300,9 +304,12 @@ pub fn parts(nest: &Nest) -> Option<(usize, i64)> {
     }
     let axis = (0..nest.axes().len())
         .find(|&i| nest.axes()[i].role == AxisRole::K && nest.axes()[i].extent > 1 && !nest.is_clipped(i))?;
-    let most = (sum / PART).min(MAX_PARTS).min(nest.axes()[axis].extent);
-    let parts = 1 << most.max(1).ilog2();
-    (parts > 1).then_some((axis, parts))
+    let extent = nest.axes()[axis].extent;
+    let most = (sum / PART).min(MAX_PARTS).min(extent);
+    // Of the counts that two and four workers share best, in steps of the axis (6 examples: 6 parts, not 4), the largest.
+    let rounds = |parts: i64, workers: i64| (parts + workers - 1) / workers * ((extent + parts - 1) / parts) * workers;
+    let parts = (2..=most).rev().min_by_key(|parts| rounds(*parts, 2) + rounds(*parts, 4))?;
+    Some((axis, parts))
 }
 
 /// What a nest needs of the scratch, in elements.
@@ -326,7 +333,7 @@ impl Needs {
         let rows = match (is_passing, all_rows) {
             (false, _) => 0,
             (true, true) => result as usize,
-            (true, false) => (block_rows::<T>(nest) * nest.extent(AxisRole::N)) as usize,
+            (true, false) => (block_rows::<T>(nest, 1) * nest.extent(AxisRole::N)) as usize,
         };
         Needs { parts, packing, rows, all_rows }
     }
@@ -336,11 +343,17 @@ impl Needs {
     }
 }
 
-/// Rows of a block that an epilogue follows.
-fn block_rows<T>(nest: &Nest) -> i64 {
+/// Rows of a block that an epilogue follows, where it reads so many tensors of the result's size. A block of a short sum stays in the cache with
+/// all of them; that of a long one is worth more rows than that, because each block reads the right operand once more.
+fn block_rows<T>(nest: &Nest, tensors: i64) -> i64 {
     let row_bytes = (nest.extent(AxisRole::N) * size_of::<T>() as i64).max(1);
+    let bytes = match nest.extent(AxisRole::K) {
+        ..=SHORT_SUM => BLOCK_BYTES / tensors,
+        LONG_SUM.. => LONG_SUM_BLOCK_BYTES,
+        _ => BLOCK_BYTES,
+    };
     // Whole tiles, of 6 or of 14 rows.
-    (BLOCK_BYTES / row_bytes / 42 * 42).max(42)
+    (bytes / row_bytes / 42 * 42).max(42)
 }
 
 /// Elements of scratch that [`run`] needs for this nest.
@@ -381,7 +394,8 @@ fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
     let best = |wanted: &dyn Fn(AxisRole) -> bool| {
         let free = |i: usize| !(whole_clips && nest.is_clipped(i));
         let axes = || nest.axes().iter().enumerate().filter(|(i, a)| wanted(a.role) && a.extent > 1 && free(*i));
-        axes().find(|(_, a)| balance(a.extent) > 0.85).or_else(|| axes().max_by_key(|(_, a)| a.extent)).map(|(i, _)| i)
+        let balanced = |least: f64| axes().find(|(_, a)| balance(a.extent) > least);
+        balanced(0.95).or_else(|| balanced(0.85)).or_else(|| axes().max_by_key(|(_, a)| a.extent)).map(|(i, _)| i)
     };
     let is_row = |role| matches!(role, AxisRole::Batch | AxisRole::M);
     let (row, column) = (best(&is_row), best(&|role| role == AxisRole::N));
@@ -413,7 +427,7 @@ pub fn held<T: Real>(nest: &Nest) -> Option<Packing> {
     if parts(nest).is_some() { None } else { Packing::in_loop::<T>(nest) }
 }
 
-/// Runs the nest as phases of a region. With `is_passing`, the result is for the epilogue alone and `operands.out` is nowhere. `held`: the right
+/// Runs the nest as phases of a region. `beside`: what whoever comes after it goes through, row by row as the result's. With `is_passing`, the result is for the epilogue alone and `operands.out` is nowhere. `held`: the right
 /// operand in panels, as [`held`] makes it.
 ///
 /// # Safety
@@ -426,6 +440,7 @@ pub unsafe fn run<T: Real>(
     accumulate: bool,
     worker: &mut Worker,
     mut epilogue: Option<Epilogue<T>>,
+    beside: &[Stretch],
     is_passing: bool,
     held: Option<*const T>,
 ) -> Result<(), Gone> {
@@ -442,7 +457,7 @@ pub unsafe fn run<T: Real>(
         let operands = Operands { b: *packed, panel: packing.panel, ..operands };
         let own = (is_passing && !needs.all_rows).then_some((passed, needs.rows));
         // SAFETY: the caller's promise, with the copy in place of the right operand.
-        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, own) };
+        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, beside, own) };
     }
     if let Some(packing) = &needs.packing {
         let packed = scratch.wrapping_add(needs.parts);
@@ -451,11 +466,11 @@ pub unsafe fn run<T: Real>(
         let operands = Operands { b: packed.cast_const(), panel: packing.panel, ..operands };
         let own = (is_passing && !needs.all_rows).then_some((passed, needs.rows));
         // SAFETY: as above, with the copy in place of the right operand.
-        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, own) };
+        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, beside, own) };
     }
     if is_passing && !needs.all_rows {
         // SAFETY: the caller's promise.
-        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, Some((passed, needs.rows))) };
+        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, Some((passed, needs.rows))) };
     }
     let axis = match split(nest, chunks) {
         Split::One => {
@@ -481,7 +496,7 @@ pub unsafe fn run<T: Real>(
     if outermost && epilogue.is_some() {
         // Whole rows: the epilogue follows block by block.
         // SAFETY: the caller's promise.
-        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, None) };
+        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, None) };
     }
     worker.phase(chunks, |chunk| {
         let (from, to) = share(ax.extent, chunk, chunks, step);
@@ -506,11 +521,15 @@ unsafe fn by_blocks<T: Real>(
     accumulate: bool,
     worker: &mut Worker,
     mut epilogue: Option<Epilogue<T>>,
+    beside: &[Stretch],
     passed: Option<(*mut T, usize)>,
 ) -> Result<(), Gone> {
     let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
     let columns = nest.extent(AxisRole::N);
-    let block = if epilogue.is_some() { block_rows::<T>(nest) } else { rows };
+    let block = match &epilogue {
+        None => rows,
+        Some(_) => block_rows::<T>(nest, 1 + beside.iter().filter(|s| s.bytes > 0).count() as i64),
+    };
     let chunks = worker.count;
     let step = if rows >= 42 * 8 * chunks as i64 { 42 } else { 1 };
     worker.phase(chunks, |chunk| {
@@ -521,8 +540,14 @@ unsafe fn by_blocks<T: Real>(
                 // As if all rows before these were there.
                 operands.out = passed.wrapping_add(chunk * room).wrapping_offset(-(begin * columns) as isize);
             }
+            // Rows of what comes next are those of the result.
+            let mut stretches = [Stretch::NOTHING; MOST_STRETCHES];
+            for (part, all) in stretches.iter_mut().zip(beside) {
+                let at = all.at.wrapping_add(begin as usize * all.stride);
+                *part = Stretch { at, rows: (end - begin).max(0) as usize, ..*all };
+            }
             // SAFETY: the caller's promise, for a part of the rows; a chunk has room for a block of its own.
-            unsafe { whole(part, operands, accumulate) };
+            fetching(&stretches, || unsafe { whole(part, operands, accumulate) });
             if let Some(epilogue) = &mut epilogue {
                 epilogue(begin, end, operands.out);
             }
@@ -592,7 +617,10 @@ unsafe fn in_parts<T: Real>(
                 for j in 0..n / 2 {
                     sums[j] = sums[2 * j] + sums[2 * j + 1];
                 }
-                n /= 2;
+                if n % 2 == 1 {
+                    sums[n / 2] = sums[n - 1];
+                }
+                n = n.div_ceil(2);
             }
             let mut at = nest.out;
             let mut rest = i;

@@ -16,6 +16,7 @@ use crate::pool::{Gone, Work, Worker};
 use crate::program::set_example;
 use crate::rows::{Decisions, Longest, Rows};
 use crate::{draw, ends, iterate, library};
+use bdl_kernels::contraction::{MOST_STRETCHES, Stretch};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -547,6 +548,34 @@ unsafe fn kernel_range_with(
     unsafe { (kernel.function)(buffers.as_ptr(), arguments.as_ptr(), begin, end) }
 }
 
+/// Where the rows lie that whoever comes after a product goes through.
+fn beside(run: &Run, state: &mut State, c: &CompiledContraction) -> [Stretch; MOST_STRETCHES] {
+    let mut all = [Stretch::NOTHING; MOST_STRETCHES];
+    let now = c.beside_next.as_ref().map(|next| state.sizes[next.step]);
+    if let Some((next, now)) = c.beside_next.as_ref().zip(now) {
+        if !(0..next.extent.at(&state.sizes)).contains(&(now + next.by)) {
+            return all;
+        }
+        state.sizes[next.step] = now + next.by;
+    }
+    let sizes = &state.sizes;
+    for (stretch, rows) in all.iter_mut().zip(&c.beside) {
+        let pieces = || rows.pieces.iter().map(|(at, len)| (at.at(sizes), len.at(sizes)));
+        let from = pieces().map(|(at, _)| at).min().unwrap_or(0);
+        let to = pieces().map(|(at, len)| at + len).max().unwrap_or(0);
+        let size = size_of_dtype(run.compiled.buffers[rows.buffer].dtype);
+        let bytes = |elements: i64| elements.max(0) as usize * size;
+        let at = run.pointers[rows.buffer].wrapping_add(bytes(rows.offset.at(sizes) + from)).cast_const();
+        let (row, stride) = (bytes(to - from), bytes(rows.stride.at(sizes)));
+        // How many rows there are is the product's to say.
+        *stretch = Stretch { at, bytes: row.min(stride), stride, rows: 0 };
+    }
+    if let Some((next, now)) = c.beside_next.as_ref().zip(now) {
+        state.sizes[next.step] = now;
+    }
+    all
+}
+
 fn operand<T>(run: &Run, sizes: &[i64], slice: &(usize, crate::size::Size)) -> *mut T {
     run.pointers[slice.0].cast::<T>().wrapping_offset(slice.1.at(sizes) as isize)
 }
@@ -564,6 +593,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         if worker.index == 0 {
             run.count(c, &nest);
         }
+        let beside = beside(run, state, c);
         let mut epilogue = |begin, end, out: *mut T| {
             if let Some(epilogue) = &c.epilogue {
                 let passed = c.is_passing.then_some((c.out.0, out.cast()));
@@ -583,6 +613,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
                 accumulate,
                 worker,
                 epilogue,
+                &beside,
                 c.is_passing,
                 held.map(<*const u8>::cast),
             )

@@ -25,6 +25,7 @@
 //!
 //! Deliberately absent: decisions about fusion or storage (in the plan), files, and what a batch is made of.
 
+mod beside;
 mod compiled;
 mod contract;
 pub mod cuda;

@@ -1,11 +1,18 @@
 //! A contraction with numbers for sizes: axes with strides, clips, and how it falls into boxes without clips.
 //!
-//! A clip `0 <= t + k - 4 < 60` over a long axis t and a short one k is peeled: for most t every k is inside, and these form one box whose
+//! A clip `0 <= t + k - 4 < 60` over an axis t of the output and one k of the sum is peeled: for most t every k is inside, and these form one box whose
 //! (k, c) axes merge into one; at the two ends each t has its own range of k. Neighbouring t with equal ranges form one box.
 //!
 //! ```text
 //!   t:   0 | 1 | 2 | 3 |      4 .. 56      | 56 | 57 | 58 | 59
 //!   k:  4..9 3..9 ...  |       0..9        | 0..8 ...     0..5
+//! ```
+//!
+//! The walk goes along an axis of the output wherever that pays ([`Nest::walk`]), so that a gradient of weights (the output has k, the sum t) falls into one box a tap:
+//!
+//! ```text
+//!   k:   0       1       2     ..    8
+//!   t:  4..60   3..60   2..60  ..   0..56
 //! ```
 //!
 //! Boxes cover every point inside the clips once. The ranges of an output element's sum depend on the element alone, so that its bits
@@ -15,6 +22,8 @@ use bdl_plan::AxisRole;
 
 /// Axes of one contraction at most.
 pub const MAX_AXES: usize = 12;
+/// Rows or columns of a tile that is worth being a box's own.
+const LEAST_SIDE: i64 = 14;
 /// Clips of one contraction at most.
 pub const MAX_CLIPS: usize = 6;
 
@@ -239,12 +248,10 @@ impl Nest {
                 }
             }
             [x, y] => {
-                // Walk along the longer axis; an axis of the output where they are alike.
-                let key = |axis: usize| (self.whole[axis], self.axes[axis].role != AxisRole::K);
-                let (long, short) = if key(*x) >= key(*y) { (*x, *y) } else { (*y, *x) };
-                let (n, m) = (self.axes[long].extent, self.axes[short].extent);
+                let (along, across) = self.walk(*x, *y);
+                let (n, m) = (self.axes[along].extent, self.axes[across].extent);
                 let range = |i: i64| {
-                    inside_range(clip.coefficients[short], clip.offset + clip.coefficients[long] * i, clip.extent, m)
+                    inside_range(clip.coefficients[across], clip.offset + clip.coefficients[along] * i, clip.extent, m)
                 };
                 let mut from = 0;
                 while from < n {
@@ -254,15 +261,15 @@ impl Nest {
                         to += 1;
                     }
                     let mut part = rest;
-                    part.restrict(long, from, to);
-                    if self.axes[short].role == AxisRole::K {
-                        part.restrict(short, lo, hi);
+                    part.restrict(along, from, to);
+                    if self.axes[across].role == AxisRole::K {
+                        part.restrict(across, lo, hi);
                         part.boxes(visit);
                     } else {
                         for (lo, hi, inside) in [(0, lo, false), (lo, hi, true), (hi, m, false)] {
                             if lo < hi {
                                 let mut part = part;
-                                part.restrict(short, lo, hi);
+                                part.restrict(across, lo, hi);
                                 part.visit_or_empty(inside, visit);
                             }
                         }
@@ -283,6 +290,22 @@ impl Nest {
         }
     }
 
+    /// Along which of a clip's two axes the walk goes, and the other one: along the output's, so that each of its elements is in one box; along the
+    /// longer one where there is no difference, or where the boxes of a short one would have too few rows or columns for a tile.
+    fn walk(&self, x: usize, y: usize) -> (usize, usize) {
+        let long = |a: usize, b: usize| if self.whole[a] >= self.whole[b] { (a, b) } else { (b, a) };
+        let is_sum = |axis: usize| self.axes[axis].role == AxisRole::K;
+        let (output, sum) = match (is_sum(x), is_sum(y)) {
+            (false, true) => (x, y),
+            (true, false) => (y, x),
+            (false, false) | (true, true) => return long(x, y),
+        };
+        let role = self.axes[output].role;
+        let alike = (0..self.count).filter(|i| *i != output && self.axes[*i].role == role);
+        let side: i64 = alike.map(|i| self.whole[i]).product();
+        if side >= LEAST_SIDE { (output, sum) } else { long(output, sum) }
+    }
+
     /// Goes on with the remaining clips, or with a sum over nothing.
     fn visit_or_empty(&self, inside: bool, visit: &mut impl FnMut(&Nest)) {
         if inside {
@@ -299,21 +322,17 @@ impl Nest {
     pub fn boxes_overlap(&self) -> bool {
         self.clips().iter().any(|clip| {
             let involved = (0..self.count).filter(|i| clip.coefficients[*i] != 0 && self.whole[*i] != 1);
-            let (mut sums, mut axes) = (0, 0);
-            let (mut longest, mut longest_is_sum) = ((0, false), false);
+            let mut axes = [0; MAX_AXES];
+            let mut count = 0;
             for axis in involved {
-                axes += 1;
-                let is_sum = self.axes[axis].role == AxisRole::K;
-                sums += usize::from(is_sum);
-                let key = (self.whole[axis], !is_sum);
-                if key >= longest {
-                    (longest, longest_is_sum) = (key, is_sum);
-                }
+                axes[count] = axis;
+                count += 1;
             }
-            match axes {
-                0 | 1 => false,
-                2 => longest_is_sum,
-                _ => sums > 0,
+            let is_sum = |axis: usize| self.axes[axis].role == AxisRole::K;
+            match axes[..count] {
+                [] | [_] => false,
+                [x, y] => is_sum(self.walk(x, y).0),
+                [..] => axes[..count].iter().any(|axis| is_sum(*axis)),
             }
         })
     }
@@ -398,6 +417,35 @@ mod tests {
                 assert_eq!(seen, expected, "n {n} k {k} c {c} offset {offset} extent {extent}");
             }
         }
+    }
+
+    /// The gradient of a convolution's weights: `dw[k, c, f] = sum[t] x[t + k - 4, c] dy[t, f]`.
+    fn weight_gradient(taps: i64, channels: i64, positions: i64) -> Nest {
+        let mut nest = Nest::new(0, -4 * channels, 0);
+        nest.push(Axis { role: AxisRole::M, extent: taps, out: channels, a: channels, b: 0 });
+        nest.push(Axis { role: AxisRole::M, extent: channels, out: 1, a: 1, b: 0 });
+        nest.push(Axis { role: AxisRole::K, extent: positions, out: 0, a: channels, b: 1 });
+        let mut coefficients = [0; MAX_AXES];
+        (coefficients[0], coefficients[2]) = (1, 1);
+        nest.push_clip(Clip { coefficients, offset: -4, extent: positions });
+        nest
+    }
+
+    #[test]
+    fn a_gradient_of_weights_is_one_box_a_tap_unless_its_rows_are_few() {
+        let boxes = |nest: &Nest| {
+            let mut all = Vec::new();
+            nest.boxes(&mut |part| all.push(part.axes().iter().map(|a| a.extent).collect::<Vec<_>>()));
+            all
+        };
+        let many = weight_gradient(9, 32, 60);
+        let expected: Vec<Vec<i64>> = [56, 57, 58, 59, 60, 59, 58, 57, 56].map(|t| vec![1, 32, t]).into();
+        assert_eq!(boxes(&many), expected);
+        assert!(!many.boxes_overlap(), "each tap has results of its own");
+        // Of four channels the taps stay together, and the positions at the ends are added.
+        let few = weight_gradient(9, 4, 60);
+        assert!(few.boxes_overlap());
+        assert!(boxes(&few).contains(&vec![9, 4, 52]));
     }
 
     #[test]

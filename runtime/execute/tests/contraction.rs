@@ -208,6 +208,8 @@ fn convolutions_forward_weights_and_inputs() {
         (2, 9, 3, 4, 3, 5, 3, 2),
         (20, 26, 3, 16, 5, 2, 1, 1),
         (20, 26, 1, 16, 5, 2, 1, 1),
+        (6, 40, 16, 20, 5, 2, 1, 1),
+        (3, 400, 20, 16, 7, 9, 1, 3),
     ] {
         Convolution { b, t, c, f, k, padding, stride, dilation }.check();
     }
@@ -231,6 +233,27 @@ fn two_dimensions_with_padding() {
         c * f,
     );
     check_all([b * h * w * f, b * h * w * c, 9 * c * f], &contract);
+}
+
+#[test]
+fn weights_of_two_dimensions_with_padding() {
+    // dk[i, j, c, f] = sum[b, h, w] x[b, h + i - 1, w + j - 1, c] dy[b, h, w, f]
+    for (b, h, w, c, f) in [(2, 6, 7, 3, 4), (6, 12, 11, 16, 16)] {
+        let contract = format!(
+            "contract out = a + (-{}) * b {{\n m i: 3 (out {}, a {}, b 0)\n m j: 3 (out {}, a {c}, b 0)\n m c: {c} (out {f}, a 1, b 0)\n \
+             n f: {f} (out 1, a 0, b 1)\n k b: {b} (out 0, a {}, b {})\n k h: {h} (out 0, a {}, b {})\n k w: {w} (out 0, a {c}, b {f})\n \
+             clip 1 * #0 + 1 * #5 + (-1) < {h};\n clip 1 * #1 + 1 * #6 + (-1) < {w};\n}}",
+            w * c + c,
+            3 * c * f,
+            w * c,
+            c * f,
+            h * w * c,
+            h * w * f,
+            w * c,
+            w * f,
+        );
+        check_all([9 * c * f, b * h * w * c, b * h * w * f], &contract);
+    }
 }
 
 #[test]

@@ -32,11 +32,15 @@
 //! |---|---|
 //! | `blocks.rs` | the loops: chunks of k, blocks of rows, panels of columns |
 //! | `pack.rs` | copies panels of B and blocks of A that lie badly |
+//! | `ahead.rs` | what tiles bring into the cache meanwhile |
 //! | `tile.rs` | the innermost loop: up to 14 x 32 elements of C in registers |
 //! | [`bf16`] | the same with factors rounded to bf16 |
 
 use crate::isa::Isa;
 
+pub use ahead::{MOST_STRETCHES, Stretch, fetching};
+
+mod ahead;
 pub mod bf16;
 mod blocks;
 mod pack;
@@ -133,12 +137,19 @@ impl<T> Job<T> {
         }
     }
 
+    /// Few rows, many columns that run along k, as in `dy wᵀ`: a copy of B that turns it would take a large part of the time. With the roles
+    /// exchanged B is read where it lies, and the few rows are copied; what is lost by writing C in columns is a few hundredths.
+    fn is_better_turned(&self) -> bool {
+        let along_k = self.b.row == 1 && self.b.col != 1 && self.a.col == 1 && self.c.col == 1;
+        along_k && (16..=64).contains(&self.m) && self.n >= 2 * self.m && self.k >= CHUNK
+    }
+
     /// The same sums, in the form the loops like best: fewest taps, C with contiguous rows if it has contiguous anything.
     fn normalised(mut self) -> Job<T> {
         self.join_taps();
         // A product with a few columns is run as one with a few rows: then vectors hold rows of A.
         let few_columns = self.n <= 4 && self.m >= 8;
-        if few_columns || (self.c.col != 1 && self.c.row == 1 && self.m > 4) {
+        if few_columns || (self.c.col != 1 && self.c.row == 1 && self.m > 4) || self.is_better_turned() {
             let taps = Taps { count: self.taps.count, a: self.taps.b, b: self.taps.a };
             self = Job {
                 m: self.n,

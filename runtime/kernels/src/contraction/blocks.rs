@@ -11,6 +11,7 @@
 //! A block and a group stay in the second-level cache while they are used. Most operands are read where they lie. None of
 //! the sizes but [`CHUNK`] shows in a result.
 
+use super::ahead::{Ahead, Lines, MOST_TURNS, put_back, stretches};
 use super::pack::{Chunk, copy_a, copy_side_by_side, pack_b, scratch};
 use super::tile::{Panel, Steps, Target, Tiles};
 use super::{CHUNK, Job};
@@ -99,7 +100,7 @@ enum Left {
 
 fn left<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> Left {
     let line = job.a.row.unsigned_abs() * size_of::<<T::L as Lanes>::Elem>();
-    if job.a.row == 1 && job.a.col != 1 && job.m >= T::ROWS && job.n >= 4 * T::L::N {
+    if job.a.row == 1 && job.a.col != 1 && job.m >= T::ROWS && job.n >= 32 * T::L::N {
         Left::SideBySide
     } else if job.a.col == 1
         && job.k >= 32
@@ -196,7 +197,12 @@ struct Columns<E> {
     /// The first one, and how many there are.
     col: usize,
     cols: usize,
+    /// In B itself, where the panels lie side by side.
+    is_in_place: bool,
 }
+
+/// So many tiles of rows do too little with a panel for the next one to be fetched unasked.
+const FEW_TILES: usize = 12;
 
 /// The tiles of a block of rows with one panel.
 ///
@@ -218,6 +224,9 @@ unsafe fn tiles<T: Tiles>(
     // Copies have no taps.
     let of_copy = Steps { a: copy, row: 1, col: 1, k: chunk.len, first: 0, tap: 0, len: chunk.len };
     let panel = if left == Left::InPlace { columns.panel } else { Panel { skip: 0, ..columns.panel } };
+    // Only tiles of two vectors fetch.
+    let mut turns = [Lines::NOTHING; MOST_TURNS];
+    let mut beside = if columns.vectors == 2 { stretches() } else { None };
     for tile in block.clone() {
         let (row, row_end) = (rows.first(tile), rows.first(tile + 1));
         let steps = match left {
@@ -233,8 +242,21 @@ unsafe fn tiles<T: Tiles>(
         };
         let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + columns.col as isize * job.c.col);
         let target = Target { c, row: job.c.row, col: job.c.col, cols: columns.cols, add };
+        let ahead = match &mut beside {
+            Some(stretches) => stretches.next(&steps, &mut turns),
+            None if columns.vectors == 2 => {
+                // A few tiles of many columns: while the last one runs, the panel beside this one is fetched.
+                let next_panel = columns.is_in_place && tile + 1 == block.end && rows.tiles <= FEW_TILES;
+                let below = (left == Left::InPlace && job.a.row == 1).then_some(T::ROWS);
+                Ahead::operands(&steps, &panel, 2 * T::L::N, next_panel, below)
+            }
+            None => Ahead::nothing(&steps),
+        };
         // SAFETY: the tile lies inside A, B or their copies, and C.
-        unsafe { T::run(row_end - row, columns.vectors, &steps, panel, &target) }
+        unsafe { T::run(row_end - row, columns.vectors, &steps, panel, &target, &ahead) }
+    }
+    if beside.is_some() {
+        put_back(beside);
     }
 }
 
@@ -289,11 +311,18 @@ unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chun
                     let left = (whole - col) / n;
                     let vectors = if left >= most_vectors { most_vectors } else { left.min(2) };
                     let panel = Panel { b: b.wrapping_add(col), step: job.b.row, skip };
-                    Columns { panel, vectors, col, cols: vectors * n }
+                    Columns { panel, vectors, col, cols: vectors * n, is_in_place: true }
                 } else {
                     let b = columns_copy.wrapping_add((col - whole) * chunk.len);
-                    let panel = Panel { b: b.cast_const(), step: copy_width as isize, skip: 0 };
-                    Columns { panel, vectors: copy_width / n, col, cols: (end - col).min(copy_width) }
+                    let step = copy_width as isize;
+                    let panel = Panel { b: b.cast_const(), step, skip: 0 };
+                    Columns {
+                        panel,
+                        vectors: copy_width / n,
+                        col,
+                        cols: (end - col).min(copy_width),
+                        is_in_place: false,
+                    }
                 };
                 // SAFETY: the caller's promise.
                 unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add) }
@@ -336,8 +365,9 @@ unsafe fn contract_panels<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, panel: usi
             unsafe { copy_block::<T>(job, chunk, rows, &block, left, rows_copy) }
             for col in (0..job.n).step_by(width) {
                 let cols = (job.n - col).min(width);
-                let panel = Panel { b: b.wrapping_add(col / width * panel), step: job.b.row, skip };
-                let columns = Columns { panel, vectors: cols.div_ceil(n), col, cols };
+                let step = job.b.row;
+                let panel = Panel { b: b.wrapping_add(col / width * panel), step, skip };
+                let columns = Columns { panel, vectors: cols.div_ceil(n), col, cols, is_in_place: false };
                 let add = job.add || from > 0;
                 // SAFETY: the caller's promise; what a panel has beyond the last column is readable.
                 unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add) }

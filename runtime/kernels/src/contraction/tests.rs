@@ -205,6 +205,47 @@ fn strides_do_not_change_the_bits() {
     }
 }
 
+/// `dy wᵀ` of few rows and many columns, for which the roles are exchanged; alone a row is not.
+#[test]
+fn a_turned_product_has_the_same_bits() {
+    for (m, n, k) in [(16, 40, 512), (33, 70, 1025), (64, 130, 600)] {
+        let (a, b, old) = (numbers_f32(m * k, 1), numbers_f32(k * n, 2), numbers_f32(m * n, 3));
+        let turned: Vec<f32> = (0..n * k).map(|at| b[at % k * n + at / k]).collect();
+        for (mode, isa) in [Mode::Write, Mode::Add].into_iter().flat_map(|m| Isa::available().map(move |isa| (m, isa)))
+        {
+            let mut expected = old.clone();
+            definition(m, n, k, &a, &b, &mut expected, mode);
+            for rows in [m, 1] {
+                let mut c = old.clone();
+                // SAFETY: the matrices fill their slices.
+                with_isa(isa, || unsafe {
+                    let b = Matrix::rows(&turned, k).transposed();
+                    contract_f32(rows, n, k, Matrix::rows(&a, k), b, MatrixMut::rows(&mut c, n), mode);
+                });
+                assert_eq!(c[..rows * n], expected[..rows * n], "{rows} of {m} x {n} x {k} {mode:?} on {}", isa.name());
+            }
+        }
+    }
+}
+
+/// Whatever is fetched meanwhile, be it there or not.
+#[test]
+fn fetching_changes_no_bit() {
+    let (m, n, k) = (45, 100, 1100);
+    let (a, b, other) = (numbers_f32(m * k, 1), numbers_f32(k * n, 2), numbers_f32(10_000, 3));
+    let mut expected = vec![0.0f32; m * n];
+    definition(m, n, k, &a, &b, &mut expected, Mode::Write);
+    let there = Stretch { at: other.as_ptr().cast(), bytes: 300, stride: 800, rows: 50 };
+    let nowhere = Stretch { at: std::ptr::null(), bytes: 4000, stride: 4000, rows: 1000 };
+    for isa in Isa::available() {
+        for stretches in [&[][..], &[there], &[there, nowhere], &[nowhere; MOST_STRETCHES + 1]] {
+            let mut c = vec![0.0f32; m * n];
+            with_isa(isa, || fetching(stretches, || product_f32(m, n, k, &a, &b, &mut c, Mode::Write)));
+            assert_eq!(c, expected, "{} stretches on {}", stretches.len(), isa.name());
+        }
+    }
+}
+
 /// A row (and a column, and a block) has the same bits alone as in the whole product.
 #[test]
 fn any_cut_of_the_product_gives_the_same_bits() {

@@ -3,6 +3,7 @@
 //! Each step loads V vectors of B and, for each row, one element of A into all lanes: R + V loads for R V multiply-adds.
 //! Every element of C is its own chain, so neither R nor V nor the vector width shows in the result.
 
+use super::ahead::{Ahead, TURN};
 use crate::vector_math::lanes::Lanes;
 use std::array::from_fn;
 
@@ -54,20 +55,27 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
     steps: &Steps<L::Elem>,
     panel: Panel<L::Elem>,
     target: &Target<L::Elem>,
+    ahead: &Ahead<L::Elem>,
 ) {
     // SAFETY: the caller's promise; pointers step with wrapping arithmetic and are read only where a step is.
     unsafe {
         let mut sum = [[L::zero(); V]; R];
         let (row, col) = (steps.row, steps.col);
         let (mut a, mut b) = (steps.a, panel.b);
+        let mut lines = ahead.lines;
+        let mut turns = ahead.turns.iter();
+        let mut turn = if ahead.turns.is_empty() { steps.len } else { TURN };
         let (mut at, mut left) = (steps.first, steps.len);
         loop {
-            let run = left.min(steps.k - at);
+            let run = left.min(steps.k - at).min(turn);
             let mut p = a;
             for _ in 0..run {
                 if V == 2 {
-                    L::prefetch(b.wrapping_offset(8 * panel.step));
-                    L::prefetch(b.wrapping_offset(8 * panel.step).wrapping_add(L::N));
+                    L::prefetch(lines.first);
+                    L::prefetch(lines.first.wrapping_offset(lines.gap));
+                    L::prefetch(lines.second);
+                    lines.first = lines.first.wrapping_offset(lines.step);
+                    lines.second = lines.second.wrapping_offset(lines.second_step);
                 }
                 let bv: [L; V] = from_fn(|v| L::load(b.add(v * L::N)));
                 for r in 0..R {
@@ -83,9 +91,20 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
             if left == 0 {
                 break;
             }
-            a = a.wrapping_offset(steps.tap - at as isize * col);
-            b = b.wrapping_offset(panel.skip);
-            at = 0;
+            turn -= run;
+            if turn == 0 {
+                turn = TURN;
+                lines = *turns.next().unwrap_or(&lines);
+            }
+            at += run;
+            a = p;
+            if at == steps.k {
+                a = p.wrapping_offset(steps.tap - steps.k as isize * col);
+                b = b.wrapping_offset(panel.skip);
+                lines.first = lines.first.wrapping_offset(ahead.jumps.0);
+                lines.second = lines.second.wrapping_offset(ahead.jumps.1);
+                at = 0;
+            }
         }
         finish(sum, target);
     }
@@ -246,6 +265,7 @@ pub(super) trait Tiles {
         steps: &Steps<<Self::L as Lanes>::Elem>,
         panel: Panel<<Self::L as Lanes>::Elem>,
         target: &Target<<Self::L as Lanes>::Elem>,
+        ahead: &Ahead<<Self::L as Lanes>::Elem>,
     );
 
     /// A tile of TURNED_VECTORS vectors of at most 256 bits: what was stored as squares of 8 is loaded again at once, and
@@ -273,9 +293,10 @@ macro_rules! tiles {
             steps: &Steps<<$L as Lanes>::Elem>,
             panel: Panel<<$L as Lanes>::Elem>,
             target: &Target<<$L as Lanes>::Elem>,
+            ahead: &Ahead<<$L as Lanes>::Elem>,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { tile::<$L, R, V>(steps, panel, target) }
+            unsafe { tile::<$L, R, V>(steps, panel, target, ahead) }
         }
 
         /// # Safety
@@ -304,17 +325,18 @@ macro_rules! tiles {
                 steps: &Steps<<$L as Lanes>::Elem>,
                 panel: Panel<<$L as Lanes>::Elem>,
                 target: &Target<<$L as Lanes>::Elem>,
+                ahead: &Ahead<<$L as Lanes>::Elem>,
             ) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match (rows, vectors) {
                         $(
-                            ($r, 1) => $tile::<$r, 1>(steps, panel, target),
-                            ($r, 2) => $tile::<$r, 2>(steps, panel, target),
+                            ($r, 1) => $tile::<$r, 1>(steps, panel, target, ahead),
+                            ($r, 2) => $tile::<$r, 2>(steps, panel, target, ahead),
                         )*
-                        (1, $wide) => $tile::<1, $wide>(steps, panel, target),
-                        (2, $wide) => $tile::<2, $wide>(steps, panel, target),
-                        (3, $wide) => $tile::<3, $wide>(steps, panel, target),
+                        (1, $wide) => $tile::<1, $wide>(steps, panel, target, ahead),
+                        (2, $wide) => $tile::<2, $wide>(steps, panel, target, ahead),
+                        (3, $wide) => $tile::<3, $wide>(steps, panel, target, ahead),
                         (_, _) => unreachable!("no tile of {rows} rows and {vectors} vectors"),
                     }
                 }
