@@ -10,7 +10,7 @@ use bdl_grammar::ast;
 use bdl_grammar::{Diagnostic, Span};
 
 /// Every function of the compiler, draws included.
-pub const NAMES: [&str; 51] = [
+pub const NAMES: [&str; 52] = [
     "exp",
     "expm1",
     "log",
@@ -49,6 +49,7 @@ pub const NAMES: [&str; 51] = [
     "chain",
     "f32",
     "f64",
+    "bf16",
     "i32",
     "orthogonal",
     "normal",
@@ -175,9 +176,14 @@ impl<'a> Checker<'a> {
                 }
             }
             "grad" => self.gradient(args, span),
-            "f32" | "f64" => {
+            "f32" | "f64" | "bf16" => {
                 let Some([x]) = exactly::<1>(args) else { return self.fail(arity(name, span, "one argument")) };
-                self.convert(x, if name == "f32" { Scalar::F32 } else { Scalar::F64 }, span)
+                let to = match name {
+                    "f64" => Scalar::F64,
+                    "bf16" => Scalar::BF16,
+                    _ => Scalar::F32,
+                };
+                self.convert(x, to, span)
             }
             "i32" => {
                 let Some([x]) = exactly::<1>(args) else { return self.fail(arity(name, span, "one argument")) };
@@ -487,7 +493,7 @@ impl<'a> Checker<'a> {
         let (builtin, scalar) = match name {
             "sort" => (Builtin::Sort, ty.scalar),
             "argsort" => (Builtin::Argsort, Scalar::Index(last.size)),
-            _ if ty.scalar == Scalar::F64 => (Builtin::Cumsum, Scalar::F64),
+            _ if matches!(ty.scalar, Scalar::F64 | Scalar::BF16) => (Builtin::Cumsum, ty.scalar),
             _ if ty.scalar.is_real() => (Builtin::Cumsum, Scalar::F32),
             _ if ty.scalar.is_whole() => (Builtin::Cumsum, Scalar::I32),
             _ => {
@@ -550,7 +556,8 @@ impl<'a> Checker<'a> {
             );
         }
         let result = Type::Tensor(TensorType { scalar: to.clone(), ..ty.clone() });
-        if ty.scalar.is_real() && (ty.scalar == Scalar::F64) == (to == Scalar::F64) {
+        let is_plain = |scalar: &Scalar| !matches!(scalar, Scalar::F64 | Scalar::BF16);
+        if ty.scalar.is_real() && (ty.scalar == to || is_plain(&ty.scalar) && is_plain(&to)) {
             return Value::Run(Expr { ty: result, ..value });
         }
         if ty.scalar.is_real() {

@@ -6,9 +6,10 @@
 use crate::checker::{Binding, Body, BodyKind, Checker, Declared};
 use crate::function::Head;
 use crate::hir::{self, Builtin, ExprKind, FunctionId, ParamId, Scalar, StateId, TensorType, Type};
+use crate::operators::of_type;
 use crate::suggest::nearest;
 use crate::types::{Kind, Meeting, kind_of};
-use crate::value::{Callable, Value, expr, show_tensor, show_type};
+use crate::value::{Callable, Value, expr, show_scalar, show_tensor, show_type};
 use bdl_grammar::ast;
 use bdl_grammar::{Diagnostic, Span};
 use std::collections::HashMap;
@@ -137,14 +138,15 @@ impl<'a> Checker<'a> {
             );
             return None;
         }
-        if ty.scalar == Scalar::F64 && !declared.is_state {
+        if let own @ (Scalar::F64 | Scalar::BF16) = &ty.scalar
+            && !declared.is_state
+        {
+            let own = show_scalar(own);
+            let instead = if ty.scalar == Scalar::F64 { ", or train all in f64 with `--precision f64`" } else { "" };
             self.say(
                 Diagnostic::error("type-mismatch", "a parameter has the precision of the program")
-                    .primary(declared.declare.ty.span, "f64 is another")
-                    .help(format!(
-                        "write `f32[..]` and compute with `f64({})`, or train all in f64 with `--precision f64`",
-                        declared.name
-                    )),
+                    .primary(declared.declare.ty.span, format!("{own} is another"))
+                    .help(format!("write `f32[..]` and compute with `{own}({})`{instead}", declared.name)),
             );
             return None;
         }
@@ -222,7 +224,7 @@ impl<'a> Checker<'a> {
             let given = term.tensor()?.clone();
             let what = format!("`{}` is", declared.name);
             self.fit_tensor(ty, &given, Some(declared.declare.ty.span), &Meeting { span: e.span, what: &what })?;
-            Some(hir::Expr { ty: want.clone(), ..term })
+            Some(of_type(term, want.clone()))
         });
         let done = self.bodies.pop()?;
         let value = fitted?;
@@ -316,7 +318,7 @@ impl<'a> Checker<'a> {
             );
             return;
         }
-        self.body().updates.push((id, hir::Expr { ty: wanted, ..term }));
+        self.body().updates.push((id, of_type(term, wanted)));
     }
 
     /// `update w = ..` of an optimizer: the parameter's new value.
@@ -343,7 +345,7 @@ impl<'a> Checker<'a> {
                 Diagnostic::error("duplicate-name", format!("`{name}` is updated twice")).primary(span, "here again"),
             );
         }
-        self.body().new_value = Some(hir::Expr { ty: wanted, ..term });
+        self.body().new_value = Some(of_type(term, wanted));
     }
 
     /// `next m` after `update m = ..`.

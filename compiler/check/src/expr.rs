@@ -527,8 +527,14 @@ impl<'a> Checker<'a> {
         let mut shape = vec![axis(Dim::from(elements.len() as i64))];
         shape[0].origin = because(span, "");
         shape.extend(first.shape.iter().cloned());
-        let is_f64 = elements.iter().any(|e| e.tensor().is_some_and(|t| t.scalar == Scalar::F64));
-        let ty = tensor(if is_f64 { Scalar::F64 } else { first.scalar.clone() }, shape);
+        let has = |scalar: Scalar| elements.iter().any(|e| e.tensor().is_some_and(|t| t.scalar == scalar));
+        let alike = elements.iter().all(|e| e.tensor().is_some_and(|t| t.scalar == first.scalar));
+        let scalar = match (has(Scalar::F64), has(Scalar::BF16) && !alike) {
+            (true, _) => Scalar::F64,
+            (false, true) => Scalar::F32,
+            (false, false) => first.scalar.clone(),
+        };
+        let ty = tensor(scalar, shape);
         if first.shape.is_empty() {
             return expr(ExprKind::List(elements), ty, span);
         }

@@ -285,7 +285,7 @@ pub enum UnaryOp {
     Sign,
     Lgamma,
     Digamma,
-    /// Of a category, index, integer or truth value.
+    /// Of a category, index, integer or truth value; of a number of another precision. The type says to which.
     ToReal,
     ToInt,
 }

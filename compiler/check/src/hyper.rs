@@ -4,11 +4,12 @@
 //! `dilation: dilation`. Every value is known when the model is built. A default may speak of the hyper-parameters before it.
 
 use crate::checker::{Binding, Body, BodyKind, Checker, because};
-use crate::hir::{self, ExprKind};
+use crate::hir::{self, ExprKind, Scalar};
+use crate::operators::of_type;
 use crate::scope::FileAt;
 use crate::suggest::nearest;
 use crate::types::{Kind, kind_of, listed_function};
-use crate::value::{Callable, Layer, Size, Value};
+use crate::value::{Callable, Layer, Size, Value, scalar_type};
 use crate::walk;
 use bdl_grammar::ast::{self, ArgKind};
 use bdl_grammar::{Diagnostic, Span};
@@ -255,12 +256,19 @@ impl<'a> Checker<'a> {
     }
 
     fn scalar_hyper(&mut self, param: &'a ast::Param, e: &'a ast::Expr, value: Value<'a>) -> Option<Value<'a>> {
-        let is_bool = matches!(&param.ty.kind, ast::TypeKind::Word { name, .. } if name.text == "bool");
+        let is_called = |word: &str| matches!(&param.ty.kind, ast::TypeKind::Word { name, .. } if name.text == word);
+        let (is_bool, is_bf16) = (is_called("bool"), is_called("bf16"));
         match value {
             Value::Error => None,
             value @ Value::Bool(_) if is_bool => Some(value),
+            value @ (Value::Size(_) | Value::Number(_)) if is_bf16 => {
+                Some(self.in_own_precision(value, &param.ty, e.span))
+            }
             value @ (Value::Size(_) | Value::Number(_)) if !is_bool => Some(value),
             // What the run supplies (`step`, `epochs`) may move; values of the model may not come in this way.
+            Value::Run(term) if self.is_closed(&term) && is_bf16 => {
+                Some(Value::Run(of_type(term, scalar_type(Scalar::BF16))))
+            }
             Value::Run(term) if self.is_closed(&term) => Some(Value::Run(term)),
             value => {
                 let expected = if is_bool { "`true` or `false`" } else { "a number" };

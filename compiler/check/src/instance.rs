@@ -6,9 +6,10 @@
 use crate::apply::{Source, What};
 use crate::checker::{Binding, Body, BodyKind, Checker, because};
 use crate::function::Head;
-use crate::hir::{self, ExprKind, Type};
+use crate::hir::{self, ExprKind, Scalar, Type};
 use crate::hyper::too_many;
 use crate::laws::LawPlace;
+use crate::operators::of_type;
 use crate::scope::FileAt;
 use crate::suggest::nearest;
 use crate::types::{Kind, Meeting, kind_of, listed_function};
@@ -318,7 +319,10 @@ impl<'a> Checker<'a> {
                     let bound = self.here().local(local, param.name.span);
                     self.body().bind(&param.name.text, Binding::Value(Value::Run(bound)));
                 }
-                known => self.body().bind(&param.name.text, Binding::Value(known)),
+                known => {
+                    let known = self.in_own_precision(known, &param.ty, at);
+                    self.body().bind(&param.name.text, Binding::Value(known));
+                }
             }
         }
         for law in signature.laws {
@@ -351,6 +355,7 @@ impl<'a> Checker<'a> {
             && value.is_static()
             && !matches!(value, Value::Callable(_) | Value::List(_) | Value::Text(_))
             && args.is_empty()
+            && !self.has_own_precision(signature.result)
         {
             return Some((value, inputs, args));
         }
@@ -370,10 +375,30 @@ impl<'a> Checker<'a> {
         Some((Value::Run(term), inputs, args))
     }
 
+    /// Is it a number of f64 or bf16?
+    fn has_own_precision(&mut self, ty: &'a ast::Type) -> bool {
+        let own =
+            |ty: Option<Type>| matches!(ty, Some(Type::Tensor(ty)) if matches!(ty.scalar, Scalar::F64 | Scalar::BF16));
+        kind_of(ty) == Kind::Scalar && self.is_bound_type(ty) && own(self.read_type(ty))
+    }
+
+    /// A number or size that is known here, as a term where its type has a precision of its own.
+    pub fn in_own_precision(&mut self, value: Value<'a>, ty: &'a ast::Type, span: Span) -> Value<'a> {
+        let kind = match (&value, value.as_number()) {
+            (_, Some(number)) => ExprKind::Number(number),
+            (Value::Size(size), None) => ExprKind::Size(size.dim.clone()),
+            (_, None) => return value,
+        };
+        if !self.has_own_precision(ty) {
+            return value;
+        }
+        self.read_type(ty).map_or(Value::Error, |ty| Value::Run(expr(kind, ty, span)))
+    }
+
     /// The term with the type that was declared for it.
     pub fn fit_result(&mut self, declared: &'a ast::Type, term: hir::Expr, meeting: &Meeting) -> Option<hir::Expr> {
         let ty = self.fit(declared, &term.ty, meeting)?;
-        Some(hir::Expr { ty, ..term })
+        Some(of_type(term, ty))
     }
 
     /// An input that was left out and has a default.
@@ -389,11 +414,12 @@ impl<'a> Checker<'a> {
                 };
                 let fitted =
                     self.fit(&param.ty, &term.ty, &Meeting { span: default.span, what: "this input takes" })?;
-                let local = self.let_local(&param.name.text, hir::Expr { ty: fitted, ..term }, param.name.span);
+                let local = self.let_local(&param.name.text, of_type(term, fitted), param.name.span);
                 Some(Value::Run(self.here().local(local, param.name.span)))
             }
             Kind::Dim | Kind::Padding | Kind::Word | Kind::Schedule | Kind::Scalar | Kind::List | Kind::Function => {
-                self.hyper_value(param, default)
+                let value = self.hyper_value(param, default)?;
+                Some(self.in_own_precision(value, &param.ty, default.span))
             }
             Kind::Error => None,
         }

@@ -668,6 +668,21 @@ fn retyped(term: Expr, scalar: &Scalar) -> Expr {
     Expr { ty, ..term }
 }
 
+/// The term where a value of the type is wanted. A bf16 that becomes another real is converted, so that it is rounded before.
+pub(crate) fn of_type(term: Expr, ty: Type) -> Expr {
+    let scalar = |ty: &Type| match ty {
+        Type::Tensor(tensor) => Some(tensor.scalar.clone()),
+        Type::Record(_) | Type::Error => None,
+    };
+    match (scalar(&term.ty), scalar(&ty)) {
+        (Some(Scalar::BF16), Some(wanted)) if wanted != Scalar::BF16 => {
+            let span = term.span;
+            expr(ExprKind::Unary(UnaryOp::ToReal, Box::new(term)), ty, span)
+        }
+        (_, _) => Expr { ty, ..term },
+    }
+}
+
 /// The precision of a result; anything but `f64` and `bf16` is the working precision.
 fn wider(a: &Scalar, b: &Scalar) -> Scalar {
     if *a == Scalar::F64 || *b == Scalar::F64 {

@@ -2,6 +2,7 @@
 
 use crate::checker::{Binding, Checker};
 use crate::hir::{self, ExprKind, IndexKind, Iterate, LocalId, Scalar, Scan, TensorType, Type};
+use crate::operators::of_type;
 use crate::types::Meeting;
 use crate::value::{Value, axis, error_expr, expr, show_type};
 use bdl_grammar::ast::{self, Reversed};
@@ -132,11 +133,8 @@ impl<'a> Checker<'a> {
             let mut value = self.run(&one.init, None);
             match &value.ty {
                 Type::Tensor(tensor) => {
-                    let scalar = if tensor.scalar.is_real() && tensor.scalar != Scalar::F64 {
-                        Scalar::F32
-                    } else {
-                        tensor.scalar.clone()
-                    };
+                    let has_own = matches!(tensor.scalar, Scalar::F64 | Scalar::BF16);
+                    let scalar = if tensor.scalar.is_real() && !has_own { Scalar::F32 } else { tensor.scalar.clone() };
                     value.ty = Type::Tensor(TensorType { scalar, ..tensor.clone() });
                 }
                 Type::Record(_) => {
@@ -257,14 +255,28 @@ impl<'a> Checker<'a> {
             }
         };
         let term = self.run(value, Some(&wanted));
+        let own = |scalar: &Scalar| match (scalar == &Scalar::F64, scalar == &Scalar::BF16) {
+            (true, _) => "f64",
+            (_, true) => "bf16",
+            (false, false) => "f32",
+        };
+        // A written number has the precision that is asked for.
+        let is_written = matches!(term.kind, ExprKind::Number(_));
         let fitted = match (&wanted, &term.ty) {
-            (Type::Tensor(wants), Type::Tensor(has)) if wants.scalar != Scalar::F64 && has.scalar == Scalar::F64 => {
-                let help =
-                    format!("let it be one from the start, `from ({name} = f64(..))`, or round each step, `f32(..)`");
+            (Type::Tensor(wants), Type::Tensor(has))
+                if !is_written
+                    && has.scalar.is_real()
+                    && has.scalar != wants.scalar
+                    && (has.scalar == Scalar::F64 || wants.scalar == Scalar::BF16) =>
+            {
+                let (from, to) = (own(&wants.scalar), own(&has.scalar));
+                let help = format!(
+                    "let it be one from the start, `from ({name} = {to}(..))`, or round each step, `{from}(..)`"
+                );
                 self.say(
                     Diagnostic::error(
                         "type-mismatch",
-                        format!("`{name}` is {}, but becomes an f64", show_type(&wanted)),
+                        format!("`{name}` is {}, but becomes an {to}", show_type(&wanted)),
                     )
                     .primary(value.span, format!("this is {}", show_type(&term.ty)))
                     .help(help),
@@ -274,7 +286,7 @@ impl<'a> Checker<'a> {
             (Type::Tensor(wants), Type::Tensor(has)) => {
                 let what = format!("`{name}` is");
                 self.fit_tensor(wants, has, None, &Meeting { span: value.span, what: &what })
-                    .map(|_| hir::Expr { ty: wanted.clone(), ..term })
+                    .map(|_| of_type(term, wanted.clone()))
             }
             (_, _) => None,
         };

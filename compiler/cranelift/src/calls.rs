@@ -14,6 +14,7 @@ pub fn unary_name(op: UnaryOp) -> Option<&'static str> {
         | UnaryOp::Floor
         | UnaryOp::Round
         | UnaryOp::Sign
+        | UnaryOp::Bf16
         | UnaryOp::Sqrt => None,
         UnaryOp::Exp => Some("exp"),
         UnaryOp::Expm1 => Some("expm1"),

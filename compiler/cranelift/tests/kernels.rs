@@ -7,6 +7,7 @@ mod common;
 mod ptx;
 
 use bdl_cranelift::compile;
+use bdl_execute::reference::{Array, run_kernel};
 use bdl_plan::LoopMode;
 use common::{Generator, Random, Style, arrays, check_code};
 
@@ -51,4 +52,77 @@ fn rows_with_lanes_inside() {
 #[test]
 fn rows_of_all_types_with_calls() {
     run(Style { plain: false, calls: true, grid: LoopMode::Serial }, 4000..4100);
+}
+
+/// Every sign, exponent and kept digit, with the digits that are dropped just below, at and above the half.
+fn around_halves(every: usize) -> Vec<f32> {
+    let upper = (0..=0xffffu32).step_by(every);
+    let lower = [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff];
+    upper.flat_map(|upper| lower.map(|lower| f32::from_bits(upper << 16 | lower))).collect()
+}
+
+/// The nearer of the two bf16 around a number, of equally near ones the even one; beyond the largest stands 2^128, which is infinite.
+fn nearest_bf16(x: f32) -> f32 {
+    if !x.is_finite() {
+        return x;
+    }
+    let number = |upper: u32| match upper & 0x7fff {
+        0x7f80 => 2f64.powi(128),
+        _ => f64::from(f32::from_bits((upper & 0x7fff) << 16)),
+    };
+    let (size, below) = (f64::from(x.abs()), x.to_bits() >> 16);
+    let (down, up) = (size - number(below), number(below + 1) - size);
+    let upper = if down < up || down == up && below & 1 == 0 { below } else { below + 1 };
+    f32::from_bits(upper << 16)
+}
+
+const ROUNDING: &str = "
+plan p
+size B batch
+slot 4 * B
+slot 2 * B
+buffer x: f32[B] len B; input per_example
+buffer y: f32[B] len B; slot 0
+buffer h: bf16[B] len B; slot 1
+
+kernel near(x: f32 read, y: f32 write, h: bf16 write) sizes(B) indices(i) {
+  for i in B lanes {
+    %0: f32 = load x[i]
+    %1: f32 = bf16 %0
+    store y[i] = %1
+    store h[i] = %0
+  }
+}
+
+run near(x, y, h)
+";
+
+#[test]
+fn rounding_to_bf16_is_what_a_store_does() {
+    for text in [ROUNDING.to_string(), ROUNDING.replace(" lanes", "")] {
+        let plan = bdl_plan::parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        bdl_plan::verify(&plan).unwrap_or_else(|e| panic!("{e}"));
+        let kernel = &plan.kernels[0];
+        let code = compile(&plan.kernels).unwrap();
+        // A few blocks of vectors and a rest.
+        for (x, on_gpu) in [(around_halves(1), false), (around_halves(97), true)] {
+            let n = x.len();
+            let arrays = [Array::F32(x.clone()), Array::F32(vec![0.5; n]), Array::BF16(vec![1; n])];
+            check_code(&code, kernel, &arrays, &[n as i64]);
+            if on_gpu {
+                assert!(ptx::check(kernel, &arrays, &[n as i64], 3));
+            }
+            let mut found = arrays.to_vec();
+            let buffers: Vec<(usize, i64)> = (0..3).map(|i| (i, 0)).collect();
+            run_kernel(kernel, &mut found, &buffers, &|_| Some(n as i64), 0, n as i64).unwrap();
+            for (i, x) in x.iter().enumerate() {
+                let (rounded, stored, expected) = (found[1].at(i), found[2].at(i), f64::from(nearest_bf16(*x)));
+                let same = |a: f64, b: f64| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+                assert!(
+                    same(rounded, expected) && same(stored, expected),
+                    "{x:e}: {rounded:e} {stored:e} {expected:e}"
+                );
+            }
+        }
+    }
 }

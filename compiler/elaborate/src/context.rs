@@ -7,6 +7,7 @@
 use crate::value::{Pointwise, Value, mentioned, number};
 use bdl_check::hir::{self, Hir, Store};
 use bdl_dims::Dim;
+use bdl_equations::interpret::scalar;
 use bdl_equations::{
     Affine, BATCH, CompareOp, Condition, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Origin, Piece,
     Program, Read, Role, SizeKind, Sub, TensorId,
@@ -335,7 +336,8 @@ impl<'h> Elaborator<'h> {
         let constant = &self.store.consts[id.0 as usize];
         let name = self.unique(&constant.path);
         let tensor = self.program.computed(&name, dtype_of(&constant.ty.scalar), shape_of(&constant.ty));
-        let values = constant.values.clone();
+        let dtype = dtype_of(&constant.ty.scalar);
+        let values = constant.values.iter().map(|value| scalar::stored(dtype, *value)).collect();
         let literal = bdl_equations::Literal { out: tensor, values, origin: Origin::default() };
         self.prologue.push(Node::Literal(literal));
         self.consts.insert(id, tensor);
@@ -555,6 +557,7 @@ impl<'h> Elaborator<'h> {
         let context = self.context_of(&[&value.body], &value.axes);
         if let Expr::Read(read) = &value.body {
             let plain = read.otherwise.is_none()
+                && (value.dtype == DType::BF16) == (self.program.get(read.tensor).dtype == DType::BF16)
                 && read.example.is_none()
                 && read.subs.len() == context.len() + value.axes.len()
                 && read

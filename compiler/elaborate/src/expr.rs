@@ -96,11 +96,11 @@ impl<'h> Elaborator<'h> {
             ExprKind::Size(size) => {
                 let size = self.number_of(size, expr.span)?;
                 let is_real = dtype != DType::I32 && !matches!(size, Expr::Const(_) | Expr::Number(_));
+                let as_real = |size: Expr| if is_real { size.unary(UnaryOp::ToReal) } else { size };
                 Ok(match dtype {
                     DType::F64 => Pointwise::scalar(self.widened(size), dtype),
-                    DType::Real | DType::F32 | DType::BF16 | DType::I32 | DType::Bool => {
-                        Pointwise::scalar(if is_real { size.unary(UnaryOp::ToReal) } else { size }, dtype)
-                    }
+                    DType::BF16 => Pointwise::scalar(as_real(size), DType::Real),
+                    DType::Real | DType::F32 | DType::I32 | DType::Bool => Pointwise::scalar(as_real(size), dtype),
                 })
             }
             ExprKind::Index(index) => Ok(Pointwise::scalar(number(self.index(scope, *index, expr.span)?), dtype)),
@@ -126,7 +126,8 @@ impl<'h> Elaborator<'h> {
             }
             ExprKind::Unary(op, inner) => {
                 let inner = self.tensor(scope, inner)?;
-                if *op == hir::UnaryOp::ToReal && dtype == DType::F64 {
+                let converts = matches!(dtype, DType::F64 | DType::BF16) || inner.dtype == DType::BF16;
+                if *op == hir::UnaryOp::ToReal && converts {
                     return Ok(self.in_precision(inner, dtype));
                 }
                 let made = match op {
@@ -179,12 +180,13 @@ impl<'h> Elaborator<'h> {
         }
     }
 
-    /// The same number at every element of the expression's shape.
+    /// The same number at every element of the expression's shape; one that is to be a bf16 is not rounded yet.
     pub fn filled(&mut self, value: f64, expr: &hir::Expr, dtype: DType) -> Result<Pointwise> {
         let axes = match &expr.ty {
             hir::Type::Tensor(ty) => self.sized_axes(ty, expr.span)?,
             hir::Type::Record(_) | hir::Type::Error => Vec::new(),
         };
+        let dtype = if dtype == DType::BF16 { DType::Real } else { dtype };
         Ok(Pointwise { axes, body: Expr::Const(value), dtype, known: None, hint: None })
     }
 

@@ -1,4 +1,4 @@
-//! Values of two precisions: the working one, and f64.
+//! Values of three precisions: the working one, f64, and bf16.
 //!
 //! `f32 op f64` is an f64, and what is stored as one of the two is converted to it. Equations convert nothing in silence, so this is where
 //! conversions come from:
@@ -8,10 +8,20 @@
 //! ```
 //!
 //! A constant takes the precision of what it meets.
+//!
+//! A bf16 is a real of the working precision, rounded. What is computed from bf16 is computed in the working precision, and rounded once where
+//! its type says bf16; a value whose `dtype` is bf16 has been rounded (`bdl_equations::types::is_bf16` holds of its body).
+//!
+//! ```text
+//! x[i] * y[i] + z[i]     bf16(bf16(x[i] * y[i]) + z[i])            all three bf16
+//! sum[i] x[i] * y[i]     s = sum[i < n] bf16(x[i] * y[i]); bf16(s)
+//! ```
 
 use crate::context::{Elaborator, dtype_of};
+use crate::expr;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir;
+use bdl_equations::interpret::scalar;
 use bdl_equations::{DType, Expr, UnaryOp, types};
 
 impl Elaborator<'_> {
@@ -35,10 +45,24 @@ impl Elaborator<'_> {
         }
     }
 
-    /// A value that is or becomes an f64, as one of type `to`. What has nothing to do with f64 stays as it is.
+    /// A value that is or becomes an f64 or a bf16, as one of type `to`. What has nothing to do with these stays as it is.
     pub fn in_precision(&self, value: Pointwise, to: DType) -> Pointwise {
         match (value.dtype, to) {
-            (DType::F64, DType::Real | DType::F32 | DType::BF16) => {
+            (DType::F64, DType::BF16) => {
+                let body = shortened(self.rounded(value.body));
+                Pointwise { body, dtype: to, ..value }
+            }
+            (DType::Real | DType::F32, DType::BF16) => {
+                let already = types::is_bf16(&self.program, &value.body);
+                let body = if already { value.body } else { shortened(value.body) };
+                Pointwise { body, dtype: to, ..value }
+            }
+            (DType::I32 | DType::Bool, DType::BF16) => {
+                let real = expr::unary(hir::UnaryOp::ToReal, value.body);
+                Pointwise { body: shortened(real), dtype: to, ..value }
+            }
+            (DType::BF16, DType::Real | DType::F32) => Pointwise { dtype: to, ..value },
+            (DType::F64, DType::Real | DType::F32) => {
                 let body = self.rounded(value.body);
                 Pointwise { body, dtype: to, ..value }
             }
@@ -58,13 +82,13 @@ impl Elaborator<'_> {
         operands.into_iter().map(|operand| self.in_precision(operand, DType::F64)).collect()
     }
 
-    /// What arithmetic on the operands gives, where its type says `said`.
+    /// What arithmetic on the operands gives, where its type says `said`: nothing is a bf16 before it has been rounded.
     pub fn met_type(operands: &[Pointwise], said: DType) -> DType {
         let is_f64 = operands.iter().any(|operand| operand.dtype == DType::F64);
         match said {
-            DType::Real | DType::F32 | DType::F64 if is_f64 => DType::F64,
-            DType::F64 => DType::Real,
-            DType::Real | DType::F32 | DType::BF16 | DType::I32 | DType::Bool => said,
+            DType::Real | DType::F32 | DType::F64 | DType::BF16 if is_f64 => DType::F64,
+            DType::F64 | DType::BF16 => DType::Real,
+            DType::Real | DType::F32 | DType::I32 | DType::Bool => said,
         }
     }
 
@@ -99,5 +123,13 @@ impl Elaborator<'_> {
             | Expr::Binary(_, _, _)
             | Expr::Compare(_, _, _)) => other.unary(UnaryOp::ToF64),
         }
+    }
+}
+
+/// A real of the working precision as the nearest bf16.
+fn shortened(body: Expr) -> Expr {
+    match body.as_const() {
+        Some(value) => Expr::Const(scalar::unary(UnaryOp::ToBf16, value)),
+        None => body.unary(UnaryOp::ToBf16),
     }
 }

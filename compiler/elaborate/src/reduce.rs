@@ -178,6 +178,7 @@ impl<'h> Elaborator<'h> {
                 let shift = self.materialise(&shift, &format!("{hint}.shift"), made.clone())?;
                 let raised = Pointwise {
                     body: (parts.value.body.clone() - shift.at_indices(&parts.value.axes)).unary(UnaryOp::Exp),
+                    dtype,
                     ..parts.value.clone()
                 };
                 let total = self.fold(&parts, Monoid::Sum, &raised, hint, dtype, made.clone(), false)?;

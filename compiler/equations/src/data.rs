@@ -82,6 +82,7 @@ pub enum DType {
     F32,
     /// What meets it in arithmetic is converted first ([`UnaryOp::ToF64`]); nothing is converted in silence.
     F64,
+    /// Reals of 8 binary digits; in arithmetic they are of the working precision. What is stored as one is rounded before ([`UnaryOp::ToBf16`]).
     BF16,
     /// Integers: categories, letters, indices, counts of things.
     I32,
@@ -257,6 +258,9 @@ pub enum UnaryOp {
     ToReal,
     /// To `F64`, whatever the working precision.
     ToF64,
+    /// A real of the working precision as the nearest `BF16`, half to even, by way of f32: what a store in a tensor of that type keeps. NaN
+    /// stays NaN, what is too large becomes infinite.
+    ToBf16,
     /// To an integer, towards minus infinity.
     ToInt,
     /// The value itself, through which no gradient flows. Gone after `simplify::thaw`.
@@ -275,6 +279,7 @@ impl UnaryOp {
             | UnaryOp::Sign
             | UnaryOp::ToReal
             | UnaryOp::ToF64
+            | UnaryOp::ToBf16
             | UnaryOp::ToInt
             | UnaryOp::Freeze => false,
             UnaryOp::Exp

@@ -188,11 +188,14 @@ impl Maker {
             scope.indices.push((index, range));
         }
         let reduces = reduces_batch || scope.indices.len() > free;
-        let (monoid, dtype) = self.monoid(&scope, reduces, reduces_batch, scope.indices.len() - free);
+        let (monoid, mut dtype) = self.monoid(&scope, reduces, reduces_batch, scope.indices.len() - free);
         let truth = matches!(monoid, Monoid::Any | Monoid::All);
         let mut body = if truth { self.condition(&mut scope) } else { self.expr(&mut scope, 3) };
         if monoid == Monoid::Prod {
             body = Expr::Const(1.0) + body.unary(UnaryOp::Tanh) * Expr::Const(0.125);
+        }
+        if !reduces && !self.options.smooth && self.numbers.chance(25) {
+            (dtype, body) = (DType::BF16, body.unary(UnaryOp::ToBf16));
         }
         if self.numbers.chance(30) {
             self.filter(&mut scope, free + usize::from(own));
@@ -208,7 +211,7 @@ impl Maker {
         let origin =
             Origin { file: 1, start: number as u32, end: number as u32 + 1, what: Some("random equation".into()) };
         let out = self.place(piece, dtype, number, origin);
-        if dtype == DType::Real {
+        if matches!(dtype, DType::Real | DType::BF16) {
             self.pool.push(out);
         }
     }
@@ -245,15 +248,17 @@ impl Maker {
         let index = IndexId(last as u32);
         let range = shape[last].clone();
         let mut pieces = Vec::new();
+        let is_real = matches!(dtype, DType::Real | DType::BF16);
+        let kept = |body: Expr| if dtype == DType::BF16 { body.unary(UnaryOp::ToBf16) } else { body };
         match self.numbers.below(10) {
             0 => piece.at[last] = Affine::from(range - Dim::one()) - index.into(),
             1 => {
                 // Two halves, one behind the other.
                 let mut other = piece.clone();
                 other.at[last] = Affine::from(index) + range.clone().into();
-                other.body = Expr::Const(0.5) * piece.body.clone();
+                other.body = kept(Expr::Const(0.5) * piece.body.clone());
                 shape[last] = range.scale(2);
-                if dtype == DType::Real {
+                if is_real {
                     pieces.push(other);
                 }
             }
@@ -262,9 +267,9 @@ impl Maker {
                 let mut other = piece.clone();
                 piece.at[last] = Affine::from(index) * 2;
                 other.at[last] = Affine::from(index) * 2 + 1.into();
-                other.body = piece.body.clone() + Expr::Const(0.25);
+                other.body = kept(piece.body.clone() + Expr::Const(0.25));
                 shape[last] = range.scale(2);
-                if dtype == DType::Real {
+                if is_real {
                     pieces.push(other);
                 }
             }
@@ -306,10 +311,11 @@ impl Maker {
                 }
                 _ => -a,
             },
-            13 => a.unary(match self.numbers.below(4) {
+            13 => a.unary(match self.numbers.below(5) {
                 0 => UnaryOp::Abs,
                 1 => UnaryOp::Sign,
                 2 => UnaryOp::Round,
+                3 => UnaryOp::ToBf16,
                 _ => UnaryOp::Floor,
             }),
             14 => {

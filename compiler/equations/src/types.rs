@@ -2,8 +2,12 @@
 //!
 //! An `f64` and a real of the working precision do not meet: one of them is converted, so that what an expression computes does not depend
 //! on which tensors were stored on the way. What is written (`2.5`, a size) takes the precision of what it meets.
+//!
+//! A bf16 is a real of the working precision that happens to have 8 binary digits: it meets others as it is, and `bf16(..)` rounds. Every
+//! body of a bf16 tensor is rounded ([`is_bf16`]), so that a value is the same whether it was stored or not.
 
-use crate::data::{Affine, BinaryOp, DType, Expr, Program, Sub, UnaryOp};
+use crate::data::{Affine, BinaryOp, DType, Expr, Program, Read, Sub, UnaryOp};
+use crate::interpret::scalar::stored;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -58,6 +62,39 @@ pub fn of_dtype(dtype: DType) -> Kind {
     }
 }
 
+/// The type of what is added up for a tensor of this type: gradients by a bf16 are reals of the working precision.
+pub fn of_adjoint(dtype: DType) -> DType {
+    match dtype {
+        DType::BF16 => DType::Real,
+        DType::Real | DType::F32 | DType::F64 | DType::I32 | DType::Bool => dtype,
+    }
+}
+
+/// Does the expression give numbers of bf16 only, so that to round it changes nothing? `read` says which reads do.
+pub fn gives_bf16(e: &Expr, read: &dyn Fn(&Read) -> bool) -> bool {
+    match e {
+        Expr::Const(value) => has_bf16(*value),
+        Expr::Number(form) => form.as_number().is_some_and(|n| has_bf16(n as f64)),
+        Expr::Read(of) => read(of) && of.otherwise.is_none_or(has_bf16),
+        Expr::Unary(UnaryOp::ToBf16, _) => true,
+        Expr::Unary(UnaryOp::Neg | UnaryOp::Abs | UnaryOp::Freeze | UnaryOp::ToReal, a) => gives_bf16(a, read),
+        Expr::Binary(BinaryOp::Min | BinaryOp::Max, a, b) | Expr::Select(_, a, b) => {
+            gives_bf16(a, read) && gives_bf16(b, read)
+        }
+        Expr::Unary(_, _) | Expr::Binary(_, _, _) | Expr::Compare(_, _, _) => false,
+    }
+}
+
+/// [`gives_bf16`] where tensors of the program are read.
+pub fn is_bf16(program: &Program, e: &Expr) -> bool {
+    gives_bf16(e, &|read| program.get(read.tensor).dtype == DType::BF16)
+}
+
+/// Is the number one of bf16?
+pub fn has_bf16(value: f64) -> bool {
+    value.is_nan() || stored(DType::BF16, value) == value
+}
+
 /// The kind of an expression, or what does not fit.
 pub fn of_expr(program: &Program, e: &Expr) -> Result<Kind, String> {
     let number = |kind: Kind, what: &str| {
@@ -89,6 +126,10 @@ pub fn of_expr(program: &Program, e: &Expr) -> Result<Kind, String> {
                 UnaryOp::Not => Err("`not` of a number".into()),
                 UnaryOp::ToReal => Ok(Kind::Real),
                 UnaryOp::ToF64 => Ok(Kind::F64),
+                UnaryOp::ToBf16 => match kind {
+                    Kind::Real | Kind::Written | Kind::Whole => Ok(Kind::Real),
+                    Kind::F64 | Kind::Integer | Kind::Truth => Err(format!("{op:?} of {kind:?} (write `real(..)`)")),
+                },
                 UnaryOp::ToInt => Ok(Kind::Integer),
                 UnaryOp::Exp
                 | UnaryOp::Expm1

@@ -8,7 +8,7 @@
 //!    that can be seen. Views, sorts, literals, carried values and stacks agree in
 //!    shape with what they connect.
 //! 5. *Types.* Boolean, integer and real expressions do not mix without `real(..)` and `int(..)`; filters are Boolean, data subscripts
-//!    integer, and the body has the type of its tensor.
+//!    integer, and the body has the type of its tensor. A body of a bf16 tensor is rounded, and no node makes a bf16 of another real in silence.
 //! 6. *Bounds.* No read without `else` leaves its tensor, and no output subscript leaves its own, as far as intervals decide; what they
 //!    cannot decide is accepted (data subscripts are checked once a batch).
 //! 7. *Pieces.* Pieces of one equation do not write the same element, as far as can be decided.
@@ -68,6 +68,11 @@ pub fn verify(program: &Program) -> Result<(), VerifyError> {
     check.declarations().map_err(|(invariant, what)| VerifyError { invariant, what, node: None })?;
     check.nodes(&program.nodes)?;
     check.ends().map_err(|(invariant, what)| VerifyError { invariant, what, node: None })
+}
+
+/// Do tensors of these types hold the same numbers, so that one may stand for the other without a conversion?
+fn alike(a: DType, b: DType) -> bool {
+    types::of_dtype(a) == types::of_dtype(b) && (a == DType::BF16) == (b == DType::BF16)
 }
 
 type Checked = Result<(), (Invariant, String)>;
@@ -132,7 +137,7 @@ impl Check<'_> {
             if !targets.insert(*target) {
                 return fault(Invariant::Updates, format!("`{}` is updated twice", t.name));
             }
-            if t.shape != v.shape || types::of_dtype(t.dtype) != types::of_dtype(v.dtype) {
+            if t.shape != v.shape || !alike(t.dtype, v.dtype) {
                 return fault(
                     Invariant::Updates,
                     format!("`{}` and its new value `{}` differ in shape or type", t.name, v.name),
@@ -202,13 +207,14 @@ impl Check<'_> {
         match node {
             Node::Equation(n) => self.equation(n)?,
             Node::Draw(n) => {
-                if !types::of_dtype(p.get(n.out).dtype).is_real() {
+                let dtype = p.get(n.out).dtype;
+                if !types::of_dtype(dtype).is_real() || dtype == DType::BF16 {
                     return fault(Invariant::Types, "a draw gives real numbers");
                 }
             }
             Node::View(n) => {
                 let (a, b) = (p.get(n.out), p.get(n.input));
-                if types::of_dtype(a.dtype) != types::of_dtype(b.dtype) {
+                if !alike(a.dtype, b.dtype) {
                     return fault(Invariant::Types, "a view keeps the type");
                 }
                 // What floor divisions hide is left to the run.
@@ -223,6 +229,9 @@ impl Check<'_> {
                 }
             }
             Node::Literal(n) => {
+                if p.get(n.out).dtype == DType::BF16 && !n.values.iter().all(|value| types::has_bf16(*value)) {
+                    return fault(Invariant::Types, "a number that no bf16 is");
+                }
                 if elements(n.out).as_const().is_some_and(|count| count != n.values.len() as i64) {
                     return fault(
                         Invariant::Shapes,
@@ -329,7 +338,7 @@ impl Check<'_> {
         for id in [c.start, c.next, c.last] {
             self.exists(id)?;
             let other = self.program.get(id);
-            if other.shape != inside.shape || types::of_dtype(other.dtype) != types::of_dtype(inside.dtype) {
+            if other.shape != inside.shape || !alike(other.dtype, inside.dtype) {
                 let what =
                     format!("`{}` and `{}` of one carried value differ in shape or type", other.name, inside.name);
                 return fault(Invariant::Shapes, what);
@@ -352,6 +361,9 @@ impl Check<'_> {
         let (row, all) = (self.program.get(inside), self.program.get(outside));
         let mut shape = row.shape.clone();
         shape.insert(usize::from(self.program.is_per_example(inside)), extent.clone());
+        if !alike(row.dtype, all.dtype) {
+            return fault(Invariant::Types, format!("`{}` and its stack `{}` differ in type", row.name, all.name));
+        }
         if shape != all.shape {
             let what = format!("the stack `{}` of `{}` must have the steps as its first own axis", all.name, row.name);
             return fault(Invariant::Shapes, what);
@@ -493,6 +505,14 @@ impl Check<'_> {
                 tensor.name,
                 types::of_dtype(tensor.dtype)
             ));
+        }
+        let is_rounded = match piece.monoid {
+            Monoid::Sum | Monoid::Prod if piece.bound() > 0 => false,
+            Monoid::Sum | Monoid::Prod | Monoid::Max | Monoid::Min => types::is_bf16(p, &piece.body),
+            Monoid::Any | Monoid::All | Monoid::ArgMax(_) | Monoid::ArgMin(_) => false,
+        };
+        if tensor.dtype == DType::BF16 && !(is_rounded && piece.empty.is_none_or(types::has_bf16)) {
+            return wrong(format!("`{}` is bf16 but its body is not rounded (write `bf16(..)`)", tensor.name));
         }
         Ok(())
     }

@@ -76,6 +76,48 @@ fn conversions() {
     check_second(&mut program, &mut world, d[1], &["x", "w"]);
 }
 
+/// loss = sum[i] w[i] bf16(x[i])^2, rounded in an expression and in a tensor: the gradient is that of the rounded value, as if rounding did nothing,
+/// the second derivative too. Central differences see steps, so the expected values are written out.
+#[test]
+fn rounding_to_bf16() {
+    let places = [0.1, -1.003, 257.0, 3.0e-3];
+    let weights = [1.5, -0.5, 2.0, 1.0];
+    let near = |x: f64| scalar::stored(DType::BF16, x);
+    assert!(places.iter().all(|x| near(*x) != *x));
+    for stored in [false, true] {
+        let mut program = Program::new("test");
+        let x = program.tensor("x", DType::Real, [4.into()], Role::Param);
+        let w = program.tensor("w", DType::Real, [4.into()], Role::Param);
+        let mut piece = PieceBuilder::new();
+        let i = piece.free("i", 4);
+        let rounded = Expr::read(x, [i]).unary(UnaryOp::ToBf16);
+        let y = program.define("y", DType::BF16, piece.sum(rounded.clone()), Default::default());
+        let mut piece = PieceBuilder::new();
+        let i = piece.bound("i", 4);
+        let value = if stored { Expr::read(y, [i]) } else { Expr::read(x, [i]).unary(UnaryOp::ToBf16) };
+        let loss =
+            program.define("loss", DType::Real, piece.sum(value.squared() * Expr::read(w, [i])), Default::default());
+        let mut world = World::new();
+        world.set("x", Array::new([4], places));
+        world.set("w", Array::new([4], weights));
+        let [d] = differentiate(&mut program, loss, &[x]).unwrap()[..] else { panic!("one gradient") };
+        assert_eq!(program.get(d).dtype, DType::Real, "gradients are not rounded");
+        let expected = places.iter().zip(weights).map(|(x, w)| 2.0 * near(*x) * w);
+        assert_eq!(support::run(&program, &world, d).flat(), expected.collect::<Vec<_>>());
+        let mut piece = PieceBuilder::new();
+        let i = piece.bound("i", 4);
+        let of = program.define("of", DType::Real, piece.sum(Expr::read(d, [i]).squared()), Default::default());
+        let [second] = differentiate(&mut program, of, &[x]).unwrap()[..] else { panic!("one gradient") };
+        let expected: Vec<f64> = places.iter().zip(weights).map(|(x, w)| 8.0 * near(*x) * w * w).collect();
+        assert!(support::error(&support::run(&program, &world, second).flat(), &expected) < 1e-15);
+        support::check_valid(&program);
+        let plain = bdl_equations::simplify::unrounded(&program);
+        support::check_valid(&plain);
+        let expected: Vec<f64> = places.iter().zip(weights).map(|(x, w)| 2.0 * x * w).collect();
+        assert!(support::error(&support::run(&plain, &world, d).flat(), &expected) < 1e-15);
+    }
+}
+
 /// Every operator inside a recurrence, twice: h = op(h / 4 + x[t]) w, over sequences of different length.
 #[test]
 fn unary_operators_in_a_scan() {

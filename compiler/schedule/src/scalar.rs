@@ -273,17 +273,26 @@ impl<'p> Writer<'p, '_> {
     }
 
     fn read(&mut self, env: &Env, read: &eq::Read) -> Result<Val, Error> {
-        let shape = &self.program.tensors[read.tensor.0 as usize].shape;
-        let mut subs = self.subscripts(env, &read.subs, shape, read.otherwise.is_some())?;
+        let tensor = &self.program.tensors[read.tensor.0 as usize];
+        let shape = &tensor.shape;
+        let subs = self.subscripts(env, &read.subs, shape, read.otherwise.is_some())?;
         let known = self.forwards.iter().rev().find(|f| f.tensor == read.tensor && f.subs == subs.forms);
-        if let Some(known) = known {
-            return Ok(Val::Is(known.value));
-        }
+        let known = known.map(|known| known.value);
+        let value = match known {
+            Some(value) => value,
+            None => self.loaded(env, read, subs)?,
+        };
+        // In arithmetic a bf16 is a number of the working precision.
+        let is_bf16 = tensor.dtype == eq::DType::BF16;
+        Ok(Val::Is(if is_bf16 { self.builder.convert(value, self.real()) } else { value }))
+    }
+
+    fn loaded(&mut self, env: &Env, read: &eq::Read, mut subs: Subscripts) -> Result<ValueId, Error> {
         let layout = self.storage.place(self.program, read.tensor).clone();
         let at = self.address(env, &layout, &read.subs, &subs.forms);
         subs.guards.extend(env.lane_guards.iter().cloned());
         let parameter = self.parameter(&layout);
-        Ok(Val::Is(self.builder.load(parameter, at, subs.guards, read.otherwise.unwrap_or(0.0), subs.reach)))
+        Ok(self.builder.load(parameter, at, subs.guards, read.otherwise.unwrap_or(0.0), subs.reach))
     }
 
     // -------------------------------------------------------------------------------------------- types
@@ -375,6 +384,11 @@ impl<'p> Writer<'p, '_> {
             E::Not => (P::Not, ValueType::Bool),
             E::ToReal => return Val::Is(self.typed(a, self.real())),
             E::ToF64 => return Val::Is(self.typed(a, ValueType::F64)),
+            E::ToBf16 => {
+                let narrow = self.typed(a, ValueType::F32);
+                let rounded = self.builder.value(ValueOp::Unary(P::Bf16, narrow), ValueType::F32);
+                return Val::Is(self.builder.convert(rounded, self.real()));
+            }
             E::ToInt => {
                 return Val::Is(match self.type_of(a) {
                     Some(ValueType::I32 | ValueType::I64) => self.integer(a),

@@ -309,7 +309,7 @@ pub unsafe fn read_number(pointer: *const u8, dtype: DType, i: usize) -> f64 {
         match dtype {
             DType::F32 => f64::from(*pointer.cast::<f32>().add(i)),
             DType::F64 => *pointer.cast::<f64>().add(i),
-            DType::BF16 => f64::from(f32::from_bits(u32::from(*pointer.cast::<u16>().add(i)) << 16)),
+            DType::BF16 => f64::from(f32_of(*pointer.cast::<u16>().add(i))),
             DType::I32 => f64::from(*pointer.cast::<i32>().add(i)),
             DType::I64 => *pointer.cast::<i64>().add(i) as f64,
             DType::Bool => f64::from(u8::from(*pointer.add(i) != 0)),
@@ -340,4 +340,9 @@ pub fn bf16_of(x: f32) -> u16 {
         return (bits >> 16) as u16 | 0x40;
     }
     (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16
+}
+
+/// The number that the bits of a bf16 are.
+pub fn f32_of(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
 }

@@ -517,6 +517,8 @@ pub enum UnaryOp {
     Floor,
     Round,
     Sign,
+    /// The nearest bf16 of an `F32`, half to even: what a store in a bf16 buffer keeps. NaN stays NaN, what is too large becomes infinite.
+    Bf16,
     Sqrt,
     Exp,
     Expm1,

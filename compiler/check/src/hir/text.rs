@@ -296,8 +296,10 @@ impl Printer<'_> {
                 let subs: Vec<String> = subs.iter().map(|sub| self.sub(sub)).collect();
                 (format!("{}[{}]", self.expr(base, 7), subs.join(", ")), 8)
             }
-            ExprKind::Unary(UnaryOp::ToReal, value) if expr.tensor().is_some_and(|t| t.scalar == Scalar::F64) => {
-                (format!("f64({})", self.expr(value, 0)), 8)
+            ExprKind::Unary(UnaryOp::ToReal, value)
+                if let Some(own @ (Scalar::F64 | Scalar::BF16)) = expr.tensor().map(|tensor| &tensor.scalar) =>
+            {
+                (format!("{}({})", show_scalar(own), self.expr(value, 0)), 8)
             }
             ExprKind::Unary(op, value) => self.unary(*op, value),
             ExprKind::Binary(op, left, right) => self.binary(*op, left, right),

@@ -500,18 +500,32 @@ impl Emitter<'_> {
                 self.b.ins().store(flags(), v, base, offset);
             }
             DType::BF16 => {
-                let bits = self.b.ins().bitcast(I32, MemFlagsData::new(), v);
-                let nan = self.b.ins().fcmp(FloatCC::Unordered, v, v);
-                let (rounded, quiet) = self.bf16_bits(bits);
-                let half = self.b.ins().select(nan, quiet, rounded);
+                let half = self.bf16_bits(v);
                 self.b.ins().istore16(flags(), half, base, offset);
             }
         }
     }
 
-    /// The upper half of the bits of an f32, rounded half to even; and that of a NaN, quiet. Scalar or vector.
-    fn bf16_bits(&mut self, bits: Value) -> (Value, Value) {
-        let vector = self.b.func.dfg.value_type(bits).is_vector();
+    /// The nearest bf16 of an f32, scalar or vector.
+    pub fn rounded_to_bf16(&mut self, v: Value) -> Value {
+        let upper = self.bf16_bits(v);
+        let bits = self.b.ins().ishl_imm_u(upper, 16);
+        if self.b.func.dfg.value_type(v).is_vector() {
+            self.b.ins().bitcast(F32X4, reinterpret(), bits)
+        } else {
+            self.b.ins().bitcast(F32, MemFlagsData::new(), bits)
+        }
+    }
+
+    /// The upper half of the bits of an f32, rounded half to even; of a NaN that of a quiet one. Scalar or vector.
+    fn bf16_bits(&mut self, v: Value) -> Value {
+        let vector = self.b.func.dfg.value_type(v).is_vector();
+        let bits = if vector {
+            self.b.ins().bitcast(I32X4, reinterpret(), v)
+        } else {
+            self.b.ins().bitcast(I32, MemFlagsData::new(), v)
+        };
+        let nan = self.b.ins().fcmp(FloatCC::Unordered, v, v);
         let constant = |c: i64, e: &mut Self| {
             let v = e.b.ins().iconst(I32, c);
             if vector { e.b.ins().splat(I32X4, v) } else { v }
@@ -523,7 +537,7 @@ impl Emitter<'_> {
         let sum = self.b.ins().iadd(sum, odd);
         let rounded = self.b.ins().ushr_imm_u(sum, 16);
         let quiet = self.b.ins().bor(upper, quiet_bit);
-        (rounded, quiet)
+        if vector { self.b.ins().bitselect(nan, quiet, rounded) } else { self.b.ins().select(nan, quiet, rounded) }
     }
 
     fn store_vectors(&mut self, parts: &[Value], base: Value, offset: i32, dtype: DType, lanes: usize) -> bool {
@@ -550,10 +564,7 @@ impl Emitter<'_> {
             }
             DType::BF16 => {
                 for (p, &part) in parts.iter().enumerate() {
-                    let bits = self.b.ins().bitcast(I32X4, reinterpret(), part);
-                    let nan = self.b.ins().fcmp(FloatCC::Unordered, part, part);
-                    let (rounded, quiet) = self.bf16_bits(bits);
-                    let halves = self.b.ins().bitselect(nan, quiet, rounded);
+                    let halves = self.bf16_bits(part);
                     let packed = self.b.ins().unarrow(halves, halves);
                     let packed = self.b.ins().bitcast(I64X2, reinterpret(), packed);
                     let low = self.b.ins().extractlane(packed, 0);

@@ -155,6 +155,7 @@ impl Emitter<'_> {
             UnaryOp::Round if float => self.b.ins().nearest(v),
             UnaryOp::Floor | UnaryOp::Round => v,
             UnaryOp::Sqrt if float => self.b.ins().sqrt(v),
+            UnaryOp::Bf16 if ty == ValueType::F32 => self.rounded_to_bf16(v),
             UnaryOp::Sign => {
                 let (zero, one, minus) = (self.same(v, 0.0, ty), self.same(v, 1.0, ty), self.same(v, -1.0, ty));
                 let below = self.compare(CompareOp::Lt, v, zero, ty)?;
@@ -168,7 +169,8 @@ impl Emitter<'_> {
                     sign
                 }
             }
-            UnaryOp::Sqrt
+            UnaryOp::Bf16
+            | UnaryOp::Sqrt
             | UnaryOp::Exp
             | UnaryOp::Expm1
             | UnaryOp::Log
@@ -181,7 +183,7 @@ impl Emitter<'_> {
             | UnaryOp::Cos
             | UnaryOp::Lgamma
             | UnaryOp::Digamma
-            | UnaryOp::Trigamma => return Err(format!("{op:?} of an integer")),
+            | UnaryOp::Trigamma => return Err(format!("{op:?} of {ty:?}")),
         })
     }
 

@@ -256,6 +256,7 @@ impl Generator {
     fn unary(&mut self, ty: ValueType) -> UnaryOp {
         use UnaryOp::*;
         match ty {
+            ValueType::F32 if self.random.one_in(8) => Bf16,
             ValueType::F32 | ValueType::F64 => {
                 if self.style.calls && self.random.one_in(2) {
                     *self.random.pick(&[

@@ -1,4 +1,4 @@
-//! `--precision bf16` on the processor: what is kept of it, and what does not depend on it.
+//! bf16: `--precision bf16` on the processor (what is kept of it, and what does not depend on it), and bf16 as a type of values.
 
 use crate::common::{Folder, small_splice};
 use bdl_train::checkpoint;
@@ -107,4 +107,56 @@ fn the_opening_line_names_it() {
     assert!(said.lines().next().unwrap().contains(", bf16"), "{said}");
     let said = folder.ok(&["train", "splice.bdl", "--out", "other"]);
     assert!(!said.lines().next().unwrap().contains("bf16"), "{said}");
+}
+
+/// bf16 as the type of what a layer computes: the check of the gradient sees no steps, weights keep all digits, a state and predictions have 8, and
+/// bits do not depend on threads.
+#[test]
+fn a_program_with_values_of_bf16_trains() {
+    let program = r#"
+data D = csv("d.csv") {
+  x = number(column("x"))
+  y = number(column("y"))
+}
+layer Net()(x: f32) -> f32 {
+  param w: f32[8] = normal[8]
+  param b: f32[8] = normal[8]
+  param v: f32[8] = normal[8]
+  state seen: bf16 = 0
+  update seen = 0.9 * seen + 0.1 * mean[batch] x
+  let h = for i < 8: bf16(tanh(w[i] * x + b[i]))
+  let k = for i < 8: h[i] * bf16(v[i])
+  sum[i] f32(k[i]) + 0.1 * seen
+}
+train t {
+  model     net = Net()
+  data      D
+  loss      square(net(x) - y)
+  optimizer sgd(0.05)
+  epochs    3
+  predict   p = bf16(net(x))
+}
+"#;
+    let rows: String = (0..90).map(|i| format!("{},{}\n", i as f64 / 30.0 - 1.5, (i as f64 / 15.0).sin())).collect();
+    let folder = Folder::new(&[("p.bdl", program), ("d.csv", &format!("x,y\n{rows}"))]);
+    for precision in ["f32", "f64"] {
+        let said = folder.ok(&["train", "p.bdl", "--precision", precision, "--out", precision]);
+        assert!(said.contains("gradients agree with finite differences"), "{said}");
+        let narrow = |x: &f64| (*x as f32).to_bits() & 0xffff == 0 && f64::from(*x as f32) == *x;
+        for (name, values) in weights(&folder, precision) {
+            assert_eq!(values.iter().all(narrow), name == "net.seen", "{name}: {values:?}");
+        }
+        let predicted = folder.ok(&["predict", precision, "d.csv"]);
+        assert_eq!(predicted, folder.ok(&["predict", precision, "d.csv", "--threads", "1"]));
+        let at = predicted.lines().next().unwrap().split('\t').position(|name| name == "p").unwrap();
+        let numbers = predicted.lines().skip(1).map(|line| line.split('\t').nth(at).unwrap().parse::<f64>().unwrap());
+        let numbers: Vec<f64> = numbers.collect();
+        // They are printed with 6 digits, to which a number of 24 binary digits is hardly ever one of 8.
+        let near = |x: &f64| {
+            (x - bdl_equations::interpret::scalar::stored(bdl_equations::DType::BF16, *x)).abs() <= 5.1e-6 * x.abs()
+        };
+        assert!(numbers.len() == 90 && numbers.iter().all(near), "{numbers:?}");
+        let repeated = folder.ok(&["repeat", precision, "--threads", "3"]);
+        assert!(repeated.contains("the same bits"), "{repeated}");
+    }
 }

@@ -12,6 +12,7 @@ use crate::data::{
     TensorId, UnaryOp,
 };
 use crate::simplify::Known;
+use crate::types;
 use bdl_dims::Dim;
 
 /// One contribution: pieces that do not overlap, over the shape of the tensor.
@@ -122,7 +123,7 @@ pub(super) fn emit(
     origin: Origin,
 ) -> TensorId {
     let tensor = program.get(of).clone();
-    let out = program.computed(&format!("d_{}", tensor.name), tensor.dtype, tensor.shape);
+    let out = program.computed(&format!("d_{}", tensor.name), types::of_adjoint(tensor.dtype), tensor.shape);
     nodes.push(Node::Equation(Equation { out, pieces, origin }));
     out
 }
@@ -216,7 +217,8 @@ impl Tape<'_> {
                 let mut total = sum;
                 for part in stored {
                     let tensor = self.program.get(id).clone();
-                    let out = self.program.computed(&format!("d_{}_part", tensor.name), tensor.dtype, tensor.shape);
+                    let dtype = types::of_adjoint(tensor.dtype);
+                    let out = self.program.computed(&format!("d_{}_part", tensor.name), dtype, tensor.shape);
                     let rank = self.program.get(out).shape.len() as u32;
                     scope.nodes.push(Node::Equation(Equation { out, pieces: part.pieces, origin: part.origin }));
                     let read = Expr::read(out, (0..rank).map(|axis| Affine::from(IndexId(axis))));

@@ -244,7 +244,8 @@ impl Tape<'_> {
     /// The adjoint of `input` gets `up` under its own shape.
     fn view(&mut self, scope: &mut Scope, input: TensorId, up: TensorId, origin: Origin) {
         let tensor = self.program.get(input).clone();
-        let out = self.program.computed(&format!("d_{}_view", tensor.name), tensor.dtype, tensor.shape);
+        let out =
+            self.program.computed(&format!("d_{}_view", tensor.name), types::of_adjoint(tensor.dtype), tensor.shape);
         scope.nodes.push(Node::View(View { out, input: up, origin: origin.clone() }));
         let piece = combine::whole(self.program, input, &|axes| Expr::read(out, axes.iter().copied()));
         scope.add(input, Part { pieces: vec![piece], origin });

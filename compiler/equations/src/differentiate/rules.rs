@@ -11,7 +11,8 @@
 //! | `any`, `all`, `argmax`, `argmin` | none: the result is no real number |
 //!
 //! Conventions (LANGUAGE.md section 5): a tie of `max(a, b)` goes to `a`; the derivative of `abs` at 0 is 0; the branch not taken by a
-//! `select` contributes no gradient: `d (if c then a else b) = if c then da else 0`, never a product with a mask.
+//! `select` contributes no gradient: `d (if c then a else b) = if c then da else 0`, never a product with a mask. Rounding to bf16 has the
+//! derivative 1, as is usual where precisions are mixed, not the 0 and infinity of its steps; gradients themselves are not rounded.
 
 use super::polygamma::tetragamma;
 use crate::data::{BinaryOp, CompareOp, Expr, Program, Read, UnaryOp};
@@ -62,6 +63,7 @@ pub fn spread(
                 UnaryOp::ToReal if of_f64(a) => inside(seed, &|s| converted(s, UnaryOp::ToF64)),
                 UnaryOp::ToReal => seed,
                 UnaryOp::ToF64 if of_f64(a) => seed,
+                UnaryOp::ToBf16 => seed,
                 UnaryOp::ToF64 => inside(seed, &|s| converted(s, UnaryOp::ToReal)),
                 UnaryOp::Not | UnaryOp::Floor | UnaryOp::Round | UnaryOp::Sign | UnaryOp::ToInt | UnaryOp::Freeze => {
                     return;
@@ -156,7 +158,8 @@ pub fn touches(e: &Expr, active: &dyn Fn(&Read) -> bool) -> bool {
             | UnaryOp::Digamma
             | UnaryOp::Trigamma
             | UnaryOp::ToReal
-            | UnaryOp::ToF64 => touches(a, active),
+            | UnaryOp::ToF64
+            | UnaryOp::ToBf16 => touches(a, active),
         },
         Expr::Binary(BinaryOp::FloorDiv | BinaryOp::And | BinaryOp::Or, _, _) => false,
         Expr::Binary(_, a, b) => touches(a, active) || touches(b, active),

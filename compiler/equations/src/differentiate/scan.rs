@@ -20,6 +20,7 @@ use crate::data::{
     Affine, Carried, Ends, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, SizeKind, TensorId,
 };
 use crate::lift::{Steps, lift};
+use crate::types;
 use bdl_dims::Dim;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
@@ -77,8 +78,9 @@ impl Tape<'_> {
             };
             let tensor = self.program.get(c.inside).clone();
             let hint = format!("d_{}", tensor.name);
-            let inside = self.program.computed(&format!("{hint}_next"), tensor.dtype, tensor.shape.iter().cloned());
-            let last = self.program.computed(&format!("{hint}_start"), tensor.dtype, tensor.shape);
+            let dtype = types::of_adjoint(tensor.dtype);
+            let inside = self.program.computed(&format!("{hint}_next"), dtype, tensor.shape.iter().cloned());
+            let last = self.program.computed(&format!("{hint}_start"), dtype, tensor.shape);
             let piece = combine::whole(self.program, c.next, &|axes| Expr::read(inside, axes.iter().copied()));
             if child.is_local(c.next) {
                 child.add(c.next, Part { pieces: vec![piece], origin: origin.clone() });
@@ -299,8 +301,9 @@ impl Tape<'_> {
         let start = self.zero(parent, of);
         let tensor = self.program.get(of).clone();
         let hint = format!("d_{}", tensor.name);
-        let inside = self.program.computed(&format!("{hint}_sum"), tensor.dtype, tensor.shape.iter().cloned());
-        let last = self.program.computed(&format!("{hint}_all"), tensor.dtype, tensor.shape);
+        let dtype = types::of_adjoint(tensor.dtype);
+        let inside = self.program.computed(&format!("{hint}_sum"), dtype, tensor.shape.iter().cloned());
+        let last = self.program.computed(&format!("{hint}_all"), dtype, tensor.shape);
         let sum = combine::whole(self.program, of, &|axes| {
             Expr::read(inside, axes.iter().copied()) + Expr::read(each, axes.iter().copied())
         });

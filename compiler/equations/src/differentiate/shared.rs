@@ -20,6 +20,7 @@ use crate::data::{
     Affine, Carried, Equation, Expr, Index, IndexId, Monoid, Node, Origin, Piece, Program, Read, Scan, SizeKind, Sub,
     TensorId,
 };
+use crate::types;
 use bdl_dims::Dim;
 use rustc_hash::{FxHashMap as HashMap, FxHashSet as HashSet};
 
@@ -218,21 +219,22 @@ impl Tape<'_> {
         let batch = self.program.sizes.iter().find(|s| s.kind == SizeKind::Batch).map(|s| Dim::var(s.name.clone()))?;
         let tensor = self.program.get(of).clone();
         let shape: Vec<Dim> = std::iter::once(batch.clone()).chain(tensor.shape.iter().cloned()).collect();
+        let dtype = types::of_adjoint(tensor.dtype);
         let hint = format!("d_{}", tensor.name);
         let define = |tape: &mut Self, name: &str, nodes: &mut Vec<Node>, value: &dyn Fn(Vec<IndexId>) -> Expr| {
             let mut piece = PieceBuilder::new();
             let axes = piece.free_axes(&shape);
             let pieces = vec![piece.sum(value(axes))];
-            let out = tape.program.computed(name, tensor.dtype, shape.iter().cloned());
+            let out = tape.program.computed(name, dtype, shape.iter().cloned());
             nodes.push(Node::Equation(Equation { out, pieces, origin: origin.clone() }));
             out
         };
         let start = define(self, &format!("{hint}_none"), &mut parent.nodes, &|_| Expr::Const(0.0));
-        let inside = self.program.computed(&format!("{hint}_sum"), tensor.dtype, shape.iter().cloned());
-        let last = self.program.computed(&format!("{hint}_all"), tensor.dtype, shape.iter().cloned());
+        let inside = self.program.computed(&format!("{hint}_sum"), dtype, shape.iter().cloned());
+        let last = self.program.computed(&format!("{hint}_all"), dtype, shape.iter().cloned());
         let mut piece = PieceBuilder::new();
         piece.bound("b", batch);
-        let running = self.program.computed("running", tensor.dtype, []);
+        let running = self.program.computed("running", dtype, []);
         let pieces = vec![piece.sum(Expr::Const(1.0))];
         child.nodes.push(Node::Equation(Equation { out: running, pieces, origin: origin.clone() }));
         let next = define(self, &format!("{hint}_next"), &mut child.nodes, &|axes| {

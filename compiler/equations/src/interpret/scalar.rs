@@ -27,6 +27,7 @@ pub fn unary(op: UnaryOp, x: f64) -> f64 {
         UnaryOp::Lgamma => libm::lgamma(x),
         UnaryOp::Digamma => digamma(x),
         UnaryOp::Trigamma => trigamma(x),
+        UnaryOp::ToBf16 => stored(DType::BF16, x),
         UnaryOp::ToReal | UnaryOp::ToF64 | UnaryOp::Freeze => x,
     }
 }
@@ -177,5 +178,34 @@ mod tests {
         assert_eq!(unary(UnaryOp::Sigmoid, -800.0), 0.0);
         assert_eq!(stored(DType::BF16, 1.0 + 1.0 / 256.0), 1.0);
         assert_eq!(stored(DType::BF16, 1.0 + 3.0 / 256.0), 1.0 + 2.0 / 128.0);
+    }
+
+    #[test]
+    fn numbers_of_bf16() {
+        let rounded = |x| unary(UnaryOp::ToBf16, x);
+        let smallest = 2f64.powi(-133);
+        let largest = 2f64.powi(128) - 2f64.powi(120);
+        for (x, expected) in [
+            // Halfway between two: the even one.
+            (257.0, 256.0),
+            (259.0, 260.0),
+            (-257.0, -256.0),
+            (257.0 + 1e-4, 258.0),
+            (0.1, 0.100_097_656_25),
+            // Numbers below 2^-126 keep their place, not their digits.
+            (smallest, smallest),
+            (1.5 * smallest, 2.0 * smallest),
+            (0.5 * smallest, 0.0),
+            (largest, largest),
+            // Halfway to 2^128 and beyond.
+            (largest + 2f64.powi(119), f64::INFINITY),
+            (-1e300, f64::NEG_INFINITY),
+            (f64::INFINITY, f64::INFINITY),
+        ] {
+            assert_eq!(rounded(x), expected, "{x:e}");
+            assert_eq!(rounded(rounded(x)), expected);
+        }
+        assert!(rounded(f64::NAN).is_nan());
+        assert!(rounded(-0.0).is_sign_negative());
     }
 }

@@ -77,7 +77,8 @@ impl Maker {
             let stackable = (at == 1 || !(by_example || inside_examples)) && !self.numbers.chance(50);
             if !iterates && stackable {
                 shape.insert(at, extent.clone());
-                stacks.push((tensor, self.program().computed(&format!("all{number}"), DType::Real, shape)));
+                let dtype = self.case.program.get(tensor).dtype;
+                stacks.push((tensor, self.program().computed(&format!("all{number}"), dtype, shape)));
             }
         }
         self.open.pop();

@@ -5,6 +5,7 @@
 use super::{Pass, each_equation};
 use crate::data::{BinaryOp, CompareOp, Expr, Program, UnaryOp};
 use crate::interpret::scalar;
+use crate::types;
 
 /// A base larger than this is not repeated for a power.
 const LARGEST_BASE: usize = 12;
@@ -43,6 +44,7 @@ fn stays(e: &Expr) -> bool {
     match e {
         Expr::Const(_) | Expr::Read(_) | Expr::Compare(_, _, _) => true,
         Expr::Number(form) => form.as_number().is_none(),
+        Expr::Unary(UnaryOp::ToBf16, a) => matches!(&**a, Expr::Read(_)),
         Expr::Unary(op, a) => match &**a {
             Expr::Read(_) | Expr::Binary(_, _, _) | Expr::Select(_, _, _) => true,
             Expr::Number(_) => *op != UnaryOp::ToReal,
@@ -95,6 +97,8 @@ fn unary(op: UnaryOp, a: Expr) -> Expr {
         // It says the precision of a constant that meets others only.
         (UnaryOp::ToF64, a @ Expr::Const(_)) => a.unary(op),
         (UnaryOp::Not | UnaryOp::Freeze, a) => a.unary(op),
+        // Rounded twice is rounded once; which tensors hold bf16 is not known here.
+        (UnaryOp::ToBf16, a) if types::gives_bf16(&a, &|_| false) => a,
         (op, Expr::Const(value)) => Expr::Const(scalar::unary(op, value)),
         (UnaryOp::Abs, Expr::Unary(UnaryOp::Neg, inner)) => inner.unary(UnaryOp::Abs),
         (op, a) => a.unary(op),

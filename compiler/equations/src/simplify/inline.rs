@@ -63,7 +63,9 @@ fn is_copy(program: &Program, out: TensorId, body: &Expr) -> bool {
         }
         Expr::Read(read) => {
             let affine = read.subs.iter().all(|s| matches!(s, Sub::Affine(_)));
-            affine && read.example.is_none() && program.get(read.tensor).dtype == program.get(out).dtype
+            let (of, out) = (program.get(read.tensor).dtype, program.get(out).dtype);
+            // A bf16 is a real.
+            affine && read.example.is_none() && (of == out || of == DType::BF16 && out == DType::Real)
         }
         Expr::Unary(_, _) | Expr::Binary(_, _, _) | Expr::Compare(_, _, _) | Expr::Select(_, _, _) => false,
     }

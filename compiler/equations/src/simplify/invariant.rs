@@ -115,6 +115,7 @@ impl Sharing<'_> {
     /// A read of a new tensor that holds the expression, if that is possible and pays.
     fn share(&mut self, e: &Expr) -> Option<Expr> {
         let dtype = match types::of_expr(self.program, e) {
+            Ok(Kind::Real) if types::is_bf16(self.program, e) => DType::BF16,
             Ok(Kind::Real) => DType::Real,
             Ok(Kind::F64) => DType::F64,
             // What is made of indices and sizes takes the precision of where it stands.

@@ -34,7 +34,7 @@ pub use tidy::{Known, apart, replace_index, tidy, vanishes};
 pub use unused::{compact, drop_unused};
 
 use crate::builder::PieceBuilder;
-use crate::data::{Expr, Node, Program, UnaryOp};
+use crate::data::{DType, Expr, Node, Program, UnaryOp};
 use bdl_dims::Dim;
 
 /// How many changes a pass made.
@@ -78,6 +78,28 @@ pub fn thaw(program: &mut Program) -> Pass {
             | Expr::Select(_, _, _)) => other,
         })
     })
+}
+
+/// The program in which nothing is a bf16: a function that has the derivative which rounding is given, where the rounded one has steps.
+pub fn unrounded(program: &Program) -> Program {
+    let mut program = program.clone();
+    for tensor in program.tensors.iter_mut().filter(|tensor| tensor.dtype == DType::BF16) {
+        tensor.dtype = DType::Real;
+    }
+    map_exprs(&mut program, &mut |e| {
+        e.rewrite(&mut |e| match e {
+            // What is written becomes a real, too.
+            Expr::Unary(UnaryOp::ToBf16, inner) => inner.unary(UnaryOp::ToReal),
+            other @ (Expr::Const(_)
+            | Expr::Number(_)
+            | Expr::Read(_)
+            | Expr::Unary(_, _)
+            | Expr::Binary(_, _, _)
+            | Expr::Compare(_, _, _)
+            | Expr::Select(_, _, _)) => other,
+        })
+    });
+    program
 }
 
 /// Rewrites every expression of every equation.

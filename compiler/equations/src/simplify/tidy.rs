@@ -354,7 +354,7 @@ impl Tie<'_> {
             Expr::Unary(op, a) => {
                 let inner = match op {
                     UnaryOp::ToReal | UnaryOp::ToF64 => self.is_whole(&a),
-                    UnaryOp::ToInt => false,
+                    UnaryOp::ToInt | UnaryOp::ToBf16 => false,
                     UnaryOp::Neg
                     | UnaryOp::Not
                     | UnaryOp::Exp
@@ -532,6 +532,7 @@ fn finite(e: &Expr) -> bool {
             | UnaryOp::Sign
             | UnaryOp::ToReal
             | UnaryOp::ToF64
+            | UnaryOp::ToBf16
             | UnaryOp::ToInt
             | UnaryOp::Freeze => finite(a),
             UnaryOp::Exp

@@ -51,7 +51,7 @@ fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name) || name.starts_with("argmax.") || name.starts_with("argmin.")
 }
 
-const UNARY: [(UnaryOp, &str); 23] = [
+const UNARY: [(UnaryOp, &str); 24] = [
     (UnaryOp::Exp, "exp"),
     (UnaryOp::Expm1, "expm1"),
     (UnaryOp::Log, "log"),
@@ -72,6 +72,7 @@ const UNARY: [(UnaryOp, &str); 23] = [
     (UnaryOp::Trigamma, "trigamma"),
     (UnaryOp::ToReal, "real"),
     (UnaryOp::ToF64, "f64"),
+    (UnaryOp::ToBf16, "bf16"),
     (UnaryOp::ToInt, "int"),
     (UnaryOp::Freeze, "freeze"),
     (UnaryOp::Not, "not"),

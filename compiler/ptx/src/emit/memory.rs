@@ -248,7 +248,13 @@ impl Emitter<'_> {
         }
         let (word, stored) = match place.dtype {
             DType::F32 | DType::F64 | DType::I32 | DType::I64 => (mov_word(ty), values),
-            DType::BF16 => ("u16", values.iter().map(|value| self.bf16_bits(value)).collect()),
+            DType::BF16 => {
+                let bits = |value: &String| {
+                    let bits = self.bf16_bits(value);
+                    self.w.set(Class::B16, "cvt.u16.u32", &[&bits])
+                };
+                ("u16", values.iter().map(bits).collect())
+            }
             DType::Bool => {
                 let byte = |value: &String| self.w.set(Class::B32, "selp.u32", &["1", "0", value]);
                 ("u8", values.iter().map(byte).collect())
@@ -263,8 +269,8 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// Rounded half to even; a NaN stays one.
-    fn bf16_bits(&mut self, value: &str) -> String {
+    /// The upper half of the bits of an f32, rounded half to even; a NaN stays one.
+    pub fn bf16_bits(&mut self, value: &str) -> String {
         let bits = self.w.set(Class::B32, "mov.b32", &[value]);
         let high = self.w.set(Class::B32, "shr.u32", &[&bits, "16"]);
         let odd = self.w.set(Class::B32, "and.b32", &[&high, "1"]);
@@ -273,7 +279,6 @@ impl Emitter<'_> {
         let rounded = self.w.set(Class::B32, "shr.u32", &[&rounded, "16"]);
         let quiet = self.w.set(Class::B32, "or.b32", &[&high, "64"]);
         let nan = self.w.set(Class::Pred, "setp.nan.f32", &[value, value]);
-        let chosen = self.w.set(Class::B32, "selp.b32", &[&quiet, &rounded, &nan]);
-        self.w.set(Class::B16, "cvt.u16.u32", &[&chosen])
+        self.w.set(Class::B32, "selp.b32", &[&quiet, &rounded, &nan])
     }
 }

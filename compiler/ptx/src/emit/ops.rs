@@ -144,6 +144,12 @@ impl<'k> Emitter<'k> {
             UnaryOp::Floor | UnaryOp::Round => return Ok(x.to_string()),
             UnaryOp::Sqrt if real => return Ok(self.named(value, &format!("sqrt.rn.{word}"), &[x])),
             UnaryOp::Sign => return Ok(self.sign(x, ty)),
+            UnaryOp::Bf16 if ty == ValueType::F32 => {
+                let upper = self.bf16_bits(x);
+                let bits = self.w.set(Class::B32, "shl.b32", &[&upper, "16"]);
+                return Ok(self.named(value, "mov.b32", &[&bits]));
+            }
+            UnaryOp::Bf16 => return Err(format!("{op:?} of {ty:?}")),
             UnaryOp::Sqrt => Function::Sqrt,
             UnaryOp::Exp => Function::Exp,
             UnaryOp::Expm1 => Function::Expm1,

@@ -535,6 +535,10 @@ fn unary_op(op: UnaryOp, x: Number) -> Result<Number, Fault> {
                 |x| x.signum()
             )
         }
+        UnaryOp::Bf16 => match x {
+            Number::F32(x) => Ok(Number::F32(crate::memory::f32_of(crate::memory::bf16_of(x)))),
+            other => Err(Fault(format!("{op:?} of {other:?}"))),
+        },
         UnaryOp::Sqrt => match x {
             Number::F32(x) => Ok(Number::F32(x.sqrt())),
             Number::F64(x) => Ok(Number::F64(x.sqrt())),

@@ -123,7 +123,7 @@ impl Array {
         match self {
             Array::F32(x) => Number::F32(x[i]),
             Array::F64(x) => Number::F64(x[i]),
-            Array::BF16(x) => Number::F32(f32::from_bits(u32::from(x[i]) << 16)),
+            Array::BF16(x) => Number::F32(crate::memory::f32_of(x[i])),
             Array::I32(x) => Number::I32(x[i]),
             Array::I64(x) => Number::I64(x[i]),
             Array::Bool(x) => Number::Bool(x[i] != 0),

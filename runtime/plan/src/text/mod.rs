@@ -56,13 +56,14 @@ pub(crate) const VALUE_TYPES: [(ValueType, &str); 5] = [
     (ValueType::Bool, "bool"),
 ];
 
-pub(crate) const UNARY: [(UnaryOp, &str); 20] = [
+pub(crate) const UNARY: [(UnaryOp, &str); 21] = [
     (UnaryOp::Neg, "neg"),
     (UnaryOp::Not, "not"),
     (UnaryOp::Abs, "abs"),
     (UnaryOp::Floor, "floor"),
     (UnaryOp::Round, "round"),
     (UnaryOp::Sign, "sign"),
+    (UnaryOp::Bf16, "bf16"),
     (UnaryOp::Sqrt, "sqrt"),
     (UnaryOp::Exp, "exp"),
     (UnaryOp::Expm1, "expm1"),

@@ -253,6 +253,7 @@ impl Checker<'_> {
                         of != ValueType::Bool
                     }
                     UnaryOp::Not => of == ValueType::Bool,
+                    UnaryOp::Bf16 => of == ValueType::F32,
                     UnaryOp::Sqrt
                     | UnaryOp::Exp
                     | UnaryOp::Expm1
