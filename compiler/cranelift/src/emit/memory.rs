@@ -311,6 +311,15 @@ impl Emitter<'_> {
     }
 
     /// A load of which all lanes are inside.
+    /// Where what an address says lies, all of whose terms are the same for all lanes.
+    pub fn slice(&mut self, buffer: u32, at: &Address) -> Emit<Value> {
+        let dtype = self.dtype(buffer)?;
+        let start = self.buffers[buffer as usize];
+        let place = self.sum(at, Some(start), shift_of(dtype))?;
+        let (base, offset) = self.fold(place.base, place.constant);
+        Ok(if offset == 0 { base } else { self.b.ins().iadd_imm_s(base, i64::from(offset)) })
+    }
+
     fn load_inside(&mut self, place: &Sum, dtype: DType) -> Emit<Rep> {
         if place.is_uniform() || self.lanes.is_none() {
             let (base, offset) = self.fold(place.base, place.constant);

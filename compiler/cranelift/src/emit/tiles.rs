@@ -4,10 +4,12 @@
 //! ```text
 //! v1 = load x[i]; v2 = exp(v1); v3 = v2 + v1; store y[i] = v3        becomes, for tiles of 256 lanes,
 //!
-//!   segment 0   for j in tile: v1 = load x[t + j]; spill v1
-//!   call        exp(n, v1's tile, v2's tile)
-//!   segment 1   for j in tile: v3 = v2's tile[j] + v1's tile[j]; store y[t + j] = v3
+//!   call        exp(n, x + t, v2's tile)
+//!   segment 1   for j in tile: v1 = load x[t + j]; v3 = v2's tile[j] + v1; store y[t + j] = v3
 //! ```
+//!
+//! A load that nothing before it can change is made again in each segment that wants it, and a call whose operand lies in a buffer lane by lane
+//! reads it there: neither takes a tile.
 //!
 //! Statements move to the earliest segment in which their operands exist, so that independent calls share a cut. Statements that
 //! write (stores, inner loops, combines) keep their order, and a load from a buffer that the kernel writes keeps its place among them.
@@ -16,7 +18,7 @@ use super::ops::fused_factors;
 use super::rep::Rep;
 use super::{Emit, Emitter, Place};
 use crate::facts::call_of;
-use bdl_plan::{Access, Address, AddressTerm, Bound, LoopIndex, Stmt, ValueId, ValueOp, ValueType, VariableId};
+use bdl_plan::{Access, Address, AddressTerm, Bound, DType, LoopIndex, Stmt, ValueId, ValueOp, ValueType, VariableId};
 use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{InstBuilder, StackSlot, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +37,23 @@ struct Segment<'a> {
 }
 
 /// The cut body, and what crosses the cuts.
+#[derive(Default)]
 struct Cut<'a> {
     segments: Vec<Segment<'a>>,
     /// Values that live in tiles: where they appear, and the last segment that wants them.
     crossing: BTreeMap<ValueId, (usize, usize)>,
     variables: BTreeMap<VariableId, (usize, usize)>,
+    /// Loads that are made again wherever they are wanted.
+    again: BTreeSet<ValueId>,
+    /// Those of them that calls read where they lie.
+    in_place: BTreeSet<ValueId>,
+}
+
+impl Cut<'_> {
+    /// Does the value need no tile, because each segment makes it by itself?
+    fn is_made_again(&self, value: ValueId, emitter: &Emitter) -> bool {
+        self.again.contains(&value) || emitter.is_recomputed(value)
+    }
 }
 
 /// What statements read and write.
@@ -135,13 +149,59 @@ impl<'a> Emitter<'a> {
         matches!(self.facts.defs[value.0 as usize], Some(ValueOp::Index(_)))
     }
 
-    fn cut(&self, body: &[&'a Stmt]) -> Cut<'a> {
+    /// Loads in place of tiles, in a loop over `index`.
+    fn make_again(&self, cut: &mut Cut<'a>, index: LoopIndex) {
+        let mut stores = BTreeSet::new();
+        let mut first_write = cut.segments.len();
+        for (number, segment) in cut.segments.iter().enumerate() {
+            for stmt in &segment.stmts {
+                let mut uses = Uses::default();
+                self.uses(stmt, &mut uses);
+                if !uses.stores.is_empty() {
+                    first_write = first_write.min(number);
+                }
+                stores.append(&mut uses.stores);
+            }
+        }
+        for (value, (_, last)) in &cut.crossing {
+            let Some(ValueOp::Load { buffer, at, guards, otherwise: _ }) = self.facts.defs[value.0 as usize] else {
+                continue;
+            };
+            let by_index = at.terms.iter().all(|(term, _)| matches!(term, AddressTerm::Index(_)));
+            let mut along = at.terms.iter().filter(|(term, _)| *term == AddressTerm::Index(index));
+            let side_by_side =
+                along.next().is_some_and(|(_, stride)| stride.as_const() == Some(1)) && along.next().is_none();
+            if !guards.is_empty() || !by_index || !side_by_side || stores.contains(buffer) {
+                continue;
+            }
+            // Segments end with their calls. What is written may be the memory that was read, at the same lane.
+            let calls = |segment: &Segment| segment.calls.iter().any(|(_, _, operands)| operands.contains(value));
+            let last_call = cut.segments.iter().rposition(calls);
+            let as_it_lies = self.dtype(*buffer).is_ok_and(|dtype| {
+                matches!((dtype, self.type_of(*value)), (DType::F32, ValueType::F32) | (DType::F64, ValueType::F64))
+            });
+            match last_call {
+                Some(call) if !as_it_lies || call >= first_write || *last > first_write => continue,
+                None if *last > first_write => continue,
+                Some(_) => {
+                    cut.in_place.insert(*value);
+                }
+                None => {}
+            }
+            cut.again.insert(*value);
+        }
+        for segment in &mut cut.segments {
+            segment.stmts.retain(|stmt| !matches!(stmt, Stmt::Let { value, .. } if cut.again.contains(value)));
+        }
+    }
+
+    fn cut(&self, body: &[&'a Stmt], index: LoopIndex) -> Cut<'a> {
         let mut available: BTreeMap<ValueId, usize> = BTreeMap::new();
         let mut variable_level: BTreeMap<VariableId, usize> = BTreeMap::new();
         let mut load_level: BTreeMap<u32, usize> = BTreeMap::new();
         let mut ordered = 0;
         let mut segments: Vec<Segment> = Vec::new();
-        let mut cut = Cut { segments: Vec::new(), crossing: BTreeMap::new(), variables: BTreeMap::new() };
+        let mut cut = Cut::default();
         let at_level = |level: usize, segments: &mut Vec<Segment<'a>>| {
             while segments.len() <= level {
                 segments.push(Segment::default());
@@ -229,6 +289,7 @@ impl<'a> Emitter<'a> {
         cut.crossing.retain(|value, (first, last)| last > first || operands.contains(value) || results.contains(value));
         cut.variables.retain(|_, (first, last)| last > first);
         cut.segments = segments;
+        self.make_again(&mut cut, index);
         cut
     }
 
@@ -248,7 +309,7 @@ impl<'a> Emitter<'a> {
         lanes: usize,
         body: &[&'a Stmt],
     ) -> Emit<()> {
-        let cut = self.cut(body);
+        let cut = self.cut(body, index);
         let (slots, lane_bytes) = self.plan_slots(&cut);
         let mut tile = TILE;
         while tile > 64 && tile * lane_bytes > TILE_BYTES {
@@ -278,18 +339,21 @@ impl<'a> Emitter<'a> {
                 }
                 for (value, name, operands) in &segment.calls {
                     let ty = e.type_of(*value);
-                    let inputs: Vec<Value> = operands
-                        .iter()
-                        .enumerate()
-                        .map(|(i, operand)| {
-                            let key = if slots.of.contains_key(&Key::Value(*operand)) {
-                                Key::Value(*operand)
-                            } else {
-                                Key::Operand(*value, i)
-                            };
-                            pointer(e, key)
-                        })
-                        .collect();
+                    let mut inputs = Vec::with_capacity(operands.len());
+                    for (i, operand) in operands.iter().enumerate() {
+                        let key = if slots.of.contains_key(&Key::Value(*operand)) {
+                            Key::Value(*operand)
+                        } else {
+                            Key::Operand(*value, i)
+                        };
+                        inputs.push(match e.facts.defs[operand.0 as usize] {
+                            Some(ValueOp::Load { buffer, at, .. }) if cut.in_place.contains(operand) => {
+                                e.indices[index.0 as usize] = Some((Rep::Uniform(start), e.depth));
+                                e.slice(*buffer, at)?
+                            }
+                            Some(_) | None => pointer(e, key),
+                        });
+                    }
                     let out = pointer(e, Key::Value(*value));
                     e.call_slices(name, n, &inputs, out, ty)?;
                 }
@@ -367,10 +431,11 @@ impl<'a> Emitter<'a> {
         for (value, (first, _)) in &cut.crossing {
             let op = self.facts.defs[value.0 as usize];
             let is_call = op.is_some_and(|op| call_of(op).is_some());
-            if !uses.values.contains(value) || !(*first < number || is_call) {
+            let again = cut.is_made_again(*value, self);
+            if !uses.values.contains(value) || !(*first < number || is_call || cut.again.contains(value)) {
                 continue;
             }
-            let rep = if self.is_recomputed(*value) {
+            let rep = if again {
                 let op = op.ok_or("a value without definition")?;
                 self.op(op, self.type_of(*value))?
             } else {
@@ -395,7 +460,7 @@ impl<'a> Emitter<'a> {
             self.stmt(stmt)?;
             if let Stmt::Let { value, .. } = stmt
                 && cut.crossing.contains_key(value)
-                && !self.is_recomputed(*value)
+                && !cut.is_made_again(*value, self)
             {
                 let rep = self.rep(*value)?;
                 let base = pointer(self, Key::Value(*value));
@@ -438,7 +503,7 @@ impl<'a> Emitter<'a> {
             let mut defined: Vec<(Key, ValueType, usize)> = Vec::new();
             for (value, (first, last)) in &cut.crossing {
                 let is_result = segment.calls.iter().any(|(v, _, _)| v == value);
-                if *first == number && !is_result && !self.is_recomputed(*value) {
+                if *first == number && !is_result && !cut.is_made_again(*value, self) {
                     defined.push((Key::Value(*value), self.type_of(*value), *last));
                 }
             }
@@ -450,7 +515,8 @@ impl<'a> Emitter<'a> {
             }
             for (value, _, operands) in &segment.calls {
                 for (i, operand) in operands.iter().enumerate() {
-                    if !cut.crossing.contains_key(operand) || self.is_recomputed(*operand) {
+                    let has_none = !cut.crossing.contains_key(operand) || cut.is_made_again(*operand, self);
+                    if has_none && !cut.in_place.contains(operand) {
                         defined.push((Key::Operand(*value, i), self.type_of(*operand), number));
                     }
                 }
