@@ -4,10 +4,10 @@
 //! `--resume` goes on to the same bits. The manifest (key `bdl` of the header's metadata) is JSON: where the run stood; `bdl.sha256` beside it notices damage.
 
 use crate::error::{RunError, RunResult};
-use crate::folder::write_whole;
+use crate::folder::write_whole_by;
 use bdl_execute::{Mapped, Store};
 use bdl_plan::DType;
-use safetensors::SafeTensors;
+use safetensors::{SafeTensorError, SafeTensors};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -74,11 +74,13 @@ impl Values {
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// As they stand in the file.
+    fn bytes(&self) -> &[u8] {
+        const { assert!(cfg!(target_endian = "little"), "files of tensors are little-endian") };
         match self {
-            Values::F32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Values::F64(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            Values::I32(v) => v.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            Values::F32(v) => bytemuck::cast_slice(v),
+            Values::F64(v) => bytemuck::cast_slice(v),
+            Values::I32(v) => bytemuck::cast_slice(v),
         }
     }
 }
@@ -108,19 +110,18 @@ pub struct Position {
     pub seconds: f64,
 }
 
-/// Writes `arrays` and `position` as one file, atomically.
+/// Writes `arrays` and `position` as one file, atomically, tensor by tensor: without a copy of them all.
 pub fn save(path: &Path, arrays: &[Array], position: &Position) -> RunResult<()> {
-    let bytes: Vec<Vec<u8>> = arrays.iter().map(|array| array.values.bytes()).collect();
     let mut views = Vec::with_capacity(arrays.len());
-    for (array, bytes) in arrays.iter().zip(&bytes) {
-        let view = TensorView::new(array.values.dtype(), array.shape.clone(), bytes)
+    for array in arrays {
+        let view = TensorView::new(array.values.dtype(), array.shape.clone(), array.values.bytes())
             .map_err(|e| RunError::new("checkpoint-corrupted", format!("`{}` cannot be stored: {e}", array.name)))?;
         views.push((array.name.as_str(), view));
     }
     let manifest = serde_json::to_string(position)
         .map_err(|e| RunError::new("checkpoint-corrupted", format!("the manifest cannot be written: {e}")))?;
     let whole = digest(
-        arrays.iter().zip(&bytes).map(|(array, bytes)| (array.name.as_str(), array.shape.as_slice(), bytes.as_slice())),
+        arrays.iter().map(|array| (array.name.as_str(), array.shape.as_slice(), array.values.bytes())),
         &manifest,
         || {},
     );
@@ -129,9 +130,15 @@ pub fn save(path: &Path, arrays: &[Array], position: &Position) -> RunResult<()>
         ("bdl.sha256".to_string(), whole),
         ("format".to_string(), "pt".to_string()),
     ]);
-    let file = safetensors::serialize(views, Some(metadata))
-        .map_err(|e| RunError::new("checkpoint-corrupted", format!("the tensors cannot be stored: {e}")))?;
-    write_whole(path, &file)
+    write_whole_by(path, |beside| {
+        // The library's file is its owner's alone; a checkpoint may be read by whoever may read other files of the run.
+        let permissions = std::fs::File::create(beside)?.metadata()?.permissions();
+        match safetensors::serialize_to_file(views, Some(metadata), beside) {
+            Ok(()) => std::fs::set_permissions(beside, permissions),
+            Err(SafeTensorError::IoError(error)) => Err(error),
+            Err(error) => Err(std::io::Error::other(format!("the tensors cannot be stored: {error}"))),
+        }
+    })
 }
 
 /// SHA-256 over the tensors, by name, and the manifest: what a flipped bit changes. Files of other programs have none.
@@ -366,6 +373,19 @@ mod tests {
         let path = folder.path().join("last.safetensors");
         save(&path, &arrays(), &position()).unwrap();
         assert_eq!(load(&path).unwrap(), (arrays(), position()));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_checkpoint_may_be_read_by_whoever_may_read_the_run() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (path, other) = (folder.path().join("last.safetensors"), folder.path().join("log"));
+        save(&path, &arrays(), &position()).unwrap();
+        std::fs::write(&other, "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&other));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "nothing is left beside");
     }
 
     #[test]

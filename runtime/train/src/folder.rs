@@ -82,9 +82,14 @@ impl RunFolder {
 
 /// Writes `content` beside `path`, syncs it to disk and renames it into place.
 pub fn write_whole(path: &Path, content: &[u8]) -> RunResult<()> {
+    write_whole_by(path, |beside| fs::write(beside, content))
+}
+
+/// The same for what `write` makes of the file beside.
+pub fn write_whole_by(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> RunResult<()> {
     let name = path.file_name().map_or_else(|| "file".into(), |name| name.to_string_lossy().into_owned());
     let beside = path.with_file_name(format!(".{name}.{}.partial", std::process::id()));
-    let written = write_synced(&beside, content).and_then(|()| fs::rename(&beside, path));
+    let written = write(&beside).and_then(|()| sync(&beside)).and_then(|()| fs::rename(&beside, path));
     if let Err(error) = written {
         // The partial file is of no use to anybody; failing to remove it changes nothing.
         let _ = fs::remove_file(&beside);
@@ -97,10 +102,10 @@ pub fn write_whole(path: &Path, content: &[u8]) -> RunResult<()> {
     Ok(())
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+/// Waits until the file is on the disk.
+fn sync(path: &Path) -> std::io::Result<()> {
+    // Some systems sync only what is open for writing.
+    File::options().write(true).open(path)?.sync_all()
 }
 
 /// Points `folder/latest` at `hash`, atomically.
