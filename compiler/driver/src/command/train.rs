@@ -262,7 +262,7 @@ fn check_objective(
         return Ok(());
     }
     let freezes = freezes(&prepared.hir, objective);
-    match gradient_check::check(prepared, gradient, &machine.everything()?, seed, say.context.threads())? {
+    match gradient_check::check(prepared, gradient, machine.values()?, seed, say.context.threads())? {
         GradientCheck::Nothing => {}
         GradientCheck::Undecided { at } => {
             say.text(&format!(

@@ -1,6 +1,6 @@
 //! Does the gradient agree with finite differences? Asked once a program, on its first batch, in f64.
 //!
-//! For each parameter tensor w and a random direction u of length 1:  <dL/dw, u>  against the slopes
+//! For each parameter tensor w and a random direction u of length 1 (signs drawn at random):  <dL/dw, u>  against the slopes
 //! (L(w + h u) - L(w)) / h  and  (L(w) - L(w - h u)) / h  for up to four steps h from 6e-6 to 3e-8 times the scale of w, in f64.
 //!
 //! What is rounded to bf16 is not rounded here: its derivative is that of the value before.
@@ -18,12 +18,13 @@ use super::fed::Fed;
 use super::machine;
 use super::prepared::Prepared;
 use crate::error::Failure;
+use bdl_equations::Role;
 use bdl_equations::simplify::{drop_unused, unrounded};
 use bdl_execute::{Executor, Store};
-use bdl_kernels::philox::{DrawKey, fill_normal_f64};
+use bdl_kernels::philox::{DrawKey, fill_uniform_f32};
 use bdl_plan::Products;
 use bdl_schedule::Real;
-use bdl_train::{Array, Moment};
+use bdl_train::Moment;
 use std::time::{Duration, Instant};
 
 /// What the check found.
@@ -66,11 +67,12 @@ const STEPS: [f64; 4] = [6e-6, 1e-6, 1.7e-7, 3e-8];
 /// Directions tried for a parameter before it counts as undecided.
 const DIRECTIONS: usize = 3;
 
-/// Checks the gradient program of an objective at the parameters given (f32 or f64, by name).
+/// Checks the gradient program of an objective at the parameters given (f32 or f64, by name). Beside them and the gradients it keeps only the
+/// program that runs: parameters may be most of the memory there is.
 pub fn check(
     prepared: &Prepared,
     gradient: &bdl_equations::Program,
-    weights: &[Array],
+    weights: &Store,
     seed: u64,
     threads: usize,
 ) -> Result<GradientCheck, Failure> {
@@ -81,26 +83,32 @@ pub fn check(
     machine::initialise(&init, Real::F64, &executor, &mut store, seed)?;
     let mut engine = Engine::Processor(executor, Products::Exact);
     let mut fed = Fed::new(&mut engine, gradient, Real::F64, prepared)?;
-    for array in weights {
-        if store.entry(&array.name).is_some() {
-            store.set(&array.name, &array.values.to_f64()).map_err(|error| Failure::bug(error.to_string()))?;
+    let is_read = |name: &str| {
+        gradient.tensors.iter().any(|tensor| matches!(tensor.role, Role::Param | Role::State) && *tensor.name == *name)
+    };
+    // Not the optimiser's state, which is larger than the parameters.
+    for entry in weights.iter().filter(|entry| is_read(&entry.name)) {
+        if let Some(buffer) = store.get_mut(&entry.name) {
+            let numbers = (0..entry.buffer.len()).map(|i| entry.buffer.number(i));
+            buffer.set(&entry.name, numbers).map_err(|error| Failure::bug(error.to_string()))?;
         }
     }
     let mut rows: Vec<u32> = prepared.parts.train.iter().copied().take(ROWS).collect();
     let moment = Moment { seed, epochs: 1, steps: 1, ..Moment::default() };
     let begun = Instant::now();
-    let mut gradients = gradients_of(&mut fed, &mut engine, &mut store, prepared, &rows, moment)?;
-    if begun.elapsed() > SLOW && rows.len() > FEW_ROWS {
+    fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
+    if begun.elapsed() > SLOW {
         rows.truncate(FEW_ROWS);
-        gradients = gradients_of(&mut fed, &mut engine, &mut store, prepared, &rows, moment)?;
     }
+    let mut gradients = gradients_of(&mut fed, &mut engine, &mut store, prepared, &rows, moment)?;
+    drop(fed);
     // The loss by itself: slopes need nothing else.
     let mut loss = gradient.clone();
     loss.outputs.retain(|(name, _)| &**name == "loss");
     loss.updates.clear();
     drop_unused(&mut loss);
     let fed = Fed::new(&mut engine, &loss, Real::F64, prepared)?;
-    let mut slopes = Slopes { fed, engine, store, prepared, rows: &rows, moment, here: 0.0 };
+    let mut slopes = Slopes { fed, engine, store, weights, prepared, rows: &rows, moment, here: 0.0 };
     slopes.here = slopes.loss()?;
     if !slopes.here.is_finite() || gradients.iter().any(|(_, gradient)| gradient.iter().any(|g| !g.is_finite())) {
         // The first training step says so, with the equation's name.
@@ -188,6 +196,8 @@ struct Slopes<'p> {
     fed: Fed,
     engine: Engine,
     store: Store,
+    /// Where the parameters are, but for those that are only in `store`.
+    weights: &'p Store,
     prepared: &'p Prepared,
     rows: &'p [u32],
     moment: Moment,
@@ -201,8 +211,18 @@ impl Slopes<'_> {
         outputs.number("loss").ok_or_else(|| Failure::bug("the gradient program has no loss"))
     }
 
-    fn set(&mut self, name: &str, values: &[f64]) -> Result<(), Failure> {
-        self.store.set(name, values).map_err(|error| Failure::bug(error.to_string()))
+    /// The parameters at `w + by * u`. A distance of 0 puts them back.
+    fn move_to(&mut self, gradients: &[(String, Vec<f64>)], direction: &Direction, by: f64) -> Result<(), Failure> {
+        let mut along = direction.walk();
+        for (name, _) in gradients {
+            let start = self.weights.get(name).ok_or_else(|| Failure::bug(format!("`{name}` has no value")))?;
+            let moved = self.store.get_mut(name).and_then(|buffer| buffer.slice_mut::<f64>());
+            let moved = moved.ok_or_else(|| Failure::bug(format!("`{name}` is no f64")))?;
+            for (i, moved) in moved.iter_mut().enumerate() {
+                *moved = start.number(i) + by * along.next();
+            }
+        }
+        Ok(())
     }
 
     /// Moves the parameters together in random directions until one decides.
@@ -213,29 +233,23 @@ impl Slopes<'_> {
         seed: u64,
         site: u32,
     ) -> Result<Looked, Failure> {
-        let start: Vec<Vec<f64>> = gradients
-            .iter()
-            .map(|(name, _)| self.store.get(name).map(|buffer| buffer.to_f64()).unwrap_or_default())
-            .collect();
-        let length: usize = start.iter().map(Vec::len).sum();
-        let size = start.iter().flatten().map(|w| w * w).sum::<f64>().sqrt().max(1.0);
+        let starts = || gradients.iter().filter_map(|(name, _)| self.weights.get(name));
+        let length: usize = starts().map(|start| start.len()).sum();
+        let squares = starts().flat_map(|start| (0..start.len()).map(|i| start.number(i).powi(2)));
+        let size = squares.sum::<f64>().sqrt().max(1.0);
         let mut differing = Vec::new();
         for attempt in 0..DIRECTIONS as u32 {
-            let direction = random_direction(length, seed, site * DIRECTIONS as u32 + attempt);
-            let gradient = gradients.iter().flat_map(|(_, gradient)| gradient);
-            let predicted: f64 = gradient.zip(&direction).map(|(g, u)| g * u).sum();
+            let direction = Direction::new(length, seed, site * DIRECTIONS as u32 + attempt);
+            let mut along = direction.walk();
+            let predicted: f64 = gradients.iter().flat_map(|(_, gradient)| gradient).map(|g| g * along.next()).sum();
             let mut slopes = Vec::new();
             let mut verdict = Verdict::Undecided;
             for h in STEPS.map(|step| step * size) {
-                let mut at = |sign: f64| -> Result<f64, Failure> {
-                    let mut along = direction.iter();
-                    for ((name, _), start) in gradients.iter().zip(&start) {
-                        let moved: Vec<f64> = start.iter().zip(&mut along).map(|(w, u)| w + sign * h * u).collect();
-                        self.set(name, &moved)?;
-                    }
+                let mut at = |by: f64| -> Result<f64, Failure> {
+                    self.move_to(gradients, &direction, by)?;
                     self.loss()
                 };
-                let (after, before) = (at(1.0)?, at(-1.0)?);
+                let (after, before) = (at(h)?, at(-h)?);
                 slopes.push(((after - self.here) / h, (self.here - before) / h));
                 verdict = compare(predicted, &slopes, scale);
                 // One step at which they agree well is enough; that they differ is asked of all.
@@ -243,9 +257,7 @@ impl Slopes<'_> {
                     break;
                 }
             }
-            for ((name, _), start) in gradients.iter().zip(&start) {
-                self.set(name, start)?;
-            }
+            self.move_to(gradients, &direction, 0.0)?;
             match verdict {
                 Verdict::Agrees(error) => return Ok(Looked::Agrees(error)),
                 Verdict::Differs(difference) => differing.push((predicted, difference)),
@@ -288,12 +300,45 @@ fn compare(predicted: f64, slopes: &[(f64, f64)], scale: f64) -> Verdict {
     }
 }
 
-fn random_direction(length: usize, seed: u64, site: u32) -> Vec<f64> {
-    let mut direction = vec![0.0; length];
-    fill_normal_f64(DrawKey { seed, step: u64::MAX, site }, 0, 0, &mut direction);
-    let size = norm(&direction).max(f64::MIN_POSITIVE);
-    direction.iter_mut().for_each(|u| *u /= size);
-    direction
+/// A random direction of length 1, each component of which is as long as the others: it is made again whenever it is wanted, because it would take as
+/// much memory as the parameters.
+struct Direction {
+    key: DrawKey,
+    component: f64,
+}
+
+impl Direction {
+    fn new(length: usize, seed: u64, site: u32) -> Direction {
+        Direction { key: DrawKey { seed, step: u64::MAX, site }, component: 1.0 / (length.max(1) as f64).sqrt() }
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk { direction: self, drawn: [0.0; Walk::PART], at: Walk::PART, first: 0 }
+    }
+}
+
+/// The components of a direction, one after the other.
+struct Walk<'d> {
+    direction: &'d Direction,
+    /// Some of its draws, uniform in [0, 1), and the position in these of the next.
+    drawn: [f32; Walk::PART],
+    at: usize,
+    first: u64,
+}
+
+impl Walk<'_> {
+    const PART: usize = 1024;
+
+    fn next(&mut self) -> f64 {
+        if self.at == Self::PART {
+            fill_uniform_f32(self.direction.key, 0, self.first, &mut self.drawn);
+            self.first += Self::PART as u64;
+            self.at = 0;
+        }
+        let drawn = self.drawn[self.at];
+        self.at += 1;
+        if drawn < 0.5 { self.direction.component } else { -self.direction.component }
+    }
 }
 
 fn norm(x: &[f64]) -> f64 {

@@ -232,6 +232,12 @@ impl ModelMachine {
         tensors + self.data.bytes() + fed.copied_bytes() + PROCESS_BYTES
     }
 
+    /// The store with the values of now, wherever they are computed.
+    pub fn values(&mut self) -> RunResult<&Store> {
+        self.engine.fetch(&mut self.store).map_err(memory)?;
+        Ok(&self.store)
+    }
+
     /// A number that was found outside of the programs takes its place in the state, if the model has it.
     pub fn set(&mut self, name: &str, values: &[f64]) -> RunResult<()> {
         if self.store.entry(name).is_none() {
