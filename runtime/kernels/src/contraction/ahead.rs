@@ -120,8 +120,12 @@ impl Stretches {
         Some((from, bytes))
     }
 
-    /// What a tile of so many steps fetches, turn by turn: three pieces each, or the last one more than once. `turns` has room for [`MOST_TURNS`].
-    pub fn next<'p, T: Copy>(&mut self, steps: &Steps<T>, turns: &'p mut [Lines<T>; MOST_TURNS]) -> Ahead<'p, T> {
+    /// What a tile of so many steps fetches, turn by turn: three pieces each, or the last one more than once. None when all has been fetched.
+    pub fn next<'p, T: Copy>(
+        &mut self,
+        steps: &Steps<T>,
+        turns: &'p mut [Lines<T>; MOST_TURNS],
+    ) -> Option<Ahead<'p, T>> {
         let mut count = 0;
         for turn in turns.iter_mut().take(steps.len.div_ceil(TURN)) {
             let length = TURN.min(steps.len - count * TURN);
@@ -139,10 +143,8 @@ impl Stretches {
             };
             count += 1;
         }
-        match &turns[..count] {
-            [] => Ahead::nothing(steps),
-            [first, rest @ ..] => Ahead { lines: *first, jumps: (0, 0), turns: rest },
-        }
+        let (first, rest) = turns[..count].split_first()?;
+        Some(Ahead { lines: *first, jumps: (0, 0), turns: rest })
     }
 }
 
@@ -204,13 +206,20 @@ mod tests {
             let mut turns = [Lines::NOTHING; MOST_TURNS];
             let steps = Steps::<f32> { a: std::ptr::null(), row: 1, col: 1, k: 8, first: 0, tap: 0, len: 8 };
             let mut next = || {
-                let Ahead { lines, turns, .. } = all.next(&steps, &mut turns);
-                (lines.first as usize, lines.gap, lines.step, lines.second as usize, lines.second_step, turns.len())
+                let Ahead { lines, turns, .. } = all.next(&steps, &mut turns)?;
+                Some((
+                    lines.first as usize,
+                    lines.gap,
+                    lines.step,
+                    lines.second as usize,
+                    lines.second_step,
+                    turns.len(),
+                ))
             };
             [next(), next()]
         });
         // 1280 bytes: two and a half pieces of 512.
-        assert_eq!(found, [(4096, 128, 16, 5120, 8, 0), (0, 0, 0, 0, 0, 0)]);
+        assert_eq!(found, [Some((4096, 128, 16, 5120, 8, 0)), None]);
         assert!(stretches().is_none(), "only meanwhile");
     }
 
@@ -221,7 +230,7 @@ mod tests {
             let mut all = stretches().unwrap();
             let mut turns = [Lines::NOTHING; MOST_TURNS];
             let steps = Steps::<f32> { a: std::ptr::null(), row: 1, col: 1, k: 512, first: 0, tap: 0, len: 512 };
-            let Ahead { lines, turns, .. } = all.next(&steps, &mut turns);
+            let Some(Ahead { lines, turns, .. }) = all.next(&steps, &mut turns) else { return Vec::new() };
             [lines]
                 .iter()
                 .chain(turns)

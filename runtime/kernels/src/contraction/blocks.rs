@@ -242,8 +242,9 @@ unsafe fn tiles<T: Tiles>(
         };
         let c = job.c.ptr.wrapping_offset(row as isize * job.c.row + columns.col as isize * job.c.col);
         let target = Target { c, row: job.c.row, col: job.c.col, cols: columns.cols, add };
-        let ahead = match &mut beside {
-            Some(stretches) => stretches.next(&steps, &mut turns),
+        let asked = beside.as_mut().and_then(|stretches| stretches.next(&steps, &mut turns));
+        let ahead = match asked {
+            Some(ahead) => ahead,
             None if columns.vectors == 2 => {
                 // A few tiles of many columns: while the last one runs, the panel beside this one is fetched.
                 let next_panel = columns.is_in_place && tile + 1 == block.end && rows.tiles <= FEW_TILES;
