@@ -303,7 +303,8 @@ impl Nest {
         let role = self.axes[output].role;
         let alike = (0..self.count).filter(|i| *i != output && self.axes[*i].role == role);
         let side: i64 = alike.map(|i| self.whole[i]).product();
-        if side >= LEAST_SIDE { (output, sum) } else { long(output, sum) }
+        // Never by how many rows there are, where a row must not know of the others.
+        if side >= LEAST_SIDE && !self.is_one_of_many { (output, sum) } else { long(output, sum) }
     }
 
     /// Goes on with the remaining clips, or with a sum over nothing.

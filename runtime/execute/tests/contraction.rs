@@ -300,6 +300,41 @@ fn an_example_has_the_same_bits_alone_and_among_many() {
     }
 }
 
+/// Sequences shorter than the window that passes over them: how their ends are cut must not depend on how many there are.
+#[test]
+fn a_short_sequence_has_the_same_bits_alone_and_among_many() {
+    for (t, k, c, f) in [(5, 9, 8, 16), (3, 19, 4, 40), (1, 7, 32, 32)] {
+        let padding = k / 2;
+        let text = format!(
+            "plan p\nsize B batch\nslot {0} * B\nbuffer out: f32[B, {1}] len {1} * B; slot 0\nbuffer a: f32[B, {2}] len {2} * B; input per_example\n\
+             buffer b: f32[{3}] len {3}; param\noutput out = out\ncontract out = a + (-{4}) * b {{\n m b: B (out {1}, a {2}, b 0)\n \
+             m t: {t} (out {f}, a {c}, b 0)\n n f: {f} (out 1, a 0, b 1)\n k k: {k} (out 0, a {c}, b {5})\n k c: {c} (out 0, a 1, b {f})\n \
+             clip 1 * #1 + 1 * #3 + (-{padding}) < {t};\n}}",
+            4 * t * f,
+            t * f,
+            t * c,
+            k * c * f,
+            padding * c,
+            c * f,
+        );
+        let plan = Arc::new(parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
+        let examples: Vec<f32> = numbers(40 * t * c, 2).iter().map(|x| *x as f32).collect();
+        let run = |batch: usize| {
+            let mut program = Program::with(plan.clone(), no_kernels(), Products::Exact).unwrap();
+            let mut store = Store::new();
+            store.insert("b", bdl_plan::DType::F32, vec![(k * c * f) as i64]).unwrap();
+            store.set("b", &numbers(k * c * f, 3)).unwrap();
+            let buffers = vec![("a", bdl_execute::Data::F32(&examples[..batch * t * c]))];
+            let inputs = Inputs { batch, buffers, ..Inputs::default() };
+            program.run(&Executor::new(2), &mut store, &inputs).unwrap().numbers("out").unwrap()
+        };
+        let alone = run(1);
+        for batch in [2, 15, 40] {
+            assert_eq!(alone, run(batch)[..alone.len()], "{t} positions, {k} taps, {batch} examples");
+        }
+    }
+}
+
 /// Three axes of the sum, which lie in another order in the right operand than in its copy, and more than one chain.
 #[test]
 fn a_row_of_a_sum_over_three_axes_has_the_same_bits_alone_and_among_many() {
