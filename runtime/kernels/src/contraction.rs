@@ -138,10 +138,11 @@ impl<T> Job<T> {
     }
 
     /// Few rows, many columns that run along k, as in `dy wᵀ`: a copy of B that turns it would take a large part of the time. With the roles
-    /// exchanged B is read where it lies, and the few rows are copied; what is lost by writing C in columns is a few hundredths.
+    /// exchanged B is read where it lies, and the few rows are copied. C is then written in columns, once for each chunk of the sum: more than two cost
+    /// more than is won.
     fn is_better_turned(&self) -> bool {
         let along_k = self.b.row == 1 && self.b.col != 1 && self.a.col == 1 && self.c.col == 1;
-        along_k && (16..=64).contains(&self.m) && self.n >= 2 * self.m && self.k >= CHUNK
+        along_k && (16..=64).contains(&self.m) && self.n >= 2 * self.m && (CHUNK..=2 * CHUNK).contains(&self.k)
     }
 
     /// The same sums, in the form the loops like best: fewest taps, C with contiguous rows if it has contiguous anything.

@@ -100,7 +100,7 @@ enum Left {
 
 fn left<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> Left {
     let line = job.a.row.unsigned_abs() * size_of::<<T::L as Lanes>::Elem>();
-    if job.a.row == 1 && job.a.col != 1 && job.m >= T::ROWS && job.n >= 32 * T::L::N {
+    if job.a.row == 1 && job.a.col != 1 && job.m >= T::ROWS && job.n >= if T::FETCHES { 32 } else { 16 } * T::L::N {
         Left::SideBySide
     } else if job.a.col == 1
         && job.k >= 32
@@ -226,7 +226,7 @@ unsafe fn tiles<T: Tiles>(
     let panel = if left == Left::InPlace { columns.panel } else { Panel { skip: 0, ..columns.panel } };
     // Only tiles of two vectors fetch.
     let mut turns = [Lines::NOTHING; MOST_TURNS];
-    let mut beside = if columns.vectors == 2 { stretches() } else { None };
+    let mut beside = if T::FETCHES && columns.vectors == 2 { stretches() } else { None };
     for tile in block.clone() {
         let (row, row_end) = (rows.first(tile), rows.first(tile + 1));
         let steps = match left {
@@ -245,7 +245,7 @@ unsafe fn tiles<T: Tiles>(
         let asked = beside.as_mut().and_then(|stretches| stretches.next(&steps, &mut turns));
         let ahead = match asked {
             Some(ahead) => ahead,
-            None if columns.vectors == 2 => {
+            None if T::FETCHES && columns.vectors == 2 => {
                 // A few tiles of many columns: while the last one runs, the panel beside this one is fetched.
                 let next_panel = columns.is_in_place && tile + 1 == block.end && rows.tiles <= FEW_TILES;
                 let below = (left == Left::InPlace && job.a.row == 1).then_some(T::ROWS);

@@ -51,7 +51,7 @@ pub(super) struct Target<T> {
 /// instruction set of L is there.
 #[inline(always)]
 #[allow(clippy::needless_range_loop, reason = "indices unroll into registers, iterators over parts do not")]
-pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
+pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize, const FETCHES: bool>(
     steps: &Steps<L::Elem>,
     panel: Panel<L::Elem>,
     target: &Target<L::Elem>,
@@ -64,13 +64,17 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize>(
         let (mut a, mut b) = (steps.a, panel.b);
         let mut lines = ahead.lines;
         let mut turns = ahead.turns.iter();
-        let mut turn = if ahead.turns.is_empty() { steps.len } else { TURN };
+        let mut turn = if !FETCHES || ahead.turns.is_empty() { steps.len } else { TURN };
         let (mut at, mut left) = (steps.first, steps.len);
         loop {
             let run = left.min(steps.k - at).min(turn);
             let mut p = a;
             for _ in 0..run {
-                if V == 2 {
+                if V == 2 && !FETCHES {
+                    L::prefetch(b.wrapping_offset(8 * panel.step));
+                    L::prefetch(b.wrapping_offset(8 * panel.step).wrapping_add(L::N));
+                }
+                if V == 2 && FETCHES {
                     L::prefetch(lines.first);
                     L::prefetch(lines.first.wrapping_offset(lines.gap));
                     L::prefetch(lines.second);
@@ -256,6 +260,8 @@ pub(super) trait Tiles {
     const ROWS: usize;
     /// Vectors of a tile of at most three rows.
     const WIDE: usize;
+    /// Is a step long enough for a tile to fetch what it is told to ([`Ahead`])? Short ones fetch their own columns, eight steps ahead.
+    const FETCHES: bool;
 
     /// # Safety
     /// [`tile`]'s contract with R = rows in 1..=ROWS and V = vectors in 1..=2, or rows in 1..=3 and V = vectors = WIDE.
@@ -282,7 +288,7 @@ pub(super) trait Tiles {
 }
 
 macro_rules! tiles {
-    ($(#[$feature:meta])* $Name:ident $tile:ident $turned:ident $L:ty, $Turned:ty, $rows:literal, $wide:literal; $($r:literal)*) => {
+    ($(#[$feature:meta])* $Name:ident $tile:ident $turned:ident $L:ty, $Turned:ty, $rows:literal, $wide:literal, $fetches:literal; $($r:literal)*) => {
         pub(in crate::contraction) struct $Name;
 
         /// # Safety
@@ -296,7 +302,7 @@ macro_rules! tiles {
             ahead: &Ahead<<$L as Lanes>::Elem>,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { tile::<$L, R, V>(steps, panel, target, ahead) }
+            unsafe { tile::<$L, R, V, $fetches>(steps, panel, target, ahead) }
         }
 
         /// # Safety
@@ -317,6 +323,7 @@ macro_rules! tiles {
             const TURNED_WIDTH: usize = TURNED_VECTORS * <$Turned as Lanes>::N;
             const ROWS: usize = $rows;
             const WIDE: usize = $wide;
+            const FETCHES: bool = $fetches;
 
             #[inline(always)]
             unsafe fn run(
@@ -371,19 +378,19 @@ mod x86 {
     // 14 x 2 sums, 2 vectors of B and 1 of A: 31 of 32 registers.
     tiles! {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-        Avx512TilesF32 tile_avx512_f32 turned_avx512_f32 Avx512F32, Avx2F32, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+        Avx512TilesF32 tile_avx512_f32 turned_avx512_f32 Avx512F32, Avx2F32, 14, 8, true; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
     }
     tiles! {
         #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-        Avx512TilesF64 tile_avx512_f64 turned_avx512_f64 Avx512F64, Avx2F64, 14, 8; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
+        Avx512TilesF64 tile_avx512_f64 turned_avx512_f64 Avx512F64, Avx2F64, 14, 8, true; 1 2 3 4 5 6 7 8 9 10 11 12 13 14
     }
     // 6 x 2 sums, 2 vectors of B and 1 of A: 15 of 16 registers.
-    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF32 tile_avx2_f32 turned_avx2_f32 Avx2F32, Avx2F32, 6, 4; 1 2 3 4 5 6 }
-    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF64 tile_avx2_f64 turned_avx2_f64 Avx2F64, Avx2F64, 6, 4; 1 2 3 4 5 6 }
+    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF32 tile_avx2_f32 turned_avx2_f32 Avx2F32, Avx2F32, 6, 4, false; 1 2 3 4 5 6 }
+    tiles! { #[target_feature(enable = "avx2,fma")] Avx2TilesF64 tile_avx2_f64 turned_avx2_f64 Avx2F64, Avx2F64, 6, 4, false; 1 2 3 4 5 6 }
 }
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::*;
 
 use crate::vector_math::lanes::Plain;
-tiles! { PortableTilesF32 tile_portable_f32 turned_portable_f32 Plain<f32, 8>, Plain<f32, 8>, 6, 4; 1 2 3 4 5 6 }
-tiles! { PortableTilesF64 tile_portable_f64 turned_portable_f64 Plain<f64, 4>, Plain<f64, 4>, 6, 4; 1 2 3 4 5 6 }
+tiles! { PortableTilesF32 tile_portable_f32 turned_portable_f32 Plain<f32, 8>, Plain<f32, 8>, 6, 4, false; 1 2 3 4 5 6 }
+tiles! { PortableTilesF64 tile_portable_f64 turned_portable_f64 Plain<f64, 4>, Plain<f64, 4>, 6, 4, false; 1 2 3 4 5 6 }
