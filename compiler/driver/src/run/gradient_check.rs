@@ -13,7 +13,7 @@
 //! not with it. Everything else decides nothing, and another direction is tried; a parameter for which three directions decide nothing
 //! is reported as such, never as wrong.
 
-use super::engine::Engine;
+use super::engine::{self, Engine};
 use super::fed::Fed;
 use super::machine;
 use super::prepared::Prepared;
@@ -96,11 +96,14 @@ pub fn check(
     let mut rows: Vec<u32> = prepared.parts.train.iter().copied().take(ROWS).collect();
     let moment = Moment { seed, epochs: 1, steps: 1, ..Moment::default() };
     let begun = Instant::now();
-    fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
-    if begun.elapsed() > SLOW {
+    let outputs = fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?;
+    let mut gradients = if begun.elapsed() > SLOW && rows.len() > FEW_ROWS {
+        drop(outputs);
         rows.truncate(FEW_ROWS);
-    }
-    let mut gradients = gradients_of(&mut fed, &mut engine, &mut store, prepared, &rows, moment)?;
+        gradients_in(&fed.run(&mut engine, &mut store, &prepared.data, &rows, moment)?)
+    } else {
+        gradients_in(&outputs)
+    };
     drop(fed);
     // The loss by itself: slopes need nothing else.
     let mut loss = gradient.clone();
@@ -114,7 +117,7 @@ pub fn check(
         // The first training step says so, with the equation's name.
         return Ok(GradientCheck::Nothing);
     }
-    gradients.retain(|(name, _)| slopes.store.entry(name).is_some());
+    gradients.retain(|(name, _)| slopes.store.entry(name).is_some() && weights.entry(name).is_some());
     let scale = gradients.iter().map(|(_, g)| norm(g)).fold(0.0, f64::max);
     let begun = Instant::now();
     let mut found = Found { result: GradientCheck::Nothing, worst: -1.0 };
@@ -144,18 +147,10 @@ pub fn check(
 }
 
 /// The gradient of every parameter by its name.
-fn gradients_of(
-    fed: &mut Fed,
-    engine: &mut Engine,
-    store: &mut Store,
-    prepared: &Prepared,
-    rows: &[u32],
-    moment: Moment,
-) -> Result<Vec<(String, Vec<f64>)>, Failure> {
-    let outputs = fed.run(engine, store, &prepared.data, rows, moment)?;
+fn gradients_in(outputs: &engine::Found<'_>) -> Vec<(String, Vec<f64>)> {
     let names: Vec<String> =
         outputs.names().iter().filter_map(|name| name.strip_prefix("grad.").map(str::to_string)).collect();
-    Ok(names.into_iter().filter_map(|name| Some((name.clone(), outputs.numbers(&format!("grad.{name}"))?))).collect())
+    names.into_iter().filter_map(|name| Some((name.clone(), outputs.numbers(&format!("grad.{name}"))?))).collect()
 }
 
 /// What was found so far.
@@ -196,7 +191,7 @@ struct Slopes<'p> {
     fed: Fed,
     engine: Engine,
     store: Store,
-    /// Where the parameters are, but for those that are only in `store`.
+    /// Where the parameters are.
     weights: &'p Store,
     prepared: &'p Prepared,
     rows: &'p [u32],

@@ -66,9 +66,25 @@ pub fn rounds(program: &mut Program) {
 
 /// `freeze(x)` becomes x.
 pub fn thaw(program: &mut Program) -> Pass {
+    replace_unary(program, UnaryOp::Freeze, &|inner| inner)
+}
+
+/// The program in which nothing is a bf16: a function that has the derivative which rounding is given, where the rounded one has steps.
+pub fn unrounded(program: &Program) -> Program {
+    let mut program = program.clone();
+    for tensor in program.tensors.iter_mut().filter(|tensor| tensor.dtype == DType::BF16) {
+        tensor.dtype = DType::Real;
+    }
+    // What is written becomes a real, too.
+    replace_unary(&mut program, UnaryOp::ToBf16, &|inner| inner.unary(UnaryOp::ToReal));
+    program
+}
+
+/// Every `op(x)` becomes `by(x)`.
+fn replace_unary(program: &mut Program, op: UnaryOp, by: &dyn Fn(Expr) -> Expr) -> Pass {
     map_exprs(program, &mut |e| {
         e.rewrite(&mut |e| match e {
-            Expr::Unary(UnaryOp::Freeze, inner) => *inner,
+            Expr::Unary(found, inner) if found == op => by(*inner),
             other @ (Expr::Const(_)
             | Expr::Number(_)
             | Expr::Read(_)
@@ -78,28 +94,6 @@ pub fn thaw(program: &mut Program) -> Pass {
             | Expr::Select(_, _, _)) => other,
         })
     })
-}
-
-/// The program in which nothing is a bf16: a function that has the derivative which rounding is given, where the rounded one has steps.
-pub fn unrounded(program: &Program) -> Program {
-    let mut program = program.clone();
-    for tensor in program.tensors.iter_mut().filter(|tensor| tensor.dtype == DType::BF16) {
-        tensor.dtype = DType::Real;
-    }
-    map_exprs(&mut program, &mut |e| {
-        e.rewrite(&mut |e| match e {
-            // What is written becomes a real, too.
-            Expr::Unary(UnaryOp::ToBf16, inner) => inner.unary(UnaryOp::ToReal),
-            other @ (Expr::Const(_)
-            | Expr::Number(_)
-            | Expr::Read(_)
-            | Expr::Unary(_, _)
-            | Expr::Binary(_, _, _)
-            | Expr::Compare(_, _, _)
-            | Expr::Select(_, _, _)) => other,
-        })
-    });
-    program
 }
 
 /// Rewrites every expression of every equation.

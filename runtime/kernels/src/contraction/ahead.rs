@@ -17,7 +17,7 @@ use super::tile::{Panel, Steps};
 use std::cell::Cell;
 
 /// Steps that a tile is ahead of itself.
-const STEPS: isize = 8;
+pub(super) const STEPS: isize = 8;
 const LINE: usize = 64;
 
 /// Steps after which a tile goes on to its next pieces.

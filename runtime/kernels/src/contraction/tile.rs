@@ -3,7 +3,7 @@
 //! Each step loads V vectors of B and, for each row, one element of A into all lanes: R + V loads for R V multiply-adds.
 //! Every element of C is its own chain, so neither R nor V nor the vector width shows in the result.
 
-use super::ahead::{Ahead, TURN};
+use super::ahead::{Ahead, STEPS, TURN};
 use crate::vector_math::lanes::Lanes;
 use std::array::from_fn;
 
@@ -71,8 +71,8 @@ pub(super) unsafe fn tile<L: Lanes, const R: usize, const V: usize, const FETCHE
             let mut p = a;
             for _ in 0..run {
                 if V == 2 && !FETCHES {
-                    L::prefetch(b.wrapping_offset(8 * panel.step));
-                    L::prefetch(b.wrapping_offset(8 * panel.step).wrapping_add(L::N));
+                    L::prefetch(b.wrapping_offset(STEPS * panel.step));
+                    L::prefetch(b.wrapping_offset(STEPS * panel.step).wrapping_add(L::N));
                 }
                 if V == 2 && FETCHES {
                     L::prefetch(lines.first);
