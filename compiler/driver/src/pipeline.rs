@@ -12,6 +12,7 @@ use bdl_check::{EntryRequest, Options};
 use bdl_data::{DataSpec, Dataset, Fitted};
 use bdl_elaborate::Programs;
 use bdl_equations::Program;
+use bdl_equations::convolution::Convolutions;
 use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{self, ItemKind};
 use bdl_plan::Products;
@@ -32,6 +33,8 @@ pub struct Request {
     /// `--data`
     pub data: Vec<(String, PathBuf)>,
     pub real: Real,
+    /// How the programs of a `train` block compute convolutions.
+    pub convolutions: Convolutions,
     /// Are files of data read? Otherwise their fields have symbolic types.
     pub read_data: ReadData,
     /// Types of data that is not read, where an earlier run knows them.
@@ -50,6 +53,7 @@ impl Default for Request {
             overrides: Vec::new(),
             data: Vec::new(),
             real: Real::F32,
+            convolutions: Convolutions::FewerProducts,
             read_data: ReadData::Always,
             known: Vec::new(),
             fitted: None,
@@ -71,6 +75,7 @@ pub enum ReadData {
 /// A program that passed every check, or could not: `diagnostics` tells.
 pub struct Checked {
     pub source: Source,
+    pub convolutions: Convolutions,
     pub hir: Hir,
     pub diagnostics: Vec<Diagnostic>,
     /// Data blocks in the order of the file.
@@ -144,7 +149,14 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     let mut diagnostics = source.diagnostics.clone();
     if diagnostics.iter().any(Diagnostic::is_error) {
         // What was not understood would only be missed elsewhere: one mistake, one message.
-        return Ok(Checked { source, hir: Hir::default(), diagnostics, data: Vec::new(), time: Duration::ZERO });
+        return Ok(Checked {
+            source,
+            convolutions: request.convolutions,
+            hir: Hir::default(),
+            diagnostics,
+            data: Vec::new(),
+            time: Duration::ZERO,
+        });
     }
     block::require_known(&request.data, &source.modules.main.items)?;
     let mut data = Vec::new();
@@ -175,7 +187,14 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     let (files, wrong) = constants::tables(&source);
     if !wrong.is_empty() {
         diagnostics.extend(wrong);
-        return Ok(Checked { source, hir: Hir::default(), diagnostics, data, time: Duration::ZERO });
+        return Ok(Checked {
+            source,
+            convolutions: request.convolutions,
+            hir: Hir::default(),
+            diagnostics,
+            data,
+            time: Duration::ZERO,
+        });
     }
     let begun = Instant::now();
     let options = Options {
@@ -193,7 +212,7 @@ pub fn check_source(source: Source, request: &Request) -> Result<Checked, Failur
     if !diagnostics.iter().any(Diagnostic::is_error) {
         diagnostics.extend(laws::rows_that_break_laws(&hir, &data));
     }
-    Ok(Checked { source, hir, diagnostics, data, time })
+    Ok(Checked { source, convolutions: request.convolutions, hir, diagnostics, data, time })
 }
 
 /// Is the block read by the `train` block asked for? (Other files of the program need not be there.)
@@ -232,7 +251,7 @@ fn open(spec: &DataSpec, request: &Request) -> Result<Option<Dataset>, Failure> 
 /// HIR → the equation programs of a `train` block.
 pub fn elaborate(checked: &Checked, train: &Train) -> Result<Programs, Failure> {
     could_be_held(checked, train)?;
-    bdl_elaborate::programs(&checked.hir, train)
+    bdl_elaborate::programs(&checked.hir, train, checked.convolutions)
         .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
 }
 
@@ -252,7 +271,7 @@ pub fn first_values(checked: &Checked, train: &Train, program: &Program) -> Resu
 /// HIR → the gradient programs of a `train` block, one an objective.
 pub fn gradients(checked: &Checked, train: &Train) -> Result<Vec<Program>, Failure> {
     could_be_held(checked, train)?;
-    bdl_elaborate::gradients(&checked.hir, train)
+    bdl_elaborate::gradients(&checked.hir, train, checked.convolutions)
         .map_err(|diagnostic| Failure::program(&[diagnostic], &checked.source.sources, false))
 }
 

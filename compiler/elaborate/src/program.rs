@@ -20,6 +20,7 @@ use crate::join::join;
 use crate::names;
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Entry, Hir, Store, Train, Type};
+use bdl_equations::convolution::{Convolutions, fewer_products};
 use bdl_equations::simplify::{drop_unused, rounds, simplify, thaw};
 use bdl_equations::{BATCH, DType, Expr, Name, PieceBuilder, Program, Role, SizeKind, Sub, TensorId, UnaryOp};
 use bdl_grammar::{Diagnostic, Span};
@@ -118,12 +119,13 @@ pub fn warnings(gradients: &[Program], train: &Train) -> Vec<Diagnostic> {
     warnings
 }
 
-/// The programs of one `train` block, batched, differentiated and simplified.
+/// The programs of one `train` block, batched, differentiated and simplified. Those that train and evaluate compute `convolutions` so;
+/// predictions, which may be of one example, prepare no filters.
 ///
 /// Errors: `not-built-yet` for a construct that the language has and this version does not; `internal` where the HIR breaks a promise
 /// of the checker.
-pub fn programs(hir: &Hir, train: &Train) -> std::result::Result<Programs, Diagnostic> {
-    build(hir, train).map_err(|error| *error)
+pub fn programs(hir: &Hir, train: &Train, convolutions: Convolutions) -> std::result::Result<Programs, Diagnostic> {
+    build(hir, train, convolutions).map_err(|error| *error)
 }
 
 /// The program `predict` of a `train` block alone.
@@ -145,8 +147,13 @@ pub fn first_values(hir: &Hir, train: &Train, program: &Program) -> std::result:
 /// them, and take as long to make as the steps.
 ///
 /// Errors as for [`programs`].
-pub fn gradients(hir: &Hir, train: &Train) -> std::result::Result<Vec<Program>, Diagnostic> {
-    let each = train.objectives.iter().map(|objective| crate::training::gradient(hir, train, objective));
+pub fn gradients(
+    hir: &Hir,
+    train: &Train,
+    convolutions: Convolutions,
+) -> std::result::Result<Vec<Program>, Diagnostic> {
+    let gradient = |objective| crate::training::gradient(hir, train, objective, convolutions);
+    let each = train.objectives.iter().map(gradient);
     each.collect::<Result<Vec<Program>>>().map_err(|error| *error)
 }
 
@@ -168,9 +175,10 @@ pub fn entry_init(hir: &Hir, entry: &Entry) -> std::result::Result<Program, Diag
     init(hir, &entry.store, &paths.cloned().collect()).map_err(|error| *error)
 }
 
-fn build(hir: &Hir, train: &Train) -> Result<Programs> {
+fn build(hir: &Hir, train: &Train, convolutions: Convolutions) -> Result<Programs> {
     let objectives = || {
-        let each = train.objectives.iter().map(|objective| crate::training::objective(hir, train, objective));
+        let made = |objective| crate::training::objective(hir, train, objective, convolutions);
+        let each = train.objectives.iter().map(made);
         each.collect::<Result<Vec<Objective>>>()
     };
     // Mostly all that is stored is read.
@@ -178,7 +186,7 @@ fn build(hir: &Hir, train: &Train) -> Result<Programs> {
     let params = store.params.iter().map(|param| param.path.clone());
     let all: HashSet<Name> = params.chain(store.states.iter().map(|state| state.path.clone())).collect();
     let others = || {
-        let (evaluated, predicted) = join(|| evaluation(hir, train), || predictions(hir, train));
+        let (evaluated, predicted) = join(|| evaluation(hir, train, convolutions), || predictions(hir, train));
         (evaluated, predicted, init(hir, store, &all))
     };
     let (objectives, (evaluated, predicted, init_of_all)) = join(objectives, others);
@@ -189,7 +197,7 @@ fn build(hir: &Hir, train: &Train) -> Result<Programs> {
     let mut programs = Programs { init: nothing, objectives, eval, predict, eval_at_once, loss_across };
     // Without an optimiser no step reads what the loss alone reads in training, but its gradient does.
     let untrained = train.objectives.iter().filter(|objective| objective.optimizer.is_none());
-    let of_losses = untrained.map(|objective| crate::training::gradient(hir, train, objective));
+    let of_losses = untrained.map(|objective| crate::training::gradient(hir, train, objective, convolutions));
     let of_losses = of_losses.collect::<Result<Vec<Program>>>()?;
     let made = programs.all().chain(&of_losses);
     let stored = made.flat_map(|p| &p.tensors).filter(|t| matches!(t.role, Role::Param | Role::State));
@@ -428,7 +436,7 @@ fn predictions(hir: &Hir, train: &Train) -> Result<Program> {
 }
 
 /// The program, and whether it looks across the batch: anything of it, and the losses.
-fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool, bool)> {
+fn evaluation(hir: &Hir, train: &Train, convolutions: Convolutions) -> Result<(Program, bool, bool)> {
     let mut forward = Forward::new("eval", hir, train, false)?;
     let mut losses = Vec::new();
     for objective in &train.objectives {
@@ -450,7 +458,7 @@ fn evaluation(hir: &Hir, train: &Train) -> Result<(Program, bool, bool)> {
             forward.elaborator.give(&name, Value::Tensor(value), train.span)?;
         }
     }
-    let mut program = bdl_equations::batch(&forward.elaborator.take());
+    let mut program = batched(&forward.elaborator.take(), convolutions);
     // Whether something looks across the batch shows once what `training` decides is decided.
     let others = program.outputs.len();
     for (name, loss, per) in &losses {
@@ -558,6 +566,16 @@ pub(crate) fn scalar(tensor: TensorId) -> Expr {
 }
 
 // ------------------------------------------------------------------------------------------------ passes
+
+/// From one example to many. Nothing is differentiated yet.
+pub(crate) fn batched(program: &Program, convolutions: Convolutions) -> Program {
+    let mut program = bdl_equations::batch(program);
+    match convolutions {
+        Convolutions::AsWritten => {}
+        Convolutions::FewerProducts => drop(fewer_products(&mut program)),
+    }
+    program
+}
 
 /// The last form of a program: nothing is differentiated any more.
 pub(crate) fn finished(mut program: Program) -> Program {

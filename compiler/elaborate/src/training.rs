@@ -6,36 +6,52 @@
 use crate::context::{Elaborator, Result, broken, not_built, origin, shape_of};
 use crate::join::join;
 use crate::names;
-use crate::program::{Forward, Objective, Since, Step, finished, number_like, scalar, totals, within};
+use crate::program::{Forward, Objective, Since, Step, batched, finished, number_like, scalar, totals, within};
 use crate::value::{Pointwise, Value};
 use bdl_check::hir::{self, Clip, Hir, Train, Until, is_under};
+use bdl_equations::convolution::Convolutions;
 use bdl_equations::{BinaryOp, CompareOp, DType, Expr, Name, Origin, PieceBuilder, Program, Sub, TensorId, UnaryOp};
 use std::collections::BTreeSet;
 
 /// The programs of one objective.
-pub(crate) fn objective(hir: &Hir, train: &Train, objective: &hir::Objective) -> Result<Objective> {
-    Ok(Objective { name: objective.name.clone(), steps: steps(hir, train, objective, &stretches(train))? })
+pub(crate) fn objective(
+    hir: &Hir,
+    train: &Train,
+    objective: &hir::Objective,
+    convolutions: Convolutions,
+) -> Result<Objective> {
+    Ok(Objective { name: objective.name.clone(), steps: steps(hir, train, objective, convolutions)? })
 }
 
 /// The gradient program of one objective, of the time when most of it moves.
-pub(crate) fn gradient(hir: &Hir, train: &Train, objective: &hir::Objective) -> Result<Program> {
+pub(crate) fn gradient(
+    hir: &Hir,
+    train: &Train,
+    objective: &hir::Objective,
+    convolutions: Convolutions,
+) -> Result<Program> {
     let last = stretches(train).last().copied().unwrap_or_default();
-    training(hir, train, objective, &frozen_in(train, last), Kind::Gradient)
+    training(hir, train, objective, &frozen_in(train, last), Kind::Gradient, convolutions)
 }
 
 /// The steps of an objective by the time from which each holds.
-fn steps(hir: &Hir, train: &Train, objective: &hir::Objective, starts: &[Since]) -> Result<Vec<(Since, Step)>> {
+fn steps(
+    hir: &Hir,
+    train: &Train,
+    objective: &hir::Objective,
+    convolutions: Convolutions,
+) -> Result<Vec<(Since, Step)>> {
     let mut steps = Vec::new();
-    for first in starts.iter().filter(|_| objective.optimizer.is_some()) {
+    for first in stretches(train).iter().filter(|_| objective.optimizer.is_some()) {
         let frozen = frozen_in(train, *first);
         let step = if train.parts > 1 {
             let (accumulate, step) = join(
-                || training(hir, train, objective, &frozen, Kind::Accumulate),
+                || training(hir, train, objective, &frozen, Kind::Accumulate, convolutions),
                 || applied(hir, train, objective, &frozen),
             );
             Step { accumulate: Some(accumulate?), step: step? }
         } else {
-            Step { accumulate: None, step: training(hir, train, objective, &frozen, Kind::Step)? }
+            Step { accumulate: None, step: training(hir, train, objective, &frozen, Kind::Step, convolutions)? }
         };
         steps.push((*first, step));
     }
@@ -107,7 +123,14 @@ impl Moves<'_> {
     }
 }
 
-fn training(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name], kind: Kind) -> Result<Program> {
+fn training(
+    hir: &Hir,
+    train: &Train,
+    objective: &hir::Objective,
+    frozen: &[Name],
+    kind: Kind,
+    convolutions: Convolutions,
+) -> Result<Program> {
     let span = train.span;
     let moves = Moves { train, objective, frozen };
     let name = match kind {
@@ -129,7 +152,7 @@ fn training(hir: &Hir, train: &Train, objective: &hir::Objective, frozen: &[Name
     if kind != Kind::Gradient {
         elaborator.layer_updates(&|path| moves.state(path))?;
     }
-    let mut program = bdl_equations::batch(&elaborator.take());
+    let mut program = batched(&elaborator.take(), convolutions);
     let (loss_sum, per_sum) = totals(&mut program, "", loss, per, span);
     let goal = if kind == Kind::Accumulate {
         loss_sum

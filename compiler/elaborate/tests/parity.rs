@@ -8,6 +8,7 @@ mod support;
 
 use bdl_check::hir::{Axis, DataFacts, Field, Scalar, TensorType, Type};
 use bdl_elaborate::{differentiable_entry, programs};
+use bdl_equations::convolution::Convolutions;
 use bdl_equations::interpret::{Value, World};
 use bdl_equations::simplify::simplify;
 use bdl_equations::{DType, Expr, IndexId, Origin, PieceBuilder, Program, Role, Sub, TensorId, batch, differentiate};
@@ -186,7 +187,7 @@ fn optimisers_equal_pytorch() {
     failures(json["optimisers"].as_array().unwrap(), |case| {
         let hir = checked("case.bdl", case["program"].as_str().unwrap(), &[], &[facts()])?;
         let Some(train) = hir.trains.first() else { return Err("no train block".into()) };
-        let made = programs(&hir, train).map_err(|d| format!("{}: {}", d.code, d.message))?;
+        let made = programs(&hir, train, Convolutions::AsWritten).map_err(|d| format!("{}: {}", d.code, d.message))?;
         let Some(step) = made.step() else { return Err("no step".into()) };
         let mut stored = start.clone();
         // Moments start at 0.

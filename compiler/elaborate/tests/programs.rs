@@ -2,16 +2,11 @@
 
 mod support;
 
-use bdl_check::hir::{Axis, DataFacts, Field, Scalar, TensorType, Type};
+use bdl_check::hir::{DataFacts, Scalar};
 use bdl_elaborate::{Programs, gradients, programs};
+use bdl_equations::convolution::Convolutions;
 use bdl_equations::{Node, Program, text, verify};
-use support::checked;
-
-fn field(name: &str, scalar: Scalar, shape: &[i64]) -> Field {
-    let axis = |size: &i64| Axis { size: (*size).into(), names: None, origin: None };
-    let ty = Type::Tensor(TensorType { scalar, optional: false, shape: shape.iter().map(axis).collect() });
-    Field { name: name.into(), ty }
-}
+use support::{checked, field};
 
 /// What the data blocks of the programs say, which the driver would find out.
 fn facts(name: &str) -> DataFacts {
@@ -47,7 +42,8 @@ fn made(name: &str) -> (Programs, Vec<Program>) {
     let hir =
         checked(&format!("{name}.bdl"), &text, &[], &[facts(name)]).unwrap_or_else(|messages| panic!("{messages}"));
     let train = &hir.trains[0];
-    let both = programs(&hir, train).and_then(|programs| Ok((programs, gradients(&hir, train)?)));
+    let as_run = Convolutions::FewerProducts;
+    let both = programs(&hir, train, as_run).and_then(|programs| Ok((programs, gradients(&hir, train, as_run)?)));
     both.unwrap_or_else(|d| panic!("{name}: {}: {}", d.code, d.message))
 }
 

@@ -11,6 +11,7 @@
 //! | [`interpret`] | the meaning, in f64 |
 //! | [`batch`](mod@batch) | from one example to many |
 //! | [`differentiate`](mod@differentiate) | adjoints, as equations again; every rule in [`differentiate::rules`] |
+//! | [`convolution`] | convolutions with fewer products |
 //! | [`simplify`](mod@simplify) | passes that keep the value; what is known of subscripts in [`bounds`], kinds of numbers in [`types`] |
 //! | [`lift`] | from one step of a loop to all of them |
 //! | [`random`] | programs for property tests |
@@ -39,6 +40,7 @@ pub mod affine;
 pub mod batch;
 pub mod bounds;
 pub mod builder;
+pub mod convolution;
 pub mod data;
 pub mod differentiate;
 pub mod expr;

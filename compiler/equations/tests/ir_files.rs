@@ -8,9 +8,10 @@
 //! the nodes, outputs and updates that `print` shows afterwards
 //! ```
 //!
-//! Passes: `fold tidy inline share merge hoist drop thaw simplify batch`, `differentiate LOSS by X ..` (the expectation is what it appends) and
+//! Passes: `fold tidy inline share merge hoist drop thaw simplify batch`, `phases N` (convolutions so many positions at a time), `differentiate LOSS by X ..` (the expectation is what it appends) and
 //! `verify` (the expectation is the first line of the message). `BDL_BLESS=1` writes what was found into the files: read the difference.
 
+use bdl_equations::convolution::in_phases;
 use bdl_equations::simplify as passes;
 use bdl_equations::{Program, batch, differentiate, simplify, text, verify};
 use std::path::{Path, PathBuf};
@@ -44,6 +45,10 @@ fn apply(pass: &str, mut program: Program) -> String {
         "hoist" => drop(passes::hoist(&mut program)),
         "drop" => drop(passes::drop_unused(&mut program)),
         "thaw" => drop(passes::thaw(&mut program)),
+        "phases" => {
+            let phases = words.next().and_then(|word| word.parse().ok()).unwrap_or(2);
+            in_phases(&mut program, phases);
+        }
         "simplify" => simplify(&mut program),
         "batch" => program = batch(&program),
         "verify" => {

@@ -8,6 +8,9 @@
 //! worker   phase 1: chunk 1   (not running)                     phase 3: ..
 //! ```
 //!
+//! A worker claims the chunks of its own share first, the same part of every phase, and those of others only when none of its own is left: what
+//! it computed in one phase it mostly reads in the next, from its own caches.
+//!
 //! Nobody waits for a *thread*, only for chunks that were begun: on a busy machine, where a worker may not run for many milliseconds, the
 //! others do its share, and it skips what is over when it comes back. On an idle machine a phase costs less than a microsecond,
 //! because waiting threads spin before they sleep. What a chunk computes must not depend on who runs it, so results do not depend on
@@ -55,8 +58,10 @@ pub struct Gone;
 struct Shared {
     /// `number of the region << 16 | workers inside << 1 | open`.
     door: AtomicU64,
-    /// `phase << 32 | next chunk to claim`. Only workers inside change it.
-    ticket: AtomicU64,
+    /// The number of the phase. Only workers inside change it.
+    phase: AtomicU64,
+    /// For each worker's share `phase << 32 | how many of its chunks are claimed`; one of an earlier phase says that none is.
+    claims: Vec<Claims>,
     /// Chunks of the current phase that are done.
     done: AtomicUsize,
     job: Mutex<Option<Job>>,
@@ -71,13 +76,47 @@ const OPEN: u64 = 1;
 const INSIDE: u64 = 2;
 const REGION: u64 = 1 << 16;
 
+/// On a cache line of its own.
+#[repr(align(128))]
+struct Claims(AtomicU64);
+
+/// What trying to claim a chunk of a share gave.
+enum Claim {
+    Chunk(usize),
+    Nothing,
+    /// The phase is over.
+    Over,
+}
+
+impl Claims {
+    /// The next chunk of a share of so many.
+    fn claim(&self, phase: u64, share: usize) -> Claim {
+        let mut found = self.0.load(Ordering::Acquire);
+        loop {
+            let claimed = match (found >> 32).cmp(&phase) {
+                std::cmp::Ordering::Less => 0,
+                std::cmp::Ordering::Equal => (found & 0xffff_ffff) as usize,
+                std::cmp::Ordering::Greater => return Claim::Over,
+            };
+            if claimed >= share {
+                return Claim::Nothing;
+            }
+            let more = phase << 32 | (claimed + 1) as u64;
+            match self.0.compare_exchange(found, more, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Claim::Chunk(claimed),
+                Err(now) => found = now,
+            }
+        }
+    }
+}
+
 impl Shared {
     fn region(&self) -> u64 {
         self.door.load(Ordering::Acquire) / REGION
     }
 
     fn phase(&self) -> u64 {
-        self.ticket.load(Ordering::Acquire) >> 32
+        self.phase.load(Ordering::Acquire)
     }
 
     fn is_broken(&self) -> bool {
@@ -146,25 +185,37 @@ impl Worker<'_> {
             if shared.is_broken() {
                 return self.interrupted();
             }
-            let ticket = shared.ticket.load(Ordering::Acquire);
-            let (phase, next) = (ticket >> 32, (ticket & 0xffff_ffff) as usize);
-            if phase > self.phase {
+            if shared.phase() > self.phase {
                 return Ok(());
             }
-            if next < chunks {
-                if shared.ticket.compare_exchange(ticket, ticket + 1, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-                    chunk(next);
+            match self.claim(chunks) {
+                Claim::Chunk(claimed) => {
+                    chunk(claimed);
                     if shared.done.fetch_add(1, Ordering::AcqRel) + 1 == chunks {
                         shared.done.store(0, Ordering::Relaxed);
-                        shared.ticket.store((self.phase + 1) << 32, Ordering::Release);
+                        shared.phase.store(self.phase + 1, Ordering::Release);
                         shared.sleep.wake();
                         return Ok(());
                     }
                 }
-                continue;
+                Claim::Over => return Ok(()),
+                Claim::Nothing => self.wait()?,
             }
-            self.wait()?;
         }
+    }
+
+    /// A chunk of the worker's own share, or else of another's.
+    fn claim(&self, chunks: usize) -> Claim {
+        let first = |worker: usize| (worker * chunks).div_ceil(self.count);
+        for worker in (self.index..self.count).chain(0..self.index) {
+            let share = first(worker)..first(worker + 1);
+            match self.shared.claims[worker].claim(self.phase, share.len()) {
+                Claim::Chunk(claimed) => return Claim::Chunk(share.start + claimed),
+                Claim::Over => return Claim::Over,
+                Claim::Nothing => {}
+            }
+        }
+        Claim::Nothing
     }
 
     /// Until the phase is over; outside of the door meanwhile.
@@ -192,16 +243,17 @@ impl Worker<'_> {
 
     /// A team of one, for work inside of a chunk.
     pub fn alone() -> Worker<'static> {
-        static NOBODY: Shared = Shared::new(0);
+        static NOBODY: Shared = Shared::new(0, Vec::new());
         Worker { index: 0, count: 1, shared: &NOBODY, region: 0, phase: 0, is_inside: true }
     }
 }
 
 impl Shared {
-    const fn new(spins: u32) -> Shared {
+    const fn new(spins: u32, claims: Vec<Claims>) -> Shared {
         Shared {
             door: AtomicU64::new(0),
-            ticket: AtomicU64::new(0),
+            phase: AtomicU64::new(0),
+            claims,
             done: AtomicUsize::new(0),
             job: Mutex::new(None),
             stop: AtomicBool::new(false),
@@ -219,7 +271,8 @@ impl Executor {
         let processors = machine::allowed_processors();
         let threads = if threads == 0 { processors.len() } else { threads };
         let roomy = threads <= processors.len();
-        let shared = Arc::new(Shared::new(if roomy { SPINS } else { 0 }));
+        let claims = (0..threads).map(|_| Claims(AtomicU64::new(0))).collect();
+        let shared = Arc::new(Shared::new(if roomy { SPINS } else { 0 }, claims));
         let workers = (1..threads)
             .filter_map(|index| {
                 let shared = shared.clone();
@@ -271,7 +324,8 @@ impl Executor {
         let region = shared.region() + 1;
         *lock(&shared.job) = Some(job.clone());
         shared.done.store(0, Ordering::Relaxed);
-        shared.ticket.store(1 << 32, Ordering::Relaxed);
+        shared.claims.iter().for_each(|claims| claims.0.store(0, Ordering::Relaxed));
+        shared.phase.store(1, Ordering::Relaxed);
         shared.door.store(region * REGION + OPEN, Ordering::Release);
         shared.sleep.wake();
         let mut worker = Worker { index: 0, count: threads, shared, region, phase: 0, is_inside: true };

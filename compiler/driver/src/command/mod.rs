@@ -23,6 +23,7 @@ use crate::error::Failure;
 use crate::pipeline::Request;
 use crate::run::stored::Stored;
 use crate::run::{Device, Engine, record};
+use bdl_equations::convolution::Convolutions;
 use bdl_plan::Products;
 use bdl_schedule::Real;
 use std::io::Write;
@@ -88,7 +89,16 @@ impl Context {
             overrides: self.global.overrides.clone(),
             data: self.global.data.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect(),
             real: self.real,
+            convolutions: self.convolutions(),
             ..Request::default()
+        }
+    }
+
+    /// Sums of neighbours would be rounded before they are multiplied in fewer digits, and a GPU's tensor cores are not what waits.
+    fn convolutions(&self) -> Convolutions {
+        match (self.global.device, self.products) {
+            (Device::Cpu, Products::Exact) => Convolutions::FewerProducts,
+            (Device::Cpu, Products::Tf32 | Products::Bf16) | (Device::Cuda(_), _) => Convolutions::AsWritten,
         }
     }
 

@@ -12,6 +12,7 @@ use bdl_check::hir::{Hir, Train};
 use bdl_data::{Encoded, Parts};
 use bdl_dims::Dim;
 use bdl_elaborate::{Programs, Since};
+use bdl_equations::convolution::Convolutions;
 use bdl_equations::{Expr, Node, Program, Role, Tensor, TensorId};
 use bdl_execute::{Executor, Inputs, Store};
 use bdl_plan::{DType, Name, Place, Plan, Products};
@@ -490,7 +491,8 @@ impl Machine for ModelMachine {
 
     fn first_not_finite(&mut self, rows: &[u32], moment: Moment) -> Option<String> {
         let (hir, train) = &self.written;
-        let gradients = bdl_elaborate::gradients(hir, train).ok()?;
+        // What is named is what was written.
+        let gradients = bdl_elaborate::gradients(hir, train, Convolutions::AsWritten).ok()?;
         for (objective, gradient) in self.objectives.iter().zip(&gradients) {
             let Some(moment) = objective.turn(moment) else { continue };
             let program = observed(gradient);

@@ -141,7 +141,7 @@ pub fn run_on_threads(program: &Program, given: &Given, threads: usize) -> Resul
     run_in(bdl_schedule::Real::F64, program, given, threads)
 }
 
-fn run_in(
+pub fn run_in(
     real: bdl_schedule::Real,
     program: &Program,
     given: &Given,

@@ -4,7 +4,7 @@
 
 pub mod machine;
 
-use bdl_check::hir::{DataFacts, Hir};
+use bdl_check::hir::{Axis, DataFacts, Field, Hir, Scalar, TensorType, Type};
 use bdl_check::{EntryRequest, Modules, Options, StdFile, check};
 use bdl_equations::interpret::{Array, DrawAt, DrawSource, InterpretError, Value, Values, World, interpret};
 use bdl_equations::{Distribution, Program, Role, text};
@@ -39,6 +39,13 @@ pub fn checked(name: &str, program: &str, entries: &[&str], facts: &[DataFacts])
     messages.extend(more);
     messages.retain(|m| m.is_error());
     if messages.is_empty() { Ok(hir) } else { Err(render_all(&messages, &sources, false)) }
+}
+
+/// A field of the data of fixed shape.
+pub fn field(name: &str, scalar: Scalar, shape: &[i64]) -> Field {
+    let axis = |size: &i64| Axis { size: (*size).into(), names: None, origin: None };
+    let ty = Type::Tensor(TensorType { scalar, optional: false, shape: shape.iter().map(axis).collect() });
+    Field { name: name.into(), ty }
 }
 
 /// A tensor as tests write it down: row-major.

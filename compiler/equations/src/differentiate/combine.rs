@@ -2,6 +2,7 @@
 //!
 //! - One contribution is the adjoint. If it is as cheap as a number or a read, it is not even stored.
 //! - Contributions that write different places (slices, phases, halves of a concat) are pieces of one equation.
+//! - Several that write the same slice or phase are added there: reductions among them are stored at that size.
 //! - Otherwise reductions are stored and added, together with everything point-wise, in one equation.
 
 use super::{Adjoint, Scope, Tape};
@@ -176,12 +177,74 @@ impl Tape<'_> {
         tensor
     }
 
+    /// The parts, with the pieces that write the same part of the tensor added to the first of them.
+    fn added_in_places(&mut self, scope: &mut Scope, id: TensorId, mut parts: Vec<Part>) -> Vec<Part> {
+        let mut found: Vec<(Vec<Dim>, Vec<Affine>, Vec<(usize, usize)>)> = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            for (number, piece) in part.pieces.iter().enumerate() {
+                let free = &piece.indices[..piece.free];
+                let own = free.iter().any(|i| i.example.is_some() || self.program.is_per_example_size(&i.range));
+                // A whole tensor is added as one.
+                if piece.is_plain() || own {
+                    continue;
+                }
+                let ranges = free.iter().map(|i| i.range.clone()).collect();
+                match found.iter_mut().find(|(known, at, _)| *known == ranges && *at == piece.at) {
+                    Some((_, _, pieces)) => pieces.push((at, number)),
+                    None => found.push((ranges, piece.at.clone(), vec![(at, number)])),
+                }
+            }
+        }
+        let mut dropped: Vec<(usize, usize)> = Vec::new();
+        for (_, _, pieces) in found.into_iter().filter(|(_, _, pieces)| pieces.len() > 1) {
+            let mut total: Option<Piece> = None;
+            for (at, number) in &pieces {
+                let piece = parts[*at].pieces[*number].clone();
+                let piece = self.in_its_place(scope, id, piece, &parts[*at].origin);
+                total = Some(match total {
+                    None => piece,
+                    Some(sum) => Piece { body: super::rules::add(sum.body, piece.body), ..sum },
+                });
+            }
+            if let (Some(total), [first, others @ ..]) = (total, pieces.as_slice()) {
+                parts[first.0].pieces[first.1] = total;
+                dropped.extend(others);
+            }
+        }
+        for (at, part) in parts.iter_mut().enumerate() {
+            let mut number = 0;
+            part.pieces.retain(|_| {
+                number += 1;
+                !dropped.contains(&(at, number - 1))
+            });
+        }
+        parts.retain(|part| !part.pieces.is_empty());
+        parts
+    }
+
+    /// The piece with nothing bound or filtered: of a reduction the values are stored, as many as it writes.
+    fn in_its_place(&mut self, scope: &mut Scope, id: TensorId, piece: Piece, origin: &Origin) -> Piece {
+        if piece.bound() == 0 && piece.filter.is_empty() {
+            return piece;
+        }
+        let free = piece.indices[..piece.free].to_vec();
+        let at = piece.free_ids().map(Affine::from).collect();
+        let tensor = self.program.get(id);
+        let (name, dtype) = (format!("d_{}_part", tensor.name), types::of_adjoint(tensor.dtype));
+        let out = self.program.computed(&name, dtype, free.iter().map(|i| i.range.clone()));
+        let body = Expr::read(out, piece.free_ids());
+        let written = piece.at.clone();
+        let reduction = Piece { at, ..piece.clone() };
+        scope.nodes.push(Node::Equation(Equation { out, pieces: vec![reduction], origin: origin.clone() }));
+        Piece { indices: free, at: written, filter: Vec::new(), empty: None, body, ..piece }
+    }
+
     fn combine(&mut self, scope: &mut Scope, id: TensorId, parts: Vec<Part>) -> Adjoint {
         let origin = parts.first().map(|p| p.origin.clone()).unwrap_or_default();
         let mut sum: Option<Expr> = None;
         let mut names: Vec<Name> = Vec::new();
         let (mut stored, mut covering): (Vec<Part>, Vec<Part>) = (Vec::new(), Vec::new());
-        for part in parts {
+        for part in self.added_in_places(scope, id, parts) {
             if names.is_empty()
                 && let Some(piece) = part.pieces.first().filter(|p| p.is_plain())
             {

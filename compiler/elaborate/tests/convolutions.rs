@@ -1,0 +1,134 @@
+//! Models whose convolutions are wide enough to be computed with fewer products: predictions and gradients as machine code in f32 beside f64 as
+//! it was written, and the same bits alone, in a batch and on any number of threads.
+
+mod support;
+
+use bdl_check::hir::{DataFacts, Scalar};
+use bdl_elaborate::{Programs, gradients, programs};
+use bdl_equations::Program;
+use bdl_equations::convolution::Convolutions;
+use bdl_schedule::Real;
+use std::collections::BTreeMap;
+use support::{Given, Numbers, checked, field, machine};
+
+/// A length that is a multiple of nothing, a dilation, a stride between them; the widths are worth two, four and eight phases.
+const MODEL: &str = "
+model Wide(x: f32[401, 32]) -> logit[5] {
+  let h = x
+    |> Conv1d(32, kernel: 11, pad: same) |> relu
+    |> Conv1d(96, kernel: 11, dilation: 3, pad: same) |> relu
+    |> Conv1d(160, kernel: 8, stride: 2, pad: valid) |> relu
+    |> Conv1d(256, kernel: 16, pad: same) |> relu |> MaxPool1d(2)
+  (for c: mean[t] h[t, c]) |> Dense(5)
+}
+train wide {
+  model     net = Wide()
+  data      Random
+  loss      binary_cross_entropy(net(x), y)
+  optimizer sgd(1e-2)
+  predict   logit = net(x)
+  batch     4
+  epochs    1
+}
+data Random = synthetic(rows: 4, seed: 1) {
+  x = normal()[401, 32]
+  y = bernoulli(0.5)[5]
+}
+";
+
+/// About normal, repeatable.
+fn numbers(shape: &[usize], seed: u64) -> Numbers {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f64 / (1u64 << 24) as f64
+    };
+    let count = shape.iter().product::<usize>();
+    // Exact in f32, so that both precisions are given the same.
+    let values = (0..count).map(|_| f64::from(((0..6).map(|_| uniform()).sum::<f64>() * 1.414 - 4.242) as f32));
+    Numbers { shape: shape.to_vec(), values: values.collect() }
+}
+
+fn made(convolutions: Convolutions) -> (Programs, Program) {
+    let fields = vec![field("x", Scalar::F32, &[401, 32]), field("y", Scalar::Bool, &[5])];
+    let facts = DataFacts { name: "Random".into(), rows: Some(4), fields, texts: Vec::new() };
+    let hir = checked("wide.bdl", MODEL, &[], &[facts]).unwrap_or_else(|messages| panic!("{messages}"));
+    let train = &hir.trains[0];
+    let programs = programs(&hir, train, convolutions).unwrap_or_else(|d| panic!("{}", d.message));
+    let mut gradients = gradients(&hir, train, convolutions).unwrap_or_else(|d| panic!("{}", d.message));
+    (programs, gradients.remove(0))
+}
+
+fn given(program: &Program, examples: &[usize]) -> Given {
+    let stored: BTreeMap<String, Numbers> = program
+        .tensors
+        .iter()
+        .filter(|t| t.role == bdl_equations::Role::Param)
+        .enumerate()
+        .map(|(at, tensor)| {
+            let shape: Vec<usize> = tensor.shape.iter().map(|dim| dim.as_const().unwrap() as usize).collect();
+            let inputs = shape[..shape.len() - 1].iter().product::<usize>().max(1) as f64;
+            let mut drawn = numbers(&shape, 100 + at as u64);
+            drawn.values.iter_mut().for_each(|w| *w = f64::from((*w / inputs.sqrt()) as f32));
+            (tensor.name.to_string(), drawn)
+        })
+        .collect();
+    let example = |at: &usize| {
+        let mut labels = numbers(&[5], 900 + *at as u64);
+        labels.values.iter_mut().for_each(|y| *y = f64::from(u8::from(*y > 0.0)));
+        BTreeMap::from([("x".to_string(), numbers(&[401, 32], 7 + *at as u64)), ("y".to_string(), labels)])
+    };
+    let examples: Vec<_> = examples.iter().map(example).collect();
+    Given::each(program, &examples, &stored).unwrap()
+}
+
+type Found = BTreeMap<String, Vec<f64>>;
+
+fn run(real: Real, program: &Program, examples: &[usize], threads: usize) -> Found {
+    let found = machine::run_in(real, program, &given(program, examples), threads).unwrap();
+    found.into_iter().map(|(name, value)| (name, value.flat())).collect()
+}
+
+/// The largest difference over the largest value.
+fn gap(found: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+    found.iter().zip(expected).fold(0.0f64, |m, (a, b)| m.max((a - b).abs())) / scale
+}
+
+#[test]
+fn gradients_are_as_exact_as_their_f32_allows() {
+    let ((_, written), (_, fast)) = (made(Convolutions::AsWritten), made(Convolutions::FewerProducts));
+    let of_phases = fast.tensors.iter().filter(|t| t.name.ends_with(".phases") && !t.name.starts_with("d_"));
+    let phases: Vec<i64> = of_phases.map(|t| t.shape[2].as_const().unwrap()).collect();
+    assert_eq!(phases, [2, 4, 8]);
+    let examples = [0, 1, 2, 3];
+    let expected = run(Real::F64, &written, &examples, 2);
+    let (as_written, found) = (run(Real::F32, &written, &examples, 2), run(Real::F32, &fast, &examples, 2));
+    for (name, expected) in &expected {
+        let (plain, fast) = (gap(&as_written[name], expected), gap(&found[name], expected));
+        // Each doubling of the phases adds half a binary digit.
+        assert!(fast < 4.0 * plain.max(2e-7), "{name}: {fast:e}, as written {plain:e}");
+    }
+    // And in f64 both are the same but for the last digits.
+    for (name, found) in run(Real::F64, &fast, &examples, 2) {
+        assert!(gap(&found, &expected[&name]) < 1e-12, "{name}");
+    }
+}
+
+#[test]
+fn alone_and_in_a_batch_bits_are_the_same() {
+    let (programs, gradient) = made(Convolutions::FewerProducts);
+    let logits = |examples: &[usize], threads| run(Real::F32, &programs.eval, examples, threads)["logit"].clone();
+    let together = logits(&[0, 1, 2, 3, 4, 5, 6], 2);
+    for example in [0, 3, 6] {
+        assert_eq!(logits(&[example], 1), together[5 * example..5 * (example + 1)], "{example}");
+    }
+    assert_eq!(logits(&[6, 5, 4, 3, 2, 1, 0], 4)[..5], together[30..]);
+    let one = run(Real::F32, &gradient, &[0, 1, 2, 3], 1);
+    for threads in [2, 3, 4] {
+        assert!(one == run(Real::F32, &gradient, &[0, 1, 2, 3], threads), "{threads} threads");
+    }
+}
