@@ -27,10 +27,16 @@ use bdl_plan::AxisRole;
 const SMALL: i64 = 1 << 16;
 /// Results up to this many elements may be computed in parts of the sum.
 const PARTS_RESULT: i64 = 1 << 15;
+/// Steps of a chain.
+const CHUNK: i64 = bdl_kernels::contraction::CHUNK as i64;
 /// Shortest sum that is cut into parts, and shortest part.
 const PARTS_SUM: i64 = 1024;
 const PART: i64 = 512;
 const MAX_PARTS: i64 = 16;
+/// Results of at most so many rows may be computed in their chains: in memory those are a quarter of the right operand then.
+const CHAINED_ROWS: i64 = 128;
+/// Elements of a right operand that caches keep from its use to its update and on to the next use.
+const CHAINED_OPERAND: std::ops::RangeInclusive<i64> = 1 << 17..=1 << 22;
 /// Bytes of output rows after which the epilogue runs.
 const BLOCK_BYTES: i64 = 256 << 10;
 /// The same where the sum is long.
@@ -312,10 +318,109 @@ pub fn parts(nest: &Nest) -> Option<(usize, i64)> {
     Some((axis, parts))
 }
 
+/// A long sum of few rows: workers take the chains that it is made of, which are a whole number of the right operand's rows, and not its
+/// columns. A weight is then read by the worker that takes the same rows of its gradient and updates it: where two caches hold a line, writing it
+/// costs several times what it costs where one does.
+#[derive(Clone, Copy)]
+struct Chains {
+    /// Axes of rows, columns and the sum.
+    row: Axis,
+    column: Axis,
+    sum: usize,
+    count: i64,
+}
+
+impl Chains {
+    fn of<T: Real>(nest: &Nest, workers: usize) -> Option<Chains> {
+        let long = |role| {
+            let mut axes =
+                (0..nest.axes().len()).filter(move |i| nest.axes()[*i].role == role && nest.axes()[*i].extent > 1);
+            axes.next().filter(|_| axes.next().is_none())
+        };
+        let (row, column, sum) = (long(AxisRole::M)?, long(AxisRole::N)?, long(AxisRole::K)?);
+        let (row, column, extent) = (nest.axes()[row], nest.axes()[column], nest.axes()[sum].extent);
+        let count = (extent + CHUNK - 1) / CHUNK;
+        let most = (count + workers as i64 - 1) / workers as i64 * CHUNK;
+        let is_even = 10 * extent >= 9 * most * workers as i64;
+        let fits = T::STEPS == 1
+            && workers > 1
+            && nest.extent(AxisRole::Batch) == 1
+            && nest.clips().is_empty()
+            && parts(nest).is_none()
+            && row.extent <= CHAINED_ROWS
+            && CHAINED_OPERAND.contains(&(column.extent * extent))
+            && column.out == 1
+            && is_even;
+        fits.then_some(Chains { row, column, sum, count })
+    }
+
+    /// Elements of one chain's results.
+    fn size(&self) -> usize {
+        (self.row.extent * self.column.extent) as usize
+    }
+
+    /// The chains into scratch, then their sums in order, and what follows.
+    ///
+    /// # Safety
+    /// [`run`]'s.
+    unsafe fn run<T: Real>(
+        &self,
+        nest: &Nest,
+        operands: Operands<T>,
+        scratch: *mut T,
+        accumulate: bool,
+        worker: &mut Worker,
+        mut epilogue: Option<Epilogue<T>>,
+    ) -> Result<(), Gone> {
+        let mut dense = *nest;
+        dense.out = 0;
+        for axis in dense.axes_mut() {
+            axis.out = match axis.role {
+                AxisRole::N => 1,
+                AxisRole::M => self.column.extent,
+                AxisRole::Batch | AxisRole::K => 0,
+            };
+        }
+        let extent = nest.axes()[self.sum].extent;
+        worker.phase(self.count as usize, |chain| {
+            let mut part = dense;
+            let from = chain as i64 * CHUNK;
+            part.restrict(self.sum, from, (from + CHUNK).min(extent));
+            let out = scratch.wrapping_add(chain * self.size());
+            // SAFETY: each chain has its own part of the scratch; a and b as the caller promised.
+            unsafe { whole(&part, Operands { out, ..operands }, false) };
+        })?;
+        let chunks = worker.count;
+        worker.phase(chunks, |chunk| {
+            let (begin, end) = share(self.row.extent, chunk, chunks, 1);
+            let columns = self.column.extent as usize;
+            for row in begin..end {
+                let out = operands.out.wrapping_offset((nest.out + row * self.row.out) as isize);
+                for chain in 0..self.count as usize {
+                    let from = scratch.wrapping_add(chain * self.size() + row as usize * columns);
+                    for column in 0..columns {
+                        // SAFETY: an element of the result, in a row that is this chunk's, and one that was written in the phase before.
+                        unsafe {
+                            let (sum, term) = (out.add(column), *from.add(column));
+                            *sum = if chain > 0 || accumulate { *sum + term } else { term };
+                        }
+                    }
+                }
+            }
+            if let Some(epilogue) = &mut epilogue
+                && begin < end
+            {
+                epilogue(begin, end, operands.out);
+            }
+        })
+    }
+}
+
 /// What a nest needs of the scratch, in elements.
 struct Needs {
-    /// Partial sums.
+    /// Partial sums, of parts or of chains.
     parts: usize,
+    chains: Option<Chains>,
     /// The right operand in panels.
     packing: Option<Packing>,
     /// Rows that only pass to the epilogue: those of one worker.
@@ -325,9 +430,11 @@ struct Needs {
 }
 
 impl Needs {
-    fn of<T: Real>(nest: &Nest, is_passing: bool) -> Needs {
+    fn of<T: Real>(nest: &Nest, workers: usize, is_passing: bool) -> Needs {
         let result = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M) * nest.extent(AxisRole::N);
-        let parts = parts(nest).map_or(0, |(_, parts)| (result * parts) as usize);
+        let chains = Chains::of::<T>(nest, workers);
+        let of_chains = chains.map_or(0, |chains| chains.count as usize * chains.size());
+        let parts = parts(nest).map_or(of_chains, |(_, parts)| (result * parts) as usize);
         let packing = if parts == 0 && !is_small(nest) { Packing::of::<T>(nest) } else { None };
         let all_rows = is_passing && (parts > 0 || packing.is_none() && result * size_of::<T>() as i64 <= PASSED_WHOLE);
         let rows = match (is_passing, all_rows) {
@@ -335,7 +442,7 @@ impl Needs {
             (true, true) => result as usize,
             (true, false) => (block_rows::<T>(nest, 1) * nest.extent(AxisRole::N)) as usize,
         };
-        Needs { parts, packing, rows, all_rows }
+        Needs { parts, chains, packing, rows, all_rows }
     }
 
     fn packed(&self) -> usize {
@@ -358,7 +465,7 @@ fn block_rows<T>(nest: &Nest, tensors: i64) -> i64 {
 
 /// Elements of scratch that [`run`] needs for this nest.
 pub fn scratch<T: Real>(nest: &Nest, workers: usize, is_passing: bool) -> usize {
-    let needs = Needs::of::<T>(nest, is_passing);
+    let needs = Needs::of::<T>(nest, workers, is_passing);
     needs.parts + needs.packed() + needs.rows * if needs.all_rows { 1 } else { workers }
 }
 
@@ -446,8 +553,8 @@ pub unsafe fn run<T: Real>(
 ) -> Result<(), Gone> {
     let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
     let chunks = worker.count;
-    let needs = Needs::of::<T>(nest, is_passing);
-    let in_loop = held.zip(Packing::in_loop::<T>(nest)).filter(|_| needs.parts == 0);
+    let needs = Needs::of::<T>(nest, worker.count, is_passing);
+    let in_loop = held.zip(Packing::in_loop::<T>(nest)).filter(|_| needs.parts == 0 || needs.chains.is_some());
     let passed = scratch.wrapping_add(needs.parts + needs.packed());
     if needs.all_rows {
         operands.out = passed;
@@ -471,6 +578,10 @@ pub unsafe fn run<T: Real>(
     if is_passing && !needs.all_rows {
         // SAFETY: the caller's promise.
         return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, Some((passed, needs.rows))) };
+    }
+    if let Some(chains) = needs.chains {
+        // SAFETY: the caller's promise.
+        return unsafe { chains.run(nest, operands, scratch, accumulate, worker, epilogue) };
     }
     let axis = match split(nest, chunks) {
         Split::One => {

@@ -103,6 +103,56 @@ fn transposed_operands_and_results() {
     check_all([m * n, m * k, k * n], &contract);
 }
 
+/// Few rows of a batch and a large right operand, which workers share by the chains of the sum: rows apart in the result, the operand in both
+/// orders, added to what was there or not.
+#[test]
+fn chains_of_a_sum_are_shared() {
+    let (m, n, k, gap) = (20usize, 150usize, 2040usize, 7usize);
+    for (column, step) in [(1, n), (k, 1)] {
+        for written in ["=", "+="] {
+            let (out_len, a_len, b_len) = (m * (n + gap), m * k, k * n);
+            let text = format!(
+                "plan p\nsize B batch\nbuffer out: f32[{out_len}] len {out_len}; state\nbuffer a: f32[{a_len}] len {a_len}; param\n\
+                 buffer b: f32[{b_len}] len {b_len}; param\noutput out = out\ncontract out {written} a * b {{\n m i: B (out {}, a {k}, b 0)\n \
+                 n j: {n} (out 1, a 0, b {column})\n k c: {k} (out 0, a 1, b {step})\n}}",
+                n + gap
+            );
+            let plan = Arc::new(parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
+            let (out, a, b) = (numbers(out_len, 1), numbers(a_len, 2), numbers(b_len, 3));
+            let run = |threads: usize| {
+                let mut program = Program::new(plan.clone(), no_kernels()).unwrap();
+                let mut store = Store::new();
+                for (name, values) in [("out", &out), ("a", &a), ("b", &b)] {
+                    store.insert(name, bdl_plan::DType::F32, vec![values.len() as i64]).unwrap();
+                    store.set(name, values).unwrap();
+                }
+                let inputs = Inputs { batch: m, ..Inputs::default() };
+                program.run(&Executor::new(threads), &mut store, &inputs).unwrap().numbers("out").unwrap()
+            };
+            let one = run(1);
+            for i in 0..m {
+                for j in 0..n + gap {
+                    let before = f64::from(out[i * (n + gap) + j] as f32);
+                    let product = |c: usize| a[i * k + c] * b[j * column + c * step];
+                    let expected = match (j < n, written) {
+                        (false, _) => before,
+                        (true, "=") => (0..k).map(product).sum::<f64>(),
+                        (true, _) => before + (0..k).map(product).sum::<f64>(),
+                    };
+                    let found = one[i * (n + gap) + j];
+                    assert!(
+                        (found - expected).abs() < 3e-5 * (1.0 + expected.abs()),
+                        "[{i}, {j}] {found} {expected}\n{text}"
+                    );
+                }
+            }
+            for threads in [2, 3, 4] {
+                assert!(one == run(threads), "{threads} threads\n{text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn batches_and_axes_that_do_not_merge() {
     // out[b, i, h, j] = sum[c, d] a[b, h, i, c, d] * b[b, h, c, j, d]
