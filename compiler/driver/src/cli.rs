@@ -155,6 +155,10 @@ pub enum Command {
         /// Measure predictions of so many rows at once instead of training steps
         #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..))]
         predict: Option<u32>,
+        /// Say what a step would take on teams of so many threads, by how its work divides
+        #[arg(long, value_name = "THREADS", value_delimiter = ',', conflicts_with_all = ["predict", "profile", "picture"],
+              value_parser = clap::value_parser!(u16).range(1..=1024))]
+        simulate: Vec<u16>,
     },
     /// List run folders with what they scored
     Runs {

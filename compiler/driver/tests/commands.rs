@@ -74,6 +74,17 @@ fn json_is_one_object_a_line_and_ends_with_the_result() {
     for key in ["step_ms", "first_step_ms", "compile_ms", "gflops", "machine_gflops", "predicted_peak_mb"] {
         assert!(bench[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {bench}");
     }
+    let bench = ["bench", "splice.bdl", "--simulate", "4,16", "--json", "--seconds", "0.1"];
+    let bench: serde_json::Value = serde_json::from_str(&folder.ok(&bench)).unwrap();
+    let teams = bench["simulated"].as_array().unwrap_or_else(|| panic!("{bench}"));
+    assert_eq!(teams.iter().map(|team| team["threads"].as_u64()).collect::<Vec<_>>(), [Some(1), Some(4), Some(16)]);
+    assert_eq!((&teams[0]["speed_up"], &teams[0]["meetings_ms"]), (&1.0.into(), &0.0.into()), "{bench}");
+    for team in teams {
+        let (threads, step) = (team["threads"].as_f64().unwrap(), team["step_ms"].as_f64().unwrap());
+        // Nobody does more than his part of all, and none of it is done twice.
+        assert!(step * threads * 1.001 >= team["work_ms"].as_f64().unwrap() && step > 0.0, "{team}");
+        assert!(team["phases"].as_u64().unwrap() > 0 && team["gb_per_s"].as_f64().unwrap() > 0.0, "{team}");
+    }
     let bench = ["bench", "splice.bdl", "--predict", "3", "--json", "--seconds", "0.1", "--profile"];
     let bench: serde_json::Value = serde_json::from_str(&folder.ok(&bench)).unwrap();
     assert_eq!(bench["rows"], 3);

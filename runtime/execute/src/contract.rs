@@ -22,6 +22,7 @@ use bdl_kernels::contraction::{
     contract_taps_f32, contract_taps_f64, fetching, pack_panels_f32, pack_panels_f64, panel_width,
 };
 use bdl_plan::AxisRole;
+use std::ops::{Range, RangeInclusive};
 
 /// Multiply-adds below which one worker does all.
 const SMALL: i64 = 1 << 16;
@@ -36,7 +37,7 @@ const MAX_PARTS: i64 = 16;
 /// Results of at most so many rows may be computed in their chains: in memory those are a quarter of the right operand then.
 const CHAINED_ROWS: i64 = 128;
 /// Elements of a right operand that caches keep from its use to its update and on to the next use.
-const CHAINED_OPERAND: std::ops::RangeInclusive<i64> = 1 << 17..=1 << 22;
+const CHAINED_OPERAND: RangeInclusive<i64> = 1 << 17..=1 << 22;
 /// Bytes of output rows after which the epilogue runs.
 const BLOCK_BYTES: i64 = 256 << 10;
 /// The same where the sum is long.
@@ -716,38 +717,67 @@ unsafe fn in_parts<T: Real>(
     })?;
     let chunks = worker.count;
     worker.phase(chunks, |chunk| {
-        let (first, last) = share(size, chunk, chunks, 16);
-        let mut sums = [T::default(); MAX_PARTS as usize];
-        for i in first..last {
-            for (part, sum) in sums[..parts as usize].iter_mut().enumerate() {
-                // SAFETY: written in the phase before.
-                *sum = unsafe { *scratch.add(part * size as usize + i as usize) };
-            }
-            let mut n = parts as usize;
-            while n > 1 {
-                for j in 0..n / 2 {
-                    sums[j] = sums[2 * j] + sums[2 * j + 1];
-                }
-                if n % 2 == 1 {
-                    sums[n / 2] = sums[n - 1];
-                }
-                n = n.div_ceil(2);
-            }
-            let mut at = nest.out;
-            let mut rest = i;
-            for ax in nest.axes().iter().rev() {
-                if ax.role != AxisRole::K {
-                    at += rest % ax.extent * ax.out;
-                    rest /= ax.extent;
-                }
-            }
-            // SAFETY: an element of the result, inside by the caller's promise; each i has its own.
-            unsafe {
-                let out = operands.out.offset(at as isize);
-                *out = if accumulate { *out + sums[0] } else { sums[0] };
+        let (first, last) = share(size, chunk, chunks, LANES as i64);
+        // SAFETY: all parts were written in the phase before; each element of the result is one chunk's.
+        unsafe { add_parts(nest, (scratch, size as usize), parts as usize, operands.out, accumulate, first..last) }
+    })
+}
+
+/// Elements whose parts are added side by side.
+const LANES: usize = 16;
+
+/// Elements of the result (as if it were dense), each the tree of its parts. `from`: where they lie, and how many elements each has.
+///
+/// # Safety
+/// The parts hold what `from` says; the nest's accesses are inside `out`, and nothing else touches those elements.
+unsafe fn add_parts<T: Real>(
+    nest: &Nest,
+    from: (*const T, usize),
+    parts: usize,
+    out: *mut T,
+    accumulate: bool,
+    elements: Range<i64>,
+) {
+    // What lies side by side in the result, too.
+    let inner = nest.axes().iter().rev().find(|axis| axis.role != AxisRole::K && axis.extent > 1);
+    let run = inner.filter(|axis| axis.out == 1).map_or(1, |axis| axis.extent);
+    let mut i = elements.start;
+    while i < elements.end {
+        let count = (run - i % run).min(elements.end - i).min(LANES as i64) as usize;
+        let mut sums = [[T::default(); LANES]; MAX_PARTS as usize];
+        for (part, sums) in sums[..parts].iter_mut().enumerate() {
+            let from = from.0.wrapping_add(part * from.1 + i as usize);
+            for (lane, sum) in sums[..count].iter_mut().enumerate() {
+                // SAFETY: inside the part.
+                *sum = unsafe { *from.add(lane) };
             }
         }
-    })
+        let mut n = parts;
+        while n > 1 {
+            for j in 0..n / 2 {
+                let (a, b) = (sums[2 * j], sums[2 * j + 1]);
+                sums[j] = std::array::from_fn(|lane| a[lane] + b[lane]);
+            }
+            if n % 2 == 1 {
+                sums[n / 2] = sums[n - 1];
+            }
+            n = n.div_ceil(2);
+        }
+        let (mut at, mut rest) = (nest.out, i);
+        for axis in nest.axes().iter().rev().filter(|axis| axis.role != AxisRole::K) {
+            at += rest % axis.extent * axis.out;
+            rest /= axis.extent;
+        }
+        let to = out.wrapping_offset(at as isize);
+        for (lane, sum) in sums[0][..count].iter().enumerate() {
+            // SAFETY: an element of the result, inside by the caller's promise.
+            unsafe {
+                let to = to.add(lane);
+                *to = if accumulate { *to + *sum } else { *sum };
+            }
+        }
+        i += count as i64;
+    }
 }
 
 /// A nest with clips, all of it, by the calling thread alone and without scratch.

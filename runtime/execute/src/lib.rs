@@ -10,6 +10,7 @@
 //! | module | job |
 //! |---|---|
 //! | `pool` | worker threads, one parallel region a step, phases of chunks that whoever is there takes |
+//! | `simulated` | what a larger team would take, by how phases divide |
 //! | `program` | a plan with code and memory; inputs, outputs, the arena |
 //! | `mapped` | files as memory |
 //! | `store` | parameters and state by name, shared by programs |
@@ -44,6 +45,7 @@ mod pool;
 mod program;
 pub mod reference;
 mod rows;
+mod simulated;
 mod size;
 mod store;
 mod stretch;
@@ -54,4 +56,5 @@ pub use mapped::Mapped;
 pub use memory::{Buffer, Element, guard_memory};
 pub use pool::{Executor, Gone, Job, Worker};
 pub use program::{Data, Inputs, Outputs, Program, is_ragged, peak_bytes, peak_formula};
+pub use simulated::Simulated;
 pub use store::{Entry, Store};

@@ -26,12 +26,15 @@
 //!
 //! A panic of one worker ends the region on all and goes on in the caller.
 
+use crate::simulated::{Simulated, Simulation};
 use bdl_kernels::machine;
 use std::any::Any;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Rounds of spinning before a waiting thread yields; about 20 µs.
 const SPINS: u32 = 6000;
@@ -154,6 +157,8 @@ pub struct Executor {
     /// The processor of the caller, and all that it may go back to.
     home: Option<(usize, affinity::Set)>,
     interrupt: Option<&'static AtomicBool>,
+    /// A team that the caller stands for alone, and how large it is.
+    simulated: Option<(usize, Simulation)>,
 }
 
 /// One thread of a region.
@@ -165,6 +170,12 @@ pub struct Worker<'r> {
     region: u64,
     phase: u64,
     is_inside: bool,
+    simulation: Option<&'r Simulation>,
+}
+
+/// The chunks that are a worker's own.
+pub(crate) fn share_of(worker: usize, count: usize, chunks: usize) -> Range<usize> {
+    (worker * chunks).div_ceil(count)..((worker + 1) * chunks).div_ceil(count)
 }
 
 impl Worker<'_> {
@@ -172,6 +183,10 @@ impl Worker<'_> {
     /// with the same number of chunks in the same order of phases.
     pub fn phase(&mut self, chunks: usize, mut chunk: impl FnMut(usize)) -> Result<(), Gone> {
         self.phase += 1;
+        if let Some(simulation) = self.simulation {
+            simulation.phase(self.count, chunks, chunk);
+            return Ok(());
+        }
         if self.count == 1 {
             (0..chunks).for_each(chunk);
             return Ok(());
@@ -206,9 +221,8 @@ impl Worker<'_> {
 
     /// A chunk of the worker's own share, or else of another's.
     fn claim(&self, chunks: usize) -> Claim {
-        let first = |worker: usize| (worker * chunks).div_ceil(self.count);
         for worker in (self.index..self.count).chain(0..self.index) {
-            let share = first(worker)..first(worker + 1);
+            let share = share_of(worker, self.count, chunks);
             match self.shared.claims[worker].claim(self.phase, share.len()) {
                 Claim::Chunk(claimed) => return Claim::Chunk(share.start + claimed),
                 Claim::Over => return Claim::Over,
@@ -244,7 +258,7 @@ impl Worker<'_> {
     /// A team of one, for work inside of a chunk.
     pub fn alone() -> Worker<'static> {
         static NOBODY: Shared = Shared::new(0, Vec::new());
-        Worker { index: 0, count: 1, shared: &NOBODY, region: 0, phase: 0, is_inside: true }
+        Worker { index: 0, count: 1, shared: &NOBODY, region: 0, phase: 0, is_inside: true, simulation: None }
     }
 }
 
@@ -292,10 +306,42 @@ impl Executor {
         if workers.len() + 1 < threads {
             // The system gave fewer threads than asked: start over with those that exist.
             let available = workers.len() + 1;
-            drop(Executor { shared, workers, one: Mutex::new(()), home, interrupt: None });
+            drop(Executor { shared, workers, one: Mutex::new(()), home, interrupt: None, simulated: None });
             return Executor::new(available);
         }
-        Executor { shared, workers, one: Mutex::new(()), home, interrupt: None }
+        Executor { shared, workers, one: Mutex::new(()), home, interrupt: None, simulated: None }
+    }
+
+    /// The caller alone, which runs the work of so many threads and counts what each would take: see [`simulated`](Executor::simulated).
+    pub fn simulating(threads: usize) -> Executor {
+        let mut executor = Executor::new(1);
+        executor.simulated = Some((threads.max(1), Simulation::default()));
+        executor
+    }
+
+    /// What the regions since the last call would have taken; nothing of an executor that does not simulate.
+    pub fn simulated(&self) -> Option<Simulated> {
+        self.simulated.as_ref().map(|(_, simulation)| simulation.take())
+    }
+
+    /// What it costs that all threads wait for each other once, beside what they do between.
+    pub fn meeting(&self) -> Duration {
+        const MEETINGS: u32 = 500;
+        // Long enough that each takes its own.
+        const CHUNK: Duration = Duration::from_micros(4);
+        let job: Job = Arc::new(|worker: &mut Worker<'_>| {
+            let chunk = |_| {
+                let begun = Instant::now();
+                while begun.elapsed() < CHUNK {}
+            };
+            (0..MEETINGS).try_for_each(|_| worker.phase(worker.count, chunk))
+        });
+        let times = (0..7).map(|_| {
+            let begun = Instant::now();
+            self.region(job.clone());
+            (begun.elapsed() / MEETINGS).saturating_sub(CHUNK)
+        });
+        times.min().unwrap_or_default()
     }
 
     /// Runs end with [`Error::Interrupted`](crate::Error::Interrupted) soon after the flag is set: before the next launch or step of a loop.
@@ -308,15 +354,24 @@ impl Executor {
     }
 
     pub fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.simulated.as_ref().map_or(self.workers.len() + 1, |(threads, _)| *threads)
     }
 
     /// Runs `job` on all threads that come, and returns when the caller is through and nobody is inside any more.
     pub fn region(&self, job: Job) {
         let threads = self.threads();
         let shared = &*self.shared;
-        if threads == 1 {
-            let _ = job.run(&mut Worker { index: 0, count: 1, shared, region: 0, phase: 0, is_inside: true });
+        if threads == 1 || self.simulated.is_some() {
+            let simulation = self.simulated.as_ref().map(|(_, simulation)| simulation);
+            let _ = job.run(&mut Worker {
+                index: 0,
+                count: threads,
+                shared,
+                region: 0,
+                phase: 0,
+                is_inside: true,
+                simulation,
+            });
             return;
         }
         let _one = lock(&self.one);
@@ -328,7 +383,8 @@ impl Executor {
         shared.phase.store(1, Ordering::Relaxed);
         shared.door.store(region * REGION + OPEN, Ordering::Release);
         shared.sleep.wake();
-        let mut worker = Worker { index: 0, count: threads, shared, region, phase: 0, is_inside: true };
+        let mut worker =
+            Worker { index: 0, count: threads, shared, region, phase: 0, is_inside: true, simulation: None };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job.run(&mut worker))) {
             shared.keep(panic);
         }
@@ -391,7 +447,7 @@ fn work(shared: &Shared, index: usize, count: usize) {
             shared.go_out();
             continue;
         };
-        let mut worker = Worker { index, count, shared, region, phase: 0, is_inside: true };
+        let mut worker = Worker { index, count, shared, region, phase: 0, is_inside: true, simulation: None };
         let done = catch_unwind(AssertUnwindSafe(|| job.run(&mut worker)));
         // Before it goes out, so that the caller finds the job its own again.
         drop(job);
@@ -590,6 +646,29 @@ mod tests {
             }));
             assert_eq!(count.load(Ordering::SeqCst), 7);
         }
+    }
+
+    #[test]
+    fn a_simulated_team_runs_every_chunk_and_waits_for_the_longest_share() {
+        let executor = Executor::simulating(4);
+        assert_eq!(executor.threads(), 4);
+        let seen: Arc<[AtomicU32; 7]> = Arc::new(std::array::from_fn(|_| AtomicU32::new(0)));
+        let counted = seen.clone();
+        executor.region(job(move |worker| {
+            assert_eq!(worker.count, 4);
+            worker.phase(7, |chunk| {
+                counted[chunk].fetch_add(1, Ordering::Relaxed);
+                // The last worker has the last chunk alone.
+                std::thread::sleep(Duration::from_millis(if chunk == 6 { 40 } else { 1 }));
+            })?;
+            worker.phase(1, |_| {})
+        }));
+        assert!(seen.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+        let found = executor.simulated().unwrap_or_default();
+        assert_eq!(found.phases, 2);
+        assert!(found.longest >= Duration::from_millis(40) && found.work >= found.longest + Duration::from_millis(6));
+        assert_eq!(executor.simulated(), Some(Simulated::default()));
+        assert_eq!(Executor::new(1).simulated(), None);
     }
 
     #[test]

@@ -137,9 +137,10 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::Doc { of, name, html } => doc::run(&context, &of, name.as_deref(), html.as_deref()),
         Command::Repl => crate::repl::run(&context),
         Command::Test { file } => test::run(&context, &file),
-        Command::Bench { target, seconds, profile, picture, predict } => {
+        Command::Bench { target, seconds, profile, picture, predict, simulate } => {
             let (picture, predict) = (picture.as_deref(), predict.map(|rows| rows as usize));
-            bench::run(&context, &target, &bench::Wanted { seconds, profile, picture, predict })
+            let simulate: Vec<usize> = simulate.into_iter().map(usize::from).collect();
+            bench::run(&context, &target, &bench::Wanted { seconds, profile, picture, predict, simulate: &simulate })
         }
     }
 }

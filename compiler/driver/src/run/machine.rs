@@ -14,7 +14,7 @@ use bdl_dims::Dim;
 use bdl_elaborate::{Programs, Since};
 use bdl_equations::convolution::Convolutions;
 use bdl_equations::{Expr, Node, Program, Role, Tensor, TensorId};
-use bdl_execute::{Executor, Inputs, Store};
+use bdl_execute::{Executor, Inputs, Simulated, Store};
 use bdl_plan::{DType, Name, Place, Plan, Products};
 use bdl_schedule::Real;
 use bdl_train::{Array, Evaluation, Machine, Moment, PredictionValues, RunError, RunResult, Sums, Values};
@@ -217,6 +217,14 @@ impl ModelMachine {
         let steps = self.objectives.iter_mut().flat_map(|objective| &mut objective.steps);
         let feds = steps.flat_map(|(_, step)| step.accumulate.iter_mut().chain([&mut step.step]));
         feds.chain([&mut self.eval]).flat_map(|fed| fed.program.take_unfinished()).collect()
+    }
+
+    /// What a simulated team would have taken since the last call.
+    pub fn simulated(&self) -> Option<Simulated> {
+        match &self.engine {
+            Engine::Processor(executor, _) => executor.simulated(),
+            Engine::Gpu(_) => None,
+        }
     }
 
     /// The plan of the first training step.

@@ -3,6 +3,7 @@
 mod picture;
 mod predict;
 mod profile;
+mod simulate;
 
 use super::{Context, print};
 use crate::cli::target;
@@ -40,6 +41,8 @@ pub struct Wanted<'w> {
     pub picture: Option<&'w Path>,
     /// Predictions of so many rows at once instead of training steps.
     pub predict: Option<usize>,
+    /// Teams of so many threads, by how the work divides.
+    pub simulate: &'w [usize],
 }
 
 fn started() -> Instant {
@@ -59,6 +62,9 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let prepared = prepare(&checked, train, None, 0)?;
     if prepared.programs.step().is_none() {
         return Err(Failure::user("no-train", "the block has no optimizer, so there is no training step to measure"));
+    }
+    if !wanted.simulate.is_empty() {
+        return simulate::run(context, &checked, train, &prepared, wanted, wanted.simulate);
     }
     let threads = context.threads();
     let engine = context.engine()?;
