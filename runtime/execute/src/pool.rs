@@ -158,7 +158,7 @@ pub struct Executor {
     home: Option<(usize, affinity::Set)>,
     interrupt: Option<&'static AtomicBool>,
     /// A team that the caller stands for alone, and how large it is.
-    simulated: Option<(usize, Simulation)>,
+    simulated: Option<Box<(usize, Simulation)>>,
 }
 
 /// One thread of a region.
@@ -315,13 +315,13 @@ impl Executor {
     /// The caller alone, which runs the work of so many threads and counts what each would take: see [`simulated`](Executor::simulated).
     pub fn simulating(threads: usize) -> Executor {
         let mut executor = Executor::new(1);
-        executor.simulated = Some((threads.max(1), Simulation::default()));
+        executor.simulated = Some(Box::new((threads.max(1), Simulation::default())));
         executor
     }
 
     /// What the regions since the last call would have taken; nothing of an executor that does not simulate.
     pub fn simulated(&self) -> Option<Simulated> {
-        self.simulated.as_ref().map(|(_, simulation)| simulation.take())
+        self.simulated.as_ref().map(|team| team.1.take())
     }
 
     /// What it costs that all threads wait for each other once, beside what they do between.
@@ -354,7 +354,7 @@ impl Executor {
     }
 
     pub fn threads(&self) -> usize {
-        self.simulated.as_ref().map_or(self.workers.len() + 1, |(threads, _)| *threads)
+        self.simulated.as_ref().map_or(self.workers.len() + 1, |team| team.0)
     }
 
     /// Runs `job` on all threads that come, and returns when the caller is through and nobody is inside any more.
@@ -362,7 +362,7 @@ impl Executor {
         let threads = self.threads();
         let shared = &*self.shared;
         if threads == 1 || self.simulated.is_some() {
-            let simulation = self.simulated.as_ref().map(|(_, simulation)| simulation);
+            let simulation = self.simulated.as_ref().map(|team| &team.1);
             let _ = job.run(&mut Worker {
                 index: 0,
                 count: threads,
