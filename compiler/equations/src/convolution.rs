@@ -12,11 +12,12 @@
 //! the derivatives have as few products.
 //!
 //! Differences and sums of neighbours are rounded, so that values differ from the written sum by rounding, as those of another order of the
-//! same sum do; nothing is divided, and in exact arithmetic both are the same.
+//! same sum do; nothing is divided, and in exact arithmetic both are the same. (An input that is infinite makes its neighbours NaN, too.)
 //!
 //! Source: the short fast FIR algorithms of Mou and Duhamel (1991), transposed.
 //!
-//! Deliberately absent: the choice by measurement (two constants, [`INPUT_ELEMENT`] and [`PRODUCT_ELEMENT`]), strides, lengths of the example's own, which differ.
+//! Deliberately absent: the choice by measurement (two constants, [`INPUT_ELEMENT`] and [`PRODUCT_ELEMENT`]), strides,
+//! bodies of loops, lengths of the example's own, which differ, and both axes of an image at once.
 
 use crate::builder::{PieceBuilder, fresh_index};
 use crate::data::{
@@ -176,7 +177,9 @@ impl<'e> Convolution<'e> {
             let subs = read.subs.iter().all(|sub| matches!(sub, Sub::Affine(_)));
             subs && read.example.is_none() && program.get(read.tensor).dtype == DType::Real
         };
-        let of_examples = piece.indices.iter().any(|index| index.example.is_some());
+        let own = |size: &Dim| program.is_per_example_size(size);
+        let of_examples = piece.indices.iter().any(|index| index.example.is_some() || own(&index.range))
+            || [a, b].iter().any(|read| program.get(read.tensor).shape.iter().any(own));
         let is_real = program.get(equation.out).dtype == DType::Real;
         if !is_sum || !piece.is_plain() || of_examples || !is_real || !is_plain(a) || !is_plain(b) {
             return Vec::new();
@@ -337,10 +340,12 @@ impl<'e> Convolution<'e> {
         let mut piece = PieceBuilder::new();
         for id in self.piece.ids() {
             let index = &self.piece.indices[id.0 as usize];
-            let range = match id {
-                _ if id == self.position => groups.into(),
-                _ if id == self.tap => taps.into(),
-                _ => index.range.clone(),
+            let range = if id == self.position {
+                groups.into()
+            } else if id == self.tap {
+                taps.into()
+            } else {
+                index.range.clone()
             };
             if (id.0 as usize) < self.piece.free {
                 piece.free(&index.name, range);

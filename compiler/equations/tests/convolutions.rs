@@ -145,6 +145,15 @@ fn what_is_no_convolution_of_fixed_length_stays() {
          value y: real[B, T, 300]
          y[b < B, t < T, u < 300] = sum[k < 9, c < 300] x[b, t + k - 4, c else 0] * w[k, c, u]
          output y = y",
+        // So is that of an axis beside it.
+        "program beside
+         size B batch
+         size T example
+         input x: real[B, T, 108, 300] per example
+         param w: real[9, 300, 300]
+         value y: real[B, T, 100, 300]
+         y[b < B, s < T, t < 100, u < 300] = sum[k < 9, c < 300] x[b, s, t + k, c] * w[k, c, u]
+         output y = y",
         // A stride.
         "program stride
          param x: real[208, 300]

@@ -184,8 +184,9 @@ impl Tape<'_> {
             for (number, piece) in part.pieces.iter().enumerate() {
                 let free = &piece.indices[..piece.free];
                 let own = free.iter().any(|i| i.example.is_some() || self.program.is_per_example_size(&i.range));
+                let batch_inside = free.iter().skip(1).any(|i| self.program.is_batch(&i.range));
                 // A whole tensor is added as one.
-                if piece.is_plain() || own {
+                if piece.is_plain() || own || batch_inside {
                     continue;
                 }
                 let ranges = free.iter().map(|i| i.range.clone()).collect();

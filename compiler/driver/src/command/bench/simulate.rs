@@ -84,9 +84,9 @@ pub fn run(
         let meetings = of_team(threads).mul_f64(phases as f64);
         simulated.push(Row { threads, longest, work, phases, meetings });
         if let Some(plan) = machine.step_plan().filter(|_| bytes == 0.0) {
-            let launches = plan.launches.iter().map(launches_in).sum::<usize>();
+            let mut none = Vec::new();
+            bdl_plan::each_launch(&plan.launches, &mut |_| none.push(Duration::ZERO));
             let sources = &checked.source.sources;
-            let none = vec![Duration::ZERO; launches];
             let rows = profile::rows(&plan, &none, &[], 1, batch as i64, sources);
             // Loops that took no time hold what their launches move.
             bytes = rows.iter().map(|row| row.bytes).sum::<f64>();
@@ -117,22 +117,4 @@ pub fn run(
         ));
     }
     print(&if context.global.json { format!("{line}\n") } else { text })
-}
-
-/// A launch and those inside of it.
-fn launches_in(launch: &bdl_plan::Launch) -> usize {
-    use bdl_plan::Op;
-    let inside = |body: &[bdl_plan::Launch]| body.iter().map(launches_in).sum::<usize>();
-    1 + match &launch.op {
-        Op::Scan(scan) => inside(&scan.body),
-        Op::Iterate(n) => inside(&n.condition) + inside(&n.body),
-        Op::Kernel(_)
-        | Op::Contract(_)
-        | Op::Draw(_)
-        | Op::Copy { .. }
-        | Op::Clear { .. }
-        | Op::Order { .. }
-        | Op::Sort(_)
-        | Op::Library { .. } => 0,
-    }
 }
