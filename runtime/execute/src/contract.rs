@@ -12,6 +12,7 @@
 //!
 //! The epilogue runs on blocks of rows while they are in cache where a chunk has whole rows, else in a phase of its own.
 
+use crate::chains::Chains;
 use crate::nest::{Axis, Clip, MAX_AXES, Nest};
 use crate::packed::Packing;
 use crate::pool::{Gone, Worker};
@@ -22,22 +23,16 @@ use bdl_kernels::contraction::{
     contract_taps_f32, contract_taps_f64, fetching, pack_panels_f32, pack_panels_f64, panel_width,
 };
 use bdl_plan::AxisRole;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 /// Multiply-adds below which one worker does all.
 const SMALL: i64 = 1 << 16;
 /// Results up to this many elements may be computed in parts of the sum.
 const PARTS_RESULT: i64 = 1 << 15;
-/// Steps of a chain.
-const CHUNK: i64 = bdl_kernels::contraction::CHUNK as i64;
 /// Shortest sum that is cut into parts, and shortest part.
 const PARTS_SUM: i64 = 1024;
 const PART: i64 = 512;
 const MAX_PARTS: i64 = 16;
-/// Results of at most so many rows may be computed in their chains: in memory those are a quarter of the right operand then.
-const CHAINED_ROWS: i64 = 128;
-/// Elements of a right operand that caches keep from its use to its update and on to the next use.
-const CHAINED_OPERAND: RangeInclusive<i64> = 1 << 17..=1 << 22;
 /// Bytes of output rows after which the epilogue runs.
 const BLOCK_BYTES: i64 = 256 << 10;
 /// The same where the sum is long.
@@ -317,104 +312,6 @@ pub fn parts(nest: &Nest) -> Option<(usize, i64)> {
     let rounds = |parts: i64, workers: i64| (parts + workers - 1) / workers * ((extent + parts - 1) / parts) * workers;
     let parts = (2..=most).rev().min_by_key(|parts| rounds(*parts, 2) + rounds(*parts, 4))?;
     Some((axis, parts))
-}
-
-/// A long sum of few rows: workers take the chains that it is made of, which are a whole number of the right operand's rows, and not its
-/// columns. A weight is then read by the worker that takes the same rows of its gradient and updates it: where two caches hold a line, writing it
-/// costs several times what it costs where one does.
-#[derive(Clone, Copy)]
-struct Chains {
-    /// Axes of rows, columns and the sum.
-    row: Axis,
-    column: Axis,
-    sum: usize,
-    count: i64,
-}
-
-impl Chains {
-    fn of<T: Real>(nest: &Nest, workers: usize) -> Option<Chains> {
-        let long = |role| {
-            let mut axes =
-                (0..nest.axes().len()).filter(move |i| nest.axes()[*i].role == role && nest.axes()[*i].extent > 1);
-            axes.next().filter(|_| axes.next().is_none())
-        };
-        let (row, column, sum) = (long(AxisRole::M)?, long(AxisRole::N)?, long(AxisRole::K)?);
-        let (row, column, extent) = (nest.axes()[row], nest.axes()[column], nest.axes()[sum].extent);
-        let count = (extent + CHUNK - 1) / CHUNK;
-        let most = (count + workers as i64 - 1) / workers as i64 * CHUNK;
-        let is_even = 10 * extent >= 9 * most * workers as i64;
-        let fits = T::STEPS == 1
-            && workers > 1
-            && nest.extent(AxisRole::Batch) == 1
-            && nest.clips().is_empty()
-            && parts(nest).is_none()
-            && row.extent <= CHAINED_ROWS
-            && CHAINED_OPERAND.contains(&(column.extent * extent))
-            && column.out == 1
-            && is_even;
-        fits.then_some(Chains { row, column, sum, count })
-    }
-
-    /// Elements of one chain's results.
-    fn size(&self) -> usize {
-        (self.row.extent * self.column.extent) as usize
-    }
-
-    /// The chains into scratch, then their sums in order, and what follows.
-    ///
-    /// # Safety
-    /// [`run`]'s.
-    unsafe fn run<T: Real>(
-        &self,
-        nest: &Nest,
-        operands: Operands<T>,
-        scratch: *mut T,
-        accumulate: bool,
-        worker: &mut Worker,
-        mut epilogue: Option<Epilogue<T>>,
-    ) -> Result<(), Gone> {
-        let mut dense = *nest;
-        dense.out = 0;
-        for axis in dense.axes_mut() {
-            axis.out = match axis.role {
-                AxisRole::N => 1,
-                AxisRole::M => self.column.extent,
-                AxisRole::Batch | AxisRole::K => 0,
-            };
-        }
-        let extent = nest.axes()[self.sum].extent;
-        worker.phase(self.count as usize, |chain| {
-            let mut part = dense;
-            let from = chain as i64 * CHUNK;
-            part.restrict(self.sum, from, (from + CHUNK).min(extent));
-            let out = scratch.wrapping_add(chain * self.size());
-            // SAFETY: each chain has its own part of the scratch; a and b as the caller promised.
-            unsafe { whole(&part, Operands { out, ..operands }, false) };
-        })?;
-        let chunks = worker.count;
-        worker.phase(chunks, |chunk| {
-            let (begin, end) = share(self.row.extent, chunk, chunks, 1);
-            let columns = self.column.extent as usize;
-            for row in begin..end {
-                let out = operands.out.wrapping_offset((nest.out + row * self.row.out) as isize);
-                for chain in 0..self.count as usize {
-                    let from = scratch.wrapping_add(chain * self.size() + row as usize * columns);
-                    for column in 0..columns {
-                        // SAFETY: an element of the result, in a row that is this chunk's, and one that was written in the phase before.
-                        unsafe {
-                            let (sum, term) = (out.add(column), *from.add(column));
-                            *sum = if chain > 0 || accumulate { *sum + term } else { term };
-                        }
-                    }
-                }
-            }
-            if let Some(epilogue) = &mut epilogue
-                && begin < end
-            {
-                epilogue(begin, end, operands.out);
-            }
-        })
-    }
 }
 
 /// What a nest needs of the scratch, in elements.

@@ -17,7 +17,7 @@
 //! | `tables` | lengths, offsets, owners and sorted keys of a batch |
 //! | `launch` | launches in order, each worker its share |
 //! | `rows`, `iterate` | loops over examples of different length, loops whose end is data |
-//! | `contract`, `nest` | contractions on the kernels of `bdl-kernels` |
+//! | `contract`, `chains`, `nest` | contractions on the kernels of `bdl-kernels` |
 //! | `draw`, `library` | random buffers, sorting, orthogonal matrices |
 //! | `device`, `cuda` | the same on a device with memory of its own; an NVIDIA GPU as one |
 //! | `reference` | a slow interpreter of kernels that checks every access: the meaning of a plan, for tests |
@@ -27,6 +27,7 @@
 //! Deliberately absent: decisions about fusion or storage (in the plan), files, and what a batch is made of.
 
 mod beside;
+mod chains;
 mod compiled;
 mod contract;
 pub mod cuda;
