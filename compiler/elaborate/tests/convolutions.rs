@@ -13,11 +13,11 @@ use support::{Given, Numbers, checked, field, machine};
 
 /// A length that is a multiple of nothing, a dilation, a stride between them; the widths are worth two, four and eight phases.
 const MODEL: &str = "
-model Wide(x: f32[401, 32]) -> logit[5] {
+model Wide(x: f32[2001, 32]) -> logit[5] {
   let h = x
     |> Conv1d(32, kernel: 11, pad: same) |> relu
     |> Conv1d(96, kernel: 11, dilation: 3, pad: same) |> relu
-    |> Conv1d(160, kernel: 8, stride: 2, pad: valid) |> relu
+    |> Conv1d(160, kernel: 8, stride: 4, pad: valid) |> relu
     |> Conv1d(256, kernel: 16, pad: same) |> relu |> MaxPool1d(2)
   (for c: mean[t] h[t, c]) |> Dense(5)
 }
@@ -31,7 +31,7 @@ train wide {
   epochs    1
 }
 data Random = synthetic(rows: 4, seed: 1) {
-  x = normal()[401, 32]
+  x = normal()[2001, 32]
   y = bernoulli(0.5)[5]
 }
 ";
@@ -52,7 +52,7 @@ fn numbers(shape: &[usize], seed: u64) -> Numbers {
 }
 
 fn made(convolutions: Convolutions) -> (Programs, Program) {
-    let fields = vec![field("x", Scalar::F32, &[401, 32]), field("y", Scalar::Bool, &[5])];
+    let fields = vec![field("x", Scalar::F32, &[2001, 32]), field("y", Scalar::Bool, &[5])];
     let facts = DataFacts { name: "Random".into(), rows: Some(4), fields, texts: Vec::new() };
     let hir = checked("wide.bdl", MODEL, &[], &[facts]).unwrap_or_else(|messages| panic!("{messages}"));
     let train = &hir.trains[0];
@@ -78,7 +78,7 @@ fn given(program: &Program, examples: &[usize]) -> Given {
     let example = |at: &usize| {
         let mut labels = numbers(&[5], 900 + *at as u64);
         labels.values.iter_mut().for_each(|y| *y = f64::from(u8::from(*y > 0.0)));
-        BTreeMap::from([("x".to_string(), numbers(&[401, 32], 7 + *at as u64)), ("y".to_string(), labels)])
+        BTreeMap::from([("x".to_string(), numbers(&[2001, 32], 7 + *at as u64)), ("y".to_string(), labels)])
     };
     let examples: Vec<_> = examples.iter().map(example).collect();
     Given::each(program, &examples, &stored).unwrap()
