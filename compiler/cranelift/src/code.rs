@@ -5,6 +5,8 @@
 //! code goes with the last [`Code`] or [`CompiledKernels`] that uses it.
 
 use crate::emit;
+use crate::wide::block::Function;
+use bdl_kernels::isa::{Isa, with_isa};
 use bdl_plan::{CompiledKernels, Kernel, KernelFn};
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::UserFuncName;
@@ -13,7 +15,7 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CompiledCode, Context};
 use cranelift_frontend::FunctionBuilderContext;
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Module, ModuleReloc, default_libcall_names};
+use cranelift_module::{FuncId, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, Weak};
@@ -129,16 +131,21 @@ pub fn compile_on(kernels: &[Kernel], threads: usize) -> Result<Code, Error> {
 
     let new: Vec<&Kernel> = distinct.iter().filter(|(_, f)| f.is_none()).map(|(kernel, _)| *kernel).collect();
     let compiled = compile_all(&isa, &new, threads)?;
-    let bytes = compiled.iter().map(|blob| blob.bytes.len()).sum();
+    let bytes_of = |blob: &Blob| blob.bytes.len() + blob.wide.iter().map(|w| w.bytes.len()).sum::<usize>();
+    let bytes = compiled.iter().map(bytes_of).sum();
     let mut module = JITModule::new(JITBuilder::with_isa(isa.clone(), default_libcall_names()));
     let signature = emit::signature(&*isa);
     let mut ids = Vec::new();
     for (kernel, blob) in new.iter().zip(&compiled) {
-        let id = module.declare_anonymous_function(&signature).map_err(|e| failed(kernel, e.to_string()))?;
-        module
-            .define_function_bytes(id, blob.alignment, &blob.bytes, &blob.relocs)
-            .map_err(|e| failed(kernel, e.to_string()))?;
-        ids.push(id);
+        let mut define = |bytes: &[u8], alignment, relocs: &[ModuleReloc]| {
+            let id = module.declare_anonymous_function(&signature).map_err(|e| failed(kernel, e.to_string()))?;
+            let defined = module.define_function_bytes(id, alignment, bytes, relocs);
+            defined.map(|()| id).map_err(|e| failed(kernel, e.to_string()))
+        };
+        let wide = blob.wide.iter().map(|function| define(&function.bytes, 64, &[])).collect::<Result<Vec<_>, _>>()?;
+        // The kernel names its wide functions by their number.
+        let relocs: Vec<ModuleReloc> = blob.relocs.iter().map(|reloc| linked(reloc, &wide)).collect();
+        ids.push(define(&blob.bytes, blob.alignment, &relocs)?);
     }
     module.finalize_definitions().map_err(|e| nobody(e.to_string()))?;
     let mut functions = ids.iter().map(|id| {
@@ -170,11 +177,26 @@ struct Blob {
     bytes: Vec<u8>,
     alignment: u64,
     relocs: Vec<ModuleReloc>,
+    /// What it calls, by number.
+    wide: Vec<Function>,
+}
+
+/// The reference to wide function number so-and-so as one to the module's function.
+fn linked(reloc: &ModuleReloc, wide: &[FuncId]) -> ModuleReloc {
+    let mut reloc = reloc.clone();
+    if let ModuleRelocTarget::User { namespace: 0, index } = reloc.name
+        && let Some(id) = wide.get(index as usize)
+    {
+        reloc.name = (*id).into();
+    }
+    reloc
 }
 
 fn compile_all(isa: &OwnedTargetIsa, kernels: &[&Kernel], threads: usize) -> Result<Vec<Blob>, Error> {
     // Each thread takes the next kernel when it is done with one: they differ in size.
     let next = AtomicUsize::new(0);
+    // What this thread was told to use holds for the others.
+    let set = Isa::current();
     let share = || {
         let mut context = Context::new();
         let mut builder = FunctionBuilderContext::new();
@@ -187,7 +209,7 @@ fn compile_all(isa: &OwnedTargetIsa, kernels: &[&Kernel], threads: usize) -> Res
         }
     };
     let mut blobs = std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads.min(kernels.len())).map(|_| scope.spawn(share)).collect();
+        let others: Vec<_> = (1..threads.min(kernels.len())).map(|_| scope.spawn(|| with_isa(set, share))).collect();
         let mut blobs = share();
         for other in others {
             blobs.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -204,11 +226,11 @@ fn blob(
     context: &mut Context,
     builder: &mut FunctionBuilderContext,
 ) -> Result<Blob, Error> {
-    let code = compile_one(isa, kernel, context, builder)?;
+    let (code, wide) = compile_one(isa, kernel, context, builder)?;
     let relocs = code.buffer.relocs().iter();
     let relocs = relocs.map(|r| ModuleReloc::from_mach_reloc(r, &context.func, cranelift_module::FuncId::from_u32(0)));
     let relocs = relocs.collect();
-    Ok(Blob { bytes: code.code_buffer().to_vec(), alignment: u64::from(code.buffer.alignment), relocs })
+    Ok(Blob { bytes: code.code_buffer().to_vec(), alignment: u64::from(code.buffer.alignment), relocs, wide })
 }
 
 fn compile_one(
@@ -216,19 +238,20 @@ fn compile_one(
     kernel: &Kernel,
     context: &mut Context,
     builder: &mut FunctionBuilderContext,
-) -> Result<CompiledCode, Error> {
+) -> Result<(CompiledCode, Vec<Function>), Error> {
     let failed = |what: String| Error { kernel: kernel.name.clone(), what };
     context.func.signature = emit::signature(&**isa);
     context.func.name = UserFuncName::user(0, 0);
-    emit::kernel(kernel, &**isa, &mut context.func, builder).map_err(failed)?;
+    let wide = emit::kernel(kernel, &**isa, &mut context.func, builder).map_err(failed)?;
     context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| failed(format!("{:?}", e.inner)))?;
-    context.take_compiled_code().ok_or_else(|| failed("no code came back".to_string()))
+    let code = context.take_compiled_code().ok_or_else(|| failed("no code came back".to_string()))?;
+    Ok((code, wide))
 }
 
 /// A kernel without its names, as a key; with the instruction set, whose slice functions the code calls.
 fn content(kernel: &Kernel) -> String {
     let mut kernel = kernel.clone();
-    kernel.name = bdl_kernels::isa::Isa::current().name().into();
+    kernel.name = Isa::current().name().into();
     kernel.buffers.iter_mut().for_each(|b| b.name = "".into());
     kernel.indices.iter_mut().for_each(|i| *i = "".into());
     kernel.to_string()
@@ -240,8 +263,8 @@ pub fn clif_text(kernel: &Kernel) -> Result<String, Error> {
     let isa = host_isa().map_err(failed)?;
     let mut context = Context::new();
     context.func.signature = emit::signature(&*isa);
-    emit::kernel(kernel, &*isa, &mut context.func, &mut FunctionBuilderContext::new()).map_err(failed)?;
-    Ok(format!("; kernel {}\n{}", kernel.name, context.func.display()))
+    let wide = emit::kernel(kernel, &*isa, &mut context.func, &mut FunctionBuilderContext::new()).map_err(failed)?;
+    Ok(format!("; kernel {}\n{}{}", kernel.name, context.func.display(), wide_text(&wide)))
 }
 
 /// The machine code of a kernel as assembly text of this machine.
@@ -250,7 +273,12 @@ pub fn asm_text(kernel: &Kernel) -> Result<String, Error> {
     let isa = host_isa().map_err(failed)?;
     let mut context = Context::new();
     context.set_disasm(true);
-    let code = compile_one(&isa, kernel, &mut context, &mut FunctionBuilderContext::new())?;
+    let (code, wide) = compile_one(&isa, kernel, &mut context, &mut FunctionBuilderContext::new())?;
     let text = code.vcode.ok_or_else(|| failed("no text came back".to_string()))?;
-    Ok(format!("; kernel {}\n{text}", kernel.name))
+    Ok(format!("; kernel {}\n{text}{}", kernel.name, wide_text(&wide)))
+}
+
+/// The wide functions of a kernel, under the names that its code calls them by.
+fn wide_text(functions: &[Function]) -> String {
+    functions.iter().enumerate().map(|(number, function)| format!("; u0:{number}\n{}", function.text)).collect()
 }

@@ -23,5 +23,6 @@ mod calls;
 mod code;
 mod emit;
 mod facts;
+mod wide;
 
 pub use code::{Code, Error, asm_text, clif_text, compile, compile_on, host_isa};

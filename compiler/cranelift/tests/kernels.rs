@@ -8,50 +8,72 @@ mod ptx;
 
 use bdl_cranelift::compile;
 use bdl_execute::reference::{Array, run_kernel};
+use bdl_kernels::isa::{Isa, with_isa};
 use bdl_plan::LoopMode;
-use common::{Generator, Random, Style, arrays, check_code};
+use common::{Generator, Mix, Random, Style, arrays, check_code};
 
 const SIZES: [i64; 16] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 67];
 
 fn run(style: Style, seeds: std::ops::Range<u64>) {
     for seed in seeds {
         let (kernel, stores) = Generator::new(seed, style).finish();
-        let code = compile(std::slice::from_ref(&kernel)).unwrap_or_else(|e| panic!("{e}\n{kernel:#?}"));
-        for n in SIZES {
-            let mut random = Random::new(seed * 1000 + n as u64);
-            check_code(&code, &kernel, &arrays(&mut random, &kernel, stores, n), &[n, 3, 2]);
+        // On the widest vectors of this machine, and as on a machine without any.
+        for isa in [Isa::detect(), Isa::Portable] {
+            let code = with_isa(isa, || compile(std::slice::from_ref(&kernel)));
+            let code = code.unwrap_or_else(|e| panic!("{e}\n{kernel:#?}"));
+            for n in SIZES {
+                let mut random = Random::new(seed * 1000 + n as u64);
+                check_code(&code, &kernel, &arrays(&mut random, &kernel, stores, n), &[n, 3, 2]);
+            }
+            if style.calls && seed % 16 == 0 {
+                // Several tiles.
+                let mut random = Random::new(seed);
+                check_code(&code, &kernel, &arrays(&mut random, &kernel, stores, 600), &[600, 2, 2]);
+            }
         }
-        if style.calls && seed % 16 == 0 {
-            // Several tiles.
-            let mut random = Random::new(seed);
-            check_code(&code, &kernel, &arrays(&mut random, &kernel, stores, 600), &[600, 2, 2]);
+    }
+}
+
+/// Most of these loops run on vectors of 512 bits where there are any.
+#[test]
+fn wide_loops() {
+    let styles =
+        [(false, LoopMode::Lanes), (true, LoopMode::Lanes), (false, LoopMode::Serial), (true, LoopMode::Serial)];
+    for (number, (calls, grid)) in styles.into_iter().enumerate() {
+        let style = Style { mix: Mix::Wide, calls, grid };
+        let seeds = 5000 + 1000 * number as u64..5150 + 1000 * number as u64;
+        run(style, seeds.clone());
+        if Isa::detect() == Isa::Avx512 {
+            let text = |seed| bdl_cranelift::asm_text(&Generator::new(seed, style).finish().0).unwrap();
+            let wide = seeds.filter(|seed| text(*seed).contains("; u0:0")).count();
+            assert!(wide > 100, "{wide} of 150 kernels are wide");
         }
     }
 }
 
 #[test]
 fn element_wise() {
-    run(Style { plain: true, calls: false, grid: LoopMode::Lanes }, 0..100);
+    run(Style { mix: Mix::Plain, calls: false, grid: LoopMode::Lanes }, 0..100);
 }
 
 #[test]
 fn element_wise_with_calls() {
-    run(Style { plain: true, calls: true, grid: LoopMode::Lanes }, 1000..1100);
+    run(Style { mix: Mix::Plain, calls: true, grid: LoopMode::Lanes }, 1000..1100);
 }
 
 #[test]
 fn element_wise_of_all_types() {
-    run(Style { plain: false, calls: true, grid: LoopMode::Lanes }, 2000..2100);
+    run(Style { mix: Mix::All, calls: true, grid: LoopMode::Lanes }, 2000..2100);
 }
 
 #[test]
 fn rows_with_lanes_inside() {
-    run(Style { plain: true, calls: false, grid: LoopMode::Serial }, 3000..3100);
+    run(Style { mix: Mix::Plain, calls: false, grid: LoopMode::Serial }, 3000..3100);
 }
 
 #[test]
 fn rows_of_all_types_with_calls() {
-    run(Style { plain: false, calls: true, grid: LoopMode::Serial }, 4000..4100);
+    run(Style { mix: Mix::All, calls: true, grid: LoopMode::Serial }, 4000..4100);
 }
 
 /// Every sign, exponent and kept digit, with the digits that are dropped just below, at and above the half.

@@ -18,6 +18,7 @@
 //! the accumulators in memory: same order, same bits. A body that calls slice functions is cut into tiles (see `tiles`).
 
 use super::rep::{Rep, lanes_of, scalar_type, vector_type};
+use super::wide::Wide;
 use super::{ACCUMULATORS, Accumulator, Emit, Emitter, Place, accumulator_vectors, memory};
 use crate::facts::call_of;
 use bdl_plan::{CHAIN, LoopIndex, Monoid, Stmt, ValueType, VariableId, chained};
@@ -93,7 +94,14 @@ impl<'a> Emitter<'a> {
             if tiled {
                 self.tiled_loop(index, from, to, extent, lanes, &rest)?;
             } else {
-                self.blocks(from, to, lanes, extent, |e, i, in_block| {
+                let wide = self.wide_builder(index, extent, &reductions).and_then(|mut builder| {
+                    rest.iter().try_for_each(|stmt| builder.statement(stmt))?;
+                    Some(builder.finish())
+                });
+                let wide = wide.and_then(|body| self.import_wide(body, extent));
+                let in_tile = |_: &mut Self, key| Err(format!("{key:?} in a loop without tiles"));
+                let call = |e: &mut Self, wide: &Wide<'a>, n| e.call_wide(wide, index, from, n, &in_tile);
+                self.wide_or_blocks(wide.as_ref(), call, from, to, lanes, extent, |e, i, in_block| {
                     let rep = if in_block { Rep::Ramp { base: i, step: 1 } } else { Rep::Uniform(i) };
                     e.indices[index.0 as usize] = Some((rep, e.depth));
                     rest.iter().try_for_each(|stmt| e.stmt(stmt))
@@ -104,6 +112,28 @@ impl<'a> Emitter<'a> {
         self.indices[index.0 as usize] = None;
         self.b.ins().jump(exit, &[]);
         self.enter(exit);
+        Ok(())
+    }
+
+    /// As [`blocks`](Self::blocks) where the loop is not wide. Where it is, `call` runs so many lanes, and `body` is for those left over.
+    #[allow(clippy::too_many_arguments)]
+    pub fn wide_or_blocks(
+        &mut self,
+        wide: Option<&Wide<'a>>,
+        call: impl FnOnce(&mut Self, &Wide<'a>, Value) -> Emit<()>,
+        from: Value,
+        to: Value,
+        lanes: usize,
+        extent: Option<i64>,
+        mut body: impl FnMut(&mut Self, Value, bool) -> Emit<()>,
+    ) -> Emit<()> {
+        let Some(wide) = wide else { return self.blocks(from, to, lanes, extent, body) };
+        let n = self.wide_lanes(wide, from, to);
+        call(self, wide, n)?;
+        if wide.reduces() && extent.is_none_or(|n| n % ACCUMULATORS as i64 != 0) {
+            let rest = self.b.ins().iadd(from, n);
+            self.counted(rest, to, 1, |e, i| body(e, i, false))?;
+        }
         Ok(())
     }
 
@@ -171,7 +201,7 @@ impl<'a> Emitter<'a> {
     // ---------------------------------------------------------------- reductions
 
     /// Variables declared outside that the body combines into.
-    fn find_reductions(&self, body: &[Stmt], found: &mut Vec<Reduction>) {
+    pub fn find_reductions(&self, body: &[Stmt], found: &mut Vec<Reduction>) {
         for stmt in body {
             match stmt {
                 Stmt::Combine { variable, monoid, value: _ } => {

@@ -250,6 +250,21 @@ impl Emitter<'_> {
         }
     }
 
+    /// Do guards that all lanes share hold?
+    pub fn guards_hold(&mut self, guards: &[Guard]) -> Emit<Value> {
+        let mut all: Option<Value> = None;
+        for guard in guards {
+            let form = self.sum(&guard.form, None, 0)?;
+            let extent = self.extent(&guard.extent);
+            let inside = self.inside(&form, extent, 0);
+            all = Some(match all {
+                Some(all) => self.b.ins().band(all, inside),
+                None => inside,
+            });
+        }
+        all.ok_or_else(|| "no guards".to_string())
+    }
+
     /// `0 <= form < extent` at one lane; the extent is not negative.
     fn inside(&mut self, form: &Sum, extent: DimValue, lane: usize) -> Value {
         let (base, constant) = self.sum_at(form, lane);

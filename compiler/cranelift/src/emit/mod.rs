@@ -15,9 +15,11 @@ mod memory;
 mod ops;
 mod rep;
 mod tiles;
+mod wide;
 
 use crate::calls;
 use crate::facts::Facts;
+use crate::wide::block::Function;
 use bdl_dims::{Atom, Dim};
 use bdl_plan::{
     Bound, CHAIN, Kernel, LoopIndex, LoopMode, Monoid, Stmt, ValueId, ValueOp, ValueType, VariableId, chained,
@@ -117,6 +119,8 @@ pub struct Emitter<'a> {
     lane_position: Option<(Value, Value)>,
     signatures: [Option<SigRef>; 2],
     call_conv: cranelift_codegen::isa::CallConv,
+    /// Called by their number in here.
+    wide_functions: Vec<Function>,
 }
 
 /// The signature of every kernel.
@@ -126,13 +130,13 @@ pub fn signature(isa: &dyn TargetIsa) -> Signature {
     signature
 }
 
-/// Writes `kernel` into `func`.
+/// Writes `kernel` into `func`; returns the wide functions that it calls, by the number it names them with.
 pub fn kernel(
     kernel: &Kernel,
     isa: &dyn TargetIsa,
     func: &mut cranelift_codegen::ir::Function,
     context: &mut FunctionBuilderContext,
-) -> Emit<()> {
+) -> Emit<Vec<Function>> {
     let facts = Facts::of(kernel);
     let mut b = FunctionBuilder::new(func, context);
     let entry = b.create_block();
@@ -156,6 +160,7 @@ pub fn kernel(
         lane_position: None,
         signatures: [None, None],
         call_conv: isa.default_call_conv(),
+        wide_functions: Vec::new(),
     };
     for i in 0..kernel.buffers.len() {
         let pointer = e.b.ins().load(I64, memory::flags().with_readonly(), params[0], 8 * i as i32);
@@ -176,7 +181,7 @@ pub fn kernel(
     }
     e.b.ins().return_(&[]);
     e.b.finalize(isa.frontend_config());
-    Ok(())
+    Ok(e.wide_functions)
 }
 
 impl<'a> Emitter<'a> {

@@ -16,6 +16,7 @@
 
 use super::ops::fused_factors;
 use super::rep::Rep;
+use super::wide::{Body, Wide};
 use super::{Emit, Emitter, Place};
 use crate::facts::call_of;
 use bdl_plan::{Access, Address, AddressTerm, Bound, DType, LoopIndex, Stmt, ValueId, ValueOp, ValueType, VariableId};
@@ -325,6 +326,12 @@ impl<'a> Emitter<'a> {
         };
         // Within a tile the rest is known only for a loop of one tile.
         let inner_extent = extent.filter(|n| *n <= tile || n % 16 == 0);
+        let wide: Vec<Option<Wide>> = (0..cut.segments.len())
+            .map(|number| {
+                let body = self.wide_segment(index, inner_extent, number, &cut)?;
+                self.import_wide(body, inner_extent)
+            })
+            .collect();
         self.counted(from, to, tile, |e, start| {
             let left = e.b.ins().isub(to, start);
             let most = e.b.ins().iconst(I64, tile);
@@ -333,7 +340,10 @@ impl<'a> Emitter<'a> {
                 e.fill_uniform_operands(segment, &slots, &pointer, n, lanes, inner_extent)?;
                 if !segment.stmts.is_empty() {
                     let zero = e.b.ins().iconst(I64, 0);
-                    e.blocks(zero, n, lanes, inner_extent, |e, j, in_block| {
+                    let call = |e: &mut Self, wide: &Wide<'a>, n| {
+                        e.call_wide(wide, index, start, n, &|e, key| Ok(pointer(e, key)))
+                    };
+                    e.wide_or_blocks(wide[number].as_ref(), call, zero, n, lanes, inner_extent, |e, j, in_block| {
                         e.segment(index, start, j, in_block, number, segment, &cut, &pointer)
                     })?;
                 }
@@ -360,6 +370,44 @@ impl<'a> Emitter<'a> {
             }
             Ok(())
         })
+    }
+
+    /// A segment as a block of a wide function.
+    fn wide_segment(&self, index: LoopIndex, extent: Option<i64>, number: usize, cut: &Cut<'a>) -> Option<Body<'a>> {
+        let segment = &cut.segments[number];
+        let mut reductions = Vec::new();
+        let mut uses = Uses::default();
+        for stmt in &segment.stmts {
+            self.find_reductions(std::slice::from_ref(*stmt), &mut reductions);
+            self.uses(stmt, &mut uses);
+        }
+        let mut builder = self.wide_builder(index, extent, &reductions)?;
+        for value in self.wanted(number, cut, &uses) {
+            if cut.is_made_again(value, self) {
+                builder.define(value, self.facts.defs[value.0 as usize]?)?;
+            } else {
+                builder.read_tile(value, Key::Value(value))?;
+            }
+        }
+        for stmt in &segment.stmts {
+            builder.statement(stmt)?;
+            if let Stmt::Let { value, .. } = stmt
+                && cut.crossing.contains_key(value)
+                && !cut.is_made_again(*value, self)
+            {
+                builder.write_tile(*value, Key::Value(*value))?;
+            }
+        }
+        (!segment.stmts.is_empty() && cut.variables.is_empty()).then(|| builder.finish())
+    }
+
+    /// What earlier segments, or calls, left for a segment that uses this.
+    fn wanted(&self, number: usize, cut: &Cut<'a>, uses: &Uses) -> Vec<ValueId> {
+        let is_call = |value: ValueId| self.facts.defs[value.0 as usize].is_some_and(|op| call_of(op).is_some());
+        let wanted = cut.crossing.iter().filter(|(value, (first, _))| {
+            uses.values.contains(value) && (*first < number || is_call(**value) || cut.again.contains(value))
+        });
+        wanted.map(|(value, _)| *value).collect()
     }
 
     /// Operands of a call that do not vary are written once a tile.
@@ -427,20 +475,15 @@ impl<'a> Emitter<'a> {
         self.indices[index.0 as usize] = Some((rep, self.depth));
         let mut uses = Uses::default();
         segment.stmts.iter().for_each(|s| self.uses(s, &mut uses));
-        // What earlier segments left for this one.
-        for (value, (first, _)) in &cut.crossing {
+        for value in self.wanted(number, cut, &uses) {
             let op = self.facts.defs[value.0 as usize];
-            let is_call = op.is_some_and(|op| call_of(op).is_some());
-            let again = cut.is_made_again(*value, self);
-            if !uses.values.contains(value) || !(*first < number || is_call || cut.again.contains(value)) {
-                continue;
-            }
+            let again = cut.is_made_again(value, self);
             let rep = if again {
                 let op = op.ok_or("a value without definition")?;
-                self.op(op, self.type_of(*value))?
+                self.op(op, self.type_of(value))?
             } else {
-                let base = pointer(self, Key::Value(*value));
-                self.reload(base, j, self.type_of(*value), in_block)
+                let base = pointer(self, Key::Value(value));
+                self.reload(base, j, self.type_of(value), in_block)
             };
             self.values[value.0 as usize] = Some((rep, self.depth));
         }
@@ -535,7 +578,7 @@ impl<'a> Emitter<'a> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+pub enum Key {
     Value(ValueId),
     Variable(VariableId),
     /// Operand number .1 of the call that gives .0, when it does not vary.

@@ -6,7 +6,7 @@ use bdl_execute::reference::Array;
 use bdl_plan::{DType, Kernel, parse_kernel};
 
 /// Loops over `x` (N * M numbers) into `y`. The first number of `y` is the sum of all, where the kernel has one sum.
-const KERNELS: [(&str, &str); 9] = [
+const KERNELS: [(&str, &str); 11] = [
     (
         "serial",
         "for g in 1 { %0: f32 = const 0.25 variable @0: f32 = %0 for i in 0..N { %1: f32 = load x[i] @0 sum= %1 } %2: f32 = read @0 store y[0] = %2 }",
@@ -39,6 +39,14 @@ const KERNELS: [(&str, &str); 9] = [
         "divergent",
         "for g in 1 { %0: f32 = const 0.25 variable @0: f32 = %0 for c in 0..M lanes { %3: f32 = load w[c] %4: f32 = const -9.0 %5: bool = gt %3, %4 if %5 { for i in 0..N { %1: f32 = load x[c * N + i] @0 sum= %1 } } } %2: f32 = read @0 store y[0] = %2 }",
     ),
+    (
+        "columns",
+        "for g in 1 { %0: f32 = const 0.25 for c in 0..M lanes { variable @0: f32 = %0 for i in 0..N { %1: f32 = load x[i + c] @0 sum= %1 } %2: f32 = read @0 store y[c] = %2 } }",
+    ),
+    (
+        "columns of two sums",
+        "for g in 1 { %0: f32 = const 0.25 for c in 0..M lanes { variable @0: f32 = %0 variable @1: f32 = %0 variable @2: f32 = %0 for i in 0..N { %1: f32 = load x[i + c] %3: f32 = load w[i + c] @0 sum= %1 @2 max= %3 %4: f32 = mul %1, %3 @1 sum= %4 } %2: f32 = read @0 %5: f32 = read @1 %6: f32 = read @2 %7: f32 = add %2, %5 %8: f32 = add %7, %6 store y[c] = %8 } }",
+    ),
     // What is read on the way has no chains.
     (
         "running",
@@ -67,7 +75,7 @@ fn arrays(seed: u64, n: i64, m: i64) -> Vec<Array> {
     vec![
         Array::from_f64(DType::F32, &x),
         Array::from_f64(DType::F32, &w),
-        Array::from_f64(DType::F32, &vec![0.0; n.max(32) as usize]),
+        Array::from_f64(DType::F32, &vec![0.0; n.max(m).max(32) as usize]),
     ]
 }
 

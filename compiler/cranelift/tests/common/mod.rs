@@ -60,9 +60,18 @@ fn register(dtype: DType) -> ValueType {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mix {
+    /// All types and operations.
+    All,
+    /// Reals of 32 bits mostly: what models are made of.
+    Plain,
+    /// What loops on vectors of 512 bits do.
+    Wide,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Style {
-    /// Reals of 32 bits only: what models are made of.
-    pub plain: bool,
+    pub mix: Mix,
     /// Calls of slice functions.
     pub calls: bool,
     pub grid: LoopMode,
@@ -128,7 +137,11 @@ impl Generator {
     }
 
     fn types(&mut self) -> ValueType {
-        if self.style.plain && !self.random.one_in(5) { ValueType::F32 } else { *self.random.pick(&TYPES) }
+        match self.style.mix {
+            Mix::Plain | Mix::Wide if !self.random.one_in(5) => ValueType::F32,
+            Mix::Wide => *self.random.pick(&[ValueType::F32, ValueType::I32, ValueType::Bool]),
+            Mix::Plain | Mix::All => *self.random.pick(&TYPES),
+        }
     }
 
     fn let_value(&mut self, body: &mut Vec<Stmt>, ty: ValueType, op: ValueOp) -> ValueId {
@@ -149,7 +162,15 @@ impl Generator {
             let constant = [0.0, 1.0, -1.5, 2.0, 0.25, 7.0][self.random.below(6)];
             return self.let_value(body, ty, ValueOp::Const(constant));
         }
+        if self.is_wide() && ty == ValueType::Bool {
+            let (a, b) = (self.some(body, ValueType::F32), self.some(body, ValueType::F32));
+            return self.let_value(body, ty, ValueOp::Compare(CompareOp::Lt, a, b));
+        }
         self.load(body, ty)
+    }
+
+    fn is_wide(&self) -> bool {
+        self.style.mix == Mix::Wide
     }
 
     /// 0..SUBSCRIPTS, whatever the value is.
@@ -163,30 +184,41 @@ impl Generator {
     fn load(&mut self, body: &mut Vec<Stmt>, ty: ValueType) -> ValueId {
         let buffer = loop {
             let buffer = self.random.below(DTYPES.len());
-            if register(DTYPES[buffer]) == ty {
+            if register(DTYPES[buffer]) == ty && !(self.is_wide() && DTYPES[buffer] == DType::BF16) {
                 break buffer as u32;
             }
         };
         let mut at = Address { terms: Vec::new(), offset: Dim::from(self.random.below(20) as i64) };
         for index in self.indices.clone() {
             let stride = if self.lanes == Some(index) {
-                [1, 1, 1, 0, 2, 3, -1][self.random.below(7)]
+                if self.is_wide() { 1 } else { [1, 1, 1, 0, 2, 3, -1][self.random.below(7)] }
             } else {
                 [0, 1, 3, 5][self.random.below(4)]
             };
-            if self.random.one_in(8) {
+            if self.random.one_in(8) && !(self.is_wide() && self.lanes.is_some()) {
                 at.terms.push((AddressTerm::Index(index), size("S")));
             } else if stride != 0 {
                 at.terms.push((AddressTerm::Index(index), Dim::from(stride)));
             }
         }
-        if self.random.one_in(6) {
+        if self.random.one_in(6) && !self.is_wide() {
             let value = self.subscript(body);
             at.terms.push((AddressTerm::Value(value), Dim::from(1 + self.random.below(2) as i64)));
         }
         let mut guards = Vec::new();
         let negative = at.terms.iter().any(|(_, s)| s.as_const().is_some_and(|s| s < 0));
-        if negative || self.random.one_in(4) {
+        if self.is_wide() && self.lanes.is_some() {
+            at.offset = at.offset + Dim::from(10);
+            if self.random.one_in(4) {
+                // Shared by all lanes; what it keeps out lies inside, too.
+                let row = self.indices.first().copied().filter(|index| self.lanes != Some(*index));
+                let form = Address {
+                    terms: row.map(|index| (AddressTerm::Index(index), Dim::one())).into_iter().collect(),
+                    offset: size("N").scale(self.random.below(2) as i64) + Dim::from(self.random.below(9) as i64 - 4),
+                };
+                guards.push(Guard { form, extent: size("N") + Dim::one() });
+            }
+        } else if negative || self.random.one_in(4) {
             // The place itself must be inside of part of the buffer.
             let shift = self.random.below(30) as i64 - 15;
             at.offset = at.offset + Dim::from(shift);
@@ -217,6 +249,10 @@ impl Generator {
     fn compute(&mut self, body: &mut Vec<Stmt>) -> ValueId {
         let ty = self.types();
         let op = match self.random.below(10) {
+            0 if self.is_wide() => {
+                let truth = self.some(body, ValueType::Bool);
+                return self.let_value(body, ValueType::F32, ValueOp::Convert(truth));
+            }
             0 => {
                 let from = *self.random.pick(&TYPES);
                 ValueOp::Convert(self.some(body, from))
@@ -226,7 +262,10 @@ impl Generator {
                 ValueOp::Select(c, a, b)
             }
             2 | 3 => {
-                let from = self.types();
+                let mut from = self.types();
+                if self.is_wide() && from == ValueType::Bool {
+                    from = ValueType::I32;
+                }
                 let ops = match from {
                     ValueType::Bool => {
                         [CompareOp::Eq, CompareOp::Ne, CompareOp::Lt, CompareOp::Ge, CompareOp::Eq, CompareOp::Gt]
@@ -237,11 +276,11 @@ impl Generator {
                 let op = *self.random.pick(&ops);
                 return self.let_value(body, ValueType::Bool, ValueOp::Compare(op, a, b));
             }
-            4 if self.lanes.is_some() || self.random.one_in(2) => {
+            4 if !self.is_wide() && (self.lanes.is_some() || self.random.one_in(2)) => {
                 let index = *self.random.pick(&self.indices.clone());
                 return self.let_value(body, ValueType::I64, ValueOp::Index(index));
             }
-            5 | 6 => {
+            5 | 6 if !(self.is_wide() && ty == ValueType::I32) => {
                 let a = self.some(body, ty);
                 ValueOp::Unary(self.unary(ty), a)
             }
@@ -256,14 +295,15 @@ impl Generator {
     fn unary(&mut self, ty: ValueType) -> UnaryOp {
         use UnaryOp::*;
         match ty {
-            ValueType::F32 if self.random.one_in(8) => Bf16,
+            ValueType::F32 if !self.is_wide() && self.random.one_in(8) => Bf16,
             ValueType::F32 | ValueType::F64 => {
                 if self.style.calls && self.random.one_in(2) {
                     *self.random.pick(&[
                         Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Softplus, Erf, Sin, Cos, Lgamma, Digamma, Trigamma,
                     ])
                 } else {
-                    *self.random.pick(&[Neg, Abs, Floor, Round, Sign, Sqrt])
+                    let all = [Neg, Abs, Floor, Round, Sqrt, Sign];
+                    *self.random.pick(if self.is_wide() { &all[..5] } else { &all[..] })
                 }
             }
             ValueType::I32 | ValueType::I64 => *self.random.pick(&[Neg, Abs, Floor, Round, Sign]),
@@ -278,10 +318,14 @@ impl Generator {
                 if self.style.calls && self.random.one_in(8) {
                     Pow
                 } else {
-                    *self.random.pick(&[Add, Add, Sub, Mul, Mul, Div, FloorDiv, Rem, Min, Max])
+                    let all = [Add, Add, Sub, Mul, Mul, Div, Min, Max, FloorDiv, Rem];
+                    *self.random.pick(if self.is_wide() { &all[..8] } else { &all[..] })
                 }
             }
-            ValueType::I32 | ValueType::I64 => *self.random.pick(&[Add, Sub, Mul, FloorDiv, Rem, Min, Max]),
+            ValueType::I32 | ValueType::I64 => {
+                let all = [Add, Sub, Mul, FloorDiv, Rem, Min, Max];
+                *self.random.pick(if self.is_wide() { &all[..3] } else { &all[..] })
+            }
             ValueType::Bool => *self.random.pick(&[And, Or]),
         }
     }
@@ -300,8 +344,8 @@ impl Generator {
         let count = 2 + self.random.below(7);
         for _ in 0..count {
             match self.random.below(12) {
-                0 if depth < 3 => self.inner_loop(&mut body, depth),
-                1 if depth < 4 => {
+                0 if depth < 3 && !(self.is_wide() && self.lanes.is_some()) => self.inner_loop(&mut body, depth),
+                1 if depth < 4 && !self.is_wide() => {
                     let condition = self.some(&mut body, ValueType::Bool);
                     let inner = self.block(4);
                     body.push(Stmt::If { condition, body: inner });
@@ -366,7 +410,7 @@ impl Generator {
 
     /// Declares a variable, combines into it in a loop (of lanes where that is possible), and reads it.
     fn reduction(&mut self, body: &mut Vec<Stmt>, depth: usize) {
-        let ty = self.types();
+        let ty = if self.is_wide() { ValueType::F32 } else { self.types() };
         let start = self.some(body, ty);
         let variable = VariableId(self.kernel.variables.len() as u32);
         self.kernel.variables.push(ty);
@@ -377,7 +421,8 @@ impl Generator {
         let (mode, to) = if lanes {
             (LoopMode::Lanes, size("N"))
         } else {
-            (LoopMode::Serial, Dim::from(1 + self.random.below(3) as i64))
+            let of_size = self.is_wide() && self.random.one_in(2);
+            (LoopMode::Serial, if of_size { size("R") } else { Dim::from(1 + self.random.below(3) as i64) })
         };
         self.indices.push(index);
         if lanes {
@@ -395,14 +440,14 @@ impl Generator {
         } else {
             let value = self.some(&mut inner, ty);
             let combine = Stmt::Combine { variable, monoid, value };
-            if self.random.one_in(4) {
+            if self.random.one_in(4) && !self.is_wide() {
                 let condition = self.some(&mut inner, ValueType::Bool);
                 inner.push(Stmt::If { condition, body: vec![combine] });
             } else {
                 inner.push(combine);
             }
         }
-        if !lanes && depth > 0 && self.random.one_in(4) {
+        if !lanes && depth > 0 && !self.is_wide() && self.random.one_in(4) {
             let value = self.some(&mut inner, ty);
             inner.push(Stmt::Assign { variable, value });
         }
@@ -417,11 +462,14 @@ impl Generator {
 
     /// Each store has its own part of its buffer; iterations of the grid and of lanes are apart.
     fn store(&mut self, body: &mut Vec<Stmt>) {
-        let ty = self.types();
+        let ty = match self.types() {
+            ValueType::Bool if self.is_wide() => ValueType::F32,
+            ty => ty,
+        };
         let value = self.some(body, ty);
         let buffer = loop {
             let i = self.random.below(DTYPES.len());
-            if register(DTYPES[i]) == ty {
+            if register(DTYPES[i]) == ty && !(self.is_wide() && DTYPES[i] == DType::BF16) {
                 break self.outputs[i];
             }
         };
@@ -433,7 +481,8 @@ impl Generator {
             at.terms.push((AddressTerm::Index(LoopIndex(0)), (size("N") + Dim::from(30)).scale(2)));
         }
         if let Some(lanes) = self.lanes {
-            at.terms.push((AddressTerm::Index(lanes), Dim::from([1, 1, 1, 2][self.random.below(4)])));
+            let stride = if self.is_wide() { 1 } else { [1, 1, 1, 2][self.random.below(4)] };
+            at.terms.push((AddressTerm::Index(lanes), Dim::from(stride)));
         }
         if self.random.one_in(4) {
             let old =

@@ -1,6 +1,6 @@
 //! The same random kernels as PTX on the machine of the tests: the interpreter's bits, in any order of threads.
 
-use crate::common::{Generator, Random, Style, arrays};
+use crate::common::{Generator, Mix, Random, Style, arrays};
 use bdl_execute::device::Device;
 use bdl_execute::reference::{Array, Order, run_kernel_in};
 use bdl_plan::{Argument, Kernel, LoopMode, Share};
@@ -116,20 +116,20 @@ fn run(style: Style, seeds: std::ops::Range<u64>, at_least: usize) {
 
 #[test]
 fn element_wise() {
-    run(Style { plain: true, calls: true, grid: LoopMode::Lanes }, 1000..1060, 200);
+    run(Style { mix: Mix::Plain, calls: true, grid: LoopMode::Lanes }, 1000..1060, 200);
 }
 
 #[test]
 fn element_wise_of_all_types() {
-    run(Style { plain: false, calls: false, grid: LoopMode::Lanes }, 2000..2060, 200);
+    run(Style { mix: Mix::All, calls: false, grid: LoopMode::Lanes }, 2000..2060, 200);
 }
 
 #[test]
 fn rows_with_lanes_inside() {
-    run(Style { plain: true, calls: true, grid: LoopMode::Serial }, 3000..3060, 200);
+    run(Style { mix: Mix::Plain, calls: true, grid: LoopMode::Serial }, 3000..3060, 200);
 }
 
 #[test]
 fn rows_of_all_types() {
-    run(Style { plain: false, calls: false, grid: LoopMode::Serial }, 4000..4060, 200);
+    run(Style { mix: Mix::All, calls: false, grid: LoopMode::Serial }, 4000..4060, 200);
 }

@@ -1,0 +1,220 @@
+//! What instructions print is what a disassembler reads from their bytes.
+
+use super::block::{Block, Loop, Step, Target, TooManyValues};
+use super::instruction::*;
+use capstone::arch::x86::{ArchMode, ArchSyntax};
+use capstone::prelude::*;
+
+/// Instructions of a piece of code as text, jumps by how far they go.
+fn disassembled(bytes: &[u8]) -> Vec<String> {
+    let reader = Capstone::new().x86().mode(ArchMode::Mode64).syntax(ArchSyntax::Intel).build().unwrap();
+    let read = reader.disasm_all(bytes, 0).unwrap();
+    assert_eq!(read.iter().map(|i| i.bytes().len()).sum::<usize>(), bytes.len(), "not all bytes are instructions");
+    let number = |text: &str| match (text.strip_prefix("0x"), text.strip_prefix("-0x")) {
+        (Some(digits), _) => u64::from_str_radix(digits, 16).ok().map(|bits| bits as i64),
+        (_, Some(digits)) => i64::from_str_radix(digits, 16).ok().map(|bits| -bits),
+        (None, None) => text.parse().ok(),
+    };
+    let text = |i: &capstone::Insn| {
+        let (name, operands) = (i.mnemonic().unwrap(), i.op_str().unwrap());
+        let end = i.address() as i64 + i.bytes().len() as i64;
+        match (name, operands.rsplit_once(", ").map(|(to, from)| (to, number(from)))) {
+            ("jb" | "jae" | "je" | "jne" | "jle" | "jg", _) => format!("{name} {:+}", number(operands).unwrap() - end),
+            // Numbers print in decimal here.
+            (_, Some((to, Some(value)))) => format!("{name} {to}, {value}"),
+            (_, _) => format!("{name} {operands}").trim().to_string(),
+        }
+    };
+    read.iter().map(text).collect()
+}
+
+fn check(instructions: &[Instruction]) {
+    for width in [Width::Eight, Width::Sixteen] {
+        let mut bytes = Vec::new();
+        instructions.iter().for_each(|i| i.encode(width, &mut bytes));
+        let printed: Vec<String> = instructions.iter().map(|i| i.display(width).to_string()).collect();
+        let read = disassembled(&bytes);
+        for (printed, read) in printed.iter().zip(&read) {
+            assert_eq!(printed, read);
+        }
+        assert_eq!(printed.len(), read.len());
+    }
+}
+
+#[test]
+fn vectors_of_all_registers() {
+    let numbers = [0u8, 1, 7, 8, 15, 16, 23, 24, 31];
+    let mut instructions = Vec::new();
+    for (i, to) in numbers.into_iter().enumerate() {
+        let (to, a, b) = (Vector(to), Vector(numbers[(i + 4) % 9]), Vector(numbers[(i + 7) % 9]));
+        for op in [
+            Arithmetic::Add,
+            Arithmetic::Sub,
+            Arithmetic::Mul,
+            Arithmetic::Div,
+            Arithmetic::Max,
+            Arithmetic::Min,
+            Arithmetic::And,
+            Arithmetic::Xor,
+            Arithmetic::AddIntegers,
+            Arithmetic::SubIntegers,
+            Arithmetic::MulIntegers,
+        ] {
+            instructions.push(Instruction::Arithmetic { op, to, a, b });
+        }
+        instructions.push(Instruction::MultiplyAdd { to, a, b });
+        instructions.push(Instruction::Sqrt { to, from: b });
+        instructions.push(Instruction::Round { to, from: a, rounding: Rounding::NearestEven });
+        instructions.push(Instruction::Round { to, from: a, rounding: Rounding::Down });
+        for predicate in
+            [Predicate::Equal, Predicate::Less, Predicate::LessOrEqual, Predicate::Unordered, Predicate::NotEqual]
+        {
+            instructions.push(Instruction::Compare { to: Mask(i as u8 % 7 + 1), predicate, a, b });
+            if predicate != Predicate::Unordered {
+                instructions.push(Instruction::CompareIntegers { to: Mask(i as u8 % 7 + 1), predicate, a, b });
+            }
+        }
+        instructions.push(Instruction::Copy { to, from: a });
+        let mask = Mask(i as u8 % 7 + 1);
+        instructions.push(Instruction::Blend { to, mask, no: a, yes: b });
+        instructions.push(Instruction::Keep { to, mask, from: b });
+    }
+    check(&instructions);
+}
+
+#[test]
+fn memory_of_all_registers_and_distances() {
+    let mut instructions = Vec::new();
+    for base in [0u8, 3, 5, 7, 8, 9, 12, 13, 15].map(General) {
+        for displacement in [0, 4, 64, -64, 128, 127 * 32, 127 * 64, 128 * 64, -128 * 64, 100, -1 << 20] {
+            for index in [None, Some(RDX), Some(General(9)), Some(General(12))] {
+                let at = Memory { base, index, displacement };
+                let (low, high) = (Vector(base.0), Vector(31 - base.0));
+                instructions.push(Instruction::Load { to: low, at, lanes: None });
+                instructions.push(Instruction::Load { to: high, at, lanes: Some(Mask(7)) });
+                instructions.push(Instruction::LoadInto { to: high, at, mask: Mask(2) });
+                instructions.push(Instruction::Store { at, from: high, lanes: None });
+                instructions.push(Instruction::Store { at, from: low, lanes: Some(Mask(1)) });
+                instructions.push(Instruction::Broadcast { to: high, at });
+            }
+            let at = Memory { base, index: None, displacement };
+            instructions.push(Instruction::LoadGeneral { to: General(base.0 ^ 8), at });
+            instructions.push(Instruction::LoadGeneral { to: base, at });
+        }
+    }
+    check(&instructions);
+}
+
+#[test]
+fn masks_and_general_registers() {
+    let mut instructions = vec![
+        Instruction::ZeroUpper,
+        Instruction::Move { to: RCX, from: RSI },
+        Instruction::Set { to: RDX, value: 0 },
+        Instruction::Set { to: General(10), value: 5 },
+        Instruction::AddTo { to: RDX, value: 0x1234 },
+        Instruction::AddTo { to: General(12), value: 7 },
+        Instruction::ShiftLeft { to: RCX, by: 2 },
+        Instruction::ShiftLeftByCount { to: RAX },
+        Instruction::CompareGeneral { a: RDX, b: General(8) },
+        Instruction::JumpIfBelow(-300),
+        Instruction::JumpIfNotBelow(5),
+        Instruction::JumpIfZero(700),
+        Instruction::JumpIfNotZero(-9),
+        Instruction::JumpIfNotAboveZero(200),
+        Instruction::JumpIfAboveZero(-200),
+        Instruction::MoveIfGreater { to: General(14), from: RAX },
+        Instruction::Test(General(15)),
+        Instruction::MaskLoad { to: Mask(3), at: Memory { base: RDI, index: None, displacement: 0x1000 } },
+        Instruction::MaskLoad { to: Mask(1), at: Memory { base: RDI, index: None, displacement: 8 } },
+        Instruction::MaskFrom { to: Mask(7), from: RAX },
+    ];
+    for i in 1..=7 {
+        let (to, a, b) = (Mask(i), Mask(i % 7 + 1), Mask((i + 3) % 7 + 1));
+        instructions.push(Instruction::MaskAnd { to, a, b });
+        instructions.push(Instruction::MaskOr { to, a, b });
+        instructions.push(Instruction::MaskNot { to, from: b });
+    }
+    for r in [RBX, RBP, General(12), General(15)] {
+        instructions.extend([Instruction::Push(r), Instruction::Pop(r)]);
+    }
+    instructions.push(Instruction::Return);
+    check(&instructions);
+}
+
+/// `y = x * s + x` with more streams than registers for pointers, a sum with scalars, and a sum over rows in chains.
+#[test]
+fn functions_read_back_as_they_print() {
+    let streams = 13;
+    let mut steps = vec![Step::Scalar(0)];
+    for stream in 0..streams - 1 {
+        let at = steps.len();
+        steps.push(Step::Load { stream, displacement: 4096 });
+        steps.push(Step::Arithmetic(Arithmetic::Mul, at, 0));
+        steps.push(Step::Arithmetic(Arithmetic::Add, at + 1, at));
+        steps.push(Step::Store { stream: stream + 1, displacement: 0, value: at + 2 });
+    }
+    let plain = Block { steps, streams, scalars: 1, ..Block::default() };
+    let sum = Block {
+        steps: vec![
+            Step::Load { stream: 0, displacement: 0 },
+            Step::MultiplyAdd { target: Target::Accumulator(0), a: 0, b: 0 },
+            Step::Extreme { target: Target::Accumulator(1), op: Arithmetic::Max, value: 0 },
+        ],
+        streams: 1,
+        accumulators: 2,
+        ..Block::default()
+    };
+    for block in [plain, sum, rows(None), rows(Some(5000))] {
+        let function = block.function(None).unwrap();
+        let printed: Vec<&str> = function.text.lines().map(str::trim).collect();
+        for (printed, read) in printed.iter().zip(&disassembled(&function.bytes)) {
+            assert_eq!(printed, read);
+        }
+        assert_eq!(disassembled(&function.bytes).len(), printed.len());
+    }
+}
+
+/// y = sum over rows of where guard: x else scalar 1.
+fn rows(count: Option<i64>) -> Block {
+    Block {
+        steps: vec![
+            Step::Scalar(0),
+            Step::Scalar(1),
+            Step::Cell(0),
+            Step::Cell(0),
+            Step::Begin(0),
+            Step::Truth(0),
+            Step::LoadWhere { condition: 5, stream: 0, displacement: 0, otherwise: 1 },
+            Step::AddTo { target: Target::Cell(3), value: 6 },
+            Step::End(0),
+            Step::Store { stream: 1, displacement: 0, value: 2 },
+        ],
+        loops: vec![Loop { count, moves: vec![(0, 2048)], chains: vec![(2, 3)] }],
+        streams: 2,
+        scalars: 2,
+        truths: 1,
+        accumulators: 0,
+    }
+}
+
+#[test]
+fn a_block_with_a_loop_takes_as_many_vectors_as_its_lanes_have() {
+    let loops = |extent| rows(None).function(extent).unwrap().text.matches("jb ").count();
+    // Blocks of four, two or one, and then of one.
+    assert_eq!((loops(None), loops(Some(64)), loops(Some(63)), loops(Some(31))), (2, 2, 2, 1));
+    let four = |extent| rows(None).function(extent).unwrap().text.contains("[r13 + rdx + 0xc0]");
+    assert_eq!((four(Some(64)), four(Some(63))), (true, false));
+}
+
+#[test]
+fn a_block_with_more_values_than_registers_is_refused() {
+    let mut steps: Vec<Step> = (0..40).map(|i| Step::Load { stream: 0, displacement: 64 * i }).collect();
+    for i in (0..40).rev() {
+        steps.push(Step::Store { stream: 0, displacement: 0, value: i });
+    }
+    let block = Block { steps, streams: 1, ..Block::default() };
+    assert_eq!(block.function(None), Err(TooManyValues));
+    let scalars = Block { steps: vec![Step::Scalar(39)], scalars: 40, ..Block::default() };
+    assert_eq!(scalars.function(None), Err(TooManyValues));
+}
