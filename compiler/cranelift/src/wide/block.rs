@@ -43,6 +43,11 @@ pub enum Step {
         displacement: i32,
         value: Value,
     },
+    /// Brings nearer what lies there.
+    Prefetch {
+        stream: usize,
+        displacement: i32,
+    },
     /// Number so-and-so of the scalars, in all lanes.
     Scalar(usize),
     /// Number so-and-so of the truth values that all lanes share.
@@ -313,7 +318,7 @@ impl Block {
             Target::Accumulator(_) => None,
         };
         match step {
-            Step::Load { .. } | Step::Scalar(_) | Step::Truth(_) => Vec::new(),
+            Step::Load { .. } | Step::Prefetch { .. } | Step::Scalar(_) | Step::Truth(_) => Vec::new(),
             Step::LoadWhere { condition, stream: _, displacement: _, otherwise } => vec![condition, otherwise],
             Step::Store { stream: _, displacement: _, value } => vec![value],
             Step::Arithmetic(_, a, b)
@@ -596,6 +601,7 @@ impl<'b> Body<'b> {
                     }
                 }
             }
+            Step::Prefetch { stream, displacement } => I::Prefetch(self.stream(stream, displacement, vector)),
             Step::Store { stream, displacement, value } => {
                 let at = self.stream(stream, displacement, vector);
                 I::Store { at, from: self.of_vector(value, vector), lanes }

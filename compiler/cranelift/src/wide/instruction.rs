@@ -107,6 +107,8 @@ pub enum Instruction {
         from: Vector,
         lanes: Lanes,
     },
+    /// Brings a line of memory nearer; the address need not exist.
+    Prefetch(Memory),
     /// One f32 to all lanes.
     Broadcast {
         to: Vector,
@@ -309,6 +311,12 @@ impl Instruction {
                 ..vector(Map::X0F, Prefix::None, 0x11, from, 0, Operand::Memory(at, full))
             }
             .encode(code),
+            I::Prefetch(at) => {
+                let extended = at.index.map_or(0, |i| i.0 >> 3) << 1 | at.base.0 >> 3;
+                code.extend((extended != 0).then_some(0x40 | extended));
+                code.extend([0x0f, 0x18]);
+                memory(1, at, 1, code);
+            }
             I::Broadcast { to, at } => {
                 vector(Map::X0F38, Prefix::X66, 0x18, to, 0, Operand::Memory(at, 4)).encode(code);
             }
@@ -576,6 +584,7 @@ impl fmt::Display for Shown {
             I::LoadInto { to, at, mask } => write!(f, "vmovups {} {{{mask}}}, {word} ptr {at}", v(to)),
             I::Store { at, from, lanes: None } => write!(f, "vmovups {word} ptr {at}, {}", v(from)),
             I::Store { at, from, lanes: Some(m) } => write!(f, "vmovups {word} ptr {at} {{{m}}}, {}", v(from)),
+            I::Prefetch(at) => write!(f, "prefetcht0 byte ptr {at}"),
             I::Broadcast { to, at } => write!(f, "vbroadcastss {}, dword ptr {at}", v(to)),
             I::Arithmetic { op, to, a, b } => write!(f, "{} {}, {}, {}", op.name(), v(to), v(a), v(b)),
             I::MultiplyAdd { to, a, b } => write!(f, "vfmadd231ps {}, {}, {}", v(to), v(a), v(b)),

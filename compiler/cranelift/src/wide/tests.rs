@@ -96,6 +96,7 @@ fn memory_of_all_registers_and_distances() {
                 instructions.push(Instruction::Store { at, from: high, lanes: None });
                 instructions.push(Instruction::Store { at, from: low, lanes: Some(Mask(1)) });
                 instructions.push(Instruction::Broadcast { to: high, at });
+                instructions.push(Instruction::Prefetch(at));
             }
             let at = Memory { base, index: None, displacement };
             instructions.push(Instruction::LoadGeneral { to: General(base.0 ^ 8), at });

@@ -21,6 +21,7 @@ const FEWEST_LANES: i64 = 16;
 pub struct Builder<'e, 'a> {
     emitter: &'e Emitter<'a>,
     index: LoopIndex,
+    extent: Option<i64>,
     steps: Vec<Step>,
     streams: Vec<Stream<'a>>,
     scalars: Vec<Scalar>,
@@ -48,6 +49,7 @@ impl<'a> Emitter<'a> {
         (is_long && cfg!(target_arch = "x86_64") && Isa::current() == Isa::Avx512).then(|| Builder {
             emitter: self,
             index,
+            extent,
             steps: Vec::new(),
             streams: Vec::new(),
             scalars: Vec::new(),
@@ -230,7 +232,30 @@ impl<'a> Builder<'_, 'a> {
         {
             inner.moves.push((stream, by));
         }
+        self.ahead(stream, displacement, at);
         Some((stream, displacement))
+    }
+
+    /// Where the next round of the loop around reads another row, asks for its elements.
+    fn ahead(&mut self, stream: usize, displacement: i32, at: &Address) {
+        if self.in_loop {
+            return;
+        }
+        let around = at.terms.iter().filter_map(|(term, stride)| match term {
+            AddressTerm::Index(index) if *index != self.index => {
+                let (_, depth) = self.emitter.indices[index.0 as usize].as_ref()?;
+                Some((*depth, stride.as_const()))
+            }
+            AddressTerm::Index(_) | AddressTerm::Value(_) => None,
+        });
+        let Some((_, Some(row))) = around.max_by_key(|(depth, _)| *depth) else { return };
+        if Some(row) == self.extent || row.abs() > 1 << 24 {
+            return;
+        }
+        let ahead = Step::Prefetch { stream, displacement: displacement + 4 * row as i32 };
+        if !self.steps.contains(&ahead) {
+            self.push(ahead);
+        }
     }
 
     fn scalar(&mut self, scalar: Scalar) -> usize {
