@@ -1,12 +1,12 @@
 //! The end of a step: updates in place where they can be, all together where they cannot, and outputs.
 //!
-//! A parameter is updated in place by the kernel that computes its new value element by element, once everyone else has read the old
+//! A parameter is updated in place by the kernel that computes its new value, once everyone else has read the old
 //! one: the clusters are ordered so, unless that closes a circle. All other updates are copies after the last launch.
 
 use crate::error::Error;
 use crate::fuse::{self, Unit};
-use crate::layout::{Storage, UNPLACED};
-use crate::loops::is_identity;
+use crate::layout::{Layout, Storage, UNPLACED};
+use crate::loops::{Part, is_identity, leading_identity, sweep_of_each};
 use crate::nodes::{Scheduler, Update};
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -82,7 +82,7 @@ pub(crate) fn in_place(
     }
     for (target, value) in updates.iter().copied() {
         let read_at_end = program.outputs.iter().map(|(_, t)| t).chain(updates.iter().map(|(_, v)| v));
-        let taken = done.iter().any(|(_, other, _)| *other == value) || storage.layouts[value.0 as usize].is_some();
+        let taken = done.iter().any(|(_, other, _)| *other == value) || !may_move(storage, value, target);
         if taken || read_at_end.clone().any(|t| storage.view_of(*t) == target) {
             continue;
         }
@@ -91,24 +91,10 @@ pub(crate) fn in_place(
         if program.tensors[target.0 as usize].dtype != program.tensors[value.0 as usize].dtype {
             continue;
         }
-        let mut free = None;
-        let elementwise = fusion.clusters[cluster].units.iter().all(|u| match &units[*u] {
-            Unit::Piece { piece, contraction: None, .. } => {
-                let own = piece
-                    .reads()
-                    .iter()
-                    .filter(|r| storage.view_of(r.tensor) == target)
-                    .all(|r| r.tensor == target && is_identity(r, piece.free));
-                own && piece.is_plain() && *free.get_or_insert(piece.free) == piece.free
-            }
-            Unit::Piece { piece, contraction: Some(_), .. } => {
-                piece.reads().iter().all(|r| storage.view_of(r.tensor) != target)
-            }
-            Unit::Cumulative { .. } | Unit::Clear { .. } | Unit::Other(_) => false,
-        });
+        let reads_first = reads_before_storing(fusion, storage, units, cluster, target, value);
         let mut readers = reading.get(&target).cloned().unwrap_or_default();
         readers.remove(&cluster);
-        if !elementwise || readers.iter().any(|r| fusion.contradicts(*r, cluster)) {
+        if !reads_first || readers.iter().any(|r| fusion.contradicts(*r, cluster)) {
             continue;
         }
         for reader in readers {
@@ -117,4 +103,62 @@ pub(crate) fn in_place(
         done.push((target, value, cluster));
     }
     done
+}
+
+/// May the value lie where the target does? Not where its place means something, like that in a stack; one that a contraction was given
+/// for its result means nothing.
+fn may_move(storage: &Storage, value: eq::TensorId, target: eq::TensorId) -> bool {
+    let layouts = &storage.layouts;
+    let (own, new) = match (&layouts[value.0 as usize], &layouts[target.0 as usize]) {
+        (None, _) => return true,
+        (Some(_), None) => return false,
+        (Some(own), Some(new)) => (own, new),
+    };
+    let [old_buffer, new_buffer] = [own, new].map(|l| &storage.buffers[l.buffer.0 as usize]);
+    let users = layouts.iter().flatten().filter(|l| l.buffer == own.buffer).count();
+    let alike = Layout { buffer: new.buffer, ..own.clone() } == *new;
+    users == 1 && alike && old_buffer.place == UNPLACED && old_buffer.len == new_buffer.len
+}
+
+/// Does whoever in the cluster reads an element of the target do so before its new value is stored?
+fn reads_before_storing(
+    fusion: &fuse::Fusion,
+    storage: &Storage,
+    units: &[Unit],
+    cluster: usize,
+    target: eq::TensorId,
+    value: eq::TensorId,
+) -> bool {
+    let cluster = &fusion.clusters[cluster];
+    let mut parts = Vec::new();
+    for unit in &cluster.units {
+        match &units[*unit] {
+            Unit::Piece { out, piece, origin, contraction: None } => parts.push(Part { out: *out, piece, origin }),
+            Unit::Piece { piece, contraction: Some(_), .. } => {
+                if piece.reads().iter().any(|r| storage.view_of(r.tensor) == target) {
+                    return false;
+                }
+            }
+            Unit::Cumulative { .. } | Unit::Clear { .. } | Unit::Other(_) => return false,
+        }
+    }
+    let Some(first) = parts.first() else { return true };
+    let prefix = cluster.rows.unwrap_or(cluster.prefix.len().min(first.piece.free));
+    let sweeps = sweep_of_each(&parts, prefix);
+    // Stores wait for the end of their sweep's innermost body.
+    let stored = parts.iter().zip(&sweeps).find(|(part, _)| part.out == value);
+    let last = match stored {
+        Some((part, _)) if !part.piece.is_plain() => return false,
+        Some((_, sweep)) => *sweep,
+        // By the contraction, before what follows it.
+        None => return parts.iter().all(|p| p.piece.reads().iter().all(|r| storage.view_of(r.tensor) != target)),
+    };
+    parts.iter().zip(&sweeps).all(|(part, sweep)| {
+        let reads = part.piece.reads();
+        reads.iter().filter(|r| storage.view_of(r.tensor) == target).all(|r| {
+            // Its own element, or in an earlier sweep of the same round of the shared loops any other that this round will store.
+            let own = *sweep <= last && is_identity(r, part.piece.free);
+            r.tensor == target && (own || *sweep < last && leading_identity(r) >= prefix)
+        })
+    })
 }

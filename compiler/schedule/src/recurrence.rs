@@ -1,7 +1,8 @@
 //! Scans and iterations.
 //!
 //! A scan keeps its carried values in buffers of their own. A tensor of the body that is stacked lies in its place of the stack, which
-//! moves with the step; the step ends with copies that make the next values current:
+//! moves with the step; a next value is written over the carried one where nobody needs that any more (see `ends`), and for the others the
+//! step ends with copies:
 //!
 //! ```text
 //! copy h = h0;  scan t in 6 { contract s = h * w, then next(s, x, all + 4 * t);  h = all + 4 * t }
@@ -69,8 +70,13 @@ impl Scheduler {
         let mut inner = scan.body.clone();
         let until = self.ending(scan, &mut inner);
         kept.extend(until);
+        // A carried value may be overwritten by what computes the next one, unless it is wanted after the body: in a stack, or as another's next.
+        let after = scan.stacks.iter().map(|(inside, _)| *inside).chain(scan.carried.iter().map(|c| c.next));
+        let after: HashSet<eq::TensorId> = after.map(|t| self.storage.view_of(t)).collect();
+        let updates = scan.carried.iter().map(|c| (c.inside, c.next)).filter(|(inside, _)| !after.contains(inside));
+        let updates: Vec<_> = updates.collect();
         self.steps.push(scan.step.clone());
-        self.nodes(inner, &kept, &[])?;
+        let done = self.nodes(inner, &kept, &updates)?;
         self.steps.pop();
         let ends = match (scan.ends, until) {
             (Some(eq::Ends::When { steps, .. }), Some(until)) => {
@@ -83,7 +89,7 @@ impl Scheduler {
         for (inside, place) in copied {
             self.copy(inside, place, &scan.origin)?;
         }
-        self.advance(&scan.carried, &[], &scan.origin)?;
+        self.advance(&scan.carried, &done, &scan.origin)?;
         let body = std::mem::replace(&mut self.launches, outside);
         let (step, extent, reversed) = (scan.step.clone(), scan.extent.clone(), scan.reversed);
         let op = plan::Op::Scan(plan::Scan { step, extent, reversed, running: None, ends, body });

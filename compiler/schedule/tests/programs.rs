@@ -416,6 +416,76 @@ fn carried_values_may_change_places() {
     );
 }
 
+/// Next values of two carried ones, from `own` and `other`: element by element, from elsewhere in the row, as a contraction, after a
+/// reduction, and not from itself.
+const NEXT: [&str; 6] = [
+    "0.5 * own[b, i] + other[b, i]",
+    "0.5 * own[b, 3 - i] + other[b, i]",
+    "sum[j < 4] own[b, j] * w[j, i]",
+    "own[b, i] / (1 + size_own[b]) + 0.5 * other[b, i]",
+    "0.5 * other[b, 3 - i] + own[b, i]",
+    "tanh(other[b, i])",
+];
+
+#[test]
+fn carried_values_are_overwritten_where_nobody_needs_them_any_more() {
+    let program = |first: &str, second: &str, stack: &str| {
+        let of = |next: &str, own: &str, other: &str| next.replace("own", own).replace("other", other);
+        format!(
+            "program steps
+             size B batch
+             size t step
+             input x: real[B, 4] per example
+             param w: real[4, 4]
+             value p0: real[B, 4]
+             value q0: real[B, 4]
+             value p: real[B, 4]
+             value q: real[B, 4]
+             value size_p: real[B]
+             value size_q: real[B]
+             value r: real[B, 4]
+             value s: real[B, 4]
+             value p1: real[B, 4]
+             value q1: real[B, 4]
+             value kept: real[B, 5, 4]
+             p0[b < B, i < 4] = x[b, i]
+             q0[b < B, i < 4] = x[b, i] * 2
+             scan t < 5 {{
+               carry p from p0 next r last p1
+               carry q from q0 next s last q1
+               size_p[b < B] = sum[j < 4] p[b, j] * p[b, j]
+               size_q[b < B] = sum[j < 4] q[b, j] * q[b, j]
+               r[b < B, i < 4] = {}
+               s[b < B, i < 4] = {}
+               {stack}
+             }}
+             output p1 = p1
+             output q1 = q1
+             {}",
+            of(first, "p", "q"),
+            of(second, "q", "p"),
+            if stack.is_empty() { "" } else { "output kept = kept" },
+        )
+    };
+    let copies = |plan: &bdl_plan::Plan| {
+        let scan = plan.launches.iter().find_map(|launch| match &launch.op {
+            bdl_plan::Op::Scan(scan) => Some(&scan.body),
+            _ => None,
+        });
+        scan.unwrap().iter().filter(|launch| matches!(launch.op, bdl_plan::Op::Copy { .. })).count()
+    };
+    for first in NEXT {
+        for second in NEXT {
+            for stack in ["", "stack p as kept", "stack r as kept", "stack q as kept"] {
+                same(&program(first, second, stack), &batch(3));
+            }
+        }
+    }
+    // Each reads the other, so one of them waits for the end of the step; both do where they read other places of themselves.
+    let count = |first: usize, second: usize| copies(&same(&program(NEXT[first], NEXT[second], ""), &batch(3)));
+    assert_eq!((count(0, 0), count(3, 3), count(1, 0), count(1, 1)), (1, 1, 1, 2));
+}
+
 #[test]
 fn draws_are_made_once() {
     let program = support::parse(
