@@ -9,7 +9,7 @@ mod ptx;
 use bdl_cranelift::compile;
 use bdl_execute::reference::{Array, run_kernel};
 use bdl_kernels::isa::{Isa, with_isa};
-use bdl_plan::LoopMode;
+use bdl_plan::{DType, LoopMode};
 use common::{Generator, Mix, Random, Style, arrays, check_code};
 
 const SIZES: [i64; 16] = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 67];
@@ -144,6 +144,82 @@ fn rounding_to_bf16_is_what_a_store_does() {
                     same(rounded, expected) && same(stored, expected),
                     "{x:e}: {rounded:e} {stored:e} {expected:e}"
                 );
+            }
+        }
+    }
+}
+
+/// Sums over the neighbours of a node, for each of N features: rows found by numbers that the loop reads, some of them outside.
+const NEIGHBOURS: &str = "
+kernel neighbours(runs: i32 read, sorted: i32 read, of: i32 read, x: f32 read, scale: f32 read, y: f32 write) sizes(N) indices(v, c, n, d, m) {
+  for v in 7 {
+    %0: f32 = const 0.5
+    %1: i32 = load runs[v]
+    %2: i32 = load runs[v + 1]
+    %3: i64 = convert %1
+    %4: i64 = convert %2
+    for c in 0..N lanes {
+      variable @0: f32 = %0
+      variable @1: f32 = %0
+      for n in %3..%4 {
+        %5: i32 = load sorted[n]
+        %6: i32 = load of[%5 * 2 + 1]
+        %7: f32 = load x[c + %6 * 70 + 140]
+        %8: f32 = load scale[n]
+        %9: f32 = load scale[%5 * 3 + 1]
+        %10: f32 = mul %7, %8
+        @0 sum= %10
+        %11: f32 = load x[c + %6 * 70] guard [%6 + (-1)] < 4 else -2.5
+        @1 max= %11
+      }
+      %12: f32 = read @0
+      %13: f32 = read @1
+      %14: f32 = sub %12, %13
+      store y[v * N + c] = %14
+    }
+    for d in 0..N lanes {
+      variable @2: f32 = %0
+      for m in 0..5 {
+        %15: f32 = load x[d + m * 70 + v]
+        %16: f32 = load scale[m + v]
+        %17: f32 = mul %15, %16
+        @2 sum= %17
+      }
+      %18: f32 = read @2
+      store y[v * N + d + (7 * N)] = %18
+    }
+  }
+}
+";
+
+#[test]
+fn rows_of_numbers_that_a_loop_reads() {
+    // One number of such a row for all lanes is not for wide code.
+    let shared = NEIGHBOURS.replace("load scale[%5 * 3 + 1]", "load scale[n + 1]");
+    for (text, is_wide) in [(NEIGHBOURS, false), (&shared, true)] {
+        let kernel = bdl_plan::parse_kernel(text);
+        let kernel = kernel.unwrap_or_else(|e| panic!("{e}"));
+        if Isa::detect() == Isa::Avx512 {
+            let text = bdl_cranelift::asm_text(&kernel).unwrap();
+            assert_eq!(text.contains("imul rax"), is_wide, "{text}");
+        }
+        for isa in [Isa::detect(), Isa::Portable] {
+            let code = with_isa(isa, || compile(std::slice::from_ref(&kernel))).unwrap();
+            for n in SIZES {
+                let mut random = Random::new(n as u64);
+                let mut some = |count: usize, below: usize| -> Vec<f64> {
+                    (0..count).map(|_| random.below(below) as f64).collect()
+                };
+                let runs = [0.0, 3.0, 3.0, 4.0, 9.0, 12.0, 12.0, 20.0];
+                let arrays = [
+                    Array::from_f64(DType::I32, &runs),
+                    Array::from_f64(DType::I32, &some(20, 20)),
+                    Array::from_f64(DType::I32, &some(41, 6)),
+                    Array::from_f64(DType::F32, &some(8 * 70 + 70, 1000)),
+                    Array::from_f64(DType::F32, &some(70, 100)),
+                    Array::from_f64(DType::F32, &vec![0.0; 14 * n as usize + 1]),
+                ];
+                check_code(&code, &kernel, &arrays, &[n]);
             }
         }
     }

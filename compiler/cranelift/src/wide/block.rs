@@ -48,6 +48,30 @@ pub enum Step {
         stream: usize,
         displacement: i32,
     },
+    /// What all lanes read at the stream's pointer.
+    LoadShared {
+        stream: usize,
+        displacement: i32,
+    },
+    /// A number of 32 bits there, or in the row of another number, of so many bytes.
+    Number {
+        stream: usize,
+        displacement: i32,
+        row: Option<(Value, i32)>,
+    },
+    /// A truth value: `0 <= number + offset < extent`.
+    Inside {
+        number: Value,
+        offset: i32,
+        extent: i32,
+    },
+    /// As `Load` or, with a truth value and what stands for the others, `LoadWhere`, in the row of a number.
+    LoadRow {
+        stream: usize,
+        displacement: i32,
+        row: (Value, i32),
+        condition: Option<(Value, Value)>,
+    },
     /// Number so-and-so of the scalars, in all lanes.
     Scalar(usize),
     /// Number so-and-so of the truth values that all lanes share.
@@ -167,6 +191,8 @@ enum Pointer {
 /// Which registers hold what all along.
 struct Registers {
     pointers: Vec<Pointer>,
+    /// For numbers.
+    free: Vec<General>,
     /// For the count of a loop, and what is left of it after the chain under way.
     counts: [General; 2],
     /// Of the caller, to be restored.
@@ -271,11 +297,14 @@ impl Block {
             .map(|register| register.map_or(Pointer::Table, |r| Pointer::Register(*r)))
             .collect();
         let held = left - free.len();
+        let free = GENERAL[held..left].to_vec();
+        let has_numbers = self.steps.iter().any(|step| matches!(step, Step::Number { .. }));
         let in_loops = if self.loops.is_empty() { GENERAL.len() } else { left };
-        let saved = GENERAL.iter().enumerate().filter(|(i, _)| *i >= FREE_GENERAL && (*i < held || *i >= in_loops));
+        let is_used = |i: usize| i < held || i >= in_loops || has_numbers && i < left;
+        let saved = GENERAL.iter().enumerate().filter(|(i, _)| *i >= FREE_GENERAL && is_used(*i));
         let saved = saved.map(|(_, r)| *r).collect();
         let [.., a, b] = GENERAL;
-        Ok(Registers { pointers, counts: [a, b], saved })
+        Ok(Registers { pointers, free, counts: [a, b], saved })
     }
 
     /// Scalars lie in the highest registers.
@@ -318,7 +347,14 @@ impl Block {
             Target::Accumulator(_) => None,
         };
         match step {
-            Step::Load { .. } | Step::Prefetch { .. } | Step::Scalar(_) | Step::Truth(_) => Vec::new(),
+            Step::Load { .. } | Step::LoadShared { .. } | Step::Prefetch { .. } | Step::Scalar(_) | Step::Truth(_) => {
+                Vec::new()
+            }
+            Step::Number { stream: _, displacement: _, row } => row.into_iter().map(|(number, _)| number).collect(),
+            Step::Inside { number, offset: _, extent: _ } => vec![number],
+            Step::LoadRow { stream: _, displacement: _, row: (number, _), condition } => {
+                condition.into_iter().flat_map(|(truth, otherwise)| [truth, otherwise]).chain([number]).collect()
+            }
             Step::LoadWhere { condition, stream: _, displacement: _, otherwise } => vec![condition, otherwise],
             Step::Store { stream: _, displacement: _, value } => vec![value],
             Step::Arithmetic(_, a, b)
@@ -396,6 +432,7 @@ impl Assembler {
 enum Place {
     Vector(Vector),
     Mask(Mask),
+    General(General),
 }
 
 /// The instructions of one block while they are being chosen.
@@ -409,6 +446,7 @@ struct Body<'b> {
     places: Vec<Vec<Option<Place>>>,
     free_vectors: BTreeSet<u8>,
     free_masks: BTreeSet<u8>,
+    free_general: Vec<General>,
     /// Registers that the loop under way moves streams with.
     moving: Vec<(usize, General)>,
     /// Where the loop under way began: its first chain, and its body.
@@ -432,6 +470,7 @@ impl<'b> Body<'b> {
             places: vec![vec![None; together]; block.steps.len()],
             free_vectors: (0..VECTORS.saturating_sub(pinned)).collect(),
             free_masks: (1..=MASKS).collect(),
+            free_general: registers.free.clone(),
             moving: Vec::new(),
             begun: (0, 0),
             code: Vec::new(),
@@ -466,6 +505,7 @@ impl<'b> Body<'b> {
                 Some(Place::Mask(m)) => {
                     self.free_masks.insert(m.0);
                 }
+                Some(Place::General(r)) => self.free_general.push(r),
                 Some(Place::Vector(_)) | None => {}
             }
         }
@@ -482,15 +522,32 @@ impl<'b> Body<'b> {
     fn of_vector(&self, value: Value, vector: usize) -> Vector {
         match self.places[value][vector] {
             Some(Place::Vector(v)) => v,
-            Some(Place::Mask(_)) | None => unreachable!("step {value} gives no vector"),
+            Some(Place::Mask(_) | Place::General(_)) | None => unreachable!("step {value} gives no vector"),
         }
     }
 
     fn of_mask(&self, value: Value, vector: usize) -> Mask {
         match self.places[value][vector] {
             Some(Place::Mask(m)) => m,
-            Some(Place::Vector(_)) | None => unreachable!("step {value} gives no truth value"),
+            Some(Place::Vector(_) | Place::General(_)) | None => unreachable!("step {value} gives no truth value"),
         }
+    }
+
+    /// Numbers are the same for all vectors.
+    fn of_number(&self, value: Value) -> General {
+        match self.places[value][0] {
+            Some(Place::General(r)) => r,
+            Some(Place::Vector(_) | Place::Mask(_)) | None => unreachable!("step {value} gives no number"),
+        }
+    }
+
+    /// The row of a number, in rax.
+    fn row(&mut self, stream: usize, (number, bytes): (Value, i32)) {
+        self.code.push(Instruction::Multiply { to: RAX, from: self.of_number(number), value: bytes });
+        self.code.push(match self.pointer(stream) {
+            Pointer::Register(from) => Instruction::AddGeneral { to: RAX, from },
+            Pointer::Table => Instruction::AddFrom { to: RAX, at: table(8 * stream as i32) },
+        });
     }
 
     fn target(&self, target: Target, vector: usize) -> Result<Vector, TooManyValues> {
@@ -500,16 +557,24 @@ impl<'b> Body<'b> {
         }
     }
 
-    fn stream(&mut self, stream: usize, displacement: i32, vector: usize) -> Memory {
+    fn pointer(&self, stream: usize) -> Pointer {
         let moving = self.moving.iter().find(|(moved, _)| *moved == stream);
-        let base = match (moving, self.registers.pointers[stream]) {
-            (Some((_, base)), _) => *base,
-            (None, Pointer::Register(base)) => base,
-            (None, Pointer::Table) => {
+        moving.map_or(self.registers.pointers[stream], |(_, register)| Pointer::Register(*register))
+    }
+
+    /// A register with the pointer of a stream.
+    fn base(&mut self, stream: usize) -> General {
+        match self.pointer(stream) {
+            Pointer::Register(base) => base,
+            Pointer::Table => {
                 self.code.push(Instruction::LoadGeneral { to: RAX, at: table(8 * stream as i32) });
                 RAX
             }
-        };
+        }
+    }
+
+    fn stream(&mut self, stream: usize, displacement: i32, vector: usize) -> Memory {
+        let base = self.base(stream);
         let displacement = displacement + vector as i32 * self.block.width().bytes() as i32;
         Memory { base, index: Some(RDX), displacement }
     }
@@ -588,18 +653,42 @@ impl<'b> Body<'b> {
             }
             Step::LoadWhere { condition, stream, displacement, otherwise } => {
                 let at = self.stream(stream, displacement, vector);
-                let (condition, from) = (self.of_mask(condition, vector), self.of_vector(otherwise, vector));
-                let to = self.gives(number, vector)?;
-                self.code.push(I::Copy { to, from });
-                match self.rest {
-                    None => I::LoadInto { to, at, mask: condition },
-                    Some(rest) => {
-                        let mask = self.mask()?;
-                        self.code.push(I::MaskAnd { to: mask, a: condition, b: rest });
-                        self.free_masks.insert(mask.0);
-                        I::LoadInto { to, at, mask }
-                    }
+                self.load_where(number, vector, at, condition, otherwise)?
+            }
+            Step::LoadRow { stream, displacement, row, condition } => {
+                if vector == 0 {
+                    self.row(stream, row);
                 }
+                let displacement = displacement + vector as i32 * self.block.width().bytes() as i32;
+                let at = Memory { base: RAX, index: Some(RDX), displacement };
+                match condition {
+                    Some((condition, otherwise)) => self.load_where(number, vector, at, condition, otherwise)?,
+                    None => I::Load { to: self.gives(number, vector)?, at, lanes },
+                }
+            }
+            Step::LoadShared { stream, displacement } => {
+                let at = Memory { base: self.base(stream), index: None, displacement };
+                I::Broadcast { to: self.gives(number, vector)?, at }
+            }
+            Step::Number { .. } if vector > 0 => return Ok(()),
+            Step::Number { stream, displacement, row } => {
+                let base = match row {
+                    Some(row) => {
+                        self.row(stream, row);
+                        RAX
+                    }
+                    None => self.base(stream),
+                };
+                let to = self.free_general.pop().ok_or(TooManyValues)?;
+                self.places[number][0] = Some(Place::General(to));
+                I::LoadSigned { to, at: Memory { base, index: None, displacement } }
+            }
+            Step::Inside { number: of, offset, extent } => {
+                self.code.push(I::Move { to: RAX, from: self.of_number(of) });
+                self.code.push(I::AddTo { to: RAX, value: offset });
+                self.code.push(I::CompareWith { a: RAX, value: extent });
+                self.code.push(I::OnesIfBelow(RAX));
+                I::MaskFrom { to: self.gives_mask(number, vector)?, from: RAX }
             }
             Step::Prefetch { stream, displacement } => I::Prefetch(self.stream(stream, displacement, vector)),
             Step::Store { stream, displacement, value } => {
@@ -688,6 +777,25 @@ impl<'b> Body<'b> {
         };
         self.code.push(instruction);
         Ok(())
+    }
+
+    /// Reads the lanes of a truth value; the others are those of another value.
+    fn load_where(
+        &mut self,
+        number: Value,
+        vector: usize,
+        at: Memory,
+        condition: Value,
+        otherwise: Value,
+    ) -> Result<Instruction, TooManyValues> {
+        let (condition, from) = (self.of_mask(condition, vector), self.of_vector(otherwise, vector));
+        let to = self.gives(number, vector)?;
+        self.code.push(Instruction::Copy { to, from });
+        let Some(rest) = self.rest else { return Ok(Instruction::LoadInto { to, at, mask: condition }) };
+        let mask = self.mask()?;
+        self.code.push(Instruction::MaskAnd { to: mask, a: condition, b: rest });
+        self.free_masks.insert(mask.0);
+        Ok(Instruction::LoadInto { to, at, mask })
     }
 
     /// A register for what a step makes.

@@ -192,6 +192,11 @@ pub enum Instruction {
     ZeroUpper,
     Push(General),
     Pop(General),
+    /// 32 bits with their sign.
+    LoadSigned {
+        to: General,
+        at: Memory,
+    },
     /// 64 bits.
     LoadGeneral {
         to: General,
@@ -222,6 +227,27 @@ pub enum Instruction {
     ShiftLeftByCount {
         to: General,
     },
+    AddGeneral {
+        to: General,
+        from: General,
+    },
+    AddFrom {
+        to: General,
+        at: Memory,
+    },
+    /// `to = from * value`
+    Multiply {
+        to: General,
+        from: General,
+        value: i32,
+    },
+    /// For what follows.
+    CompareWith {
+        a: General,
+        value: i32,
+    },
+    /// 32 ones where the last comparison said below, unsigned, else 0.
+    OnesIfBelow(General),
     /// For a jump.
     CompareGeneral {
         a: General,
@@ -374,6 +400,23 @@ impl Instruction {
             I::LoadGeneral { to, at } => {
                 code.extend([0x48 | (to.0 >> 3) << 2 | at.base.0 >> 3, 0x8b]);
                 memory(to.0, at, 1, code);
+            }
+            I::LoadSigned { to, at } => {
+                code.extend([0x48 | (to.0 >> 3) << 2 | at.base.0 >> 3, 0x63]);
+                memory(to.0, at, 1, code);
+            }
+            I::AddGeneral { to, from } => general(0x01, from.0, to, code),
+            I::AddFrom { to, at } => {
+                code.extend([0x48 | (to.0 >> 3) << 2 | at.base.0 >> 3, 0x03]);
+                memory(to.0, at, 1, code);
+            }
+            I::Multiply { to, from, value } => {
+                general(0x69, to.0, from, code);
+                code.extend(value.to_le_bytes());
+            }
+            I::CompareWith { a, value } => immediate(7, a, value, code),
+            I::OnesIfBelow(r) => {
+                code.extend([0x40 | (r.0 >> 3) << 2 | r.0 >> 3, 0x19, 0xc0 | (r.0 & 7) << 3 | r.0 & 7]);
             }
             I::Move { to, from } => general(0x89, from.0, to, code),
             I::Set { to, value } => {
@@ -608,6 +651,12 @@ impl fmt::Display for Shown {
             I::Push(r) => write!(f, "push {r}"),
             I::Pop(r) => write!(f, "pop {r}"),
             I::LoadGeneral { to, at } => write!(f, "mov {to}, qword ptr {at}"),
+            I::LoadSigned { to, at } => write!(f, "movsxd {to}, dword ptr {at}"),
+            I::AddGeneral { to, from } => write!(f, "add {to}, {from}"),
+            I::AddFrom { to, at } => write!(f, "add {to}, qword ptr {at}"),
+            I::Multiply { to, from, value } => write!(f, "imul {to}, {from}, {value}"),
+            I::CompareWith { a, value } => write!(f, "cmp {a}, {value}"),
+            I::OnesIfBelow(r) => write!(f, "sbb {}, {}", low(r), low(r)),
             I::Move { to, from } => write!(f, "mov {to}, {from}"),
             I::Set { to, value } => write!(f, "mov {}, {value}", low(to)),
             I::AddTo { to, value } => write!(f, "add {to}, {value}"),

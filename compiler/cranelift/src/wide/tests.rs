@@ -101,6 +101,8 @@ fn memory_of_all_registers_and_distances() {
             let at = Memory { base, index: None, displacement };
             instructions.push(Instruction::LoadGeneral { to: General(base.0 ^ 8), at });
             instructions.push(Instruction::LoadGeneral { to: base, at });
+            instructions.push(Instruction::LoadSigned { to: base, at });
+            instructions.push(Instruction::AddFrom { to: General(base.0 ^ 8), at });
         }
     }
     check(&instructions);
@@ -110,6 +112,13 @@ fn memory_of_all_registers_and_distances() {
 fn masks_and_general_registers() {
     let mut instructions = vec![
         Instruction::ZeroUpper,
+        Instruction::AddGeneral { to: RAX, from: General(12) },
+        Instruction::Multiply { to: RAX, from: General(9), value: -512 },
+        Instruction::Multiply { to: General(14), from: RBX, value: 4 },
+        Instruction::CompareWith { a: RAX, value: 24 },
+        Instruction::CompareWith { a: General(11), value: 1 << 20 },
+        Instruction::OnesIfBelow(RAX),
+        Instruction::OnesIfBelow(General(13)),
         Instruction::Move { to: RCX, from: RSI },
         Instruction::Set { to: RDX, value: 0 },
         Instruction::Set { to: General(10), value: 5 },

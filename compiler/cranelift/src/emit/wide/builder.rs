@@ -7,6 +7,7 @@ use super::super::tiles::Key;
 use super::{Body, Inner, Scalar, Stream, Truth};
 use crate::wide::block::{Block, Loop, Step, Target};
 use crate::wide::instruction::{Arithmetic, Predicate, Rounding};
+use bdl_dims::Dim;
 use bdl_kernels::isa::Isa;
 use bdl_plan::{
     Address, AddressTerm, BinaryOp, CHAIN, CompareOp, DType, Guard, LoopIndex, LoopMode, Monoid, Stmt, UnaryOp,
@@ -35,6 +36,17 @@ pub struct Builder<'e, 'a> {
     /// What variables of a lane hold now; while a loop adds to one, its cell.
     variables: HashMap<VariableId, usize>,
     cells: HashMap<VariableId, usize>,
+    /// Integers that a loop inside reads, the same for all lanes: rows of a gather.
+    numbers: HashMap<ValueId, usize>,
+}
+
+/// Where an address lies.
+#[derive(Clone, Copy)]
+struct Located {
+    stream: usize,
+    displacement: i32,
+    /// In the row of a number, of so many bytes.
+    row: Option<(usize, i32)>,
 }
 
 impl<'a> Emitter<'a> {
@@ -61,6 +73,7 @@ impl<'a> Emitter<'a> {
             values: HashMap::new(),
             variables: HashMap::new(),
             cells: HashMap::new(),
+            numbers: HashMap::new(),
         })
     }
 }
@@ -158,7 +171,23 @@ impl<'a> Builder<'_, 'a> {
     }
 
     pub fn define(&mut self, value: ValueId, op: &'a ValueOp) -> Option<()> {
-        let step = self.op(op, self.emitter.type_of(value))?;
+        let ty = self.emitter.type_of(value);
+        let step = match op {
+            ValueOp::Load { buffer, at, guards, otherwise: _ } if !self.emitter.facts.varies(value) => {
+                // All lanes read the same in each round of a loop inside.
+                let Located { stream, displacement, row } = self.locate(*buffer, at, ty, false)?;
+                match (ty, row) {
+                    (ValueType::I32, _) => {
+                        let number = self.push(Step::Number { stream, displacement, row });
+                        self.numbers.insert(value, number);
+                        return guards.is_empty().then_some(());
+                    }
+                    (ValueType::F32, None) if guards.is_empty() => self.push(Step::LoadShared { stream, displacement }),
+                    (ValueType::F32 | ValueType::F64 | ValueType::I64 | ValueType::Bool, _) => return None,
+                }
+            }
+            op => self.op(op, ty)?,
+        };
         self.values.insert(value, step);
         Some(())
     }
@@ -195,25 +224,38 @@ impl<'a> Builder<'_, 'a> {
         }
     }
 
-    /// The stream of an address and the bytes from its pointer on.
+    /// The stream of an address that goes with the lanes, and the bytes from its pointer on.
     fn place(&mut self, buffer: u32, at: &'a Address, ty: ValueType) -> Option<(usize, i32)> {
+        let located = self.locate(buffer, at, ty, true)?;
+        if !self.in_loop {
+            self.ahead(located.stream, located.displacement, at);
+        }
+        located.row.is_none().then_some((located.stream, located.displacement))
+    }
+
+    fn locate(&mut self, buffer: u32, at: &'a Address, ty: ValueType, with_lanes: bool) -> Option<Located> {
         match (self.emitter.dtype(buffer).ok()?, ty) {
             (DType::F32, ValueType::F32) | (DType::I32, ValueType::I32) => {}
             (DType::F32 | DType::F64 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool, _) => return None,
         }
-        let (mut along, mut by) = (0, 0);
+        let bytes = |stride: &Dim| i32::try_from(stride.as_const()?.checked_mul(4)?).ok();
+        let (mut along, mut by, mut row) = (0, 0, None);
         for (term, stride) in &at.terms {
             match term {
                 AddressTerm::Index(index) if *index == self.index => along += stride.as_const()?,
                 AddressTerm::Index(index) if self.in_loop && self.inner.last().is_some_and(|l| l.index == *index) => {
-                    by += i32::try_from(stride.as_const()?.checked_mul(4)?).ok()?;
+                    by += bytes(stride)?;
                 }
                 AddressTerm::Index(_) => {}
                 AddressTerm::Value(value) if self.emitter.facts.varies(*value) => return None,
-                AddressTerm::Value(_) => {}
+                AddressTerm::Value(value) => match (self.numbers.get(value), row) {
+                    (Some(number), None) => row = Some((*value, *number, bytes(stride)?)),
+                    (Some(_), Some(_)) => return None,
+                    (None, _) => {}
+                },
             }
         }
-        if along != 1 {
+        if along != i64::from(with_lanes) {
             return None;
         }
         let apart = |other: &Address| {
@@ -222,25 +264,22 @@ impl<'a> Builder<'_, 'a> {
             // Room for the vectors of a block, and short of where narrow code would add it to the pointer.
             (other.terms == at.terms && bytes.abs() < 1 << 28).then_some(bytes)
         };
+        let value = row.map(|(value, _, _)| value);
         let known = self.streams.iter().enumerate().find_map(|(number, stream)| match stream {
-            Stream::Buffer(b, other) if *b == buffer => apart(other).map(|bytes| (number, bytes)),
+            Stream::Buffer(b, other, of) if *b == buffer && *of == value => apart(other).map(|bytes| (number, bytes)),
             Stream::Buffer(..) | Stream::Tile(_) => None,
         });
-        let (stream, displacement) = known.unwrap_or_else(|| (self.stream(Stream::Buffer(buffer, at)), 0));
+        let (stream, displacement) = known.unwrap_or_else(|| (self.stream(Stream::Buffer(buffer, at, value)), 0));
         if let (Some(inner), true) = (self.loops.last_mut(), by != 0)
             && !inner.moves.contains(&(stream, by))
         {
             inner.moves.push((stream, by));
         }
-        self.ahead(stream, displacement, at);
-        Some((stream, displacement))
+        Some(Located { stream, displacement, row: row.map(|(_, number, bytes)| (number, bytes)) })
     }
 
     /// Where the next round of the loop around reads another row, asks for its elements.
     fn ahead(&mut self, stream: usize, displacement: i32, at: &Address) {
-        if self.in_loop {
-            return;
-        }
         let around = at.terms.iter().filter_map(|(term, stride)| match term {
             AddressTerm::Index(index) if *index != self.index => {
                 let (_, depth) = self.emitter.indices[index.0 as usize].as_ref()?;
@@ -313,7 +352,7 @@ impl<'a> Builder<'_, 'a> {
         self.push(Step::Truth(number))
     }
 
-    /// A load, with guards that all lanes share and no loop inside changes.
+    /// A load, with guards that all lanes share: no loop inside changes them, or they look at the number whose row is read.
     fn load(
         &mut self,
         buffer: u32,
@@ -322,20 +361,43 @@ impl<'a> Builder<'_, 'a> {
         otherwise: f64,
         ty: ValueType,
     ) -> Option<usize> {
-        let (stream, displacement) = self.place(buffer, at, ty)?;
+        let otherwise = Scalar::Bits(bits_of(otherwise, ty));
+        let Located { stream, displacement, row } = self.locate(buffer, at, ty, true)?;
+        if let Some(row) = row {
+            let condition = match guards {
+                [] => None,
+                [guard] => Some((self.inside(guard, row.0)?, self.scalar(otherwise))),
+                _ => return None,
+            };
+            return Some(self.push(Step::LoadRow { stream, displacement, row, condition }));
+        }
+        if !self.in_loop {
+            self.ahead(stream, displacement, at);
+        }
         if guards.is_empty() {
             return Some(self.push(Step::Load { stream, displacement }));
         }
         let changes = |(term, _): &(AddressTerm, _)| match term {
             AddressTerm::Index(index) => *index == self.index || self.inner.iter().any(|inner| inner.index == *index),
-            AddressTerm::Value(value) => self.emitter.facts.varies(*value),
+            AddressTerm::Value(value) => self.emitter.facts.varies(*value) || self.numbers.contains_key(value),
         };
         if guards.iter().any(|guard| guard.form.terms.iter().any(changes)) {
             return None;
         }
-        let otherwise = self.scalar(Scalar::Bits(bits_of(otherwise, ty)));
+        let otherwise = self.scalar(otherwise);
         let condition = self.shared_truth(Truth::Guards(guards));
         Some(self.push(Step::LoadWhere { condition, stream, displacement, otherwise }))
+    }
+
+    /// A guard of a number alone.
+    fn inside(&mut self, guard: &Guard, number: usize) -> Option<usize> {
+        let small = |dim: &Dim| i32::try_from(dim.as_const()?).ok();
+        let [(AddressTerm::Value(value), stride)] = guard.form.terms.as_slice() else { return None };
+        if self.numbers.get(value) != Some(&number) || stride.as_const() != Some(1) {
+            return None;
+        }
+        let (offset, extent) = (small(&guard.form.offset)?, small(&guard.extent)?.max(0));
+        Some(self.push(Step::Inside { number, offset, extent }))
     }
 
     fn extreme(&mut self, op: Arithmetic, x: usize, y: usize) -> Step {

@@ -17,7 +17,7 @@ use super::rep::{Rep, vector_type};
 use super::tiles::Key;
 use super::{ACCUMULATORS, Accumulator, Emit, Emitter};
 use crate::wide::block::Block;
-use bdl_plan::{Address, Bound, Guard, LoopIndex, ValueId, ValueType, VariableId};
+use bdl_plan::{Address, AddressTerm, Bound, Guard, LoopIndex, ValueId, ValueType, VariableId};
 use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, ExtFuncData, ExternalName, FuncRef, InstBuilder, Signature, UserExternalName, Value,
@@ -39,7 +39,8 @@ impl Wide<'_> {
 /// What a pointer of the table points at, at the loop's first lane.
 #[derive(Clone, Copy, PartialEq)]
 enum Stream<'a> {
-    Buffer(u32, &'a Address),
+    /// Without the term of a number that a loop inside reads: the function adds it.
+    Buffer(u32, &'a Address, Option<ValueId>),
     Tile(Key),
 }
 
@@ -121,7 +122,12 @@ impl<'a> Emitter<'a> {
         }
         for (number, stream) in body.streams.iter().enumerate() {
             let pointer = match *stream {
-                Stream::Buffer(buffer, at) => self.slice(buffer, at)?,
+                Stream::Buffer(buffer, at, None) => self.slice(buffer, at)?,
+                Stream::Buffer(buffer, at, Some(number)) => {
+                    let mut at = at.clone();
+                    at.terms.retain(|(term, _)| *term != AddressTerm::Value(number));
+                    self.slice(buffer, &at)?
+                }
                 Stream::Tile(key) => tile(self, key)?,
             };
             self.b.ins().stack_store(I64, pointer, slot, 8 * number as i32);
