@@ -130,7 +130,7 @@ impl<'a> Emitter<'a> {
         let Some(wide) = wide else { return self.blocks(from, to, lanes, extent, body) };
         let n = self.wide_lanes(wide, from, to);
         call(self, wide, n)?;
-        if wide.reduces() && extent.is_none_or(|n| n % ACCUMULATORS as i64 != 0) {
+        if wide.leaves_rest() && extent.is_none_or(|n| n % ACCUMULATORS as i64 != 0) {
             let rest = self.b.ins().iadd(from, n);
             self.counted(rest, to, 1, |e, i| body(e, i, false))?;
         }

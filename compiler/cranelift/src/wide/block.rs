@@ -16,7 +16,7 @@
 
 use super::instruction::{
     Arithmetic, General, Instruction, Mask, Memory, Predicate, RAX, RBP, RBX, RCX, RDI, RDX, RSI, Rounding, Vector,
-    Width,
+    Vectors,
 };
 use bdl_plan::CHAIN;
 use std::collections::BTreeSet;
@@ -153,8 +153,9 @@ pub struct Block {
     pub streams: usize,
     pub scalars: usize,
     pub truths: usize,
-    /// Vectors of 8 lanes; a block with any has width 8.
+    /// Of 8 lanes each; a block with any has vectors of so many.
     pub accumulators: usize,
+    pub vectors: Vectors,
 }
 
 /// Machine code of a block.
@@ -169,7 +170,6 @@ pub struct Function {
 const GENERAL: [General; 10] =
     [General(8), General(9), General(10), General(11), RBX, RBP, General(12), General(13), General(14), General(15)];
 const FREE_GENERAL: usize = 4;
-const VECTORS: u8 = 32;
 /// Masks of values; the last of the seven is that of the lanes left over.
 const MASKS: u8 = 6;
 const REST: Mask = Mask(7);
@@ -200,8 +200,9 @@ struct Registers {
 }
 
 impl Block {
-    pub fn width(&self) -> Width {
-        if self.accumulators > 0 { Width::Eight } else { Width::Sixteen }
+    /// Does the function take any number of lanes, and not only whole vectors?
+    pub fn takes_rest(&self) -> bool {
+        self.accumulators == 0 && self.vectors.has_masks()
     }
 
     /// Where in the table the count of a loop lies, in bytes.
@@ -233,15 +234,15 @@ impl Block {
         if self.loops.is_empty() || self.accumulators > 0 {
             return self.function_of(1);
         }
-        let fits = |vectors: usize| extent.is_none_or(|n| n >= vectors as i64 * self.width().lanes());
+        let fits = |vectors: usize| extent.is_none_or(|n| n >= vectors as i64 * self.vectors.lanes());
         let functions = TOGETHER.into_iter().filter(|n| fits(*n)).map(|n| self.function_of(n));
         functions.reduce(|most, fewer| most.or(fewer)).unwrap_or_else(|| self.function_of(1))
     }
 
     fn function_of(&self, together: usize) -> Result<Function, TooManyValues> {
-        let width = self.width();
+        let vectors = self.vectors;
         let registers = self.registers()?;
-        let mut code = Assembler { width, code: Function { bytes: Vec::new(), text: String::new() } };
+        let mut code = Assembler { vectors, code: Function { bytes: Vec::new(), text: String::new() } };
 
         registers.saved.iter().for_each(|r| code.push(Instruction::Push(*r)));
         for (stream, pointer) in registers.pointers.iter().enumerate() {
@@ -262,7 +263,7 @@ impl Block {
         if together > 1 {
             code.blocks(&Body::of(self, &registers, 1, None)?, 1);
         }
-        if self.accumulators == 0 {
+        if self.takes_rest() {
             let mut rest = vec![
                 Instruction::Set { to: RAX, value: 1 },
                 Instruction::ShiftLeftByCount { to: RAX },
@@ -271,8 +272,8 @@ impl Block {
             ];
             rest.extend(Body::of(self, &registers, 1, Some(REST))?);
             code.push(Instruction::Move { to: RCX, from: RSI });
-            code.push(Instruction::AndWith { to: RCX, value: width.lanes() as i32 - 1 });
-            code.push(Instruction::JumpIfZero(length(&rest, width)));
+            code.push(Instruction::AndWith { to: RCX, value: vectors.lanes() as i32 - 1 });
+            code.push(Instruction::JumpIfZero(length(&rest, vectors)));
             rest.into_iter().for_each(|i| code.push(i));
         }
         for accumulator in 0..self.accumulators {
@@ -309,12 +310,18 @@ impl Block {
 
     /// Scalars lie in the highest registers.
     fn scalar(&self, scalar: usize) -> Result<Vector, TooManyValues> {
-        pinned(scalar)
+        self.pinned(scalar)
     }
 
     /// Below them the accumulators.
     fn accumulator(&self, accumulator: usize) -> Result<Vector, TooManyValues> {
-        pinned(self.scalars + accumulator)
+        self.pinned(self.scalars + accumulator)
+    }
+
+    /// Number so-and-so from the highest register downwards; some are left for values.
+    fn pinned(&self, number: usize) -> Result<Vector, TooManyValues> {
+        let registers = usize::from(self.vectors.registers());
+        if number + 4 < registers { Ok(Vector((registers - 1 - number) as u8)) } else { Err(TooManyValues) }
     }
 
     /// By value: the last step that reads it. A loop reads what it takes from outside until its end.
@@ -381,36 +388,30 @@ fn table(displacement: i32) -> Memory {
     Memory { base: RDI, index: None, displacement }
 }
 
-/// Number so-and-so from the highest register downwards; some are left for values.
-fn pinned(number: usize) -> Result<Vector, TooManyValues> {
-    let most = usize::from(VECTORS) - 4;
-    if number < most { Ok(Vector(VECTORS - 1 - number as u8)) } else { Err(TooManyValues) }
-}
-
 /// In bytes.
-fn length(instructions: &[Instruction], width: Width) -> i32 {
+fn length(instructions: &[Instruction], vectors: Vectors) -> i32 {
     let mut bytes = Vec::new();
-    instructions.iter().for_each(|i| i.encode(width, &mut bytes));
+    instructions.iter().for_each(|i| i.encode(vectors, &mut bytes));
     bytes.len() as i32
 }
 
 struct Assembler {
-    width: Width,
+    vectors: Vectors,
     code: Function,
 }
 
 impl Assembler {
     fn push(&mut self, instruction: Instruction) {
-        instruction.encode(self.width, &mut self.code.bytes);
-        self.code.text += &format!("  {}\n", instruction.display(self.width));
+        instruction.encode(self.vectors, &mut self.code.bytes);
+        self.code.text += &format!("  {}\n", instruction.display(self.vectors));
     }
 
     /// The body as long as there are so many whole vectors left.
     fn blocks(&mut self, body: &[Instruction], together: usize) {
-        let lanes = together as i64 * self.width.lanes();
+        let lanes = together as i64 * self.vectors.lanes();
         let next = Instruction::AddTo { to: RDX, value: 4 * lanes as i32 };
         let done = Instruction::CompareGeneral { a: RDX, b: RCX };
-        let round = length(body, self.width) + length(&[next, done, Instruction::JumpIfBelow(0)], self.width);
+        let round = length(body, self.vectors) + length(&[next, done, Instruction::JumpIfBelow(0)], self.vectors);
         for instruction in [
             Instruction::Move { to: RCX, from: RSI },
             Instruction::AndWith { to: RCX, value: -(lanes as i32) },
@@ -468,7 +469,7 @@ impl<'b> Body<'b> {
             together,
             rest,
             places: vec![vec![None; together]; block.steps.len()],
-            free_vectors: (0..VECTORS.saturating_sub(pinned)).collect(),
+            free_vectors: (0..block.vectors.registers().saturating_sub(pinned)).collect(),
             free_masks: (1..=MASKS).collect(),
             free_general: registers.free.clone(),
             moving: Vec::new(),
@@ -526,13 +527,6 @@ impl<'b> Body<'b> {
         }
     }
 
-    fn of_mask(&self, value: Value, vector: usize) -> Mask {
-        match self.places[value][vector] {
-            Some(Place::Mask(m)) => m,
-            Some(Place::Vector(_) | Place::General(_)) | None => unreachable!("step {value} gives no truth value"),
-        }
-    }
-
     /// Numbers are the same for all vectors.
     fn of_number(&self, value: Value) -> General {
         match self.places[value][0] {
@@ -575,7 +569,7 @@ impl<'b> Body<'b> {
 
     fn stream(&mut self, stream: usize, displacement: i32, vector: usize) -> Memory {
         let base = self.base(stream);
-        let displacement = displacement + vector as i32 * self.block.width().bytes() as i32;
+        let displacement = displacement + vector as i32 * self.block.vectors.bytes() as i32;
         Memory { base, index: Some(RDX), displacement }
     }
 
@@ -617,14 +611,14 @@ impl<'b> Body<'b> {
 
     fn end(&mut self, number: usize) {
         let described = &self.block.loops[number];
-        let width = self.block.width();
+        let vectors = self.block.vectors;
         let [count, left] = self.registers.counts;
         let (outside, inside) = self.begun;
         for ((_, by), (_, register)) in described.moves.iter().zip(std::mem::take(&mut self.moving)) {
             self.code.push(Instruction::AddTo { to: register, value: *by });
         }
         self.code.push(Instruction::AddTo { to: count, value: -1 });
-        let back = length(&self.code[inside..], width) + length(&[Instruction::JumpIfNotZero(0)], width);
+        let back = length(&self.code[inside..], vectors) + length(&[Instruction::JumpIfNotZero(0)], vectors);
         self.code.push(Instruction::JumpIfNotZero(-back));
         if !described.chains.is_empty() {
             for (whole, chain) in &described.chains {
@@ -634,11 +628,11 @@ impl<'b> Body<'b> {
                 }
             }
             self.code.push(Instruction::AddTo { to: left, value: -(CHAIN as i32) });
-            let back = length(&self.code[outside..], width) + length(&[Instruction::JumpIfAboveZero(0)], width);
+            let back = length(&self.code[outside..], vectors) + length(&[Instruction::JumpIfAboveZero(0)], vectors);
             self.code.push(Instruction::JumpIfAboveZero(-back));
         }
         if described.count.is_none() {
-            let over = length(&self.code[outside..], width);
+            let over = length(&self.code[outside..], vectors);
             self.code[outside - 1] = Instruction::JumpIfNotAboveZero(over);
         }
     }
@@ -659,7 +653,7 @@ impl<'b> Body<'b> {
                 if vector == 0 {
                     self.row(stream, row);
                 }
-                let displacement = displacement + vector as i32 * self.block.width().bytes() as i32;
+                let displacement = displacement + vector as i32 * self.block.vectors.bytes() as i32;
                 let at = Memory { base: RAX, index: Some(RDX), displacement };
                 match condition {
                     Some((condition, otherwise)) => self.load_where(number, vector, at, condition, otherwise)?,
@@ -688,7 +682,14 @@ impl<'b> Body<'b> {
                 self.code.push(I::AddTo { to: RAX, value: offset });
                 self.code.push(I::CompareWith { a: RAX, value: extent });
                 self.code.push(I::OnesIfBelow(RAX));
-                I::MaskFrom { to: self.gives_mask(number, vector)?, from: RAX }
+                match self.gives_truth(number, vector)? {
+                    Place::Mask(to) => I::MaskFrom { to, from: RAX },
+                    Place::Vector(to) => {
+                        self.code.push(I::ToLowest { to, from: RAX });
+                        I::SpreadLowest { to, from: to }
+                    }
+                    Place::General(_) => return Ok(()),
+                }
             }
             Step::Prefetch { stream, displacement } => I::Prefetch(self.stream(stream, displacement, vector)),
             Step::Store { stream, displacement, value } => {
@@ -700,7 +701,12 @@ impl<'b> Body<'b> {
                 return Ok(());
             }
             Step::Truth(truth) => {
-                I::MaskLoad { to: self.gives_mask(number, vector)?, at: table(self.block.truth_at(truth)) }
+                let at = table(self.block.truth_at(truth));
+                match self.gives_truth(number, vector)? {
+                    Place::Mask(to) => I::MaskLoad { to, at },
+                    Place::Vector(to) => I::Broadcast { to, at },
+                    Place::General(_) => return Ok(()),
+                }
             }
             Step::Arithmetic(op, a, b) => {
                 let (a, b) = (self.of_vector(a, vector), self.of_vector(b, vector));
@@ -726,33 +732,51 @@ impl<'b> Body<'b> {
             }
             Step::Compare(predicate, a, b) => {
                 let (a, b) = (self.of_vector(a, vector), self.of_vector(b, vector));
-                I::Compare { to: self.gives_mask(number, vector)?, predicate, a, b }
+                match self.gives_truth(number, vector)? {
+                    Place::Mask(to) => I::Compare { to, predicate, a, b },
+                    Place::Vector(to) => I::CompareLanes { to, predicate, a, b },
+                    Place::General(_) => return Ok(()),
+                }
             }
             Step::CompareIntegers(predicate, a, b) => {
                 let (a, b) = (self.of_vector(a, vector), self.of_vector(b, vector));
-                I::CompareIntegers { to: self.gives_mask(number, vector)?, predicate, a, b }
+                match self.gives_truth(number, vector)? {
+                    Place::Mask(to) => I::CompareIntegers { to, predicate, a, b },
+                    Place::Vector(to) => self.compare_integers(to, predicate, a, b)?,
+                    Place::General(_) => return Ok(()),
+                }
             }
-            Step::And(a, b) => {
-                let (a, b) = (self.of_mask(a, vector), self.of_mask(b, vector));
-                I::MaskAnd { to: self.gives_mask(number, vector)?, a, b }
-            }
-            Step::Or(a, b) => {
-                let (a, b) = (self.of_mask(a, vector), self.of_mask(b, vector));
-                I::MaskOr { to: self.gives_mask(number, vector)?, a, b }
-            }
-            Step::Not(a) => {
-                let from = self.of_mask(a, vector);
-                I::MaskNot { to: self.gives_mask(number, vector)?, from }
-            }
+            Step::And(a, b) => match (self.of_truth(a, vector), self.of_truth(b, vector)) {
+                (Place::Mask(a), Place::Mask(b)) => I::MaskAnd { to: self.gives_mask(number, vector)?, a, b },
+                (_, _) => self.of_bits(number, vector, Arithmetic::And, a, b)?,
+            },
+            Step::Or(a, b) => match (self.of_truth(a, vector), self.of_truth(b, vector)) {
+                (Place::Mask(a), Place::Mask(b)) => I::MaskOr { to: self.gives_mask(number, vector)?, a, b },
+                (_, _) => self.of_bits(number, vector, Arithmetic::Or, a, b)?,
+            },
+            Step::Not(a) => match self.of_truth(a, vector) {
+                Place::Mask(from) => I::MaskNot { to: self.gives_mask(number, vector)?, from },
+                Place::Vector(from) => {
+                    let to = self.gives(number, vector)?;
+                    self.inverted(to, from)?
+                }
+                Place::General(_) => return Ok(()),
+            },
             Step::Select { condition, yes, no } => {
-                let mask = self.of_mask(condition, vector);
                 let (yes, no) = (self.of_vector(yes, vector), self.of_vector(no, vector));
-                I::Blend { to: self.gives(number, vector)?, mask, no, yes }
+                let condition = self.of_truth(condition, vector);
+                let to = self.gives(number, vector)?;
+                blend(to, condition, no, yes)
             }
-            Step::Keep { condition, value } => {
-                let (mask, from) = (self.of_mask(condition, vector), self.of_vector(value, vector));
-                I::Keep { to: self.gives(number, vector)?, mask, from }
-            }
+            Step::Keep { condition, value } => match self.of_truth(condition, vector) {
+                Place::Mask(mask) => {
+                    let from = self.of_vector(value, vector);
+                    I::Keep { to: self.gives(number, vector)?, mask, from }
+                }
+                Place::Vector(_) | Place::General(_) => {
+                    self.of_bits(number, vector, Arithmetic::And, condition, value)?
+                }
+            },
             Step::AddTo { target, value } => {
                 let (to, b) = (self.target(target, vector)?, self.of_vector(value, vector));
                 I::Arithmetic { op: Arithmetic::Add, to, a: to, b }
@@ -766,12 +790,21 @@ impl<'b> Body<'b> {
                 I::MultiplyAdd { to: self.target(target, vector)?, a, b }
             }
             Step::Extreme { target, op, value } => {
-                let (to, value, mask) = (self.target(target, vector)?, self.of_vector(value, vector), self.mask()?);
+                let (to, value) = (self.target(target, vector)?, self.of_vector(value, vector));
+                let (predicate, a, b) = (Predicate::Unordered, value, value);
                 // The instruction gives its second operand where one is NaN or both are equal.
-                self.code.push(I::Compare { to: mask, predicate: Predicate::Unordered, a: value, b: value });
-                self.code.push(I::Arithmetic { op, to, a: value, b: to });
-                self.free_masks.insert(mask.0);
-                I::Blend { to, mask, no: to, yes: value }
+                let extreme = I::Arithmetic { op, to, a: value, b: to };
+                if self.block.vectors.has_masks() {
+                    let mask = self.mask()?;
+                    self.code.extend([I::Compare { to: mask, predicate, a, b }, extreme]);
+                    self.free_masks.insert(mask.0);
+                    blend(to, Place::Mask(mask), to, value)
+                } else {
+                    let truth = self.vector()?;
+                    self.code.extend([I::CompareLanes { to: truth, predicate, a, b }, extreme]);
+                    self.free_vectors.insert(truth.0);
+                    blend(to, Place::Vector(truth), to, value)
+                }
             }
             Step::Begin(_) | Step::End(_) => return Ok(()),
         };
@@ -788,14 +821,79 @@ impl<'b> Body<'b> {
         condition: Value,
         otherwise: Value,
     ) -> Result<Instruction, TooManyValues> {
-        let (condition, from) = (self.of_mask(condition, vector), self.of_vector(otherwise, vector));
+        let (condition, from) = (self.of_truth(condition, vector), self.of_vector(otherwise, vector));
         let to = self.gives(number, vector)?;
+        let condition = match condition {
+            Place::Mask(mask) => mask,
+            Place::Vector(mask) => {
+                self.code.push(Instruction::LoadBy { to, at, mask });
+                return Ok(Instruction::BlendBy { to, mask, no: from, yes: to });
+            }
+            Place::General(_) => return Err(TooManyValues),
+        };
         self.code.push(Instruction::Copy { to, from });
         let Some(rest) = self.rest else { return Ok(Instruction::LoadInto { to, at, mask: condition }) };
         let mask = self.mask()?;
         self.code.push(Instruction::MaskAnd { to: mask, a: condition, b: rest });
         self.free_masks.insert(mask.0);
         Ok(Instruction::LoadInto { to, at, mask })
+    }
+
+    /// Two truth values in vectors, or one and a value.
+    fn of_bits(
+        &mut self,
+        number: Value,
+        vector: usize,
+        op: Arithmetic,
+        a: Value,
+        b: Value,
+    ) -> Result<Instruction, TooManyValues> {
+        let (a, b) = (self.of_vector(a, vector), self.of_vector(b, vector));
+        Ok(Instruction::Arithmetic { op, to: self.gives(number, vector)?, a, b })
+    }
+
+    /// There are only two comparisons of integers that give vectors.
+    fn compare_integers(
+        &mut self,
+        to: Vector,
+        predicate: Predicate,
+        a: Vector,
+        b: Vector,
+    ) -> Result<Instruction, TooManyValues> {
+        let opposite = match predicate {
+            Predicate::Equal => return Ok(Instruction::EqualIntegers { to, a, b }),
+            Predicate::Less => return Ok(Instruction::GreaterIntegers { to, a: b, b: a }),
+            Predicate::NotEqual => Instruction::EqualIntegers { to, a, b },
+            Predicate::LessOrEqual => Instruction::GreaterIntegers { to, a, b },
+            // No integer is.
+            Predicate::Unordered => return Ok(Instruction::Arithmetic { op: Arithmetic::Xor, to, a: to, b: to }),
+        };
+        self.code.push(opposite);
+        self.inverted(to, to)
+    }
+
+    /// A register for a truth value: a mask where there are any.
+    fn gives_truth(&mut self, number: Value, vector: usize) -> Result<Place, TooManyValues> {
+        Ok(if self.block.vectors.has_masks() {
+            Place::Mask(self.gives_mask(number, vector)?)
+        } else {
+            Place::Vector(self.gives(number, vector)?)
+        })
+    }
+
+    fn of_truth(&self, value: Value, vector: usize) -> Place {
+        match self.places[value][vector] {
+            Some(place) => place,
+            None => unreachable!("step {value} gives nothing"),
+        }
+    }
+
+    /// `to` with all bits the other way round.
+    fn inverted(&mut self, to: Vector, from: Vector) -> Result<Instruction, TooManyValues> {
+        let ones = self.vector()?;
+        self.code.push(Instruction::EqualIntegers { to: ones, a: ones, b: ones });
+        self.free_vectors.insert(ones.0);
+        Ok(Instruction::Arithmetic { op: Arithmetic::Xor, to, a: from, b: ones })
     }
 
     /// A register for what a step makes.
@@ -809,5 +907,13 @@ impl<'b> Body<'b> {
         let to = self.mask()?;
         self.places[number][vector] = Some(Place::Mask(to));
         Ok(to)
+    }
+}
+
+fn blend(to: Vector, condition: Place, no: Vector, yes: Vector) -> Instruction {
+    match condition {
+        Place::Mask(mask) => Instruction::Blend { to, mask, no, yes },
+        Place::Vector(mask) => Instruction::BlendBy { to, mask, no, yes },
+        Place::General(_) => unreachable!("a number is no truth value"),
     }
 }

@@ -28,11 +28,11 @@ fn disassembled(bytes: &[u8]) -> Vec<String> {
     read.iter().map(text).collect()
 }
 
-fn check(instructions: &[Instruction]) {
-    for width in [Width::Eight, Width::Sixteen] {
+fn check(instructions: &[Instruction], all: &[Vectors]) {
+    for vectors in all.iter().copied() {
         let mut bytes = Vec::new();
-        instructions.iter().for_each(|i| i.encode(width, &mut bytes));
-        let printed: Vec<String> = instructions.iter().map(|i| i.display(width).to_string()).collect();
+        instructions.iter().for_each(|i| i.encode(vectors, &mut bytes));
+        let printed: Vec<String> = instructions.iter().map(|i| i.display(vectors).to_string()).collect();
         let read = disassembled(&bytes);
         for (printed, read) in printed.iter().zip(&read) {
             assert_eq!(printed, read);
@@ -55,6 +55,7 @@ fn vectors_of_all_registers() {
             Arithmetic::Max,
             Arithmetic::Min,
             Arithmetic::And,
+            Arithmetic::Or,
             Arithmetic::Xor,
             Arithmetic::AddIntegers,
             Arithmetic::SubIntegers,
@@ -79,7 +80,7 @@ fn vectors_of_all_registers() {
         instructions.push(Instruction::Blend { to, mask, no: a, yes: b });
         instructions.push(Instruction::Keep { to, mask, from: b });
     }
-    check(&instructions);
+    check(&instructions, &AVX512);
 }
 
 #[test]
@@ -105,7 +106,66 @@ fn memory_of_all_registers_and_distances() {
             instructions.push(Instruction::AddFrom { to: General(base.0 ^ 8), at });
         }
     }
-    check(&instructions);
+    check(&instructions, &AVX512);
+}
+
+const AVX512: [Vectors; 2] = [Vectors::Zmm, Vectors::Ymm];
+
+#[test]
+fn vectors_of_avx2() {
+    let numbers = [0u8, 1, 7, 8, 9, 14, 15];
+    let mut instructions = Vec::new();
+    for (i, to) in numbers.into_iter().enumerate() {
+        let [to, a, b, mask] = [to, numbers[(i + 3) % 7], numbers[(i + 5) % 7], numbers[(i + 1) % 7]].map(Vector);
+        for op in [
+            Arithmetic::Add,
+            Arithmetic::Sub,
+            Arithmetic::Mul,
+            Arithmetic::Div,
+            Arithmetic::Max,
+            Arithmetic::Min,
+            Arithmetic::And,
+            Arithmetic::Or,
+            Arithmetic::Xor,
+            Arithmetic::AddIntegers,
+            Arithmetic::SubIntegers,
+            Arithmetic::MulIntegers,
+        ] {
+            instructions.push(Instruction::Arithmetic { op, to, a, b });
+        }
+        for predicate in
+            [Predicate::Equal, Predicate::Less, Predicate::LessOrEqual, Predicate::Unordered, Predicate::NotEqual]
+        {
+            instructions.push(Instruction::CompareLanes { to, predicate, a, b });
+        }
+        instructions.extend([
+            Instruction::MultiplyAdd { to, a, b },
+            Instruction::Sqrt { to, from: a },
+            Instruction::Round { to, from: b, rounding: Rounding::Down },
+            Instruction::Round { to, from: b, rounding: Rounding::NearestEven },
+            Instruction::EqualIntegers { to, a, b },
+            Instruction::GreaterIntegers { to, a, b },
+            Instruction::BlendBy { to, mask, no: a, yes: b },
+            Instruction::ToLowest { to, from: RAX },
+            Instruction::ToLowest { to, from: General(10) },
+            Instruction::SpreadLowest { to, from: b },
+            Instruction::Copy { to, from: a },
+        ]);
+        for base in [RDI, General(8), General(12), General(13)] {
+            for displacement in [0, 32, -4, 100, 1 << 14] {
+                for index in [None, Some(RDX)] {
+                    let at = Memory { base, index, displacement };
+                    instructions.extend([
+                        Instruction::Load { to, at, lanes: None },
+                        Instruction::Store { at, from: to, lanes: None },
+                        Instruction::LoadBy { to, at, mask },
+                        Instruction::Broadcast { to, at },
+                    ]);
+                }
+            }
+        }
+    }
+    check(&instructions, &[Vectors::YmmAvx2]);
 }
 
 #[test]
@@ -149,7 +209,7 @@ fn masks_and_general_registers() {
         instructions.extend([Instruction::Push(r), Instruction::Pop(r)]);
     }
     instructions.push(Instruction::Return);
-    check(&instructions);
+    check(&instructions, &AVX512);
 }
 
 /// `y = x * s + x` with more streams than registers for pointers, a sum with scalars, and a sum over rows in chains.
@@ -173,9 +233,12 @@ fn functions_read_back_as_they_print() {
         ],
         streams: 1,
         accumulators: 2,
+        vectors: Vectors::Ymm,
         ..Block::default()
     };
-    for block in [plain, sum, rows(None), rows(Some(5000))] {
+    let blocks = [plain, sum, rows(None), rows(Some(5000))];
+    let on_avx2 = blocks.clone().map(|block| Block { vectors: Vectors::YmmAvx2, ..block });
+    for block in blocks.into_iter().chain(on_avx2) {
         let function = block.function(None).unwrap();
         let printed: Vec<&str> = function.text.lines().map(str::trim).collect();
         for (printed, read) in printed.iter().zip(&disassembled(&function.bytes)) {
@@ -204,7 +267,7 @@ fn rows(count: Option<i64>) -> Block {
         streams: 2,
         scalars: 2,
         truths: 1,
-        accumulators: 0,
+        ..Block::default()
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::ops::fused_factors;
 use super::super::tiles::Key;
 use super::{Body, Inner, Scalar, Stream, Truth};
 use crate::wide::block::{Block, Loop, Step, Target};
-use crate::wide::instruction::{Arithmetic, Predicate, Rounding};
+use crate::wide::instruction::{Arithmetic, Predicate, Rounding, Vectors};
 use bdl_dims::Dim;
 use bdl_kernels::isa::Isa;
 use bdl_plan::{
@@ -21,6 +21,7 @@ const FEWEST_LANES: i64 = 16;
 /// Translates a body. Every method gives `None` for what wide code does not do.
 pub struct Builder<'e, 'a> {
     emitter: &'e Emitter<'a>,
+    vectors: Vectors,
     index: LoopIndex,
     extent: Option<i64>,
     steps: Vec<Step>,
@@ -58,7 +59,15 @@ impl<'a> Emitter<'a> {
         reductions: &[Reduction],
     ) -> Option<Builder<'_, 'a>> {
         let is_long = extent.is_none_or(|n| n >= FEWEST_LANES);
-        (is_long && cfg!(target_arch = "x86_64") && Isa::current() == Isa::Avx512).then(|| Builder {
+        let vectors = match Isa::current() {
+            Isa::Avx512 if reductions.is_empty() => Vectors::Zmm,
+            // The order of a reduction is that of eight lanes.
+            Isa::Avx512 => Vectors::Ymm,
+            Isa::Avx2 => Vectors::YmmAvx2,
+            Isa::Portable => return None,
+        };
+        (is_long && cfg!(target_arch = "x86_64")).then(|| Builder {
+            vectors,
             emitter: self,
             index,
             extent,
@@ -87,6 +96,7 @@ impl<'a> Builder<'_, 'a> {
             scalars: self.scalars.len(),
             truths: self.truths.len(),
             accumulators: self.reductions.len(),
+            vectors: self.vectors,
         };
         Body {
             block,

@@ -15,7 +15,7 @@ mod builder;
 
 use super::rep::{Rep, vector_type};
 use super::tiles::Key;
-use super::{ACCUMULATORS, Accumulator, Emit, Emitter};
+use super::{Accumulator, Emit, Emitter};
 use crate::wide::block::Block;
 use bdl_plan::{Address, AddressTerm, Bound, Guard, LoopIndex, ValueId, ValueType, VariableId};
 use cranelift_codegen::ir::types::{I32, I64};
@@ -30,9 +30,9 @@ pub struct Wide<'a> {
 }
 
 impl Wide<'_> {
-    /// Then it takes whole vectors of lanes only.
-    pub fn reduces(&self) -> bool {
-        !self.body.reductions.is_empty()
+    /// Does it leave lanes behind the last whole vector to others?
+    pub fn leaves_rest(&self) -> bool {
+        !self.body.block.takes_rest()
     }
 }
 
@@ -175,9 +175,10 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Lanes that a wide loop leaves to scalar code: none, or those after the last whole vector of a reduction.
+    /// How many lanes a wide loop takes.
     pub fn wide_lanes(&mut self, wide: &Wide, from: Value, to: Value) -> Value {
         let n = self.b.ins().isub(to, from);
-        if wide.reduces() { self.b.ins().band_imm_s(n, -(ACCUMULATORS as i64)) } else { n }
+        let whole = wide.body.block.vectors.lanes();
+        if wide.leaves_rest() { self.b.ins().band_imm_s(n, -whole) } else { n }
     }
 }
