@@ -242,7 +242,11 @@ fn compile_one(
     let failed = |what: String| Error { kernel: kernel.name.clone(), what };
     context.func.signature = emit::signature(&**isa);
     context.func.name = UserFuncName::user(0, 0);
-    let wide = emit::kernel(kernel, &**isa, &mut context.func, builder).map_err(failed)?;
+    let wide = emit::kernel(kernel, &**isa, &mut context.func, builder).map_err(|what| {
+        // Half of a function is left in it.
+        *builder = FunctionBuilderContext::new();
+        failed(what)
+    })?;
     context.compile(&**isa, &mut ControlPlane::default()).map_err(|e| failed(format!("{:?}", e.inner)))?;
     let code = context.take_compiled_code().ok_or_else(|| failed("no code came back".to_string()))?;
     Ok((code, wide))

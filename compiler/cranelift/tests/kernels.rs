@@ -20,7 +20,7 @@ fn run(style: Style, seeds: std::ops::Range<u64>) {
         // On vectors of 512 and 256 bits where there are any, and without.
         for isa in Isa::available() {
             let code = with_isa(isa, || compile(std::slice::from_ref(&kernel)));
-            let code = code.unwrap_or_else(|e| panic!("{e}\n{kernel:#?}"));
+            let code = code.unwrap_or_else(|e| panic!("{e}\n{kernel}"));
             for n in SIZES {
                 let mut random = Random::new(seed * 1000 + n as u64);
                 check_code(&code, &kernel, &arrays(&mut random, &kernel, stores, n), &[n, 3, 2]);
@@ -184,10 +184,14 @@ kernel neighbours(runs: i32 read, sorted: i32 read, of: i32 read, x: f32 read, s
         %15: f32 = load x[d + m * 70 + v]
         %16: f32 = load scale[m + v]
         %17: f32 = mul %15, %16
-        @2 sum= %17
+        %18: i32 = load of[m + v]
+        %19: i32 = load runs[v]
+        %20: bool = le %18, %19
+        %21: f32 = select %20, %17, %0
+        @2 sum= %21
       }
-      %18: f32 = read @2
-      store y[v * N + d + (7 * N)] = %18
+      %22: f32 = read @2
+      store y[v * N + d + (7 * N)] = %22
     }
   }
 }

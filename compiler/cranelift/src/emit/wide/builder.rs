@@ -335,10 +335,17 @@ impl<'a> Builder<'_, 'a> {
             ValueType::F32 | ValueType::I32 => {}
             ValueType::F64 | ValueType::I64 | ValueType::Bool => return None,
         }
-        match self.values.get(&value) {
-            Some(step) => Some(*step),
-            None => (!self.emitter.facts.varies(value)).then(|| self.scalar(Scalar::Value(value))),
+        if let Some(step) = self.values.get(&value) {
+            return Some(*step);
         }
+        if let Some(number) = self.numbers.get(&value) {
+            // Read once more, for all lanes.
+            let Step::Number { stream, displacement, row: None } = self.steps[*number] else { return None };
+            let step = self.push(Step::LoadShared { stream, displacement });
+            self.values.insert(value, step);
+            return Some(step);
+        }
+        (!self.emitter.facts.varies(value)).then(|| self.scalar(Scalar::Value(value)))
     }
 
     fn truth(&mut self, value: ValueId) -> Option<usize> {
