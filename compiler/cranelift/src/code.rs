@@ -5,7 +5,7 @@
 //! code goes with the last [`Code`] or [`CompiledKernels`] that uses it.
 
 use crate::emit;
-use crate::wide::block::Function;
+use crate::wide::function::Function;
 use bdl_kernels::isa::{Isa, with_isa};
 use bdl_plan::{CompiledKernels, Kernel, KernelFn};
 use cranelift_codegen::control::ControlPlane;
@@ -284,5 +284,5 @@ pub fn asm_text(kernel: &Kernel) -> Result<String, Error> {
 
 /// The wide functions of a kernel, under the names that its code calls them by.
 fn wide_text(functions: &[Function]) -> String {
-    functions.iter().enumerate().map(|(number, function)| format!("; u0:{number}\n{}", function.text)).collect()
+    functions.iter().enumerate().map(|(number, function)| format!("; u0:{number}\n{}", function.text())).collect()
 }

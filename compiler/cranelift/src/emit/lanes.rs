@@ -91,14 +91,14 @@ impl<'a> Emitter<'a> {
             let tiled = rest.iter().any(|stmt| matches!(stmt, Stmt::Let { op, .. } if call_of(op).is_some()));
             let lanes = self.block_lanes(&rest, extent, !reductions.is_empty());
             self.begin_reductions(&reductions)?;
-            if tiled {
+            let wide = self.wide_builder(index, extent, &reductions).and_then(|mut builder| {
+                rest.iter().try_for_each(|stmt| builder.statement(stmt))?;
+                Some(builder.finish())
+            });
+            let wide = wide.and_then(|body| self.import_wide(body, extent));
+            if wide.is_none() && tiled {
                 self.tiled_loop(index, from, to, extent, lanes, &rest)?;
             } else {
-                let wide = self.wide_builder(index, extent, &reductions).and_then(|mut builder| {
-                    rest.iter().try_for_each(|stmt| builder.statement(stmt))?;
-                    Some(builder.finish())
-                });
-                let wide = wide.and_then(|body| self.import_wide(body, extent));
                 let in_tile = |_: &mut Self, key| Err(format!("{key:?} in a loop without tiles"));
                 let call = |e: &mut Self, wide: &Wide<'a>, n| e.call_wide(wide, index, from, n, &in_tile);
                 self.wide_or_blocks(wide.as_ref(), call, from, to, lanes, extent, |e, i, in_block| {

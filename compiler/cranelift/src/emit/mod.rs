@@ -19,7 +19,7 @@ mod wide;
 
 use crate::calls;
 use crate::facts::Facts;
-use crate::wide::block::Function;
+use crate::wide::function::Function;
 use bdl_dims::{Atom, Dim};
 use bdl_plan::{
     Bound, CHAIN, Kernel, LoopIndex, LoopMode, Monoid, Stmt, ValueId, ValueOp, ValueType, VariableId, chained,

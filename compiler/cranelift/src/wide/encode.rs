@@ -2,7 +2,9 @@
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2, sections 2.3 (VEX) and 2.7 (EVEX).
 
-use super::instruction::{Arithmetic, General, Instruction, Mask, Memory, Predicate, Rounding, Vector, Vectors};
+use super::instruction::{
+    Arithmetic, Fused, General, Instruction, Mask, Memory, Predicate, Rounding, Shift, Vector, Vectors,
+};
 
 /// The map of an opcode: which escape bytes it would have had before vectors had prefixes.
 #[derive(Clone, Copy)]
@@ -103,8 +105,23 @@ impl Instruction {
                 };
                 vector(map, prefix, opcode, to, a.0, register(b)).encode(code);
             }
-            I::MultiplyAdd { to, a, b } => {
-                vector(Map::X0F38, Prefix::X66, 0xb8, to, a.0, register(b)).encode(code);
+            I::Fused { form, to, a, b } => {
+                let opcode = match form {
+                    Fused::SumToProduct => 0xa8,
+                    Fused::ProductToSum => 0xb8,
+                    Fused::SumLessProduct => 0xac,
+                    Fused::ProductFromSum => 0xbc,
+                };
+                vector(Map::X0F38, Prefix::X66, opcode, to, a.0, register(b)).encode(code);
+            }
+            I::Shift { to, from, shift, by } => {
+                let operation = match shift {
+                    Shift::Left => 6,
+                    Shift::Right => 2,
+                };
+                // The result's register stands where other instructions have a second operand.
+                vector(Map::X0F, Prefix::X66, 0x72, Vector(operation), to.0, register(from)).encode(code);
+                code.push(by);
             }
             I::Sqrt { to, from } => vector(Map::X0F, Prefix::None, 0x51, to, 0, register(from)).encode(code),
             I::Round { to, from, rounding } => {

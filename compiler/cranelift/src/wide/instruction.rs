@@ -90,6 +90,25 @@ pub enum Arithmetic {
     MulIntegers,
 }
 
+/// A product and a sum, rounded once; `to` is one of the operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fused {
+    /// `to = a * b + to`
+    ProductToSum,
+    /// `to = a * to + b`
+    SumToProduct,
+    /// `to = to - a * b`
+    ProductFromSum,
+    /// `to = b - a * to`
+    SumLessProduct,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shift {
+    Left,
+    Right,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predicate {
     Equal,
@@ -143,11 +162,19 @@ pub enum Instruction {
         a: Vector,
         b: Vector,
     },
-    /// `to = a * b + to`, one rounding.
-    MultiplyAdd {
+    /// One rounding.
+    Fused {
+        form: Fused,
         to: Vector,
         a: Vector,
         b: Vector,
+    },
+    /// Of each lane, by so many bits, with zeros.
+    Shift {
+        to: Vector,
+        from: Vector,
+        shift: Shift,
+        by: u8,
     },
     Sqrt {
         to: Vector,

@@ -5,8 +5,10 @@
 
 pub mod block;
 mod encode;
+pub mod function;
 pub mod instruction;
 mod print;
+mod select;
 
 #[cfg(test)]
 mod tests;

@@ -1,12 +1,32 @@
 //! Instructions as a disassembler writes them, in Intel's syntax.
 
-use super::instruction::{Arithmetic, General, Instruction, Mask, Memory, Predicate, Vector, Vectors};
+use super::instruction::{Arithmetic, Fused, General, Instruction, Mask, Memory, Predicate, Shift, Vector, Vectors};
 use std::fmt;
 
 impl Instruction {
     /// With the names of these registers.
     pub fn display(self, vectors: Vectors) -> impl fmt::Display {
         Shown(self, vectors)
+    }
+}
+
+impl Fused {
+    fn name(self) -> &'static str {
+        match self {
+            Fused::SumToProduct => "vfmadd213ps",
+            Fused::ProductToSum => "vfmadd231ps",
+            Fused::SumLessProduct => "vfnmadd213ps",
+            Fused::ProductFromSum => "vfnmadd231ps",
+        }
+    }
+}
+
+impl Shift {
+    fn name(self) -> &'static str {
+        match self {
+            Shift::Left => "vpslld",
+            Shift::Right => "vpsrld",
+        }
     }
 }
 
@@ -103,7 +123,8 @@ impl fmt::Display for Shown {
                 let name = if vectors.has_masks() { name } else { name.strip_suffix(of_bits(op)).unwrap_or(name) };
                 write!(f, "{name} {}, {}, {}", v(to), v(a), v(b))
             }
-            I::MultiplyAdd { to, a, b } => write!(f, "vfmadd231ps {}, {}, {}", v(to), v(a), v(b)),
+            I::Fused { form, to, a, b } => write!(f, "{} {}, {}, {}", form.name(), v(to), v(a), v(b)),
+            I::Shift { to, from, shift, by } => write!(f, "{} {}, {}, {by}", shift.name(), v(to), v(from)),
             I::Sqrt { to, from } => write!(f, "vsqrtps {}, {}", v(to), v(from)),
             I::Round { to, from, rounding } => {
                 let name = if vectors.has_masks() { "vrndscaleps" } else { "vroundps" };

@@ -1,6 +1,7 @@
 //! What instructions print is what a disassembler reads from their bytes.
 
-use super::block::{Block, Loop, Step, Target, TooManyValues};
+use super::block::{Block, Loop, Step, Target};
+use super::function::TooManyValues;
 use super::instruction::*;
 use capstone::arch::x86::{ArchMode, ArchSyntax};
 use capstone::prelude::*;
@@ -63,7 +64,12 @@ fn vectors_of_all_registers() {
         ] {
             instructions.push(Instruction::Arithmetic { op, to, a, b });
         }
-        instructions.push(Instruction::MultiplyAdd { to, a, b });
+        for form in FUSED {
+            instructions.push(Instruction::Fused { form, to, a, b });
+        }
+        for (shift, by) in [(Shift::Left, 23), (Shift::Right, 9)] {
+            instructions.push(Instruction::Shift { to, from: a, shift, by });
+        }
         instructions.push(Instruction::Sqrt { to, from: b });
         instructions.push(Instruction::Round { to, from: a, rounding: Rounding::NearestEven });
         instructions.push(Instruction::Round { to, from: a, rounding: Rounding::Down });
@@ -109,6 +115,7 @@ fn memory_of_all_registers_and_distances() {
     check(&instructions, &AVX512);
 }
 
+const FUSED: [Fused; 4] = [Fused::SumToProduct, Fused::ProductToSum, Fused::SumLessProduct, Fused::ProductFromSum];
 const AVX512: [Vectors; 2] = [Vectors::Zmm, Vectors::Ymm];
 
 #[test]
@@ -138,8 +145,10 @@ fn vectors_of_avx2() {
         {
             instructions.push(Instruction::CompareLanes { to, predicate, a, b });
         }
+        instructions.extend(FUSED.map(|form| Instruction::Fused { form, to, a, b }));
         instructions.extend([
-            Instruction::MultiplyAdd { to, a, b },
+            Instruction::Shift { to, from: a, shift: Shift::Left, by: 23 },
+            Instruction::Shift { to, from: a, shift: Shift::Right, by: 23 },
             Instruction::Sqrt { to, from: a },
             Instruction::Round { to, from: b, rounding: Rounding::Down },
             Instruction::Round { to, from: b, rounding: Rounding::NearestEven },
@@ -240,7 +249,8 @@ fn functions_read_back_as_they_print() {
     let on_avx2 = blocks.clone().map(|block| Block { vectors: Vectors::YmmAvx2, ..block });
     for block in blocks.into_iter().chain(on_avx2) {
         let function = block.function(None).unwrap();
-        let printed: Vec<&str> = function.text.lines().map(str::trim).collect();
+        let text = function.text();
+        let printed: Vec<&str> = text.lines().map(str::trim).collect();
         for (printed, read) in printed.iter().zip(&disassembled(&function.bytes)) {
             assert_eq!(printed, read);
         }
@@ -273,10 +283,10 @@ fn rows(count: Option<i64>) -> Block {
 
 #[test]
 fn a_block_with_a_loop_takes_as_many_vectors_as_its_lanes_have() {
-    let loops = |extent| rows(None).function(extent).unwrap().text.matches("jb ").count();
+    let loops = |extent| rows(None).function(extent).unwrap().text().matches("jb ").count();
     // Blocks of four, two or one, and then of one.
     assert_eq!((loops(None), loops(Some(64)), loops(Some(63)), loops(Some(31))), (2, 2, 2, 1));
-    let four = |extent| rows(None).function(extent).unwrap().text.contains("[r13 + rdx + 0xc0]");
+    let four = |extent| rows(None).function(extent).unwrap().text().contains("[r13 + rdx + 0xc0]");
     assert_eq!((four(Some(64)), four(Some(63))), (true, false));
 }
 
@@ -288,6 +298,22 @@ fn a_block_with_more_values_than_registers_is_refused() {
     }
     let block = Block { steps, streams: 1, ..Block::default() };
     assert_eq!(block.function(None), Err(TooManyValues));
-    let scalars = Block { steps: vec![Step::Scalar(39)], scalars: 40, ..Block::default() };
-    assert_eq!(scalars.function(None), Err(TooManyValues));
+}
+
+#[test]
+fn scalars_without_a_register_are_read_where_they_are_wanted() {
+    let mut steps: Vec<Step> = (0..40).map(Step::Scalar).collect();
+    steps.push(Step::Load { stream: 0, displacement: 0 });
+    for scalar in (0..40).chain([7]) {
+        steps.push(Step::Arithmetic(Arithmetic::Add, steps.len() - 1, scalar));
+    }
+    steps.push(Step::Store { stream: 0, displacement: 0, value: steps.len() - 1 });
+    let block = Block { steps, streams: 1, scalars: 40, ..Block::default() };
+    let text = block.function(None).unwrap().text();
+    let (before, inside) = text.split_once("jae").unwrap();
+    let (inside, _) = inside.split_once("jb").unwrap();
+    let broadcasts = |text: &str| text.matches("vbroadcastss").count();
+    assert_eq!((broadcasts(before), broadcasts(inside)), (28, 12), "{text}");
+    // The one that is read twice has one.
+    assert!(before.contains(&format!("[rdi + {:#x}]", 8 + 4 * 7)), "{text}");
 }

@@ -5,10 +5,13 @@ use super::super::lanes::Reduction;
 use super::super::ops::fused_factors;
 use super::super::tiles::Key;
 use super::{Body, Inner, Scalar, Stream, Truth};
+use crate::calls::unary_name;
 use crate::wide::block::{Block, Loop, Step, Target};
-use crate::wide::instruction::{Arithmetic, Predicate, Rounding, Vectors};
+use crate::wide::instruction::{Arithmetic, Predicate, Rounding, Shift, Vectors};
 use bdl_dims::Dim;
 use bdl_kernels::isa::Isa;
+use bdl_kernels::vector_math::Function;
+use bdl_kernels::vector_math::formula::{At, Step as Formula, formula};
 use bdl_plan::{
     Address, AddressTerm, BinaryOp, CHAIN, CompareOp, DType, Guard, LoopIndex, LoopMode, Monoid, Stmt, UnaryOp,
     ValueId, ValueOp, ValueType, VariableId, chained, constant_extent,
@@ -417,6 +420,51 @@ impl<'a> Builder<'_, 'a> {
         Some(self.push(Step::Inside { number, offset, extent }))
     }
 
+    /// A function, step by step: the formula that slice functions follow, so the same bits.
+    fn function(&mut self, op: UnaryOp, argument: usize) -> Option<usize> {
+        let formula = formula(Function::from_name(unary_name(op)?)?)?;
+        let mut places: Vec<usize> = Vec::with_capacity(formula.steps.len());
+        for step in formula.steps {
+            let at = |at: At| places[at as usize];
+            let made = match step {
+                Formula::Argument(_) => argument,
+                Formula::Real(x) => self.scalar(Scalar::Bits((x as f32).to_bits())),
+                Formula::Int(bits) => self.scalar(Scalar::Bits(bits as u32)),
+                Formula::Bits(a) | Formula::FromBits(a) => at(a),
+                Formula::Add(a, b) => self.push(Step::Arithmetic(Arithmetic::Add, at(a), at(b))),
+                Formula::Sub(a, b) => self.push(Step::Arithmetic(Arithmetic::Sub, at(a), at(b))),
+                Formula::Mul(a, b) => self.push(Step::Arithmetic(Arithmetic::Mul, at(a), at(b))),
+                Formula::Div(a, b) => self.push(Step::Arithmetic(Arithmetic::Div, at(a), at(b))),
+                Formula::Min(a, b) => self.push(Step::Arithmetic(Arithmetic::Min, at(a), at(b))),
+                Formula::Max(a, b) => self.push(Step::Arithmetic(Arithmetic::Max, at(a), at(b))),
+                Formula::IntAdd(a, b) => self.push(Step::Arithmetic(Arithmetic::AddIntegers, at(a), at(b))),
+                Formula::IntAnd(a, b) => self.push(Step::Arithmetic(Arithmetic::And, at(a), at(b))),
+                Formula::IntOr(a, b) => self.push(Step::Arithmetic(Arithmetic::Or, at(a), at(b))),
+                Formula::Sqrt(a) => self.push(Step::Sqrt(at(a))),
+                Formula::Round(a) => self.push(Step::Round(Rounding::NearestEven, at(a))),
+                Formula::Fma(a, b, c) => self.push(Step::Fused(at(a), at(b), at(c))),
+                Formula::Fnma(a, b, c) => self.push(Step::FusedLess(at(a), at(b), at(c))),
+                Formula::Lt(a, b) => self.push(Step::Compare(Predicate::Less, at(a), at(b))),
+                Formula::Le(a, b) => self.push(Step::Compare(Predicate::LessOrEqual, at(a), at(b))),
+                Formula::Equal(a, b) => self.push(Step::Compare(Predicate::Equal, at(a), at(b))),
+                Formula::Select(condition, yes, no) => {
+                    self.push(Step::Select { condition: at(condition), yes: at(yes), no: at(no) })
+                }
+                Formula::IntIsZero(a) => {
+                    let a = at(a);
+                    let zero = self.scalar(Scalar::Bits(0));
+                    self.push(Step::CompareIntegers(Predicate::Equal, a, zero))
+                }
+                Formula::MantissaLeft(a) => self.push(Step::Shift(Shift::Left, at(a), 23)),
+                Formula::MantissaRight(a) => self.push(Step::Shift(Shift::Right, at(a), 23)),
+                // One lane after the other, in f64.
+                Formula::FarTurn { .. } => return None,
+            };
+            places.push(made);
+        }
+        places.last().copied()
+    }
+
     fn extreme(&mut self, op: Arithmetic, x: usize, y: usize) -> Step {
         // Gives x where both are equal or one is NaN; a NaN in y is passed on.
         let no = self.push(Step::Arithmetic(op, y, x));
@@ -450,10 +498,7 @@ impl<'a> Builder<'_, 'a> {
                     UnaryOp::Sqrt => Step::Sqrt(a),
                     UnaryOp::Floor => Step::Round(Rounding::Down, a),
                     UnaryOp::Round => Step::Round(Rounding::NearestEven, a),
-                    UnaryOp::Not
-                    | UnaryOp::Sign
-                    | UnaryOp::Bf16
-                    | UnaryOp::Exp
+                    UnaryOp::Exp
                     | UnaryOp::Expm1
                     | UnaryOp::Log
                     | UnaryOp::Log1p
@@ -465,7 +510,8 @@ impl<'a> Builder<'_, 'a> {
                     | UnaryOp::Cos
                     | UnaryOp::Lgamma
                     | UnaryOp::Digamma
-                    | UnaryOp::Trigamma => return None,
+                    | UnaryOp::Trigamma => return self.function(*op, a),
+                    UnaryOp::Not | UnaryOp::Sign | UnaryOp::Bf16 => return None,
                 }
             }
             (ValueOp::Binary(op, x, y), ValueType::F32) => {
