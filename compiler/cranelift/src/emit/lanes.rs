@@ -93,7 +93,7 @@ impl<'a> Emitter<'a> {
             self.begin_reductions(&reductions)?;
             let wide = self.wide_builder(index, extent, &reductions).and_then(|mut builder| {
                 rest.iter().try_for_each(|stmt| builder.statement(stmt))?;
-                Some(builder.finish())
+                builder.finish()
             });
             let wide = wide.and_then(|body| self.import_wide(body, extent));
             if wide.is_none() && tiled {

@@ -398,7 +398,7 @@ impl<'a> Emitter<'a> {
                 builder.write_tile(*value, Key::Value(*value))?;
             }
         }
-        (!segment.stmts.is_empty() && cut.variables.is_empty()).then(|| builder.finish())
+        (!segment.stmts.is_empty() && cut.variables.is_empty()).then(|| builder.finish())?
     }
 
     /// What earlier segments, or calls, left for a segment that uses this.

@@ -45,18 +45,12 @@ pub enum Step {
         displacement: i32,
         row: Option<(Value, i32)>,
     },
-    /// A truth value: `0 <= number + offset < extent`.
-    Inside {
-        number: Value,
-        offset: i32,
-        extent: i32,
-    },
-    /// As `Load` or, with a truth value and what stands for the others, `LoadWhere`, in the row of a number.
+    /// As `Load`, in the row of a number, of so many bytes.
     LoadRow {
         stream: usize,
         displacement: i32,
         row: (Value, i32),
-        condition: Option<(Value, Value)>,
+        guard: Option<RowGuard>,
     },
     /// Number so-and-so of the scalars, in all lanes.
     Scalar(usize),
@@ -115,6 +109,14 @@ pub enum Step {
     /// What follows, up to `End`, as often as loop number so-and-so says.
     Begin(usize),
     End(usize),
+}
+
+/// Only where `0 <= number + offset < extent`, else another value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowGuard {
+    pub offset: i32,
+    pub extent: i32,
+    pub otherwise: Value,
 }
 
 /// What changes while a loop runs.
@@ -230,9 +232,8 @@ impl Block {
                 Vec::new()
             }
             Step::Number { stream: _, displacement: _, row } => row.into_iter().map(|(number, _)| number).collect(),
-            Step::Inside { number, offset: _, extent: _ } => vec![number],
-            Step::LoadRow { stream: _, displacement: _, row: (number, _), condition } => {
-                condition.into_iter().flat_map(|(truth, otherwise)| [truth, otherwise]).chain([number]).collect()
+            Step::LoadRow { stream: _, displacement: _, row: (number, _), guard } => {
+                guard.iter().map(|guard| guard.otherwise).chain([number]).collect()
             }
             Step::LoadWhere { condition, stream: _, displacement: _, otherwise } => vec![condition, otherwise],
             Step::Store { stream: _, displacement: _, value } => vec![value],

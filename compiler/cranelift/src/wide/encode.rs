@@ -190,9 +190,8 @@ impl Instruction {
                 code.extend(value.to_le_bytes());
             }
             I::CompareWith { a, value } => immediate(7, a, value, code),
-            I::OnesIfBelow(r) => {
-                code.extend([0x40 | (r.0 >> 3) << 2 | r.0 >> 3, 0x19, 0xc0 | (r.0 & 7) << 3 | r.0 & 7]);
-            }
+            I::AndGeneral { to, from } => general(0x21, from.0, to, code),
+            I::OnesIfBelow(r) => general(0x19, r.0, r, code),
             I::Move { to, from } => general(0x89, from.0, to, code),
             I::Set { to, value } => {
                 if to.0 > 7 {

@@ -331,7 +331,11 @@ pub enum Instruction {
         a: General,
         value: i32,
     },
-    /// 32 ones where the last comparison said below, unsigned, else 0.
+    AndGeneral {
+        to: General,
+        from: General,
+    },
+    /// 64 ones where the last comparison said below, unsigned, else 0.
     OnesIfBelow(General),
     /// For a jump.
     CompareGeneral {

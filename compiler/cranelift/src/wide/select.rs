@@ -1,6 +1,6 @@
 //! Which instructions a step becomes, and in which registers its value lies.
 
-use super::block::{Block, Step, Target, Value};
+use super::block::{Block, RowGuard, Step, Target, Value};
 use super::function::{GENERAL, Pointer, Registers, TooManyValues, length, table};
 use super::instruction::{Arithmetic, Fused, General, Instruction, Mask, Memory, Predicate, RAX, RDX, Vector};
 use bdl_plan::CHAIN;
@@ -31,6 +31,8 @@ pub struct Body<'b> {
     free_vectors: BTreeSet<u8>,
     free_masks: BTreeSet<u8>,
     free_general: Vec<General>,
+    /// While the vectors of a row are loaded: is its number inside of its guard?
+    inside: Option<Place>,
     /// Registers that the loop under way moves streams with.
     moving: Vec<(usize, General)>,
     /// Where the loop under way began: its first chain, and its body.
@@ -55,6 +57,7 @@ impl<'b> Body<'b> {
             last_use: block.last_uses(),
             free_masks: (1..=MASKS).collect(),
             free_general: registers.free.clone(),
+            inside: None,
             moving: Vec::new(),
             begun: (0, 0),
             code: Vec::new(),
@@ -148,13 +151,48 @@ impl<'b> Body<'b> {
         }
     }
 
-    /// The row of a number, in rax.
+    /// The row of a number, in rax; of one that its guard keeps out row 0, which is there.
     fn row(&mut self, stream: usize, (number, bytes): (Value, i32)) {
-        self.code.push(Instruction::Multiply { to: RAX, from: self.of_number(number), value: bytes });
+        let number = self.of_number(number);
+        if self.inside.is_some() {
+            self.code.push(Instruction::AndGeneral { to: RAX, from: number });
+            self.code.push(Instruction::Multiply { to: RAX, from: RAX, value: bytes });
+        } else {
+            self.code.push(Instruction::Multiply { to: RAX, from: number, value: bytes });
+        }
         self.code.push(match self.pointer(stream) {
             Pointer::Register(from) => Instruction::AddGeneral { to: RAX, from },
             Pointer::Table => Instruction::AddFrom { to: RAX, at: table(8 * stream as i32) },
         });
+    }
+
+    /// A truth value, for all lanes; also all ones or 0 in rax.
+    fn guard(&mut self, number: Value, guard: RowGuard) -> Result<Place, TooManyValues> {
+        self.code.push(Instruction::Move { to: RAX, from: self.of_number(number) });
+        self.code.push(Instruction::AddTo { to: RAX, value: guard.offset });
+        self.code.push(Instruction::CompareWith { a: RAX, value: guard.extent });
+        self.code.push(Instruction::OnesIfBelow(RAX));
+        if self.block.vectors.has_masks() {
+            let to = self.mask()?;
+            self.code.push(Instruction::MaskFrom { to, from: RAX });
+            return Ok(Place::Mask(to));
+        }
+        let to = self.vector()?;
+        self.code.push(Instruction::ToLowest { to, from: RAX });
+        self.code.push(Instruction::SpreadLowest { to, from: to });
+        Ok(Place::Vector(to))
+    }
+
+    fn release(&mut self, place: Place) {
+        match place {
+            Place::Vector(v) => {
+                self.free_vectors.insert(v.0);
+            }
+            Place::Mask(m) => {
+                self.free_masks.insert(m.0);
+            }
+            Place::General(r) => self.free_general.push(r),
+        }
     }
 
     fn target(&self, target: Target, vector: usize) -> Vector {
@@ -260,17 +298,26 @@ impl<'b> Body<'b> {
             }
             Step::LoadWhere { condition, stream, displacement, otherwise } => {
                 let at = self.stream(stream, displacement, vector);
+                let condition = self.of_truth(condition, vector);
                 self.load_where(number, vector, at, condition, otherwise)?
             }
-            Step::LoadRow { stream, displacement, row, condition } => {
+            Step::LoadRow { stream, displacement, row, guard } => {
                 if vector == 0 {
+                    self.inside = guard.map(|guard| self.guard(row.0, guard)).transpose()?;
                     self.row(stream, row);
                 }
                 let displacement = displacement + vector as i32 * self.block.vectors.bytes() as i32;
                 let at = Memory { base: RAX, index: Some(RDX), displacement };
-                match condition {
-                    Some((condition, otherwise)) => self.load_where(number, vector, at, condition, otherwise)?,
-                    None => I::Load { to: self.gives(number, vector)?, at, lanes },
+                match (guard, self.inside) {
+                    (Some(guard), Some(inside)) => {
+                        let load = self.load_where(number, vector, at, inside, guard.otherwise)?;
+                        if vector + 1 == self.together {
+                            self.release(inside);
+                            self.inside = None;
+                        }
+                        load
+                    }
+                    (_, _) => I::Load { to: self.gives(number, vector)?, at, lanes },
                 }
             }
             Step::LoadShared { stream, displacement } => {
@@ -289,20 +336,6 @@ impl<'b> Body<'b> {
                 let to = self.free_general.pop().ok_or(TooManyValues)?;
                 self.places[number][0] = Some(Place::General(to));
                 I::LoadSigned { to, at: Memory { base, index: None, displacement } }
-            }
-            Step::Inside { number: of, offset, extent } => {
-                self.code.push(I::Move { to: RAX, from: self.of_number(of) });
-                self.code.push(I::AddTo { to: RAX, value: offset });
-                self.code.push(I::CompareWith { a: RAX, value: extent });
-                self.code.push(I::OnesIfBelow(RAX));
-                match self.gives_truth(number, vector)? {
-                    Place::Mask(to) => I::MaskFrom { to, from: RAX },
-                    Place::Vector(to) => {
-                        self.code.push(I::ToLowest { to, from: RAX });
-                        I::SpreadLowest { to, from: to }
-                    }
-                    Place::General(_) => return Ok(()),
-                }
             }
             Step::Prefetch { stream, displacement } => I::Prefetch(self.stream(stream, displacement, vector)),
             Step::Store { stream, displacement, value } => {
@@ -465,10 +498,10 @@ impl<'b> Body<'b> {
         number: Value,
         vector: usize,
         at: Memory,
-        condition: Value,
+        condition: Place,
         otherwise: Value,
     ) -> Result<Instruction, TooManyValues> {
-        let (condition, from) = (self.of_truth(condition, vector), self.of_vector(otherwise, vector));
+        let from = self.of_vector(otherwise, vector);
         let to = self.gives(number, vector)?;
         let condition = match condition {
             Place::Mask(mask) => mask,

@@ -187,6 +187,7 @@ fn masks_and_general_registers() {
         Instruction::CompareWith { a: RAX, value: 24 },
         Instruction::CompareWith { a: General(11), value: 1 << 20 },
         Instruction::OnesIfBelow(RAX),
+        Instruction::AndGeneral { to: RAX, from: General(11) },
         Instruction::OnesIfBelow(General(13)),
         Instruction::Move { to: RCX, from: RSI },
         Instruction::Set { to: RDX, value: 0 },

@@ -6,7 +6,7 @@ use super::super::ops::fused_factors;
 use super::super::tiles::Key;
 use super::{Body, Inner, Scalar, Stream, Truth};
 use crate::calls::unary_name;
-use crate::wide::block::{Block, Loop, Step, Target};
+use crate::wide::block::{Block, Loop, RowGuard, Step, Target};
 use crate::wide::instruction::{Arithmetic, Predicate, Rounding, Shift, Vectors};
 use bdl_dims::Dim;
 use bdl_kernels::isa::Isa;
@@ -18,6 +18,8 @@ use bdl_plan::{
 };
 use std::collections::HashMap;
 
+/// Rows with more lanes are not asked for.
+const LONGEST_AHEAD: i64 = 1024;
 /// A loop with fewer lanes is not worth the call.
 const FEWEST_LANES: i64 = 16;
 
@@ -43,6 +45,9 @@ pub struct Builder<'e, 'a> {
     /// Integers that a loop inside reads, the same for all lanes: rows of a gather.
     numbers: HashMap<ValueId, usize>,
 }
+
+/// A number by which a row is found, the step that reads it, and the bytes of a row.
+type Row = (ValueId, usize, i32);
 
 /// Where an address lies.
 #[derive(Clone, Copy)]
@@ -91,7 +96,19 @@ impl<'a> Emitter<'a> {
 }
 
 impl<'a> Builder<'_, 'a> {
-    pub fn finish(self) -> Body<'a> {
+    /// `None` where a load that may be left out has no other to stand in for it.
+    pub fn finish(self) -> Option<Body<'a>> {
+        let is_guarded = |stream: usize| matches!(self.streams[stream], Stream::Guarded(..));
+        let moves = |stream: usize| self.loops.iter().any(|l| l.moves.iter().any(|(moved, _)| *moved == stream));
+        let spare = self.steps.iter().find_map(|step| {
+            let (Step::Load { stream, displacement } | Step::Store { stream, displacement, value: _ }) = *step else {
+                return None;
+            };
+            (!is_guarded(stream) && !moves(stream)).then_some((stream, displacement))
+        });
+        if spare.is_none() && (0..self.streams.len()).any(is_guarded) {
+            return None;
+        }
         let block = Block {
             steps: self.steps,
             loops: self.loops,
@@ -101,14 +118,15 @@ impl<'a> Builder<'_, 'a> {
             accumulators: self.reductions.len(),
             vectors: self.vectors,
         };
-        Body {
+        Some(Body {
+            spare,
             block,
             streams: self.streams,
             scalars: self.scalars,
             truths: self.truths,
             inner: self.inner,
             reductions: self.reductions.into_iter().map(|(variable, _)| variable).collect(),
-        }
+        })
     }
 
     pub fn statement(&mut self, stmt: &'a Stmt) -> Option<()> {
@@ -246,7 +264,8 @@ impl<'a> Builder<'_, 'a> {
         located.row.is_none().then_some((located.stream, located.displacement))
     }
 
-    fn locate(&mut self, buffer: u32, at: &'a Address, ty: ValueType, with_lanes: bool) -> Option<Located> {
+    /// How an address moves: by so many bytes in each round of the loop inside, and in the row of which number.
+    fn moves(&self, buffer: u32, at: &Address, ty: ValueType, with_lanes: bool) -> Option<(i32, Option<Row>)> {
         match (self.emitter.dtype(buffer).ok()?, ty) {
             (DType::F32, ValueType::F32) | (DType::I32, ValueType::I32) => {}
             (DType::F32 | DType::F64 | DType::BF16 | DType::I32 | DType::I64 | DType::Bool, _) => return None,
@@ -268,9 +287,11 @@ impl<'a> Builder<'_, 'a> {
                 },
             }
         }
-        if along != i64::from(with_lanes) {
-            return None;
-        }
+        (along == i64::from(with_lanes)).then_some((by, row))
+    }
+
+    fn locate(&mut self, buffer: u32, at: &'a Address, ty: ValueType, with_lanes: bool) -> Option<Located> {
+        let (by, row) = self.moves(buffer, at, ty, with_lanes)?;
         let apart = |other: &Address| {
             let apart = (at.offset.clone() - other.offset.clone()).as_const()?;
             let bytes = i32::try_from(apart.checked_mul(4)?).ok()?;
@@ -280,7 +301,7 @@ impl<'a> Builder<'_, 'a> {
         let value = row.map(|(value, _, _)| value);
         let known = self.streams.iter().enumerate().find_map(|(number, stream)| match stream {
             Stream::Buffer(b, other, of) if *b == buffer && *of == value => apart(other).map(|bytes| (number, bytes)),
-            Stream::Buffer(..) | Stream::Tile(_) => None,
+            Stream::Buffer(..) | Stream::Guarded(..) | Stream::Tile(_) => None,
         });
         let (stream, displacement) = known.unwrap_or_else(|| (self.stream(Stream::Buffer(buffer, at, value)), 0));
         if let (Some(inner), true) = (self.loops.last_mut(), by != 0)
@@ -301,7 +322,9 @@ impl<'a> Builder<'_, 'a> {
             AddressTerm::Index(_) | AddressTerm::Value(_) => None,
         });
         let Some((_, Some(row))) = around.max_by_key(|(depth, _)| *depth) else { return };
-        if Some(row) == self.extent || row.abs() > 1 << 24 {
+        // Rows one after the other come by themselves, and of long ones what comes first is gone before it is wanted.
+        let is_short = self.extent.is_some_and(|lanes| lanes <= LONGEST_AHEAD && lanes != row);
+        if !is_short || row.abs() > 1 << 24 {
             return;
         }
         let ahead = Step::Prefetch { stream, displacement: displacement + 4 * row as i32 };
@@ -372,7 +395,7 @@ impl<'a> Builder<'_, 'a> {
         self.push(Step::Truth(number))
     }
 
-    /// A load, with guards that all lanes share: no loop inside changes them, or they look at the number whose row is read.
+    /// A load, with guards that all lanes share outside of loops, or one that looks at the number whose row is read.
     fn load(
         &mut self,
         buffer: u32,
@@ -382,42 +405,48 @@ impl<'a> Builder<'_, 'a> {
         ty: ValueType,
     ) -> Option<usize> {
         let otherwise = Scalar::Bits(bits_of(otherwise, ty));
-        let Located { stream, displacement, row } = self.locate(buffer, at, ty, true)?;
-        if let Some(row) = row {
-            let condition = match guards {
-                [] => None,
-                [guard] => Some((self.inside(guard, row.0)?, self.scalar(otherwise))),
-                _ => return None,
+        if guards.is_empty() || self.in_loop {
+            let Located { stream, displacement, row } = self.locate(buffer, at, ty, true)?;
+            return match (row, guards) {
+                (Some(row), []) => Some(self.push(Step::LoadRow { stream, displacement, row, guard: None })),
+                (Some(row), [guard]) => {
+                    let (offset, extent) = self.range(guard, row.0)?;
+                    let otherwise = self.scalar(otherwise);
+                    let guard = Some(RowGuard { offset, extent, otherwise });
+                    Some(self.push(Step::LoadRow { stream, displacement, row, guard }))
+                }
+                (None, []) => {
+                    if !self.in_loop {
+                        self.ahead(stream, displacement, at);
+                    }
+                    Some(self.push(Step::Load { stream, displacement }))
+                }
+                (_, _) => None,
             };
-            return Some(self.push(Step::LoadRow { stream, displacement, row, condition }));
         }
-        if !self.in_loop {
-            self.ahead(stream, displacement, at);
-        }
-        if guards.is_empty() {
-            return Some(self.push(Step::Load { stream, displacement }));
-        }
+        self.moves(buffer, at, ty, true)?;
         let changes = |(term, _): &(AddressTerm, _)| match term {
-            AddressTerm::Index(index) => *index == self.index || self.inner.iter().any(|inner| inner.index == *index),
-            AddressTerm::Value(value) => self.emitter.facts.varies(*value) || self.numbers.contains_key(value),
+            AddressTerm::Index(index) => *index == self.index,
+            AddressTerm::Value(value) => self.emitter.facts.varies(*value),
         };
         if guards.iter().any(|guard| guard.form.terms.iter().any(changes)) {
             return None;
         }
+        // A pointer of its own: where a guard fails it must not lead to memory that is not there, which even masked loads are slow to ignore.
+        let stream = self.stream(Stream::Guarded(buffer, at, guards));
         let otherwise = self.scalar(otherwise);
         let condition = self.shared_truth(Truth::Guards(guards));
-        Some(self.push(Step::LoadWhere { condition, stream, displacement, otherwise }))
+        Some(self.push(Step::LoadWhere { condition, stream, displacement: 0, otherwise }))
     }
 
-    /// A guard of a number alone.
-    fn inside(&mut self, guard: &Guard, number: usize) -> Option<usize> {
+    /// Offset and extent of a guard of a number alone.
+    fn range(&mut self, guard: &Guard, number: usize) -> Option<(i32, i32)> {
         let small = |dim: &Dim| i32::try_from(dim.as_const()?).ok();
         let [(AddressTerm::Value(value), stride)] = guard.form.terms.as_slice() else { return None };
         if self.numbers.get(value) != Some(&number) || stride.as_const() != Some(1) {
             return None;
         }
-        let (offset, extent) = (small(&guard.form.offset)?, small(&guard.extent)?.max(0));
-        Some(self.push(Step::Inside { number, offset, extent }))
+        Some((small(&guard.form.offset)?, small(&guard.extent)?.max(0)))
     }
 
     /// A function, step by step: the formula that slice functions follow, so the same bits.

@@ -41,6 +41,8 @@ impl Wide<'_> {
 enum Stream<'a> {
     /// Without the term of a number that a loop inside reads: the function adds it.
     Buffer(u32, &'a Address, Option<ValueId>),
+    /// Where the guards fail, another pointer stands in for it, and nothing of what is read there counts.
+    Guarded(u32, &'a Address, &'a [Guard]),
     Tile(Key),
 }
 
@@ -70,6 +72,8 @@ struct Inner<'a> {
 /// A loop's body as a block, and what its table holds.
 pub struct Body<'a> {
     block: Block,
+    /// Number and bytes behind it of a pointer at which all lanes may be read.
+    spare: Option<(usize, i32)>,
     streams: Vec<Stream<'a>>,
     scalars: Vec<Scalar>,
     truths: Vec<Truth<'a>>,
@@ -120,15 +124,26 @@ impl<'a> Emitter<'a> {
             let count = self.b.ins().isub(end, begin);
             self.b.ins().stack_store(I64, count, slot, body.block.count_at(number));
         }
-        for (number, stream) in body.streams.iter().enumerate() {
-            let pointer = match *stream {
-                Stream::Buffer(buffer, at, None) => self.slice(buffer, at)?,
+        let mut pointers = Vec::with_capacity(body.streams.len());
+        for stream in &body.streams {
+            pointers.push(match *stream {
+                Stream::Buffer(buffer, at, None) | Stream::Guarded(buffer, at, _) => self.slice(buffer, at)?,
                 Stream::Buffer(buffer, at, Some(number)) => {
                     let mut at = at.clone();
                     at.terms.retain(|(term, _)| *term != AddressTerm::Value(number));
                     self.slice(buffer, &at)?
                 }
                 Stream::Tile(key) => tile(self, key)?,
+            });
+        }
+        for (number, stream) in body.streams.iter().enumerate() {
+            let pointer = match (*stream, body.spare) {
+                (Stream::Guarded(_, _, guards), Some((spare, displacement))) => {
+                    let spare = self.b.ins().iadd_imm_s(pointers[spare], i64::from(displacement));
+                    let holds = self.guards_hold(guards)?;
+                    self.b.ins().select(holds, pointers[number], spare)
+                }
+                (Stream::Buffer(..) | Stream::Guarded(..) | Stream::Tile(_), _) => pointers[number],
             };
             self.b.ins().stack_store(I64, pointer, slot, 8 * number as i32);
         }
