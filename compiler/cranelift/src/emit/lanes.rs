@@ -18,7 +18,7 @@
 //! the accumulators in memory: same order, same bits. A body that calls slice functions is cut into tiles (see `tiles`).
 
 use super::rep::{Rep, lanes_of, scalar_type, vector_type};
-use super::wide::Wide;
+use super::wide::{Wide, operations};
 use super::{ACCUMULATORS, Accumulator, Emit, Emitter, Place, accumulator_vectors, memory};
 use crate::facts::call_of;
 use bdl_plan::{CHAIN, LoopIndex, Monoid, Stmt, ValueType, VariableId, chained};
@@ -91,7 +91,7 @@ impl<'a> Emitter<'a> {
             let tiled = rest.iter().any(|stmt| matches!(stmt, Stmt::Let { op, .. } if call_of(op).is_some()));
             let lanes = self.block_lanes(&rest, extent, !reductions.is_empty());
             self.begin_reductions(&reductions)?;
-            let wide = self.wide_builder(index, extent, &reductions).and_then(|mut builder| {
+            let wide = self.wide_builder(index, extent, operations(&rest), &reductions).and_then(|mut builder| {
                 rest.iter().try_for_each(|stmt| builder.statement(stmt))?;
                 builder.finish()
             });

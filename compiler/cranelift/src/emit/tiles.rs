@@ -16,7 +16,7 @@
 
 use super::ops::fused_factors;
 use super::rep::Rep;
-use super::wide::{Body, Wide};
+use super::wide::{Body, Wide, operations};
 use super::{Emit, Emitter, Place};
 use crate::facts::call_of;
 use bdl_plan::{Access, Address, AddressTerm, Bound, DType, LoopIndex, Stmt, ValueId, ValueOp, ValueType, VariableId};
@@ -381,7 +381,7 @@ impl<'a> Emitter<'a> {
             self.find_reductions(std::slice::from_ref(*stmt), &mut reductions);
             self.uses(stmt, &mut uses);
         }
-        let mut builder = self.wide_builder(index, extent, &reductions)?;
+        let mut builder = self.wide_builder(index, extent, operations(&segment.stmts), &reductions)?;
         for value in self.wanted(number, cut, &uses) {
             if cut.is_made_again(value, self) {
                 builder.define(value, self.facts.defs[value.0 as usize]?)?;

@@ -6,6 +6,7 @@ use super::super::ops::fused_factors;
 use super::super::tiles::Key;
 use super::{Body, Inner, Scalar, Stream, Truth};
 use crate::calls::unary_name;
+use crate::facts::call_of;
 use crate::wide::block::{Block, Loop, RowGuard, Step, Target};
 use crate::wide::instruction::{Arithmetic, Predicate, Rounding, Shift, Vectors};
 use bdl_dims::Dim;
@@ -22,6 +23,8 @@ use std::collections::HashMap;
 const LONGEST_AHEAD: i64 = 1024;
 /// A loop with fewer lanes is not worth the call.
 const FEWEST_LANES: i64 = 16;
+/// Nor is one with fewer lanes times operations.
+const LEAST_WORK: i64 = 256;
 
 /// Translates a body. Every method gives `None` for what wide code does not do.
 pub struct Builder<'e, 'a> {
@@ -59,14 +62,16 @@ struct Located {
 }
 
 impl<'a> Emitter<'a> {
-    /// A builder for a loop over `index`, where the machine has wide vectors and the loop is long enough for them.
+    /// A builder for a loop over `index` with so many operations for each lane, where the machine has wide vectors and the loop is long enough
+    /// for them.
     pub fn wide_builder(
         &self,
         index: LoopIndex,
         extent: Option<i64>,
+        operations: i64,
         reductions: &[Reduction],
     ) -> Option<Builder<'_, 'a>> {
-        let is_long = extent.is_none_or(|n| n >= FEWEST_LANES);
+        let is_long = extent.is_none_or(|n| n >= FEWEST_LANES && n * operations >= LEAST_WORK);
         let vectors = match Isa::current() {
             Isa::Avx512 if reductions.is_empty() => Vectors::Zmm,
             // The order of a reduction is that of eight lanes.
@@ -93,6 +98,18 @@ impl<'a> Emitter<'a> {
             numbers: HashMap::new(),
         })
     }
+}
+
+/// About how many operations statements are for each lane.
+pub fn operations(body: &[&Stmt]) -> i64 {
+    let operations = |stmt: &&Stmt| match stmt {
+        Stmt::Let { op, .. } if call_of(op).is_some() => 16,
+        Stmt::Let { .. } | Stmt::Store { .. } | Stmt::Combine { .. } => 1,
+        Stmt::Variable { .. } | Stmt::Assign { .. } => 0,
+        // As long as the loop around, as far as anyone knows.
+        Stmt::Loop { .. } | Stmt::If { .. } => LEAST_WORK,
+    };
+    body.iter().map(operations).sum()
 }
 
 impl<'a> Builder<'_, 'a> {

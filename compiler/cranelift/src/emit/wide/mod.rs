@@ -13,6 +13,8 @@
 
 mod builder;
 
+pub use builder::operations;
+
 use super::rep::{Rep, vector_type};
 use super::tiles::Key;
 use super::{Accumulator, Emit, Emitter};
