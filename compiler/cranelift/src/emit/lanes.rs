@@ -91,10 +91,11 @@ impl<'a> Emitter<'a> {
             let tiled = rest.iter().any(|stmt| matches!(stmt, Stmt::Let { op, .. } if call_of(op).is_some()));
             let lanes = self.block_lanes(&rest, extent, !reductions.is_empty());
             self.begin_reductions(&reductions)?;
-            let wide = self.wide_builder(index, extent, operations(&rest), &reductions).and_then(|mut builder| {
-                rest.iter().try_for_each(|stmt| builder.statement(stmt))?;
-                builder.finish()
-            });
+            let wide =
+                self.wide_builder(index, extent, operations(&rest), &reductions, false).and_then(|mut builder| {
+                    rest.iter().try_for_each(|stmt| builder.statement(stmt))?;
+                    builder.finish()
+                });
             let wide = wide.and_then(|body| self.import_wide(body, extent));
             if wide.is_none() && tiled {
                 self.tiled_loop(index, from, to, extent, lanes, &rest)?;

@@ -381,7 +381,7 @@ impl<'a> Emitter<'a> {
             self.find_reductions(std::slice::from_ref(*stmt), &mut reductions);
             self.uses(stmt, &mut uses);
         }
-        let mut builder = self.wide_builder(index, extent, operations(&segment.stmts), &reductions)?;
+        let mut builder = self.wide_builder(index, extent, operations(&segment.stmts), &reductions, true)?;
         for value in self.wanted(number, cut, &uses) {
             if cut.is_made_again(value, self) {
                 builder.define(value, self.facts.defs[value.0 as usize]?)?;

@@ -147,6 +147,8 @@ pub struct Block {
     pub truths: usize,
     /// Of 8 lanes each; a block with any has vectors of so many.
     pub accumulators: usize,
+    /// Are all lanes of an accumulator alike when the function begins?
+    pub begins: bool,
     pub vectors: Vectors,
 }
 

@@ -115,7 +115,12 @@ impl Block {
         }
         for (accumulator, to) in registers.accumulators.iter().enumerate() {
             let at = table(self.accumulator_at(accumulator));
-            code.push(Instruction::Load { to: *to, at, lanes: None });
+            code.push(if self.begins {
+                // Four bytes of what was just stored come at once, all of it only when the stores are done.
+                Instruction::Broadcast { to: *to, at }
+            } else {
+                Instruction::Load { to: *to, at, lanes: None }
+            });
         }
         // Bytes done.
         code.push(Instruction::Set { to: RDX, value: 0 });

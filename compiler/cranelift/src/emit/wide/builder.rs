@@ -41,6 +41,8 @@ pub struct Builder<'e, 'a> {
     /// Inside of the last of `inner`.
     in_loop: bool,
     reductions: Vec<(VariableId, Monoid)>,
+    /// Has the loop earlier parts, which reduce, too?
+    in_tiles: bool,
     values: HashMap<ValueId, usize>,
     /// What variables of a lane hold now; while a loop adds to one, its cell.
     variables: HashMap<VariableId, usize>,
@@ -70,6 +72,7 @@ impl<'a> Emitter<'a> {
         extent: Option<i64>,
         operations: i64,
         reductions: &[Reduction],
+        in_tiles: bool,
     ) -> Option<Builder<'_, 'a>> {
         let is_long = extent.is_none_or(|n| n >= FEWEST_LANES && n * operations >= LEAST_WORK);
         let vectors = match Isa::current() {
@@ -92,6 +95,7 @@ impl<'a> Emitter<'a> {
             inner: Vec::new(),
             in_loop: false,
             reductions: reductions.iter().map(|r| (r.variable, r.monoid)).collect(),
+            in_tiles,
             values: HashMap::new(),
             variables: HashMap::new(),
             cells: HashMap::new(),
@@ -133,6 +137,7 @@ impl<'a> Builder<'_, 'a> {
             scalars: self.scalars.len(),
             truths: self.truths.len(),
             accumulators: self.reductions.len(),
+            begins: !self.in_tiles,
             vectors: self.vectors,
         };
         Some(Body {

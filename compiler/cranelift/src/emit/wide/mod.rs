@@ -24,6 +24,7 @@ use cranelift_codegen::ir::types::{I32, I64};
 use cranelift_codegen::ir::{
     AbiParam, ExtFuncData, ExternalName, FuncRef, InstBuilder, Signature, UserExternalName, Value,
 };
+use cranelift_codegen::isa::CallConv;
 
 /// A loop that is a function of its own.
 pub struct Wide<'a> {
@@ -94,7 +95,8 @@ impl<'a> Emitter<'a> {
                 self.wide_functions.len() - 1
             }
         };
-        let mut signature = Signature::new(self.call_conv);
+        // What the function is written for, on every system.
+        let mut signature = Signature::new(CallConv::SystemV);
         signature.params = vec![AbiParam::new(I64); 2];
         let signature = self.b.import_signature(signature);
         let name = self.b.func.declare_imported_user_function(UserExternalName::new(0, number as u32));
@@ -166,7 +168,10 @@ impl<'a> Emitter<'a> {
         }
         body.inner.iter().for_each(|inner| self.indices[inner.index.0 as usize] = None);
         for (number, variable) in body.reductions.iter().enumerate() {
-            for (part, register) in self.accumulator_of(*variable)?.into_iter().enumerate() {
+            // A lane of neutral ones is enough for all; what a tile before left is not.
+            let parts = self.accumulator_of(*variable)?;
+            let stored = if body.block.begins { 1 } else { parts.len() };
+            for (part, register) in parts.into_iter().take(stored).enumerate() {
                 let value = self.b.use_var(register);
                 let at = body.block.accumulator_at(number) + 16 * part as i32;
                 self.b.ins().stack_store(I64, value, slot, at);
