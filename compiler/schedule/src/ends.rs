@@ -6,7 +6,7 @@
 use crate::error::Error;
 use crate::fuse::{self, Unit};
 use crate::layout::{Layout, Storage, UNPLACED};
-use crate::loops::{Part, is_identity, leading_identity, sweep_of_each};
+use crate::loops::{Part, is_identity, sweep_of_each};
 use crate::nodes::{Scheduler, Update};
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -145,20 +145,18 @@ fn reads_before_storing(
     let Some(first) = parts.first() else { return true };
     let prefix = cluster.rows.unwrap_or(cluster.prefix.len().min(first.piece.free));
     let sweeps = sweep_of_each(&parts, prefix);
-    // Stores wait for the end of their sweep's innermost body.
+    // Stores wait for the end of their sweep's innermost body, or of the kernel's where there is none; another sweep may be another thread's.
     let stored = parts.iter().zip(&sweeps).find(|(part, _)| part.out == value);
-    let last = match stored {
-        Some((part, _)) if !part.piece.is_plain() => return false,
-        Some((_, sweep)) => *sweep,
+    let Some((writer, last)) = stored else {
         // By the contraction, before what follows it.
-        None => return parts.iter().all(|p| p.piece.reads().iter().all(|r| storage.view_of(r.tensor) != target)),
+        return parts.iter().all(|p| p.piece.reads().iter().all(|r| storage.view_of(r.tensor) != target));
     };
-    parts.iter().zip(&sweeps).all(|(part, sweep)| {
-        let reads = part.piece.reads();
-        reads.iter().filter(|r| storage.view_of(r.tensor) == target).all(|r| {
-            // Its own element, or in an earlier sweep of the same round of the shared loops any other that this round will store.
-            let own = *sweep <= last && is_identity(r, part.piece.free);
-            r.tensor == target && (own || *sweep < last && leading_identity(r) >= prefix)
+    let in_body = |part: &Part| part.piece.free == prefix;
+    writer.piece.is_plain()
+        && parts.iter().zip(&sweeps).all(|(part, sweep)| {
+            let together = sweep == last || in_body(part) && in_body(writer);
+            let reads = part.piece.reads();
+            let mut of_target = reads.iter().filter(|r| storage.view_of(r.tensor) == target);
+            of_target.all(|r| together && r.tensor == target && is_identity(r, part.piece.free))
         })
-    })
 }

@@ -1,4 +1,4 @@
-//! A `Lanes` loop whose body calls slice functions: the body is cut into segments between the calls, and a tile of lanes goes through
+//! A `Lanes` loop whose body calls slice functions, where it is not wide as a whole (see `wide`): the body is cut into segments between the calls, and a tile of lanes goes through
 //! all segments before the next tile begins, so that what crosses a cut stays in the first-level cache.
 //!
 //! ```text

@@ -42,26 +42,30 @@ fn check(instructions: &[Instruction], all: &[Vectors]) {
     }
 }
 
+const ARITHMETIC: [Arithmetic; 12] = [
+    Arithmetic::Add,
+    Arithmetic::Sub,
+    Arithmetic::Mul,
+    Arithmetic::Div,
+    Arithmetic::Max,
+    Arithmetic::Min,
+    Arithmetic::And,
+    Arithmetic::Or,
+    Arithmetic::Xor,
+    Arithmetic::AddIntegers,
+    Arithmetic::SubIntegers,
+    Arithmetic::MulIntegers,
+];
+const PREDICATES: [Predicate; 5] =
+    [Predicate::Equal, Predicate::Less, Predicate::LessOrEqual, Predicate::Unordered, Predicate::NotEqual];
+
 #[test]
 fn vectors_of_all_registers() {
     let numbers = [0u8, 1, 7, 8, 15, 16, 23, 24, 31];
     let mut instructions = Vec::new();
     for (i, to) in numbers.into_iter().enumerate() {
         let (to, a, b) = (Vector(to), Vector(numbers[(i + 4) % 9]), Vector(numbers[(i + 7) % 9]));
-        for op in [
-            Arithmetic::Add,
-            Arithmetic::Sub,
-            Arithmetic::Mul,
-            Arithmetic::Div,
-            Arithmetic::Max,
-            Arithmetic::Min,
-            Arithmetic::And,
-            Arithmetic::Or,
-            Arithmetic::Xor,
-            Arithmetic::AddIntegers,
-            Arithmetic::SubIntegers,
-            Arithmetic::MulIntegers,
-        ] {
+        for op in ARITHMETIC {
             instructions.push(Instruction::Arithmetic { op, to, a, b });
         }
         for form in FUSED {
@@ -73,9 +77,7 @@ fn vectors_of_all_registers() {
         instructions.push(Instruction::Sqrt { to, from: b });
         instructions.push(Instruction::Round { to, from: a, rounding: Rounding::NearestEven });
         instructions.push(Instruction::Round { to, from: a, rounding: Rounding::Down });
-        for predicate in
-            [Predicate::Equal, Predicate::Less, Predicate::LessOrEqual, Predicate::Unordered, Predicate::NotEqual]
-        {
+        for predicate in PREDICATES {
             instructions.push(Instruction::Compare { to: Mask(i as u8 % 7 + 1), predicate, a, b });
             if predicate != Predicate::Unordered {
                 instructions.push(Instruction::CompareIntegers { to: Mask(i as u8 % 7 + 1), predicate, a, b });
@@ -124,25 +126,10 @@ fn vectors_of_avx2() {
     let mut instructions = Vec::new();
     for (i, to) in numbers.into_iter().enumerate() {
         let [to, a, b, mask] = [to, numbers[(i + 3) % 7], numbers[(i + 5) % 7], numbers[(i + 1) % 7]].map(Vector);
-        for op in [
-            Arithmetic::Add,
-            Arithmetic::Sub,
-            Arithmetic::Mul,
-            Arithmetic::Div,
-            Arithmetic::Max,
-            Arithmetic::Min,
-            Arithmetic::And,
-            Arithmetic::Or,
-            Arithmetic::Xor,
-            Arithmetic::AddIntegers,
-            Arithmetic::SubIntegers,
-            Arithmetic::MulIntegers,
-        ] {
+        for op in ARITHMETIC {
             instructions.push(Instruction::Arithmetic { op, to, a, b });
         }
-        for predicate in
-            [Predicate::Equal, Predicate::Less, Predicate::LessOrEqual, Predicate::Unordered, Predicate::NotEqual]
-        {
+        for predicate in PREDICATES {
             instructions.push(Instruction::CompareLanes { to, predicate, a, b });
         }
         instructions.extend(FUSED.map(|form| Instruction::Fused { form, to, a, b }));
