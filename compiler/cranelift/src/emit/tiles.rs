@@ -1,5 +1,6 @@
-//! A `Lanes` loop whose body calls slice functions, where it is not wide as a whole (see `wide`): the body is cut into segments between the calls, and a tile of lanes goes through
-//! all segments before the next tile begins, so that what crosses a cut stays in the first-level cache.
+//! A `Lanes` loop whose body calls slice functions, where it is not wide as a whole (see `wide`): the body is cut into segments between the
+//! calls, and a tile of lanes goes through all segments before the next tile begins, so that what crosses a cut stays in the first-level
+//! cache.
 //!
 //! ```text
 //! v1 = load x[i]; v2 = exp(v1); v3 = v2 + v1; store y[i] = v3        becomes, for tiles of 256 lanes,

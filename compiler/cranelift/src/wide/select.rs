@@ -10,11 +10,18 @@ use std::collections::BTreeSet;
 const MASKS: u8 = 6;
 
 /// Where a value lives.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Place {
     Vector(Vector),
     Mask(Mask),
     General(General),
+}
+
+/// Where a truth value lives: in a mask where there are any.
+#[derive(Clone, Copy)]
+enum Truth {
+    Mask(Mask),
+    Vector(Vector),
 }
 
 /// The instructions of one block while they are being chosen.
@@ -32,7 +39,7 @@ pub struct Body<'b> {
     free_masks: BTreeSet<u8>,
     free_general: Vec<General>,
     /// While the vectors of a row are loaded: is its number inside of its guard?
-    inside: Option<Place>,
+    inside: Option<Truth>,
     /// Registers that the loop under way moves streams with.
     moving: Vec<(usize, General)>,
     /// Where the loop under way began: its first chain, and its body.
@@ -167,7 +174,7 @@ impl<'b> Body<'b> {
     }
 
     /// A truth value, for all lanes; also all ones or 0 in rax.
-    fn guard(&mut self, number: Value, guard: RowGuard) -> Result<Place, TooManyValues> {
+    fn guard(&mut self, number: Value, guard: RowGuard) -> Result<Truth, TooManyValues> {
         self.code.push(Instruction::Move { to: RAX, from: self.of_number(number) });
         self.code.push(Instruction::AddTo { to: RAX, value: guard.offset });
         self.code.push(Instruction::CompareWith { a: RAX, value: guard.extent });
@@ -175,24 +182,19 @@ impl<'b> Body<'b> {
         if self.block.vectors.has_masks() {
             let to = self.mask()?;
             self.code.push(Instruction::MaskFrom { to, from: RAX });
-            return Ok(Place::Mask(to));
+            return Ok(Truth::Mask(to));
         }
         let to = self.vector()?;
         self.code.push(Instruction::ToLowest { to, from: RAX });
         self.code.push(Instruction::SpreadLowest { to, from: to });
-        Ok(Place::Vector(to))
+        Ok(Truth::Vector(to))
     }
 
-    fn release(&mut self, place: Place) {
-        match place {
-            Place::Vector(v) => {
-                self.free_vectors.insert(v.0);
-            }
-            Place::Mask(m) => {
-                self.free_masks.insert(m.0);
-            }
-            Place::General(r) => self.free_general.push(r),
-        }
+    fn release(&mut self, truth: Truth) {
+        match truth {
+            Truth::Vector(v) => self.free_vectors.insert(v.0),
+            Truth::Mask(m) => self.free_masks.insert(m.0),
+        };
     }
 
     fn target(&self, target: Target, vector: usize) -> Vector {
@@ -349,9 +351,8 @@ impl<'b> Body<'b> {
             Step::Truth(truth) => {
                 let at = table(self.block.truth_at(truth));
                 match self.gives_truth(number, vector)? {
-                    Place::Mask(to) => I::MaskLoad { to, at },
-                    Place::Vector(to) => I::Broadcast { to, at },
-                    Place::General(_) => return Ok(()),
+                    Truth::Mask(to) => I::MaskLoad { to, at },
+                    Truth::Vector(to) => I::Broadcast { to, at },
                 }
             }
             Step::Arithmetic(op, a, b) => {
@@ -383,34 +384,31 @@ impl<'b> Body<'b> {
             Step::Compare(predicate, a, b) => {
                 let (a, b) = (self.of_vector(a, vector), self.of_vector(b, vector));
                 match self.gives_truth(number, vector)? {
-                    Place::Mask(to) => I::Compare { to, predicate, a, b },
-                    Place::Vector(to) => I::CompareLanes { to, predicate, a, b },
-                    Place::General(_) => return Ok(()),
+                    Truth::Mask(to) => I::Compare { to, predicate, a, b },
+                    Truth::Vector(to) => I::CompareLanes { to, predicate, a, b },
                 }
             }
             Step::CompareIntegers(predicate, a, b) => {
                 let (a, b) = (self.of_vector(a, vector), self.of_vector(b, vector));
                 match self.gives_truth(number, vector)? {
-                    Place::Mask(to) => I::CompareIntegers { to, predicate, a, b },
-                    Place::Vector(to) => self.compare_integers(to, predicate, a, b)?,
-                    Place::General(_) => return Ok(()),
+                    Truth::Mask(to) => I::CompareIntegers { to, predicate, a, b },
+                    Truth::Vector(to) => self.compare_integers(to, predicate, a, b)?,
                 }
             }
             Step::And(a, b) => match (self.of_truth(a, vector), self.of_truth(b, vector)) {
-                (Place::Mask(a), Place::Mask(b)) => I::MaskAnd { to: self.gives_mask(number, vector)?, a, b },
+                (Truth::Mask(a), Truth::Mask(b)) => I::MaskAnd { to: self.gives_mask(number, vector)?, a, b },
                 (_, _) => self.of_bits(number, vector, Arithmetic::And, a, b)?,
             },
             Step::Or(a, b) => match (self.of_truth(a, vector), self.of_truth(b, vector)) {
-                (Place::Mask(a), Place::Mask(b)) => I::MaskOr { to: self.gives_mask(number, vector)?, a, b },
+                (Truth::Mask(a), Truth::Mask(b)) => I::MaskOr { to: self.gives_mask(number, vector)?, a, b },
                 (_, _) => self.of_bits(number, vector, Arithmetic::Or, a, b)?,
             },
             Step::Not(a) => match self.of_truth(a, vector) {
-                Place::Mask(from) => I::MaskNot { to: self.gives_mask(number, vector)?, from },
-                Place::Vector(from) => {
+                Truth::Mask(from) => I::MaskNot { to: self.gives_mask(number, vector)?, from },
+                Truth::Vector(from) => {
                     let to = self.gives(number, vector)?;
                     self.inverted(to, from)?
                 }
-                Place::General(_) => return Ok(()),
             },
             Step::Select { condition, yes, no } => {
                 let (yes, no) = (self.of_vector(yes, vector), self.of_vector(no, vector));
@@ -419,13 +417,11 @@ impl<'b> Body<'b> {
                 blend(to, condition, no, yes)
             }
             Step::Keep { condition, value } => match self.of_truth(condition, vector) {
-                Place::Mask(mask) => {
+                Truth::Mask(mask) => {
                     let from = self.of_vector(value, vector);
                     I::Keep { to: self.gives(number, vector)?, mask, from }
                 }
-                Place::Vector(_) | Place::General(_) => {
-                    self.of_bits(number, vector, Arithmetic::And, condition, value)?
-                }
+                Truth::Vector(_) => self.of_bits(number, vector, Arithmetic::And, condition, value)?,
             },
             Step::AddTo { target, value } => {
                 let (to, b) = (self.target(target, vector), self.of_vector(value, vector));
@@ -448,12 +444,12 @@ impl<'b> Body<'b> {
                     let mask = self.mask()?;
                     self.code.extend([I::Compare { to: mask, predicate, a, b }, extreme]);
                     self.free_masks.insert(mask.0);
-                    blend(to, Place::Mask(mask), to, value)
+                    blend(to, Truth::Mask(mask), to, value)
                 } else {
                     let truth = self.vector()?;
                     self.code.extend([I::CompareLanes { to: truth, predicate, a, b }, extreme]);
                     self.free_vectors.insert(truth.0);
-                    blend(to, Place::Vector(truth), to, value)
+                    blend(to, Truth::Vector(truth), to, value)
                 }
             }
             Step::Begin(_) | Step::End(_) => return Ok(()),
@@ -498,18 +494,17 @@ impl<'b> Body<'b> {
         number: Value,
         vector: usize,
         at: Memory,
-        condition: Place,
+        condition: Truth,
         otherwise: Value,
     ) -> Result<Instruction, TooManyValues> {
         let from = self.of_vector(otherwise, vector);
         let to = self.gives(number, vector)?;
         let condition = match condition {
-            Place::Mask(mask) => mask,
-            Place::Vector(mask) => {
+            Truth::Mask(mask) => mask,
+            Truth::Vector(mask) => {
                 self.code.push(Instruction::LoadBy { to, at, mask });
                 return Ok(Instruction::BlendBy { to, mask, no: from, yes: to });
             }
-            Place::General(_) => return Err(TooManyValues),
         };
         self.code.push(Instruction::Copy { to, from });
         let Some(rest) = self.rest else { return Ok(Instruction::LoadInto { to, at, mask: condition }) };
@@ -552,19 +547,20 @@ impl<'b> Body<'b> {
         self.inverted(to, to)
     }
 
-    /// A register for a truth value: a mask where there are any.
-    fn gives_truth(&mut self, number: Value, vector: usize) -> Result<Place, TooManyValues> {
+    /// A register for a truth value.
+    fn gives_truth(&mut self, number: Value, vector: usize) -> Result<Truth, TooManyValues> {
         Ok(if self.block.vectors.has_masks() {
-            Place::Mask(self.gives_mask(number, vector)?)
+            Truth::Mask(self.gives_mask(number, vector)?)
         } else {
-            Place::Vector(self.gives(number, vector)?)
+            Truth::Vector(self.gives(number, vector)?)
         })
     }
 
-    fn of_truth(&self, value: Value, vector: usize) -> Place {
+    fn of_truth(&self, value: Value, vector: usize) -> Truth {
         match self.places[value][vector] {
-            Some(place) => place,
-            None => unreachable!("step {value} gives nothing"),
+            Some(Place::Mask(mask)) => Truth::Mask(mask),
+            Some(Place::Vector(vector)) => Truth::Vector(vector),
+            Some(Place::General(_)) | None => unreachable!("step {value} gives no truth value"),
         }
     }
 
@@ -590,10 +586,9 @@ impl<'b> Body<'b> {
     }
 }
 
-fn blend(to: Vector, condition: Place, no: Vector, yes: Vector) -> Instruction {
+fn blend(to: Vector, condition: Truth, no: Vector, yes: Vector) -> Instruction {
     match condition {
-        Place::Mask(mask) => Instruction::Blend { to, mask, no, yes },
-        Place::Vector(mask) => Instruction::BlendBy { to, mask, no, yes },
-        Place::General(_) => unreachable!("a number is no truth value"),
+        Truth::Mask(mask) => Instruction::Blend { to, mask, no, yes },
+        Truth::Vector(mask) => Instruction::BlendBy { to, mask, no, yes },
     }
 }
