@@ -8,7 +8,7 @@
 //! the nodes, outputs and updates that `print` shows afterwards
 //! ```
 //!
-//! Passes: `fold tidy inline share merge hoist drop thaw simplify batch`, `phases N` (convolutions so many positions at a time), `differentiate LOSS by X ..` (the expectation is what it appends) and
+//! Passes: `fold tidy inline share merge hoist drop thaw quotients simplify batch`, `phases N` (convolutions so many positions at a time), `differentiate LOSS by X ..` (the expectation is what it appends) and
 //! `verify` (the expectation is the first line of the message). `BDL_BLESS=1` writes what was found into the files: read the difference.
 
 use bdl_equations::convolution::in_phases;
@@ -44,6 +44,7 @@ fn apply(pass: &str, mut program: Program) -> String {
         "merge" => drop(passes::merge_equal(&mut program)),
         "hoist" => drop(passes::hoist(&mut program)),
         "drop" => drop(passes::drop_unused(&mut program)),
+        "quotients" => drop(passes::read_quotients(&mut program)),
         "thaw" => drop(passes::thaw(&mut program)),
         "phases" => {
             let phases = words.next().and_then(|word| word.parse().ok()).unwrap_or(2);

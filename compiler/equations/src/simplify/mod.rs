@@ -10,8 +10,9 @@
 //! | [`hoist`] | what does not depend on a loop's carried values is computed before the loop, for all steps at once |
 //! | [`drop_unused`] | nodes, carried values and stacks that nothing needs |
 //! | [`thaw`] | `freeze(x)` is x once nothing is differentiated any more |
+//! | [`read_quotients`] | a softmax that is kept makes its numerator needless |
 //!
-//! Draws are neither merged nor moved. Each pass gives the number of its changes. [`simplify`] runs them all.
+//! Draws are neither merged nor moved. Each pass gives the number of its changes. [`simplify`] runs them all, the last two once, at the end.
 //!
 //! Deliberately absent: fusion and anything that depends on a machine.
 
@@ -20,6 +21,7 @@ mod hoist;
 mod inline;
 mod invariant;
 mod merge;
+mod quotient;
 mod tidy;
 mod unused;
 
@@ -29,6 +31,7 @@ pub use inline::inline_copies;
 pub use invariant::share_invariants;
 pub use merge::merge_equal;
 pub(crate) use merge::rename;
+pub use quotient::read_quotients;
 use tidy::is_tidy;
 pub use tidy::{Known, apart, replace_index, tidy, vanishes};
 pub use unused::{compact, drop_unused};
@@ -40,10 +43,10 @@ use bdl_dims::Dim;
 /// How many changes a pass made.
 pub type Pass = usize;
 
-/// All passes, until none finds anything; then [`thaw`]. Tensor ids change: find tensors by name, outputs and updates afterwards.
+/// All passes, until none finds anything; then those for programs that are not differentiated any more. Tensor ids change: find tensors by name, outputs and updates afterwards.
 pub fn simplify(program: &mut Program) {
     rounds(program);
-    if thaw(program) > 0 {
+    if thaw(program) + read_quotients(program) > 0 {
         rounds(program);
     }
     compact(program);
