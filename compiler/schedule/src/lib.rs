@@ -17,6 +17,7 @@
 //! | `contraction` | sums of products, by the roles of their indices |
 //! | `fuse` | which pieces run together |
 //! | `nest`, `loops`, `element`, `scalar` | a kernel: its loops, its members, one element, one expression |
+//! | `places` | what of a kernel lies where another tensor of it did |
 //! | `builder`, `tidy`, `form` | writing kernels: scopes, hoisting, dead values, linear forms |
 //! | `recurrence`, `others`, `ends` | loops; draws and the rest; updates and outputs |
 //! | `kernels`, `memory` | equal kernels once; which buffers share a slot |
@@ -43,6 +44,7 @@ mod memory;
 mod nest;
 mod nodes;
 mod others;
+mod places;
 mod recurrence;
 mod rewrite;
 mod scalar;

@@ -209,6 +209,11 @@ pub(crate) fn sweep_of_each(parts: &[Part], prefix: usize) -> Vec<usize> {
     (0..parts.len()).map(place).collect()
 }
 
+/// Is the part stored? (Where all parts run along the prefix, none is but what is needed.)
+pub(crate) fn stored_of_each(wanted: &Wanted) -> Vec<bool> {
+    stored(wanted, &sweeps(&wanted.parts, wanted.prefix))
+}
+
 /// Are the subscripts the first `count` indices in order, and nothing else?
 pub(crate) fn is_identity(read: &eq::Read, count: usize) -> bool {
     read.subs.len() == count && leading_identity(read) == count

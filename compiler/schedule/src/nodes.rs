@@ -3,9 +3,8 @@
 use crate::error::Error;
 use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
-use crate::layout::{Layout, Storage, UNPLACED};
-use crate::loops::is_identity;
-use crate::{Options, contraction, cumulative, ends, factors, loops, memory, rewrite};
+use crate::layout::{Layout, Storage};
+use crate::{Options, contraction, cumulative, ends, factors, loops, memory, places, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -289,11 +288,6 @@ impl Scheduler {
                 Unit::Other(node) => self.other(node)?,
             }
         }
-        if let (Some((out, _, _)), Some(rows)) = (head, cluster.rows)
-            && !needed(out)
-        {
-            self.in_the_result(out, rows, &parts, needed);
-        }
         let kernel = match parts.first() {
             None => None,
             Some(first) => {
@@ -305,6 +299,8 @@ impl Scheduler {
                     parts,
                     needed,
                 };
+                let head = head.map(|(out, _, _)| out);
+                places::share(&self.program, &mut self.storage, head, &wanted, &self.settled);
                 let name = wanted.name.clone();
                 let (kernel, buffers) = loops::kernel(&self.program, &mut self.storage, &wanted)?;
                 let kernel = self.kernels.add(kernel);
@@ -322,49 +318,6 @@ impl Scheduler {
             (None, None) => {}
         }
         Ok(())
-    }
-
-    /// A tensor that an epilogue computes element by element may lie where the contraction's own result did, when all that read this
-    /// result are in the same innermost loops.
-    fn in_the_result(
-        &mut self,
-        out: eq::TensorId,
-        rows: usize,
-        parts: &[loops::Part],
-        needed: &dyn Fn(eq::TensorId) -> bool,
-    ) {
-        let sweeps = loops::sweep_of_each(parts, rows);
-        let reads = |p: &loops::Part| p.piece.reads().iter().any(|r| r.tensor == out);
-        let mut reading = (0..parts.len()).filter(|i| reads(&parts[*i])).map(|i| sweeps[i]);
-        let Some(sweep) = reading.next() else { return };
-        if reading.any(|s| s != sweep) {
-            return;
-        }
-        let own = self.program.tensors[out.0 as usize].clone();
-        let plainly = |p: &loops::Part| {
-            let all = p.piece.reads();
-            p.piece.is_plain() && all.iter().filter(|r| r.tensor == out).all(|r| is_identity(r, p.piece.free))
-        };
-        if !parts.iter().all(|p| !reads(p) || plainly(p)) {
-            return;
-        }
-        let heir = (0..parts.len()).find(|i| {
-            let t = &self.program.tensors[parts[*i].out.0 as usize];
-            let fits = t.shape == own.shape && t.dtype == own.dtype && parts[*i].piece.is_plain();
-            let free_to_move = self.storage.layouts[parts[*i].out.0 as usize]
-                .as_ref()
-                .is_none_or(|l| self.storage.buffers[l.buffer.0 as usize].place == UNPLACED && l.offset.is_zero());
-            let settled = self.settled.contains(&parts[*i].out);
-            sweeps[*i] == sweep && fits && free_to_move && !settled && needed(parts[*i].out)
-        });
-        if let Some(heir) = heir {
-            let (result, heir) = (self.layout(out), parts[heir].out);
-            let old = self.layout(heir);
-            let lies = |l: &Layout| (l.strides.clone(), l.packed.clone(), l.offset.clone(), l.depth);
-            if lies(&old) == lies(&result) {
-                self.storage.move_to(heir, result.buffer);
-            }
-        }
     }
 
     /// The names of what the kernel leaves behind.

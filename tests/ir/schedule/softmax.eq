@@ -14,7 +14,7 @@ s[b < B] = sum[j < 40] e[b, j]
 y[b < B, j < 40] = e[b, j] / s[b]
 output y = y
 ----
-kernel y(x: f64 read, e: f64 update, y: f64 write) sizes(B) indices(b, j, j, j) {
+kernel y(x: f64 read, y: f64 update) sizes(B) indices(b, j, j, j) {
   for b in B {
     %0: f64 = const -inf
     variable @0: f64 = %0
@@ -30,15 +30,15 @@ kernel y(x: f64 read, e: f64 update, y: f64 write) sizes(B) indices(b, j, j, j) 
       %5: f64 = sub %4, %2
       %6: f64 = exp %5
       @1 sum= %6
-      store e[b * 40 + j#2] = %6
+      store y[b * 40 + j#2] = %6
     }
     %7: f64 = read @1
     for j#3 in 0..40 lanes {
-      %8: f64 = load e[b * 40 + j#3]
+      %8: f64 = load y[b * 40 + j#3]
       %9: f64 = div %8, %7
       store y[b * 40 + j#3] = %9
     }
   }
 }
 
-run y(x, e, y) at "y" 0 0 0
+run y(x, y) at "y" 0 0 0
