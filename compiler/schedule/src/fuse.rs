@@ -19,6 +19,7 @@ use crate::contraction::Contraction;
 use crate::cumulative::Cumulative;
 use crate::layout::Storage;
 use crate::loops::leading_identity;
+use crate::memory::typical;
 use crate::nest;
 use bdl_dims::Dim;
 use bdl_equations as eq;
@@ -115,6 +116,10 @@ impl Clusters {
 const LEAST_PARALLEL: i64 = 16;
 /// More members than this make a kernel that no one can read.
 const MOST_MEMBERS: usize = 48;
+/// What leaves this many times fewer elements than it reads is run as soon as nothing but updates waits for it.
+const LEAST_SHRINKING: i64 = 4;
+/// So few elements are never in the way.
+const FEW_ELEMENTS: i64 = 16;
 
 pub(crate) struct Fusion<'u> {
     program: &'u eq::Program,
@@ -351,15 +356,53 @@ impl Fusion<'_> {
         self.clusters[cluster].units.iter().any(|u| self.reads[*u].iter().any(|t| inputs.contains(t)))
     }
 
+    /// Of clusters that nothing waits for, those to run as soon as they can, and what only these wait for and is small: a bias's share of a gradient that
+    /// is on its way to other layers, the rate that all updates share. What they read is free then. Where that is less than the weights that
+    /// they change, all stay where they are: what other workers have just read is dear to write.
+    pub fn freeing(&self, ends: BTreeSet<usize>) -> BTreeSet<usize> {
+        let (_, after) = self.waiting();
+        let size =
+            |tensor: &eq::TensorId| typical(&self.program.tensors[tensor.0 as usize].shape.iter().cloned().product());
+        let reads =
+            |at: usize| self.clusters[at].units.iter().flat_map(|unit| &self.reads[*unit]).map(size).max().unwrap_or(0);
+        let writes = |at: usize| -> i64 {
+            self.clusters[at].units.iter().flat_map(|unit| self.units[*unit].writes()).map(|tensor| size(&tensor)).sum()
+        };
+        let mut early: BTreeSet<usize> = ends.into_iter().filter(|at| reads(*at) >= writes(*at)).collect();
+        let is_small = |at: usize| writes(at) <= FEW_ELEMENTS || reads(at) / LEAST_SHRINKING >= writes(at);
+        let mut open: Vec<usize> = (0..after.len()).rev().filter(|at| !early.contains(at) && is_small(*at)).collect();
+        loop {
+            let before = open.len();
+            open.retain(|at| {
+                let mut waiting = after[*at].iter();
+                let is_early = if writes(*at) <= FEW_ELEMENTS {
+                    waiting.any(|next| early.contains(next))
+                } else {
+                    waiting.len() > 0 && waiting.all(|next| early.contains(next))
+                };
+                if is_early {
+                    early.insert(*at);
+                }
+                !is_early
+            });
+            if open.len() == before {
+                return early;
+            }
+        }
+    }
+
+    /// How many clusters each one waits for, and who waits for it.
+    fn waiting(&self) -> (Vec<usize>, Vec<Vec<usize>>) {
+        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.clusters.len()];
+        let each = self.clusters.iter().enumerate();
+        let waits = each.map(|(at, cluster)| cluster.before.iter().inspect(|first| after[*first].push(at)).count());
+        (waits.collect(), after)
+    }
+
     /// An order that respects `before`: what is `early` as soon as it can run, the rest as the program has it.
     pub fn sorted(&self, early: &BTreeSet<usize>) -> Vec<usize> {
         let mut order = Vec::with_capacity(self.clusters.len());
-        // How many clusters each one still waits for, and who waits for it.
-        let mut waits: Vec<usize> = Vec::with_capacity(self.clusters.len());
-        let mut after: Vec<Vec<usize>> = vec![Vec::new(); self.clusters.len()];
-        for (at, cluster) in self.clusters.iter().enumerate() {
-            waits.push(cluster.before.iter().inspect(|first| after[*first].push(at)).count());
-        }
+        let (mut waits, after) = self.waiting();
         // The early ones by number, then the rest by their first unit.
         let rank = |at: usize| {
             if early.contains(&at) { (false, None, at) } else { (true, self.clusters[at].units.first(), at) }

@@ -85,7 +85,7 @@ impl Scheduler {
         let mut fusion = fuse::clusters(&self.program, &self.storage, &units);
         let done = ends::in_place(&mut fusion, &self.program, &self.storage, &units, updates);
         let early: BTreeSet<usize> = done.iter().map(|(_, _, cluster)| *cluster).collect();
-        let order = fusion.sorted(&early);
+        let order = fusion.sorted(&fusion.freeing(early));
         let clusters = fusion.clusters;
         if order.len() != clusters.len() {
             let problem = "the order of execution has a circle".to_string();

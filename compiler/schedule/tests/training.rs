@@ -4,7 +4,7 @@ mod support;
 use bdl_equations as eq;
 use support::{batch, compare, launches, parse, plan_of};
 
-/// Adds the gradient of the scalar `loss` by every parameter, and plain gradient descent.
+/// Adds the gradient of the scalar `loss` by every parameter, and plain gradient descent, by `rate` if the program has one.
 fn step(text: &str) -> eq::Program {
     let mut program = parse(text);
     let loss = program.find("loss").unwrap();
@@ -14,7 +14,9 @@ fn step(text: &str) -> eq::Program {
         let shape = program.get(*param).shape.clone();
         let mut piece = eq::PieceBuilder::new();
         let axes: Vec<eq::IndexId> = shape.iter().map(|d| piece.free("i", d.clone())).collect();
-        let body = eq::Expr::read(*param, axes.iter().copied()) - eq::Expr::read(gradient, axes) * eq::Expr::Const(0.1);
+        let none: [eq::IndexId; 0] = [];
+        let rate = program.find("rate").map_or(eq::Expr::Const(0.1), |rate| eq::Expr::read(rate, none));
+        let body = eq::Expr::read(*param, axes.iter().copied()) - eq::Expr::read(gradient, axes) * rate;
         let name = format!("{}.new", program.get(*param).name);
         let new = program.define(&name, eq::DType::Real, piece.sum(body), eq::Origin::default());
         program.updates.push((*param, new));
@@ -114,4 +116,47 @@ fn a_convolutional_step_is_a_few_launches() {
     let mut numbers = batch(3);
     numbers.below = vec![("site", 3)];
     compare(&program, &plan, &numbers);
+}
+
+/// Layers of 16 channels at 40 places, y = tanh(x w + v), the mean of the squares of the last, and a rate that falls.
+fn deep(layers: usize) -> String {
+    let mut text = "program deep\n size B batch\n input x0: real[B, 40, 16] per example\n state steps: real\n value rate: real\n value loss: real\n".to_string();
+    for i in 1..=layers {
+        text += &format!(" param w{i}: real[16, 16]\n param v{i}: real[16]\n");
+        text += &format!(" value s{i}: real[B, 40, 16]\n value x{i}: real[B, 40, 16]\n");
+    }
+    for i in 1..=layers {
+        let x = format!("x{}", i - 1);
+        text += &format!(" s{i}[b < B, t < 40, f < 16] = sum[c < 16] {x}[b, t, c] * w{i}[c, f]\n");
+        text += &format!(" x{i}[b < B, t < 40, f < 16] = tanh(s{i}[b, t, f] + v{i}[f])\n");
+    }
+    let last = format!("x{layers}[b, t, f]");
+    text += " rate = exp(-steps)\n";
+    text + &format!(" loss = sum[b < B, t < 40, f < 16] {last} * {last} / number(B)\n")
+}
+
+#[test]
+fn what_a_layer_keeps_goes_when_its_gradient_is_done() {
+    let bytes = |plan: &bdl_plan::Plan, examples: i64| {
+        let peak = bdl_schedule::peak(plan);
+        peak.eval(&|name| (name == "B").then_some(examples)).unwrap()
+    };
+    for layers in [3, 8] {
+        let mut program = step(&deep(layers));
+        // As elaborated programs are: what is of an example first, then sums over the batch.
+        let of_example = |program: &eq::Program, node: &eq::Node| {
+            node.writes().iter().any(|t| program.get(*t).shape.iter().any(|dim| dim.mentions("B")))
+        };
+        let (mut nodes, sums): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut program.nodes).into_iter().partition(|node| of_example(&program, node));
+        nodes.extend(sums);
+        program.nodes = nodes;
+        eq::verify(&program).unwrap_or_else(|e| panic!("{e}"));
+        let plan = plan_of(&program);
+        compare(&program, &plan, &batch(5));
+        // Of an example, in f64: the input, what each layer leaves, two gradients on their way, and sums over its places.
+        let example = bytes(&plan, 1000) - bytes(&plan, 999);
+        let (tensor, sums) = (40 * 16 * 8, 2 * 16 * 8);
+        assert!(example <= (1 + layers as i64 + 2) * tensor + sums, "{layers} layers: {example}");
+    }
 }
