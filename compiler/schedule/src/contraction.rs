@@ -43,7 +43,7 @@ pub(crate) struct Axis {
     pub role: plan::AxisRole,
     pub extent: Dim,
     pub strides: [Dim; 3],
-    pub offsets: Option<plan::BufferId>,
+    pub offsets: Option<plan::Tables>,
 }
 
 pub(crate) struct Operand {
@@ -191,10 +191,15 @@ fn walk(
             return None;
         }
         let stride = &walk.layout.strides[axis];
-        if storage.names_example(stride) || storage.names_example(&affine.offset) && !stride.is_zero() {
+        // A step that the example's length makes is known where an axis goes from example to example.
+        let is_apart = rows.is_none() && walk.packed.is_some() && !storage.names_example(&affine.offset);
+        if storage.names_example(stride) && !is_apart || storage.names_example(&affine.offset) && !stride.is_zero() {
             return None;
         }
         walk.offset = walk.offset + affine.offset.clone() * stride.clone();
+        if storage.names_example(&walk.offset) {
+            return None;
+        }
         for (index, coefficient) in &affine.terms {
             let sum = &mut walk.strides[index.0 as usize];
             *sum = sum.clone() + stride.scale(*coefficient);
@@ -242,17 +247,24 @@ fn axes(
             walks.iter().zip(&strides).filter(|(_, s)| !s.is_zero()).filter_map(|(w, _)| w.packed.as_ref()).collect();
         let mut offsets = None;
         if batch_index && rows.is_none() && !packed.is_empty() {
-            // One offset table for all operands that step over examples.
+            // Whoever steps over examples does so by a table.
             let stepping = strides.iter().filter(|s| !s.is_zero()).count();
-            if packed.len() != stepping || packed.iter().any(|p| *p != packed[0]) {
+            if packed.len() != stepping {
                 return None;
             }
-            offsets = Some(storage.table(plan::Table::Offsets(packed[0].clone())));
+            let any = packed[0].clone();
+            let table = |w: usize, storage: &mut Storage| {
+                let rows = walks[w].packed.clone().filter(|_| !strides[w].is_zero());
+                storage.table(plan::Table::Offsets(rows.unwrap_or_else(|| any.clone())))
+            };
+            let [out, a, b] = [0, 1, 2].map(|w| table(w, storage));
+            offsets = Some(plan::Tables { out, a, b });
         }
         let role = match (at < piece.free, in_a, in_b) {
             (true, true, true) => plan::AxisRole::Batch,
             (true, true, false) if offsets.is_some() => plan::AxisRole::Batch,
             (true, true, false) => plan::AxisRole::M,
+            (true, false, true) if offsets.is_some() => return None,
             (true, false, true) => plan::AxisRole::N,
             (true, false, false) => return None,
             // Summing examples of different length is left to loops.

@@ -1,7 +1,7 @@
 //! Where a tensor lies.
 //!
 //! Shared and fixed-size tensors are row-major. A tensor `[B, T, C]` whose `T` differs from example to example is packed: each example's
-//! block one after the other, per-example axes outermost inside a block, so element `(b, t, c)` lies at
+//! block one after the other, a single per-example axis outermost inside a block, so element `(b, t, c)` lies at
 //! `(offsets_T[b] + t) * C + c` where `offsets_T` is a table that the executor fills once a batch and `rows_T` its last entry.
 //! A view has the buffer of its input and strides of its own.
 //!
@@ -10,6 +10,7 @@
 //! x [B, T, 4]      4 * (offsets_T[b] + t) + c                  length 4 * rows_T
 //! p [B, T, T]      offsets_TT[b] + T[b] * t + s                length rows_TT
 //! x [B, 4, T]      4 * (offsets_T[b] + t) + c                  the per-example axis goes outermost
+//! s [B, 4, T, T]   4 * offsets_TT[b] + T[b] * (T[b] * h + t) + s     of two, none does: heads of attention are matrices
 //! ```
 //!
 //! **Rows.** In the body of a loop over running examples an index over the batch runs over the loop's rows, and a tensor of the body holds
@@ -262,15 +263,18 @@ impl Storage {
         let packed = self.packing(shape);
         let mut strides = vec![Dim::zero(); shape.len()];
         let mut step = Dim::one();
-        // The shared axes innermost, in order; outside of them the per-example ones, in order.
+        // A single axis of the example's length goes outermost, so that all examples' rows lie end to end; else axes lie in order.
         let skip = usize::from(packed.is_some());
-        for per_example in [false, true] {
-            for axis in (skip..shape.len()).rev() {
-                if (packed.is_some() && self.names_example(&shape[axis])) == per_example {
-                    strides[axis] = step.clone();
-                    step = step * shape[axis].clone();
-                }
-            }
+        let axes = (skip..shape.len()).rev();
+        let is_row = |axis: &usize| self.names_example(&shape[*axis]);
+        let rows: Vec<usize> = axes.clone().filter(|axis| packed.is_some() && is_row(axis)).collect();
+        let order: Vec<usize> = match rows.as_slice() {
+            [row] => axes.filter(|axis| axis != row).chain([*row]).collect(),
+            _ => axes.collect(),
+        };
+        for axis in order {
+            strides[axis] = step.clone();
+            step = step * shape[axis].clone();
         }
         Layout { buffer, offset, strides, packed, depth: 0 }
     }
@@ -339,10 +343,9 @@ impl Storage {
     }
 
     /// Is the order in memory the order of the subscripts?
-    fn in_order(&self, shape: &[Dim]) -> bool {
+    pub fn in_order(&self, shape: &[Dim]) -> bool {
         let Some(_) = self.packing(shape) else { return true };
-        let per_example: Vec<bool> = shape[1..].iter().map(|d| self.names_example(d)).collect();
-        per_example.windows(2).all(|w| w[0] || !w[1])
+        shape[1..].iter().filter(|d| self.names_example(d)).count() > 1 || self.names_example(&shape[1])
     }
 }
 

@@ -61,7 +61,8 @@ fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
         Op::Kernel(k) => kernel(k),
         Op::Contract(c) => {
             [&mut c.out, &mut c.a, &mut c.b].into_iter().for_each(|s| rename(&mut s.buffer));
-            c.axes.iter_mut().filter_map(|a| a.offsets.as_mut()).for_each(rename);
+            let tables = c.axes.iter_mut().filter_map(|a| a.offsets.as_mut());
+            tables.flat_map(|t| [&mut t.out, &mut t.a, &mut t.b]).for_each(rename);
             c.epilogue.iter_mut().for_each(kernel);
         }
         Op::Draw(draw) => std::iter::once(&mut draw.out).chain(&mut draw.offsets).for_each(rename),
@@ -144,7 +145,7 @@ fn touches(op: &Op, touched: &mut Vec<BufferId>, now: &mut usize) {
         Op::Kernel(kernel) => touched.extend(kernel.buffers.iter().map(|s| s.buffer)),
         Op::Contract(c) => {
             touched.extend([c.out.buffer, c.a.buffer, c.b.buffer]);
-            touched.extend(c.axes.iter().filter_map(|a| a.offsets));
+            touched.extend(c.axes.iter().filter_map(|a| a.offsets).flat_map(Tables::all));
             if let Some(epilogue) = &c.epilogue {
                 touched.extend(epilogue.buffers.iter().map(|s| s.buffer));
             }

@@ -19,8 +19,8 @@ impl Scheduler {
             Some(_) | None => None,
         };
         let differs = per_example.is_some_and(|rest| rest.iter().any(|d| self.storage.names_example(d)));
-        // Storage has the axes whose lengths differ first; elements are numbered as they are written.
-        if per_example.is_some_and(|rest| !rest.is_sorted_by_key(|d| !self.storage.names_example(d))) {
+        // Storage has a single axis whose length differs first; elements are numbered as they are written.
+        if !self.storage.in_order(shape) {
             let construct = "a draw whose axis of per-example length comes after another axis".to_string();
             return Err(Error::NotBuilt { construct, origin: draw.origin.clone() });
         }

@@ -150,6 +150,52 @@ fn ragged_shifts_stay_inside_their_example() {
     );
 }
 
+/// Scores of two heads, their mix, and what the gradients of both ask for: all products of matrices, each example's as large as the example.
+#[test]
+fn products_between_the_positions_of_an_example_are_contractions() {
+    let lengths = |t: i64, s: i64| vec![("T", t), ("S", s)];
+    let examples = vec![lengths(3, 2), lengths(1, 5), lengths(0, 1), lengths(6, 0), lengths(4, 4)];
+    let numbers = Numbers { examples, ..Numbers::default() };
+    let plan = same(
+        "program attention
+         size B batch
+         size T example
+         size S example
+         input q: real[B, T, 2, 4] per example
+         input k: real[B, S, 2, 4] per example
+         value s: real[B, 2, T, S]
+         value o: real[B, T, 2, 4]
+         value d: real[B, 2, T, S]
+         value g: real[B, S, 2, 4]
+         value t: real[B, T, 2, S]
+         s[b < B, h < 2, i < T, j < S] = sum[e < 4] q[b, i, h, e] * k[b, j, h, e]
+         o[b < B, i < T, h < 2, e < 4] = sum[j < S] s[b, h, i, j] * k[b, j, h, e]
+         d[b < B, h < 2, i < T, j < S] = sum[e < 4] o[b, i, h, e] * k[b, j, h, e]
+         g[b < B, j < S, h < 2, e < 4] = sum[i < T] d[b, h, i, j] * q[b, i, h, e]
+         t[b < B, i < T, h < 2, j < S] = sum[m < T] q[b, m, h, 0] * d[b, h, i, j] * number(i)
+         output s = s
+         output o = o
+         output d = d
+         output g = g
+         output t = t",
+        &numbers,
+    );
+    assert_eq!(launches(&plan)[..4], ["contract"; 4]);
+    // The head of a score by number lies where the example's length says: that is no contraction's to know.
+    let plan = same(
+        "program head
+         size B batch
+         size T example
+         input s: real[B, 2, T, T] per example
+         input x: real[B, T, 4] per example
+         value y: real[B, T, 4]
+         y[b < B, i < T, c < 4] = sum[j < T] s[b, 1, i, j] * x[b, j, c]
+         output y = y",
+        &Numbers { examples: vec![vec![("T", 3)], vec![("T", 1)], vec![("T", 6)]], ..Numbers::default() },
+    );
+    assert_eq!(launches(&plan), ["kernel"]);
+}
+
 #[test]
 fn pooling_and_its_place_share_a_kernel() {
     let plan = same(

@@ -529,7 +529,10 @@ impl<F> Compiler<'_, F> {
                     out: self.size(&axis.out)?,
                     a: self.size(&axis.a)?,
                     b: self.size(&axis.b)?,
-                    offsets: axis.offsets.map(|b| self.id(b)).transpose()?,
+                    offsets: match axis.offsets.map(bdl_plan::Tables::all) {
+                        None => None,
+                        Some([out, a, b]) => Some([self.id(out)?, self.id(a)?, self.id(b)?]),
+                    },
                 })
             })
             .collect::<Result<Vec<_>, Error>>()?;

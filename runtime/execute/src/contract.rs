@@ -248,14 +248,14 @@ pub struct FormAxis {
     pub out: Size,
     pub a: Size,
     pub b: Size,
-    /// The table that says where each example begins.
-    pub offsets: Option<usize>,
+    /// The tables that say where each example begins in the result, the left and the right operand.
+    pub offsets: Option<[usize; 3]>,
 }
 
 impl Form {
-    /// The axis over examples of different length, if there is one.
-    pub fn ragged(&self) -> Option<(usize, usize)> {
-        self.axes.iter().enumerate().find_map(|(i, axis)| axis.offsets.map(|table| (i, table)))
+    /// The axis over examples of different length, if there is one, and its tables.
+    pub fn ragged(&self) -> Option<(usize, [usize; 3])> {
+        self.axes.iter().enumerate().find_map(|(i, axis)| axis.offsets.map(|tables| (i, tables)))
     }
 
     /// The nest at these sizes, from the starts of the operands on.

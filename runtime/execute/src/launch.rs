@@ -29,6 +29,8 @@ const SMALL_KERNEL: i64 = 8 << 10;
 const SMALL_BYTES: usize = 64 << 10;
 /// Elements below which one worker draws or sorts.
 const SMALL_COUNT: i64 = 1024;
+/// Chunks for each worker that examples of different length are shared in: they differ in work, too.
+const RAGGED_CHUNKS: usize = 16;
 /// Grid points go to workers in multiples of this: whole vectors, whole cache lines.
 const GRAIN: i64 = 16;
 
@@ -587,7 +589,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         b: operand::<T>(run, &state.sizes, &c.b).cast_const(),
         panel: 0,
     };
-    let Some((axis, table)) = c.form.ragged() else {
+    let Some((axis, tables)) = c.form.ragged() else {
         let nest = c.form.nest(&state.sizes, 0, 0, 0);
         let held = state.held.iter().rev().find(|held| held.number == c.number).map(|held| held.copy);
         if worker.index == 0 {
@@ -619,23 +621,19 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
             )
         };
     };
-    // Examples of different length: whole examples go to a chunk, cut where the packed rows are shared evenly.
+    // Examples of different length go to whoever is there, a few at a time.
+    let examples = c.form.axes[axis].extent.at(&state.sizes).max(0) as usize;
     let chunks = worker.count;
-    worker.phase(chunks, |chunk| {
-        let examples = c.form.axes[axis].extent.at(&state.sizes).max(0);
-        // SAFETY: an offsets table holds one entry for each example and the end.
-        let offset = |i: i64| unsafe { *run.pointers[table].cast::<i64>().offset(i as isize) };
-        let (from, to) = share(offset(examples), chunk, chunks, 1);
-        for example in 0..examples {
-            // An example belongs to the chunk in whose share of the rows it begins; one without rows to nobody.
-            let begin = offset(example);
-            if !(from..to).contains(&begin) || offset(example + 1) == begin {
-                continue;
-            }
-            set_example(&mut state.sizes, &run.lengths, example as usize);
-            let sizes = &state.sizes;
-            let ax = &c.form.axes[axis];
-            let mut nest = c.form.nest(sizes, begin * ax.out.at(sizes), begin * ax.a.at(sizes), begin * ax.b.at(sizes));
+    let groups = examples.min(RAGGED_CHUNKS * chunks);
+    worker.phase(groups, |group| {
+        for example in examples * group / groups..examples * (group + 1) / groups {
+            // SAFETY: an offsets table holds one entry for each example and the end.
+            let first = tables.map(|table| unsafe { *run.pointers[table].cast::<i64>().add(example) });
+            set_example(&mut state.sizes, &run.lengths, example);
+            let (sizes, ax) = (&state.sizes, &c.form.axes[axis]);
+            let [out, a, b] = [(first[0], &ax.out), (first[1], &ax.a), (first[2], &ax.b)]
+                .map(|(first, stride)| first * stride.at(sizes));
+            let mut nest = c.form.nest(sizes, out, a, b);
             nest.axes_mut()[axis].extent = 1;
             run.count(c, &nest);
             // SAFETY: one example's rows.

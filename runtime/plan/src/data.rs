@@ -63,7 +63,8 @@ pub struct Buffer {
     pub dtype: DType,
     /// In elements. A ragged tensor is packed: `rows_T * 32`.
     pub len: Dim,
-    /// Shape as the user sees it, for reports (per-example names included). Row-major, per-example axes outermost after the batch.
+    /// Shape as the user sees it, for reports (per-example names included). Row-major; an axis of per-example length that is the only one lies
+    /// outermost after the batch.
     pub shape: Vec<Dim>,
     pub place: Place,
 }
@@ -312,9 +313,23 @@ pub struct ContractionAxis {
     pub out: Dim,
     pub a: Dim,
     pub b: Dim,
-    /// A batch axis over examples of different length: example i begins at `offsets[i] * stride` of each operand whose stride for
-    /// this axis is not 0, instead of `i * stride`.
-    pub offsets: Option<BufferId>,
+    /// A batch axis over examples of different length: example i begins at `table[i] * stride` of each operand, instead of `i * stride`.
+    pub offsets: Option<Tables>,
+}
+
+/// The table of offsets for each operand of a contraction: they differ where one has `T` rows of an example and another `T * T`. What an
+/// operand with stride 0 has does not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tables {
+    pub out: BufferId,
+    pub a: BufferId,
+    pub b: BufferId,
+}
+
+impl Tables {
+    pub fn all(self) -> [BufferId; 3] {
+        [self.out, self.a, self.b]
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -94,12 +94,12 @@ pub enum Parts {
 }
 
 /// The first of a contraction's buffers that are its epilogue's.
-pub const OF_EPILOGUE: u32 = 4;
+pub const OF_EPILOGUE: u32 = 6;
 
 /// A parameter of a function. Addresses and numbers have 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Argument {
-    /// The address of buffer number i of the launch, moved to its slice. Of a contraction: 0 is the result, 1 and 2 the operands, 3 the table of
+    /// The address of buffer number i of the launch, moved to its slice. Of a contraction: 0 is the result, 1 and 2 the operands, 3 to 5 their tables of
     /// a ragged axis, and from [`OF_EPILOGUE`] on those of its epilogue, if its code runs that too.
     Buffer(u32),
     /// The value of a size.

@@ -69,7 +69,7 @@ fn count(launches: &[Launch], touched: &mut [usize], candidates: &mut Vec<Buffer
             Op::Kernel(used) => here.extend(used.buffers.iter().map(|slice| slice.buffer)),
             Op::Contract(c) => {
                 here.extend([c.out.buffer, c.a.buffer, c.b.buffer]);
-                here.extend(c.axes.iter().filter_map(|axis| axis.offsets));
+                here.extend(c.axes.iter().filter_map(|axis| axis.offsets).flat_map(Tables::all));
                 if [c.a.buffer, c.b.buffer].contains(&c.out.buffer) {
                     here.extend([c.out.buffer]);
                 }

@@ -1,7 +1,8 @@
 //! The order in which an example's elements lie in packed buffers.
 //!
-//! Outside, tensors are row-major. In the buffers of a compiled program an example's own sizes come first: `[4, T]` lies as `[T, 4]`, so that the
-//! rows of all examples lie end to end. What goes in is packed, and what comes out unpacked, here; a `[T, 4]` stays as it is.
+//! Outside, tensors are row-major. In the buffers of a compiled program an example's own size comes first: `[4, T]` lies as `[T, 4]`, so that the
+//! rows of all examples lie end to end. What goes in is packed, and what comes out unpacked, here; a `[T, 4]` stays as it is, and so does what has
+//! two sizes of its own, `[4, T, T]`.
 
 use bdl_dims::Dim;
 
@@ -14,7 +15,9 @@ impl PackedOrder {
     pub fn of(shape: &[Dim], is_per_example: impl Fn(&str) -> bool) -> Option<PackedOrder> {
         let is_own = |axis: &usize| shape[*axis].names().iter().any(|name| is_per_example(name));
         let mut axes: Vec<usize> = (0..shape.len()).collect();
-        axes.sort_by_key(|axis| !is_own(axis));
+        if axes.iter().filter(|axis| is_own(axis)).count() == 1 {
+            axes.sort_by_key(|axis| !is_own(axis));
+        }
         (!axes.is_sorted()).then_some(PackedOrder(axes))
     }
 
@@ -66,6 +69,7 @@ mod tests {
         assert_eq!(order.unpack(&packed, &[2, 3]), rows);
         assert_eq!(PackedOrder::of(&[Dim::var("T"), Dim::from(2)], |name| name == "T"), None);
         assert_eq!(PackedOrder::of(&[Dim::from(3), Dim::var("L")], |name| name == "T"), None);
+        assert_eq!(PackedOrder::of(&[Dim::from(3), Dim::var("T"), Dim::var("T")], |name| name == "T"), None);
         assert_eq!(order.unpack::<i32>(&[], &[2, 0]), [0; 0]);
     }
 }

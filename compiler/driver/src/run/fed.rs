@@ -12,6 +12,7 @@ use bdl_execute::{Data, Inputs, Store};
 use bdl_plan::{DType, Name, Place, SizeKind};
 use bdl_schedule::Real;
 use bdl_train::{Moment, RunError, RunResult};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A program and its feeding. Buffers grow to the largest batch and stay.
@@ -117,6 +118,50 @@ impl Fed {
         rows.sort_by_key(|row| std::cmp::Reverse(length(row)));
         rows.truncate(count);
         rows
+    }
+
+    /// The plan's sizes for a batch of so many average rows, in one run of its loops' first step: for reports.
+    pub fn usual_sizes(&self, batch: usize) -> BTreeMap<Name, i64> {
+        let rows = self.lengths.first().map_or(0, |lengths| lengths.of_row.len()) as u32;
+        self.sizes(&(0..rows).collect::<Vec<u32>>(), batch)
+    }
+
+    /// The same for the rows that take most memory.
+    pub fn largest_sizes(&self, batch: usize) -> BTreeMap<Name, i64> {
+        let rows = self.lengths.first().map_or(0, |lengths| lengths.of_row.len()) as u32;
+        self.sizes(&self.longest(&(0..rows).collect::<Vec<u32>>(), batch), batch)
+    }
+
+    /// Sizes of a batch of so many rows, as long as these are on average.
+    fn sizes(&self, rows: &[u32], batch: usize) -> BTreeMap<Name, i64> {
+        let total = |dim: &bdl_dims::Dim| -> f64 {
+            let of_row = |row: &u32| {
+                let length = |name: &str| {
+                    let lengths = self.lengths.iter().find(|lengths| *lengths.name == *name)?;
+                    lengths.of_row.get(*row as usize).map(|length| i64::from(*length))
+                };
+                dim.eval(&length).unwrap_or(0) as f64
+            };
+            rows.iter().map(of_row).sum::<f64>() / rows.len().max(1) as f64
+        };
+        let mut sizes = BTreeMap::new();
+        for size in &self.program.plan().sizes {
+            let value = match &size.kind {
+                SizeKind::Batch | SizeKind::Running => batch as i64,
+                SizeKind::Step => 0,
+                SizeKind::Total(dim) => (total(dim) * batch as f64).ceil() as i64,
+                SizeKind::PerExample => total(&bdl_dims::Dim::var(size.name.clone())).ceil() as i64,
+                SizeKind::Built => continue,
+            };
+            sizes.insert(size.name.clone(), value);
+        }
+        sizes
+    }
+
+    /// Bytes of the tensors of a run on the rows that take most memory.
+    pub fn tensor_bytes(&self, batch: usize) -> usize {
+        let sizes = self.largest_sizes(batch);
+        bdl_execute::peak_bytes(self.program.plan(), &|name| sizes.get(name).copied()).unwrap_or(0)
     }
 
     /// What a run on these rows takes on a GPU; nothing on the processor.

@@ -232,13 +232,16 @@ impl ModelMachine {
         self.first_step().map(|step| step.program.plan().clone())
     }
 
-    /// Bytes that the process takes when it trains at this batch size: parameters, state and the tensors of a step; the data; the batch and the copies
+    /// The sizes of an average training step at this batch size.
+    pub fn usual_sizes(&self, batch: usize) -> BTreeMap<Name, i64> {
+        self.first_step().unwrap_or(&self.eval).usual_sizes(batch)
+    }
+
+    /// Bytes that the process takes when it trains at this batch size, on the longest examples: parameters, state and the tensors of a step; the data; the batch and the copies
     /// that a step works with, once it was run; and the process itself.
     pub fn predicted_bytes(&self, batch: usize) -> usize {
-        let size = |name: &str| (name == bdl_equations::BATCH).then_some(batch as i64);
         let fed = self.first_step().unwrap_or(&self.eval);
-        let tensors = self.store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0);
-        tensors + self.data.bytes() + fed.copied_bytes() + PROCESS_BYTES
+        self.store.bytes() + fed.tensor_bytes(batch) + self.data.bytes() + fed.copied_bytes() + PROCESS_BYTES
     }
 
     /// The store with the values of now, wherever they are computed.

@@ -11,13 +11,15 @@ use bdl_plan::{Place, Plan};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Where a tensor's elements lie in its packed buffer: the arrays of its examples in turn, per-example axes outermost. `f` is called
+/// Where a tensor's elements lie in its packed buffer: the arrays of its examples in turn, a single per-example axis outermost. `f` is called
 /// with example, row-major position in the example's array.
 fn packed(program: &Program, id: TensorId, shapes: &[Vec<usize>], f: &mut dyn FnMut(usize, usize)) {
     let own = &program.get(id).shape[usize::from(program.is_per_example(id))..];
     let ragged: Vec<bool> = own.iter().map(|d| program.is_per_example_size(d)).collect();
     let mut order: Vec<usize> = (0..own.len()).collect();
-    order.sort_by_key(|axis| !ragged[*axis]);
+    if ragged.iter().filter(|own| **own).count() == 1 {
+        order.sort_by_key(|axis| !ragged[*axis]);
+    }
     for (example, shape) in shapes.iter().enumerate() {
         let count: usize = shape.iter().product();
         for place in 0..count {

@@ -38,6 +38,45 @@ struct At<'c> {
     axis: &'c ContractionAxis,
     number: usize,
     index: String,
+    /// Of an axis over examples of different length, where the example begins in the result and in each operand.
+    firsts: Option<[String; 3]>,
+}
+
+/// The result or an operand.
+#[derive(Clone, Copy, Debug)]
+enum Of {
+    Out,
+    A,
+    B,
+}
+
+impl Of {
+    const ALL: [Of; 3] = [Of::Out, Of::A, Of::B];
+
+    fn name(self) -> &'static str {
+        match self {
+            Of::Out => "out",
+            Of::A => "a",
+            Of::B => "b",
+        }
+    }
+
+    /// The register that has its address.
+    fn pointer(self) -> &'static str {
+        match self {
+            Of::Out => "%out",
+            Of::A => "%a",
+            Of::B => "%b",
+        }
+    }
+
+    fn stride(self, axis: &ContractionAxis) -> &bdl_dims::Dim {
+        match self {
+            Of::Out => &axis.out,
+            Of::A => &axis.a,
+            Of::B => &axis.b,
+        }
+    }
 }
 
 struct Contract<'c> {
@@ -187,8 +226,11 @@ impl<'c> Contract<'c> {
         match ragged.as_slice() {
             [] => {}
             [axis] if axis.role == AxisRole::Batch || axis.role == AxisRole::M => {
-                parameter(&mut self.w, "offsets", Argument::Buffer(3));
-                self.w.head("cvta.to.global.u64 %offsets, %offsets;");
+                for (i, of) in Of::ALL.into_iter().enumerate() {
+                    let table = format!("offsets_{}", of.name());
+                    let register = parameter(&mut self.w, &table, Argument::Buffer(3 + i as u32));
+                    self.w.head(format!("cvta.to.global.u64 {register}, {register};"));
+                }
             }
             [..] => return Err("a contraction that sums over examples of different length one by one".to_string()),
         }
@@ -287,12 +329,16 @@ impl<'c> Contract<'c> {
                     self.sizes.bind(name, size);
                 }
                 // Where this example begins takes the place of its number.
-                let (at, first) = (self.w.temp(Class::B64), self.w.named(Class::B64, "first_of_example"));
-                self.w.head(format!("mad.lo.s64 {at}, {index}, 8, %offsets;"));
-                self.w.head(format!("ld.global.b64 {first}, [{at}];"));
-                found.push(At { axis, number: *number, index: first });
+                let firsts = Of::ALL.map(|of| {
+                    let (at, first) =
+                        (self.w.temp(Class::B64), self.w.named(Class::B64, &format!("first_in_{}", of.name())));
+                    self.w.head(format!("mad.lo.s64 {at}, {index}, 8, %offsets_{};", of.name()));
+                    self.w.head(format!("ld.global.b64 {first}, [{at}];"));
+                    first
+                });
+                found.push(At { axis, number: *number, index, firsts: Some(firsts) });
             } else {
-                found.push(At { axis, number: *number, index });
+                found.push(At { axis, number: *number, index, firsts: None });
             }
         }
         found.reverse();
@@ -319,29 +365,25 @@ impl<'c> Contract<'c> {
         let mut rest = flat.to_string();
         for (place, (number, axis)) in axes.iter().enumerate().rev() {
             if place == 0 {
-                found.push(At { axis, number: *number, index: rest.clone() });
+                found.push(At { axis, number: *number, index: rest.clone(), firsts: None });
                 break;
             }
             let extent = self.size(&axis.extent)?;
             let narrow = self.w.set(Class::B32, "cvt.u32.u64", &[&rest]);
             let (quotient, own) = divided(&mut self.w, &narrow, &extent);
             let index = self.w.set(Class::B64, "cvt.u64.u32", &[&own]);
-            found.push(At { axis, number: *number, index });
+            found.push(At { axis, number: *number, index, firsts: None });
             rest = self.w.set(Class::B64, "cvt.u64.u32", &[&quotient]);
         }
         Ok(found)
     }
 
-    /// `start + sum of stride * index`.
-    fn offset(
-        &mut self,
-        start: Option<&str>,
-        at: &[At<'c>],
-        stride: impl Fn(&ContractionAxis) -> &bdl_dims::Dim,
-    ) -> Result<Option<String>, String> {
+    /// `start + sum of stride * index`, of the result or an operand.
+    fn offset(&mut self, start: Option<&str>, at: &[At<'c>], of: Of) -> Result<Option<String>, String> {
         let mut total = start.map(str::to_string);
-        for At { axis, index, .. } in at {
-            let stride = self.size(stride(axis))?;
+        for At { axis, index, firsts, .. } in at {
+            let index = firsts.as_ref().map_or(index, |firsts| &firsts[of as usize]);
+            let stride = self.size(of.stride(axis))?;
             total = match (total, stride.as_const()) {
                 (total, Some(0)) => total,
                 (None, Some(1)) => Some(index.clone()),
@@ -354,13 +396,13 @@ impl<'c> Contract<'c> {
     }
 
     /// An operand's address moved to this place of the batch.
-    fn base(&mut self, operand: &str, stride: impl Fn(&ContractionAxis) -> &bdl_dims::Dim) -> Result<String, String> {
+    fn base(&mut self, of: Of) -> Result<String, String> {
         let batch = std::mem::take(&mut self.batch);
-        let elements = self.offset(None, &batch, stride);
+        let elements = self.offset(None, &batch, of);
         self.batch = batch;
         Ok(match elements? {
-            None => operand.to_string(),
-            Some(elements) => self.address(operand, &elements),
+            None => of.pointer().to_string(),
+            Some(elements) => self.address(of.pointer(), &elements),
         })
     }
 
@@ -387,7 +429,7 @@ impl<'c> Contract<'c> {
     /// The part of a clip's form that these axes have, added to `start`.
     fn form(&mut self, clip: &Clip, start: Option<&str>, at: &[At<'c>]) -> Option<String> {
         let mut total = start.map(str::to_string);
-        for At { number, index, axis } in at {
+        for At { number, index, axis, .. } in at {
             // Where an example begins is no part of a form.
             if axis.offsets.is_some() {
                 continue;

@@ -1,6 +1,6 @@
 //! Results to their places.
 
-use super::{Contract, Gate};
+use super::{Contract, Gate, Of};
 use crate::text::Class;
 use bdl_plan::{AxisRole, ContractionAxis};
 
@@ -45,7 +45,7 @@ impl<'c> Contract<'c> {
         stride: i64,
     ) -> Result<(), String> {
         let word = self.word;
-        let base = self.base("%out", |axis| &axis.out)?;
+        let base = self.base(Of::Out)?;
         let step = stride * i64::from(self.bytes);
         let bytes = self.w.set(Class::B64, "mul.lo.s64", &[columns.first, &step.to_string()]);
         let base = self.w.set(Class::B64, "add.s64", &[&base, &bytes]);
@@ -57,7 +57,7 @@ impl<'c> Contract<'c> {
             // Predicates are few: none is kept from one row to the next.
             let row_there = self.w.set(Class::Pred, "setp.lt.s64", &[row, row_count]);
             let at = self.apart(row, row_axes)?;
-            let address = match self.offset(None, &at, |axis| &axis.out)? {
+            let address = match self.offset(None, &at, Of::Out)? {
                 None => base.clone(),
                 Some(elements) => self.address(&base, &elements),
             };
@@ -97,19 +97,19 @@ impl<'c> Contract<'c> {
         columns: &Columns<'_, 'c>,
     ) -> Result<(), String> {
         let word = self.word;
-        let base = self.base("%out", |axis| &axis.out)?;
+        let base = self.base(Of::Out)?;
         let clips = self.clips(Gate::Result)?;
         let mut places = Vec::new();
         for offset in columns.offsets {
             let number = self.w.set(Class::B64, "add.s64", &[columns.first, &offset.to_string()]);
             let at = self.apart(&number, columns.axes)?;
-            let elements = self.offset(None, &at, |axis| &axis.out)?;
+            let elements = self.offset(None, &at, Of::Out)?;
             places.push((number, at, elements));
         }
         for (i, row) in rows.iter().enumerate() {
             let row_there = self.w.set(Class::Pred, "setp.lt.s64", &[row, row_count]);
             let row_at = self.apart(row, row_axes)?;
-            let row_base = match self.offset(None, &row_at, |axis| &axis.out)? {
+            let row_base = match self.offset(None, &row_at, Of::Out)? {
                 None => base.clone(),
                 Some(elements) => self.address(&base, &elements),
             };

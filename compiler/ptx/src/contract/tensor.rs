@@ -26,7 +26,7 @@
 
 use super::epilogue::InTile;
 use super::store::Columns;
-use super::{At, Contract, Gate};
+use super::{At, Contract, Gate, Of};
 use crate::emit::mapping::typical;
 use crate::size::Int;
 use crate::text::{Class, Needs};
@@ -137,7 +137,7 @@ impl Piece {
 /// What a thread copies of an operand's pieces: `count` copies, which have the place in the sum in common (along it) or the row.
 struct Copies<'c> {
     piece: Piece,
-    operand: &'static str,
+    operand: Of,
     /// Where in the sum copies are.
     places: Vec<PlaceInSum>,
     /// Of each row that is copied: the bytes of a copy (32 bits; 0 where the row is not there: predicates are few), its address without the sum, and the
@@ -148,12 +148,6 @@ struct Copies<'c> {
     /// Where the first copy goes in the piece (32 bits), and how much further each next one.
     to: String,
     step: u32,
-}
-
-impl Copies<'_> {
-    fn stride(&self) -> fn(&ContractionAxis) -> &Dim {
-        if self.operand == "%a" { |axis| &axis.a } else { |axis| &axis.b }
-    }
 }
 
 /// A place in the sum that copies of one piece have in common. What follows from it is kept from piece to piece, not computed anew.
@@ -317,13 +311,13 @@ impl<'c> Contract<'c> {
         row_axes: &[(usize, &'c ContractionAxis)],
         k_axes: &[(usize, &'c ContractionAxis)],
     ) -> Result<Piece, String> {
-        let (slice, stride): (_, fn(&ContractionAxis) -> &Dim) = match gate {
-            Gate::A => (&self.c.a, |axis| &axis.a),
-            Gate::B => (&self.c.b, |axis| &axis.b),
+        let (slice, operand) = match gate {
+            Gate::A => (&self.c.a, Of::A),
+            Gate::B => (&self.c.b, Of::B),
             Gate::Result => return Err("the result is no operand".to_string()),
         };
         let is_step = |axes: &[(usize, &ContractionAxis)]| {
-            axes.last().is_some_and(|(_, axis)| stride(axis).as_const() == Some(1))
+            axes.last().is_some_and(|(_, axis)| operand.stride(axis).as_const() == Some(1))
         };
         let along = if is_step(k_axes) || !is_step(row_axes) { Along::Sum } else { Along::Rows };
         let inner = match along {
@@ -333,14 +327,14 @@ impl<'c> Contract<'c> {
         let is_fourfold = |dim: &Dim| dim.terms().all(|(_, coefficient)| coefficient % i64::from(VECTOR) == 0);
         let mut is_vector = is_fourfold(&slice.offset);
         if let Some((inner, axis)) = inner {
-            is_vector &= stride(axis).as_const() == Some(1);
+            is_vector &= operand.stride(axis).as_const() == Some(1);
             is_vector &= axis.extent.as_const().is_some_and(|n| n % i64::from(VECTOR) == 0);
             for clip in &self.c.clips {
                 let names_inner = clip.terms.iter().any(|(axis, k)| *axis as usize == *inner && *k != 0);
                 is_vector &= !(names_inner && self.gate(clip)? == gate);
             }
             for (number, axis) in self.c.axes.iter().enumerate() {
-                is_vector &= number == *inner || is_fourfold(stride(axis));
+                is_vector &= number == *inner || is_fourfold(operand.stride(axis));
             }
         } else {
             is_vector = false;
@@ -357,9 +351,9 @@ impl<'c> Contract<'c> {
         row_axes: &[(usize, &'c ContractionAxis)],
         to: &str,
     ) -> Result<Copies<'c>, String> {
-        let (operand, stride): (&'static str, fn(&ContractionAxis) -> &Dim) = match gate {
-            Gate::A => ("%a", |axis| &axis.a),
-            Gate::B | Gate::Result => ("%b", |axis| &axis.b),
+        let operand = match gate {
+            Gate::A => Of::A,
+            Gate::B | Gate::Result => Of::B,
         };
         let threads = self.threads;
         // Copies side by side in a line, and lines that all threads copy at once.
@@ -388,7 +382,7 @@ impl<'c> Contract<'c> {
             Along::Sum => (count, 1),
             Along::Rows => (1, count),
         };
-        let base = self.base(operand, stride)?;
+        let base = self.base(operand)?;
         let clips = self.clips(gate)?;
         let wide = self.w.set(Class::B64, "cvt.u64.u32", &[&row]);
         let first = self.w.set(Class::B64, "add.s64", &[&wide, of_rows.0]);
@@ -402,7 +396,7 @@ impl<'c> Contract<'c> {
                 there = self.w.set(Class::Pred, "setp.lt.and.u32", &[&in_piece, &all_lines.to_string(), &there]);
             }
             let at = self.apart(&own, row_axes)?;
-            let address = match self.offset(None, &at, stride)? {
+            let address = match self.offset(None, &at, operand)? {
                 None => base.clone(),
                 Some(elements) => self.address(&base, &elements),
             };
@@ -431,12 +425,12 @@ impl<'c> Contract<'c> {
         k_axes: &[(usize, &'c ContractionAxis)],
         first_k: &str,
     ) -> Result<(), String> {
-        let stride = copies.stride();
+        let operand = copies.operand;
         for place in &mut copies.places {
             let own = self.w.set(Class::B64, "add.s64", &[first_k, &place.k]);
             place.own = self.w.set(Class::B32, "cvt.u32.u64", &[&own]);
             let at: Vec<At<'c>> = self.apart(&own, k_axes)?;
-            place.bytes = match self.offset(None, &at, stride)? {
+            place.bytes = match self.offset(None, &at, operand)? {
                 None => None,
                 Some(elements) => Some(self.w.set(Class::B64, "shl.b64", &[&elements, "2"])),
             };
@@ -456,7 +450,7 @@ impl<'c> Contract<'c> {
     /// sum over (tap of 11, channel of 300):  channel += 16;  from 300 on: channel -= 300, and one tap further
     /// ```
     fn advance(&mut self, copies: &Copies<'c>, k_axes: &[(usize, &'c ContractionAxis)]) -> Result<(), String> {
-        let stride = copies.stride();
+        let operand = copies.operand;
         let inner_first: Vec<(usize, &ContractionAxis)> = k_axes.iter().rev().copied().collect();
         let coefficient = |clip: &Clip, number: usize| -> i64 {
             clip.terms.iter().filter(|(axis, _)| *axis as usize == number).map(|(_, k)| *k).sum()
@@ -468,13 +462,13 @@ impl<'c> Contract<'c> {
         for (number, axis) in inner {
             let digit = rest.rem(&axis.extent);
             rest = rest.floor_div(&axis.extent);
-            step = step + digit.clone() * stride(axis).clone();
+            step = step + digit.clone() * operand.stride(axis).clone();
             for (form, clip) in form_steps.iter_mut().zip(&copies.clips) {
                 *form = form.clone() + digit.scale(coefficient(clip, *number));
             }
             digits.push(digit);
         }
-        step = step + rest.clone() * stride(outer_axis).clone();
+        step = step + rest.clone() * operand.stride(outer_axis).clone();
         for (form, clip) in form_steps.iter_mut().zip(&copies.clips) {
             *form = form.clone() + rest.scale(coefficient(clip, *outermost));
         }
@@ -500,8 +494,8 @@ impl<'c> Contract<'c> {
                 let when = format!("@{over} ");
                 self.w.line(format!("{when}sub.u32 {digit}, {digit}, {extent};"));
                 let (next_number, next) = inner_first[level + 1];
-                let back = axis.extent.clone() * stride(axis).clone();
-                self.go_on(&when, place.bytes.as_deref(), &bytes(&(stride(next).clone() - back)))?;
+                let back = axis.extent.clone() * operand.stride(axis).clone();
+                self.go_on(&when, place.bytes.as_deref(), &bytes(&(operand.stride(next).clone() - back)))?;
                 for (form, clip) in place.forms.iter().zip(&copies.clips) {
                     let back = axis.extent.scale(coefficient(clip, *number));
                     let by = Dim::from(coefficient(clip, next_number)) - back;

@@ -12,7 +12,7 @@
 
 use super::epilogue::InTile;
 use super::store::Columns;
-use super::{Contract, Gate};
+use super::{Contract, Gate, Of};
 use crate::text::Class;
 use bdl_plan::AxisRole;
 
@@ -56,10 +56,10 @@ impl Contract<'_> {
         let row = wide(self, &a_row);
         let row = self.w.set(Class::B64, "add.s64", &[&row, &first_row]);
         let row_there = self.w.set(Class::Pred, "setp.lt.s64", &[&row, &m]);
-        let a_base = self.base("%a", |axis| &axis.a)?;
+        let a_base = self.base(Of::A)?;
         let a_clips = self.clips(Gate::A)?;
         let at_row = self.apart(&row, &m_axes)?;
-        let a_base = match self.offset(None, &at_row, |axis| &axis.a)? {
+        let a_base = match self.offset(None, &at_row, Of::A)? {
             None => a_base,
             Some(elements) => self.address(&a_base, &elements),
         };
@@ -77,7 +77,7 @@ impl Contract<'_> {
         let b_k = self.w.set(Class::B32, "shr.u32", &["%thread", "4"]);
         let b_column = self.w.set(Class::B32, "and.b32", &["%thread", "15"]);
         let b_column = self.w.set(Class::B32, "shl.b32", &[&b_column, "2"]);
-        let b_base = self.base("%b", |axis| &axis.b)?;
+        let b_base = self.base(Of::B)?;
         let b_clips = self.clips(Gate::B)?;
         let column = wide(self, &b_column);
         let column = self.w.set(Class::B64, "add.s64", &[&column, &first_column]);
@@ -87,7 +87,7 @@ impl Contract<'_> {
                 if j == 0 { column.clone() } else { self.w.set(Class::B64, "add.s64", &[&column, &j.to_string()]) };
             let there = self.w.set(Class::Pred, "setp.lt.s64", &[&own, &n]);
             let at = self.apart(&own, &n_axes)?;
-            let base = match self.offset(None, &at, |axis| &axis.b)? {
+            let base = match self.offset(None, &at, Of::B)? {
                 None => b_base.clone(),
                 Some(elements) => self.address(&b_base, &elements),
             };
@@ -151,7 +151,7 @@ impl Contract<'_> {
             let there = self.w.set(Class::Pred, "setp.lt.and.s64", &[&own, &k, &row_there]);
             let at = self.apart(&own, &k_axes)?;
             let there = self.inside(&there, &a_forms, &at)?;
-            let address = match self.offset(None, &at, |axis| &axis.a)? {
+            let address = match self.offset(None, &at, Of::A)? {
                 None => a_base.clone(),
                 Some(elements) => self.address(&a_base, &elements),
             };
@@ -162,7 +162,7 @@ impl Contract<'_> {
         let own = self.w.set(Class::B64, "add.s64", &[&k0, &b_k]);
         let k_there = self.w.set(Class::Pred, "setp.lt.s64", &[&own, &k]);
         let at = self.apart(&own, &k_axes)?;
-        let along = self.offset(None, &at, |axis| &axis.b)?;
+        let along = self.offset(None, &at, Of::B)?;
         for (j, (there, base, forms)) in columns.iter().enumerate() {
             let there = self.w.set(Class::Pred, "and.pred", &[there, &k_there]);
             let there = self.inside(&there, forms, &at)?;

@@ -208,13 +208,15 @@ fn value_of(program: &eq::Program, id: eq::TensorId, numbers: &Numbers) -> Value
     }
 }
 
-/// The elements as they lie in a packed buffer: in every example the per-example axes outermost.
+/// The elements as they lie in a packed buffer: in every example an axis of per-example length outermost, if it is the only one.
 pub fn packed(program: &eq::Program, id: eq::TensorId, value: &Value) -> Vec<f64> {
     let tensor = program.get(id);
     let Value::PerExample(arrays) = value else { return value.flat() };
     let ragged: Vec<bool> = tensor.shape[1..].iter().map(|d| program.is_per_example_size(d)).collect();
     let mut order: Vec<usize> = (0..ragged.len()).collect();
-    order.sort_by_key(|a| !ragged[*a]);
+    if ragged.iter().filter(|own| **own).count() == 1 {
+        order.sort_by_key(|a| !ragged[*a]);
+    }
     let mut all = Vec::new();
     for array in arrays {
         let dims: Vec<usize> = order.iter().map(|a| array.shape[*a]).collect();

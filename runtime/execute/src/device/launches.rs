@@ -361,7 +361,7 @@ impl DeviceProgram {
             )));
         }
         let mut buffers: Vec<u64> = [&c.out, &c.a, &c.b].into_iter().map(|slice| self.slice(walk, slice)).collect();
-        buffers.push(c.form.ragged().map_or(0, |(_, table)| self.addresses[table]));
+        buffers.extend(c.form.ragged().map_or([0; 3], |(_, tables)| tables.map(|table| self.addresses[table])));
         let runs_epilogue = self.contraction(c.number)?.runs_epilogue();
         let epilogue = c.epilogue.as_ref().filter(|_| runs_epilogue);
         let of_epilogue = epilogue.into_iter().flat_map(|epilogue| &epilogue.buffers);

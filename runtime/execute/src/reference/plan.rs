@@ -399,9 +399,9 @@ impl Machine<'_> {
             let mut base = [out.1, a.1, b.1];
             for axis in &c.axes {
                 let stride = [self.dim(&axis.out)?, self.dim(&axis.a)?, self.dim(&axis.b)?];
-                if let Some(table) = axis.offsets {
-                    let first = start(table);
-                    base.iter_mut().zip(stride).for_each(|(b, s)| *b += first * s);
+                if let Some(tables) = axis.offsets {
+                    let first = tables.all().map(start);
+                    base.iter_mut().zip(first.iter().zip(stride)).for_each(|(b, (first, s))| *b += first * s);
                     extents.push(1);
                 } else {
                     extents.push(self.dim(&axis.extent)?.max(0));

@@ -5,7 +5,7 @@ use crate::data::{
     Access, Address, AddressTerm, AxisRole, Bound, Buffer, BufferId, Clip, Contraction, ContractionAxis, DType,
     Distribution, Draw, Ends, Guard, Iterate, Kernel, KernelBuffer, KernelId, KernelUse, Launch, LoopIndex, LoopMode,
     Name, Op, Origin, Place, Plan, Routine, Running, Scan, SizeKind, SizeName, Slice, SlotId, Sort, Stmt, Table,
-    ValueId, ValueOp, ValueType, VariableId,
+    Tables, ValueId, ValueOp, ValueType, VariableId,
 };
 use bdl_dims::Dim;
 use std::fmt;
@@ -592,8 +592,26 @@ impl<'t> Parser<'t> {
         self.expect("b")?;
         let b = self.dim()?;
         self.expect(")")?;
-        let offsets = if self.eat("offsets") { Some(self.buffer_id(plan)?) } else { None };
+        let offsets = if self.eat("offsets") { Some(self.tables(plan)?) } else { None };
         Ok(ContractionAxis { name, role, extent, out, a, b, offsets })
+    }
+
+    /// One table for all operands, or `(out X, a Y, b Z)`.
+    fn tables(&mut self, plan: &Plan) -> Parse<Tables> {
+        if !self.eat("(") {
+            let all = self.buffer_id(plan)?;
+            return Ok(Tables { out: all, a: all, b: all });
+        }
+        self.expect("out")?;
+        let out = self.buffer_id(plan)?;
+        self.expect(",")?;
+        self.expect("a")?;
+        let a = self.buffer_id(plan)?;
+        self.expect(",")?;
+        self.expect("b")?;
+        let b = self.buffer_id(plan)?;
+        self.expect(")")?;
+        Ok(Tables { out, a, b })
     }
 
     // ---------------------------------------------------------------- kernels

@@ -3,7 +3,7 @@
 use super::{BINARY, COMPARE, DTYPES, MONOIDS, UNARY, VALUE_TYPES, displayed, quoted, word_of};
 use crate::data::{
     Access, Address, AddressTerm, AxisRole, Bound, Contraction, Distribution, Ends, Kernel, KernelUse, Launch,
-    LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Slice, Stmt, Table, ValueOp,
+    LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Slice, Stmt, Table, Tables, ValueOp,
 };
 use bdl_dims::Dim;
 use std::fmt::{self, Display, Formatter, Write};
@@ -182,7 +182,13 @@ impl Printer<'_> {
             write!(f, "{pad}  {role} {}: {} ", quoted(&axis.name), in_parens(&axis.extent))?;
             write!(f, "(out {}, a {}, b {})", axis.out, axis.a, axis.b)?;
             match axis.offsets {
-                Some(table) => writeln!(f, " offsets {}", self.plan.buffer(table.0))?,
+                Some(Tables { out, a, b }) if out == a && a == b => {
+                    writeln!(f, " offsets {}", self.plan.buffer(out.0))?
+                }
+                Some(tables) => {
+                    let [out, a, b] = tables.all().map(|table| self.plan.buffer(table.0));
+                    writeln!(f, " offsets (out {out}, a {a}, b {b})")?;
+                }
                 None => writeln!(f)?,
             }
         }

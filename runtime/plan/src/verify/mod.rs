@@ -24,7 +24,7 @@ mod kernel;
 
 use crate::data::{
     Access, AxisRole, BufferId, Contraction, DType, Ends, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Running,
-    SizeKind, Slice, Table,
+    SizeKind, Slice, Table, Tables,
 };
 use bdl_dims::Dim;
 use std::collections::HashSet;
@@ -390,7 +390,7 @@ impl Launches<'_> {
                 AxisRole::K => !out,
             };
             ensure(fits, || format!("axis `{}` of role {:?} steps through the wrong operands", axis.name, axis.role))?;
-            if let Some(table) = axis.offsets {
+            for table in axis.offsets.into_iter().flat_map(Tables::all) {
                 exists(self.plan, table)?;
                 ensure(axis.role == AxisRole::Batch, || format!("axis `{}` has offsets and is no batch", axis.name))?;
                 let table = &self.plan.buffers[table.0 as usize];

@@ -173,7 +173,7 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
             None => bdl_kernels::machine::measure_bandwidth(threads),
         };
         let limits = profile::Limits { gflops: machine_gflops, gigabytes };
-        let rows = profile::rows(&plan, &launches, &flops, profiled, batch as i64, &sources);
+        let rows = profile::rows(&plan, &launches, &flops, profiled, &machine.usual_sizes(batch), &sources);
         if let Some(path) = wanted.picture {
             picture::write(path, &format!("{name} · batch {batch} · {place}"), &rows, &limits)?;
         }

@@ -71,9 +71,7 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
     let place = gpu.clone().unwrap_or_else(|| format!("{threads} threads"));
     let flops = fed.program.flop().to_vec();
     let gflops = flops.iter().sum::<u64>() as f64 / median.as_secs_f64() / 1e9;
-    let size = |name: &str| (name == bdl_equations::BATCH).then_some(rows as i64);
-    let tensors = store.bytes() + bdl_execute::peak_bytes(fed.program.plan(), &size).unwrap_or(0);
-    let predicted = tensors + data.bytes() + fed.copied_bytes() + PROCESS_BYTES;
+    let predicted = store.bytes() + fed.tensor_bytes(rows) + data.bytes() + fed.copied_bytes() + PROCESS_BYTES;
     let peak = peak_megabytes();
     let mut line = json!({
         "event": "done", "train": &*train.name, "precision": context.precision(), "rows": rows, "answers": times.len(),
@@ -110,7 +108,8 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
         };
         let limits = profile::Limits { gflops, gigabytes };
         let plan = fed.program.plan().clone();
-        let launches = profile::rows(&plan, &launches, &flops, times.len(), rows as i64, &checked.source.sources);
+        let sizes = fed.usual_sizes(rows);
+        let launches = profile::rows(&plan, &launches, &flops, times.len(), &sizes, &checked.source.sources);
         if let Some(path) = wanted.picture {
             picture::write(path, &format!("{} · {rows} rows · {place}", train.name), &launches, &limits)?;
         }

@@ -9,8 +9,9 @@
 
 use crate::show::number;
 use bdl_grammar::{FileId, SourceMap};
-use bdl_plan::{AxisRole, Launch, Op, Origin, Plan};
+use bdl_plan::{AxisRole, Launch, Name, Op, Origin, Plan};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What this machine reaches.
@@ -110,19 +111,17 @@ fn in_order<'p>(
     }
 }
 
-/// All launches in the order in which they run. `times` are sums over so many steps.
-pub fn rows(plan: &Plan, times: &[Duration], flops: &[u64], steps: usize, batch: i64, sources: &SourceMap) -> Vec<Row> {
-    // The step of a loop counts as its first, running rows as all examples.
-    let sizes = |name: &str| {
-        let kind = plan.sizes.iter().find(|size| &*size.name == name).map(|size| &size.kind);
-        match kind {
-            Some(bdl_plan::SizeKind::Batch | bdl_plan::SizeKind::Running) => Some(batch),
-            Some(bdl_plan::SizeKind::Step) => Some(0),
-            Some(bdl_plan::SizeKind::Built | bdl_plan::SizeKind::Total(_) | bdl_plan::SizeKind::PerExample) | None => {
-                None
-            }
-        }
-    };
+/// All launches in the order in which they run. `times` are sums over so many steps; `sizes` are those of an average step, in which the step of a
+/// loop counts as its first, and running rows as all examples.
+pub fn rows(
+    plan: &Plan,
+    times: &[Duration],
+    flops: &[u64],
+    steps: usize,
+    sizes: &BTreeMap<Name, i64>,
+    sources: &SourceMap,
+) -> Vec<Row> {
+    let sizes = |name: &str| sizes.get(name).copied();
     let mut places = Vec::new();
     in_order(&plan.launches, 0, 1.0, &sizes, &mut places);
     let mut contractions = flops.iter();

@@ -87,7 +87,7 @@ pub fn run(
             let mut none = Vec::new();
             bdl_plan::each_launch(&plan.launches, &mut |_| none.push(Duration::ZERO));
             let sources = &checked.source.sources;
-            let rows = profile::rows(&plan, &none, &[], 1, batch as i64, sources);
+            let rows = profile::rows(&plan, &none, &[], 1, &machine.usual_sizes(batch), sources);
             // Loops that took no time hold what their launches move.
             bytes = rows.iter().map(|row| row.bytes).sum::<f64>();
         }
