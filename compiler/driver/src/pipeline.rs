@@ -17,7 +17,7 @@ use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{self, ItemKind};
 use bdl_plan::Products;
 use bdl_plan::{DeviceCode, Origin, Plan};
-use bdl_schedule::Real;
+use bdl_schedule::{Real, Target};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -320,7 +320,7 @@ pub struct Compiled {
 
 /// Equations → plan → machine code. Verified between stages in builds with assertions.
 pub fn compile(program: &Program, real: Real) -> Result<Compiled, Failure> {
-    code(plan(program, real)?, threads())
+    code(plan(program, real, Target::Processor)?, threads())
 }
 
 /// How many threads make code, where nothing else is made at the time.
@@ -364,16 +364,16 @@ pub fn ptx(
 /// made: it finds their code there. `make` is told how many threads it has.
 pub fn side_by_side<T: Send>(
     programs: &[&Program],
-    real: Real,
+    (real, target): (Real, Target),
     make: impl Fn(Plan, usize) -> Result<T, Failure> + Sync,
 ) -> Result<Vec<T>, Failure> {
     let largest = (0..programs.len()).max_by_key(|at| programs[*at].nodes.len());
     let make = &make;
-    let work: Vec<_> = programs.iter().map(|program| move || make(plan(program, real)?, 1)).collect();
+    let work: Vec<_> = programs.iter().map(|program| move || make(plan(program, real, target)?, 1)).collect();
     thread::scope(|scope| {
         let others = work.iter().enumerate().filter(|(at, _)| Some(*at) != largest);
         let others: Vec<_> = others.map(|(at, work)| (at, bdl_check::stack::start(scope, work))).collect();
-        let planned = largest.map(|at| (at, plan(programs[at], real)));
+        let planned = largest.map(|at| (at, plan(programs[at], real, target)));
         let mut made: Vec<(usize, Result<T, Failure>)> =
             others.into_iter().map(|(at, finish)| (at, finish())).collect();
         made.extend(planned.map(|(at, plan)| (at, plan.and_then(|plan| make(plan, threads())))));
@@ -383,17 +383,18 @@ pub fn side_by_side<T: Send>(
 }
 
 /// Equations → plan.
-pub fn plan(program: &Program, real: Real) -> Result<Plan, Failure> {
+pub fn plan(program: &Program, real: Real, target: Target) -> Result<Plan, Failure> {
     if cfg!(debug_assertions) {
         bdl_equations::verify(program)
             .map_err(|error| Failure::bug(format!("equations of `{}`: {error}", program.name)))?;
     }
-    let plan = bdl_schedule::schedule(program, &bdl_schedule::Options { real }).map_err(|error| match error {
-        bdl_schedule::Error::NotBuilt { construct, .. } => {
-            Failure::user("not-built-yet", format!("{construct} is part of the language but not built yet"))
-        }
-        bdl_schedule::Error::Malformed { .. } => Failure::bug(format!("schedule of `{}`: {error}", program.name)),
-    })?;
+    let plan =
+        bdl_schedule::schedule(program, &bdl_schedule::Options { real, target }).map_err(|error| match error {
+            bdl_schedule::Error::NotBuilt { construct, .. } => {
+                Failure::user("not-built-yet", format!("{construct} is part of the language but not built yet"))
+            }
+            bdl_schedule::Error::Malformed { .. } => Failure::bug(format!("schedule of `{}`: {error}", program.name)),
+        })?;
     if cfg!(debug_assertions) {
         bdl_plan::verify(&plan).map_err(|error| Failure::bug(format!("plan of `{}`: {error}", program.name)))?;
     }

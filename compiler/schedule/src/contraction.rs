@@ -16,6 +16,7 @@
 //!
 //! Deliberately absent: which axes merge into one matrix dimension and how clips are peeled (the executor's), and epilogues (`fuse`).
 
+use crate::Target;
 use crate::layout::{Layout, Storage};
 use crate::nest;
 use crate::scalar::{is_index, runs_along};
@@ -267,8 +268,7 @@ fn axes(
             (true, false, true) if offsets.is_some() => return None,
             (true, false, true) => plan::AxisRole::N,
             (true, false, false) => return None,
-            // Summing examples of different length is left to loops.
-            (false, _, _) if offsets.is_some() => return None,
+            (false, _, _) if offsets.is_some() && storage.target == Target::Gpu => return None,
             (false, true, true) => plan::AxisRole::K,
             (false, _, _) => return None,
         };

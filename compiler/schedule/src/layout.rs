@@ -19,6 +19,7 @@
 //!
 //! Deliberately absent: which buffers share memory (`memory`).
 
+use crate::Target;
 use crate::error::Error;
 use bdl_dims::{Atom, Dim};
 use bdl_equations as eq;
@@ -62,6 +63,7 @@ pub(crate) struct Packed {
 /// Buffers, tables and sizes of the plan being made, and where each tensor lies in them.
 pub(crate) struct Storage {
     pub real: plan::DType,
+    pub target: Target,
     pub batch: Option<eq::Name>,
     kinds: HashMap<eq::Name, eq::SizeKind>,
     pub sizes: Vec<plan::SizeName>,
@@ -76,9 +78,10 @@ pub(crate) struct Storage {
 }
 
 impl Storage {
-    pub fn new(program: &eq::Program, real: plan::DType) -> Storage {
+    pub fn new(program: &eq::Program, real: plan::DType, target: Target) -> Storage {
         let mut storage = Storage {
             real,
+            target,
             batch: program.sizes.iter().find(|s| s.kind == eq::SizeKind::Batch).map(|s| s.name.clone()),
             kinds: program.sizes.iter().map(|s| (s.name.clone(), s.kind)).collect(),
             sizes: Vec::new(),

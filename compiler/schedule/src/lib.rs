@@ -75,14 +75,24 @@ impl Real {
     }
 }
 
+/// Where a plan will run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    #[default]
+    Processor,
+    /// Contractions do not sum over examples of different length there: blocks share a sum by its places, and these differ.
+    Gpu,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     pub real: Real,
+    pub target: Target,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { real: Real::F32 }
+        Options { real: Real::F32, target: Target::Processor }
     }
 }
 

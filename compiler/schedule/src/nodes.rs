@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Plan, Error> {
     let real = options.real.stored(eq::DType::Real);
     let program = program.clone();
-    let storage = Storage::new(&program, real);
+    let storage = Storage::new(&program, real, options.target);
     let mut scheduler = Scheduler {
         program,
         storage,

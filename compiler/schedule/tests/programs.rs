@@ -196,6 +196,33 @@ fn products_between_the_positions_of_an_example_are_contractions() {
     assert_eq!(launches(&plan), ["kernel"]);
 }
 
+/// Weights of a padded convolution and of pairs, over examples shorter than the window, too. A GPU's plan has loops for them.
+#[test]
+fn a_gradient_of_weights_sums_over_examples_of_different_length() {
+    let examples = [3, 1, 0, 12, 2].iter().map(|t| vec![("T", *t)]).collect();
+    let numbers = Numbers { examples, ..Numbers::default() };
+    let text = "program weights
+         size B batch
+         size T example
+         input x: real[B, T, 6] per example
+         input dy: real[B, T, 5] per example
+         input z: real[B, T, T, 4] per example
+         input dz: real[B, 3, T, T] per example
+         value g: real[5, 6, 5]
+         value w: real[4, 3]
+         g[k < 5, c < 6, f < 5] = sum[b < B, t < T] x[b, t + k - 2, c else 0] * dy[b, t, f]
+         w[c < 4, h < 3] = sum[b < B, i < T, j < T] z[b, i, j, c] * dz[b, h, i, j]
+         output g = g
+         output w = w";
+    let plan = same(text, &numbers);
+    assert_eq!(launches(&plan), ["contract", "contract"]);
+    let none = Numbers { examples: vec![vec![("T", 0)], vec![("T", 0)]], ..Numbers::default() };
+    same(text, &none);
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F64, target: bdl_schedule::Target::Gpu };
+    let plan = bdl_schedule::schedule(&support::parse(text), &options).unwrap();
+    assert!(launches(&plan).iter().all(|launch| *launch == "kernel"), "{:?}", launches(&plan));
+}
+
 #[test]
 fn pooling_and_its_place_share_a_kernel() {
     let plan = same(

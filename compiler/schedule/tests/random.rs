@@ -133,7 +133,7 @@ fn run_all(seeds: std::ops::Range<u64>, made: &dyn Fn(u64) -> Case) -> usize {
         for seed in seeds {
             let case = made(*seed);
             equations += case.program.nodes.len();
-            let options = bdl_schedule::Options { real: bdl_schedule::Real::F64 };
+            let options = bdl_schedule::Options { real: bdl_schedule::Real::F64, ..Default::default() };
             let mut plan = bdl_schedule::schedule(&case.program, &options)
                 .unwrap_or_else(|e| panic!("case {seed}: {e}\n{}", eq::text::print(&case.program)));
             plan::verify(&plan).unwrap_or_else(|e| panic!("case {seed}: {e}\n{plan}"));

@@ -407,6 +407,25 @@ fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
     if columns > rows { column.or(row) } else { row.or(column) }
 }
 
+/// A chunk's share of the result, over all of the sum: columns where each chunk has whole panels of them, for these leave rows to whole tiles. No bit
+/// depends on it. `None` where nothing is left for the chunk.
+pub fn share_of_result<T: Real>(nest: &Nest, chunk: usize, chunks: usize) -> Option<Nest> {
+    let panel = T::panel_width() as i64;
+    let columns = (0..nest.axes().len()).find(|axis| {
+        let ax = nest.axes()[*axis];
+        ax.role == AxisRole::N && ax.extent >= panel * chunks as i64 && !nest.is_clipped(*axis)
+    });
+    let (axis, step) = match columns {
+        Some(axis) => (Some(axis), panel),
+        None => (shared_axis(nest, chunks), 1),
+    };
+    let Some(axis) = axis else { return (chunk == 0).then_some(*nest) };
+    let (from, to) = share(nest.axes()[axis].extent, chunk, chunks, step);
+    let mut part = *nest;
+    part.restrict(axis, from, to);
+    (from < to).then_some(part)
+}
+
 /// Share number `index` of `0..n` in `count` shares, in whole steps of `step`.
 pub fn share(n: i64, index: usize, count: usize, step: i64) -> (i64, i64) {
     let steps = (n + step - 1) / step;

@@ -17,6 +17,7 @@ use crate::program::set_example;
 use crate::rows::{Decisions, Longest, Rows};
 use crate::{draw, ends, iterate, library};
 use bdl_kernels::contraction::{MOST_STRETCHES, Stretch};
+use bdl_plan::AxisRole;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -621,26 +622,38 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
             )
         };
     };
-    // Examples of different length go to whoever is there, a few at a time.
     let examples = c.form.axes[axis].extent.at(&state.sizes).max(0) as usize;
     let chunks = worker.count;
-    let groups = examples.min(RAGGED_CHUNKS * chunks);
-    worker.phase(groups, |group| {
-        for example in examples * group / groups..examples * (group + 1) / groups {
-            // SAFETY: an offsets table holds one entry for each example and the end.
-            let first = tables.map(|table| unsafe { *run.pointers[table].cast::<i64>().add(example) });
-            set_example(&mut state.sizes, &run.lengths, example);
-            let (sizes, ax) = (&state.sizes, &c.form.axes[axis]);
-            let [out, a, b] = [(first[0], &ax.out), (first[1], &ax.a), (first[2], &ax.b)]
-                .map(|(first, stride)| first * stride.at(sizes));
-            let mut nest = c.form.nest(sizes, out, a, b);
-            nest.axes_mut()[axis].extent = 1;
-            run.count(c, &nest);
-            // SAFETY: one example's rows.
-            unsafe { contract::whole(&nest, operands, c.form.accumulate) };
-        }
-        crate::program::clear_example(&mut state.sizes, &run.lengths);
-    })?;
+    if c.form.axes[axis].role == AxisRole::K {
+        // Each worker sums its share of the result over all examples, in their order.
+        worker.phase(chunks, |chunk| {
+            let mut accumulate = c.form.accumulate;
+            for example in 0..examples {
+                let nest = nest_of_example(run, state, c, (axis, tables), example);
+                if chunk == 0 {
+                    run.count(c, &nest);
+                }
+                if let Some(part) = contract::share_of_result::<T>(&nest, chunk, chunks) {
+                    // SAFETY: one chunk's elements of the result.
+                    unsafe { contract::whole(&part, operands, accumulate) };
+                }
+                accumulate = true;
+            }
+            crate::program::clear_example(&mut state.sizes, &run.lengths);
+        })?;
+    } else {
+        // Examples go to whoever is there, a few at a time.
+        let groups = examples.min(RAGGED_CHUNKS * chunks);
+        worker.phase(groups, |group| {
+            for example in examples * group / groups..examples * (group + 1) / groups {
+                let nest = nest_of_example(run, state, c, (axis, tables), example);
+                run.count(c, &nest);
+                // SAFETY: one example's rows.
+                unsafe { contract::whole(&nest, operands, c.form.accumulate) };
+            }
+            crate::program::clear_example(&mut state.sizes, &run.lengths);
+        })?;
+    }
     let Some(epilogue) = &c.epilogue else { return Ok(()) };
     let grid = epilogue.grid.at(&state.sizes);
     worker.phase(chunks, |chunk| {
@@ -648,6 +661,25 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         // SAFETY: all rows are complete.
         unsafe { kernel_range(run, state, epilogue, begin, end) }
     })
+}
+
+/// The nest of one example, whose sizes are set for it, along the axis over examples.
+fn nest_of_example(
+    run: &Run,
+    state: &mut State,
+    c: &CompiledContraction,
+    (axis, tables): (usize, [usize; 3]),
+    example: usize,
+) -> Nest {
+    // SAFETY: an offsets table holds one entry for each example and the end.
+    let first = tables.map(|table| unsafe { *run.pointers[table].cast::<i64>().add(example) });
+    set_example(&mut state.sizes, &run.lengths, example);
+    let (sizes, ax) = (&state.sizes, &c.form.axes[axis]);
+    let strides = [&ax.out, &ax.a, &ax.b].map(|stride| stride.at(sizes));
+    let [out, a, b] = [0, 1, 2].map(|operand| first[operand] * strides[operand]);
+    let mut nest = c.form.nest(sizes, out, a, b);
+    nest.axes_mut()[axis].extent = 1;
+    nest
 }
 
 /// Bytes of what loops hold, those of loops inside of loops included.

@@ -313,7 +313,7 @@ pub struct ContractionAxis {
     pub out: Dim,
     pub a: Dim,
     pub b: Dim,
-    /// A batch axis over examples of different length: example i begins at `table[i] * stride` of each operand, instead of `i * stride`.
+    /// An axis over examples of different length, which are results of their own or summed: example i begins at `table[i] * stride` of each operand, instead of `i * stride`.
     pub offsets: Option<Tables>,
 }
 

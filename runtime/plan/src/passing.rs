@@ -42,11 +42,14 @@ pub fn kept_slots(plan: &Plan) -> Vec<bool> {
 /// Is the result row-major over its axes as they stand, all rows (batch, m) before all columns (n), from the buffer's start on, without examples
 /// of different length? Then any block of rows is a stretch of the buffer.
 fn has_plain_rows(c: &Contraction) -> bool {
+    if c.axes.iter().any(|axis| axis.offsets.is_some()) {
+        return false;
+    }
     let mut stride = Dim::one();
     let mut seen_row = false;
     for axis in c.axes.iter().rev().filter(|axis| axis.role != AxisRole::K) {
         let is_row = axis.role != AxisRole::N;
-        if axis.offsets.is_some() || axis.out != stride || seen_row && !is_row {
+        if axis.out != stride || seen_row && !is_row {
             return false;
         }
         seen_row |= is_row;

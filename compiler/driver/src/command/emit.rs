@@ -12,6 +12,7 @@ use bdl_elaborate::Programs;
 use bdl_equations::Program;
 use bdl_grammar::FileId;
 use bdl_plan::Origin;
+use bdl_schedule::Target;
 
 pub fn run(context: &Context, written: &str, stages: &[Stage], only: Option<&str>) -> Result<u8, Failure> {
     let (file, name) = target(written);
@@ -75,9 +76,9 @@ fn show(
             let texts: Vec<String> = gradients.iter().map(bdl_equations::text::print).collect();
             Ok(lines(&placed(&texts.join("\n"), checked), only))
         }
-        Stage::Plan => Ok(pipeline::plan(step, context.real)?.to_string()),
+        Stage::Plan => Ok(pipeline::plan(step, context.real, context.target())?.to_string()),
         Stage::Clif | Stage::Asm => {
-            let plan = pipeline::plan(step, context.real)?;
+            let plan = pipeline::plan(step, context.real, Target::Processor)?;
             let mut text = String::new();
             for kernel in plan.kernels.iter().filter(|kernel| keep(&kernel.name)) {
                 let code = if stage == Stage::Clif {
@@ -92,7 +93,8 @@ fn show(
         }
         Stage::Ptx => {
             let note = |origin: &Origin| source_line(origin, checked);
-            let mut code = pipeline::ptx(&pipeline::plan(step, context.real)?, context.real, context.products, &note)?;
+            let plan = pipeline::plan(step, context.real, Target::Gpu)?;
+            let mut code = pipeline::ptx(&plan, context.real, context.products, &note)?;
             code.kernels.iter_mut().for_each(|pieces| pieces.retain(|kernel| keep(&kernel.entry)));
             code.contractions.retain(|kernel| kernel.as_ref().is_some_and(|kernel| keep(&kernel.entry)));
             code.draws.retain(|(_, kernel)| keep(&kernel.entry));

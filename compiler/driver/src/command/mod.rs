@@ -25,7 +25,7 @@ use crate::run::stored::Stored;
 use crate::run::{Device, Engine, record};
 use bdl_equations::convolution::Convolutions;
 use bdl_plan::Products;
-use bdl_schedule::Real;
+use bdl_schedule::{Real, Target};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -99,6 +99,14 @@ impl Context {
         match (self.global.device, self.products) {
             (Device::Cpu, Products::Exact) => Convolutions::FewerProducts,
             (Device::Cpu, Products::Tf32 | Products::Bf16) | (Device::Cuda(_), _) => Convolutions::AsWritten,
+        }
+    }
+
+    /// What plans are made for.
+    fn target(&self) -> Target {
+        match self.global.device {
+            Device::Cpu => Target::Processor,
+            Device::Cuda(_) => Target::Gpu,
         }
     }
 

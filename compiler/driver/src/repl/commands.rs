@@ -14,6 +14,7 @@ use bdl_check::hir::Type;
 use bdl_check::show_type;
 use bdl_data::Summary;
 use bdl_grammar::ast::{Item, ItemKind, TrainEntryKind};
+use bdl_schedule::Target;
 use bdl_train::RunFolder;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -208,7 +209,7 @@ fn expression_or_definition(repl: &mut Repl, text: &str) -> Result<(Checked, usi
 fn clif(repl: &mut Repl, text: &str) -> Result<String, Failure> {
     let (checked, at) = expression_or_definition(repl, text)?;
     let program = bdl_equations::batch(&equations(&checked, &checked.hir.entries[at])?);
-    let plan = pipeline::plan(&program, repl.session.real)?;
+    let plan = pipeline::plan(&program, repl.session.real, Target::Processor)?;
     let mut out = String::new();
     for kernel in &plan.kernels {
         let code = bdl_cranelift::clif_text(kernel).map_err(|error| Failure::bug(error.to_string()))?;

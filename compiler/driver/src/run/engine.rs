@@ -17,7 +17,7 @@ use bdl_execute::device::{DeviceOutputs, DeviceProgram, Resident};
 use bdl_execute::{Error, Executor, Inputs, Outputs, Program, Store};
 use bdl_plan::Products;
 use bdl_plan::{Origin, Plan};
-use bdl_schedule::Real;
+use bdl_schedule::{Real, Target};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,16 +106,25 @@ impl Engine {
     ///
     /// Errors: `not-built-yet` for what a GPU cannot run yet, `device-missing` where its driver refuses the code.
     pub fn compile(&mut self, program: &Equations, real: Real) -> Result<Ready, Failure> {
-        self.ready(Made::Plan(pipeline::plan(program, real)?), real)
+        self.ready(Made::Plan(pipeline::plan(program, real, self.target())?), real)
     }
 
     /// As [`compile`](Engine::compile), several programs side by side, up to what [`ready`](Engine::ready) makes ready.
     pub fn compile_all(&self, programs: &[&Equations], real: Real) -> Result<Vec<Made>, Failure> {
+        let of = (real, self.target());
         match self {
             Engine::Processor(..) => {
-                pipeline::side_by_side(programs, real, |plan, threads| Ok(Made::Code(pipeline::code(plan, threads)?)))
+                pipeline::side_by_side(programs, of, |plan, threads| Ok(Made::Code(pipeline::code(plan, threads)?)))
             }
-            Engine::Gpu(_) => pipeline::side_by_side(programs, real, |plan, _| Ok(Made::Plan(plan))),
+            Engine::Gpu(_) => pipeline::side_by_side(programs, of, |plan, _| Ok(Made::Plan(plan))),
+        }
+    }
+
+    /// What plans are made for.
+    fn target(&self) -> Target {
+        match self {
+            Engine::Processor(..) => Target::Processor,
+            Engine::Gpu(_) => Target::Gpu,
         }
     }
 

@@ -12,7 +12,7 @@ use bdl_check::{Table, show_type};
 use bdl_dims::Dim;
 use bdl_elaborate::Programs;
 use bdl_plan::{Place, Plan, SizeKind};
-use bdl_schedule::Real;
+use bdl_schedule::{Real, Target};
 use serde_json::{Value, json};
 
 /// The tables of a `train` block: one a model.
@@ -45,7 +45,7 @@ fn largest(programs: &Programs, real: Real) -> Result<Plan, Failure> {
     let size = |_: &str| Some(64);
     let mut best: Option<(usize, Plan)> = None;
     for program in programs.steps() {
-        let plan = pipeline::plan(program, real)?;
+        let plan = pipeline::plan(program, real, Target::Processor)?;
         let bytes = bdl_execute::peak_bytes(&plan, &size).unwrap_or(0);
         if best.as_ref().is_none_or(|(most, _)| bytes > *most) {
             best = Some((bytes, plan));
@@ -53,7 +53,7 @@ fn largest(programs: &Programs, real: Real) -> Result<Plan, Failure> {
     }
     match best {
         Some((_, plan)) => Ok(plan),
-        None => pipeline::plan(&programs.eval, real),
+        None => pipeline::plan(&programs.eval, real, Target::Processor),
     }
 }
 

@@ -149,7 +149,7 @@ pub fn run_in(
     given: &Given,
     threads: usize,
 ) -> Result<BTreeMap<String, Value>, String> {
-    let options = bdl_schedule::Options { real };
+    let options = bdl_schedule::Options { real, target: bdl_schedule::Target::Processor };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
     let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| error.to_string())?;
     let plan = Arc::new(plan);
@@ -175,7 +175,7 @@ pub fn run_ptx(program: &Program, given: &Given, order: u64) -> Result<BTreeMap<
 }
 
 fn run_on<D: Device>(device: &mut D, program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
-    let options = bdl_schedule::Options { real: bdl_schedule::Real::F32 };
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F32, target: bdl_schedule::Target::Gpu };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
     let code =
         bdl_ptx::compile(&plan, bdl_plan::Products::Exact, &|_| Vec::new()).map_err(|error| error.to_string())?;

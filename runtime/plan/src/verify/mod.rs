@@ -392,7 +392,8 @@ impl Launches<'_> {
             ensure(fits, || format!("axis `{}` of role {:?} steps through the wrong operands", axis.name, axis.role))?;
             for table in axis.offsets.into_iter().flat_map(Tables::all) {
                 exists(self.plan, table)?;
-                ensure(axis.role == AxisRole::Batch, || format!("axis `{}` has offsets and is no batch", axis.name))?;
+                let of_examples = matches!(axis.role, AxisRole::Batch | AxisRole::K);
+                ensure(of_examples, || format!("axis `{}` has offsets and is no batch or sum", axis.name))?;
                 let table = &self.plan.buffers[table.0 as usize];
                 let offsets = matches!(table.place, Place::Table(Table::Offsets(_)));
                 ensure(offsets, || format!("`{}` is no table of offsets", table.name))?;
