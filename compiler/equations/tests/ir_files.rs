@@ -8,7 +8,7 @@
 //! the nodes, outputs and updates that `print` shows afterwards
 //! ```
 //!
-//! Passes: `fold tidy inline share merge hoist drop thaw quotients simplify batch`, `phases N` (convolutions so many positions at a time), `differentiate LOSS by X ..` (the expectation is what it appends) and
+//! Passes: `fold tidy clamps inline share merge hoist drop thaw quotients simplify batch`, `phases N` (convolutions so many positions at a time), `differentiate LOSS by X ..` (the expectation is what it appends) and
 //! `verify` (the expectation is the first line of the message). `BDL_BLESS=1` writes what was found into the files: read the difference.
 
 use bdl_equations::convolution::in_phases;
@@ -39,6 +39,7 @@ fn apply(pass: &str, mut program: Program) -> String {
     match first {
         "fold" => drop(passes::fold(&mut program)),
         "tidy" => drop(passes::tidy_pieces(&mut program)),
+        "clamps" => drop(passes::split_clamps(&mut program)),
         "inline" => drop(passes::inline_copies(&mut program)),
         "share" => drop(passes::share_invariants(&mut program)),
         "merge" => drop(passes::merge_equal(&mut program)),

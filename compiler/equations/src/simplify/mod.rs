@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`fold`] | arithmetic on constants, exact identities |
 //! | [`tidy_pieces`] | needless filters and indices, ties to data, guards instead of filters (see [`tidy`]) |
+//! | [`split_clamps`] | a sum by a clamped index becomes one over diagonals and two over corners |
 //! | [`inline_copies`] | a tensor that only repeats another, a constant or a slice is read where that is |
 //! | [`share_invariants`] | an expensive expression that misses an index is computed once for all its values |
 //! | [`merge_equal`] | equal nodes become one |
@@ -16,6 +17,7 @@
 //!
 //! Deliberately absent: fusion and anything that depends on a machine.
 
+mod clamp;
 mod fold;
 mod hoist;
 mod inline;
@@ -25,6 +27,7 @@ mod quotient;
 mod tidy;
 mod unused;
 
+pub use clamp::split_clamps;
 pub use fold::{fold, fold_expr, truth};
 pub use hoist::hoist;
 pub use inline::inline_copies;
@@ -55,8 +58,8 @@ pub fn simplify(program: &mut Program) {
 /// All passes that leave `freeze` alone, so that the program may still be differentiated. Tensor ids stay as they are.
 pub fn rounds(program: &mut Program) {
     // Every pass makes the program smaller, so this ends; the bound only keeps a mistake from hanging.
-    const PASSES: [fn(&mut Program) -> Pass; 7] =
-        [fold, tidy_pieces, inline_copies, share_invariants, merge_equal, hoist, drop_unused];
+    const PASSES: [fn(&mut Program) -> Pass; 8] =
+        [fold, tidy_pieces, split_clamps, inline_copies, share_invariants, merge_equal, hoist, drop_unused];
     let mut without = 0;
     for pass in PASSES.iter().cycle().take(20 * PASSES.len()) {
         // A pass that every other one has followed without a change would find the program that it left.
