@@ -141,6 +141,13 @@ pub(crate) fn recognise(
     if !worth_it(&axes) {
         return None;
     }
+    // Sizes of an example are known where one axis goes from example to example.
+    let dims = axes.iter().flat_map(|axis| axis.strides.iter().chain([&axis.extent]));
+    let of_example = dims.chain(walks.iter().map(|walk| &walk.offset)).any(|dim| storage.names_example(dim));
+    let over_examples = axes.iter().filter(|axis| axis.offsets.is_some()).count();
+    if over_examples > 1 || of_example && over_examples == 0 {
+        return None;
+    }
     let clips = clips(storage, piece, &walks, &axes)?;
     let [o, a, b] = walks;
     let operand = |w: Walk| Operand { tensor: w.tensor, offset: w.offset };
@@ -193,14 +200,11 @@ fn walk(
         }
         let stride = &walk.layout.strides[axis];
         // A step that the example's length makes is known where an axis goes from example to example.
-        let is_apart = rows.is_none() && walk.packed.is_some() && !storage.names_example(&affine.offset);
-        if storage.names_example(stride) && !is_apart || storage.names_example(&affine.offset) && !stride.is_zero() {
+        let is_apart = rows.is_none() && walk.packed.is_some() && read.example.is_none();
+        if !is_apart && (storage.names_example(stride) || storage.names_example(&affine.offset) && !stride.is_zero()) {
             return None;
         }
         walk.offset = walk.offset + affine.offset.clone() * stride.clone();
-        if storage.names_example(&walk.offset) {
-            return None;
-        }
         for (index, coefficient) in &affine.terms {
             let sum = &mut walk.strides[index.0 as usize];
             *sum = sum.clone() + stride.scale(*coefficient);

@@ -181,19 +181,37 @@ fn products_between_the_positions_of_an_example_are_contractions() {
         &numbers,
     );
     assert_eq!(launches(&plan)[..4], ["contract"; 4]);
-    // The head of a score by number lies where the example's length says: that is no contraction's to know.
+}
+
+/// Where an operand begins may depend on the example: the head of a score by number, a sequence read from its end, a map of pairs from the row
+/// before.
+#[test]
+fn products_begin_where_the_length_of_the_example_says() {
     let plan = same(
-        "program head
+        "program offsets
          size B batch
          size T example
          input s: real[B, 2, T, T] per example
          input x: real[B, T, 4] per example
+         input z: real[B, T, T, 3] per example
+         input dz: real[B, T, T, 5] per example
+         param w: real[3, 3, 3, 5]
+         param u: real[4, 6]
          value y: real[B, T, 4]
+         value r: real[B, 6, T]
+         value m: real[B, T, T, 5]
+         value g: real[3, 3, 3, 5]
          y[b < B, i < T, c < 4] = sum[j < T] s[b, 1, i, j] * x[b, j, c]
-         output y = y",
-        &Numbers { examples: vec![vec![("T", 3)], vec![("T", 1)], vec![("T", 6)]], ..Numbers::default() },
+         r[b < B, f < 6, i < T] = sum[c < 4] x[b, T - 1 - i, c] * u[c, f]
+         m[b < B, i < T, j < T, f < 5] = sum[k < 3, l < 3, c < 3] z[b, i + k - 1, j + l - 1, c else 0] * w[k, l, c, f]
+         g[k < 3, l < 3, c < 3, f < 5] = sum[b < B, i < T, j < T] z[b, i + k - 1, j + l - 1, c else 0] * dz[b, i, j, f]
+         output y = y
+         output r = r
+         output m = m
+         output g = g",
+        &Numbers { examples: [3, 1, 0, 6, 2].iter().map(|t| vec![("T", *t)]).collect(), ..Numbers::default() },
     );
-    assert_eq!(launches(&plan), ["kernel"]);
+    assert_eq!(launches(&plan), ["contract"; 4]);
 }
 
 /// Weights of a padded convolution and of pairs, over examples shorter than the window, too. A GPU's plan has loops for them.

@@ -584,13 +584,13 @@ fn operand<T>(run: &Run, sizes: &[i64], slice: &(usize, crate::size::Size)) -> *
 }
 
 fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &CompiledContraction) -> Result<(), Gone> {
-    let operands = Operands {
-        out: operand::<T>(run, &state.sizes, &c.out),
-        a: operand::<T>(run, &state.sizes, &c.a).cast_const(),
-        b: operand::<T>(run, &state.sizes, &c.b).cast_const(),
-        panel: 0,
-    };
     let Some((axis, tables)) = c.form.ragged() else {
+        let operands = Operands {
+            out: operand::<T>(run, &state.sizes, &c.out),
+            a: operand::<T>(run, &state.sizes, &c.a).cast_const(),
+            b: operand::<T>(run, &state.sizes, &c.b).cast_const(),
+            panel: 0,
+        };
         let nest = c.form.nest(&state.sizes, 0, 0, 0);
         let held = state.held.iter().rev().find(|held| held.number == c.number).map(|held| held.copy);
         if worker.index == 0 {
@@ -622,6 +622,8 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
             )
         };
     };
+    let whole = |(buffer, _): &(usize, crate::size::Size)| run.pointers[*buffer].cast::<T>();
+    let operands = Operands { out: whole(&c.out), a: whole(&c.a).cast_const(), b: whole(&c.b).cast_const(), panel: 0 };
     let examples = c.form.axes[axis].extent.at(&state.sizes).max(0) as usize;
     let chunks = worker.count;
     if c.form.axes[axis].role == AxisRole::K {
@@ -663,7 +665,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
     })
 }
 
-/// The nest of one example, whose sizes are set for it, along the axis over examples.
+/// The nest of one example, whose sizes are set for it, along the axis over examples, from the starts of the operands' buffers on.
 fn nest_of_example(
     run: &Run,
     state: &mut State,
@@ -675,8 +677,9 @@ fn nest_of_example(
     let first = tables.map(|table| unsafe { *run.pointers[table].cast::<i64>().add(example) });
     set_example(&mut state.sizes, &run.lengths, example);
     let (sizes, ax) = (&state.sizes, &c.form.axes[axis]);
-    let strides = [&ax.out, &ax.a, &ax.b].map(|stride| stride.at(sizes));
-    let [out, a, b] = [0, 1, 2].map(|operand| first[operand] * strides[operand]);
+    let steps =
+        [(&c.out, &ax.out), (&c.a, &ax.a), (&c.b, &ax.b)].map(|(slice, step)| (slice.1.at(sizes), step.at(sizes)));
+    let [out, a, b] = [0, 1, 2].map(|operand| steps[operand].0 + first[operand] * steps[operand].1);
     let mut nest = c.form.nest(sizes, out, a, b);
     nest.axes_mut()[axis].extent = 1;
     nest

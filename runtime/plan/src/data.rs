@@ -285,7 +285,8 @@ pub enum Routine {
 
 // ------------------------------------------------------------------------------------------------ contractions
 
-/// `out[batch, m, n] (+)= sum over k of a[batch, m, k] * b[batch, k, n]`, every access an offset plus stride times axis.
+/// `out[batch, m, n] (+)= sum over k of a[batch, m, k] * b[batch, k, n]`, every access an offset plus stride times axis. With an axis over examples of
+/// different length, offsets, strides, extents and clips may name the example's sizes.
 ///
 /// Rows of `a` and `b` may overlap (a convolution reads a view whose row stride is less than its row length); elements of `out` may
 /// not. Axes of one role need not merge into one stride: the executor loops over what does not. The order of the sum over k is fixed

@@ -30,7 +30,7 @@ use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
     Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, OF_EPILOGUE, Parts, Plan,
-    Products, Share, SizeKind,
+    Products, Share, SizeKind, Slice,
 };
 
 /// An axis with the index that a thread is at.
@@ -61,6 +61,14 @@ impl Of {
         }
     }
 
+    fn slice(self, c: &Contraction) -> &Slice {
+        match self {
+            Of::Out => &c.out,
+            Of::A => &c.a,
+            Of::B => &c.b,
+        }
+    }
+
     /// The register that has its address.
     fn pointer(self) -> &'static str {
         match self {
@@ -88,6 +96,8 @@ struct Contract<'c> {
     bytes: u32,
     /// Axes of the batch at this block's place.
     batch: Vec<At<'c>>,
+    /// Sizes that differ from example to example.
+    per_example: Vec<Name>,
     threads: u32,
     /// Of a tile.
     rows: u32,
@@ -132,6 +142,7 @@ pub fn contraction(
         word: dtype_word(dtype),
         bytes,
         batch: Vec::new(),
+        per_example: plan.sizes.iter().filter(|s| s.kind == SizeKind::PerExample).map(|s| s.name.clone()).collect(),
         threads: tile::THREADS,
         rows: tile::TILE,
         columns: tile::TILE,
@@ -199,7 +210,9 @@ impl<'c> Contract<'c> {
         let mut names: Vec<Name> = Vec::new();
         let axes = self.c.axes.iter().flat_map(|a| [&a.extent, &a.out, &a.a, &a.b]);
         let clips = self.c.clips.iter().flat_map(|clip| [&clip.offset, &clip.extent]);
-        let of_form = axes.chain(clips).flat_map(|dim| dim.names());
+        let slices = Of::ALL.into_iter().map(|of| &of.slice(self.c).offset);
+        let slices = slices.filter(|dim| dim.mentions_any(&|name| self.per_example.iter().any(|size| **size == *name)));
+        let of_form = axes.chain(clips).chain(slices).flat_map(|dim| dim.names());
         for name in of_form.chain(self.epilogue.iter().flat_map(|epilogue| epilogue.sizes().iter().cloned())) {
             if !names.contains(&name) {
                 names.push(name);
@@ -226,6 +239,10 @@ impl<'c> Contract<'c> {
         match ragged.as_slice() {
             [] => {}
             [axis] if axis.role == AxisRole::Batch || axis.role == AxisRole::M => {
+                // Steps and ends of the example are in registers, too.
+                if !self.c.clips.is_empty() {
+                    self.w.take_registers();
+                }
                 for (i, of) in Of::ALL.into_iter().enumerate() {
                     let table = format!("offsets_{}", of.name());
                     let register = parameter(&mut self.w, &table, Argument::Buffer(3 + i as u32));
@@ -398,7 +415,14 @@ impl<'c> Contract<'c> {
     /// An operand's address moved to this place of the batch.
     fn base(&mut self, of: Of) -> Result<String, String> {
         let batch = std::mem::take(&mut self.batch);
-        let elements = self.offset(None, &batch, of);
+        let offset = &of.slice(self.c).offset;
+        // Else it is part of the address.
+        let start = match offset.mentions_any(&|name| self.per_example.iter().any(|size| **size == *name)) {
+            true => Some(self.size(offset)?.text()),
+            false => None,
+        };
+        let start = start.map(|start| self.w.set(Class::B64, "mov.b64", &[&start]));
+        let elements = self.offset(start.as_deref(), &batch, of);
         self.batch = batch;
         Ok(match elements? {
             None => of.pointer().to_string(),

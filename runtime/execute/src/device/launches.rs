@@ -360,7 +360,13 @@ impl DeviceProgram {
                 "a product with {columns} tiles beside one another is too large for a device"
             )));
         }
-        let mut buffers: Vec<u64> = [&c.out, &c.a, &c.b].into_iter().map(|slice| self.slice(walk, slice)).collect();
+        // Where the example's sizes say where an operand begins, its code adds that.
+        let of_example = |size: &Size| self.lengths.keys().any(|at| size.mentions(*at));
+        let operand = |slice: &(usize, Size)| match of_example(&slice.1) {
+            true => self.addresses[slice.0],
+            false => self.slice(walk, slice),
+        };
+        let mut buffers: Vec<u64> = [&c.out, &c.a, &c.b].into_iter().map(operand).collect();
         buffers.extend(c.form.ragged().map_or([0; 3], |(_, tables)| tables.map(|table| self.addresses[table])));
         let runs_epilogue = self.contraction(c.number)?.runs_epilogue();
         let epilogue = c.epilogue.as_ref().filter(|_| runs_epilogue);

@@ -384,7 +384,7 @@ impl Machine<'_> {
 
     fn contract(&mut self, c: &Contraction) -> Result<(), Fault> {
         let ragged = c.axes.iter().position(|a| a.offsets.is_some());
-        let (out, a, b) = (self.slice(&c.out)?, self.slice(&c.a)?, self.slice(&c.b)?);
+        let out = c.out.buffer.0 as usize;
         let examples = match ragged {
             Some(axis) => self.dim(&c.axes[axis].extent)?,
             None => 1,
@@ -396,7 +396,7 @@ impl Machine<'_> {
             let start = |table: bdl_plan::BufferId| self.arrays[table.0 as usize].at(example as usize) as i64;
             let mut extents = Vec::new();
             let mut strides = Vec::new();
-            let mut base = [out.1, a.1, b.1];
+            let mut base = [self.dim(&c.out.offset)?, self.dim(&c.a.offset)?, self.dim(&c.b.offset)?];
             for axis in &c.axes {
                 let stride = [self.dim(&axis.out)?, self.dim(&axis.a)?, self.dim(&axis.b)?];
                 if let Some(tables) = axis.offsets {
@@ -418,7 +418,7 @@ impl Machine<'_> {
             self.points(c, &extents, &strides, base, &sums, &clips, &mut results)?;
         }
         for (at, sum) in results {
-            let array = &mut self.arrays[out.0];
+            let array = &mut self.arrays[out];
             if at < 0 || at as usize >= array.len() {
                 return Err(Fault(format!("a contraction writes element {at} of {}", array.len())));
             }

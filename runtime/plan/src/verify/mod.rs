@@ -365,7 +365,12 @@ impl Launches<'_> {
     }
 
     fn contraction(&self, c: &Contraction) -> Checked {
-        [&c.out, &c.a, &c.b].into_iter().try_for_each(|slice| self.slice(slice))?;
+        let ragged = c.axes.iter().filter(|a| a.offsets.is_some()).count();
+        ensure(ragged <= 1, || "two axes over examples of different length".to_string())?;
+        for slice in [&c.out, &c.a, &c.b] {
+            exists(self.plan, slice.buffer)?;
+            self.sizes.check(&slice.offset, ragged > 0)?;
+        }
         self.written(c.out.buffer)?;
         let dtype = self.dtype(c.out.buffer)?;
         ensure(matches!(dtype, DType::F32 | DType::F64), || format!("a contraction of {dtype:?}"))?;
@@ -376,8 +381,6 @@ impl Launches<'_> {
         ensure(c.axes.len() <= MAX_AXES && c.clips.len() <= MAX_CLIPS, || {
             format!("a contraction with {} axes and {} clips", c.axes.len(), c.clips.len())
         })?;
-        let ragged = c.axes.iter().filter(|a| a.offsets.is_some()).count();
-        ensure(ragged <= 1, || "two axes over examples of different length".to_string())?;
         for axis in &c.axes {
             for dim in [&axis.extent, &axis.out, &axis.a, &axis.b] {
                 self.sizes.check(dim, ragged > 0).map_err(|what| format!("axis `{}`: {what}", axis.name))?;

@@ -95,6 +95,8 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     }
     // Each call measures other steps.
     let mut step = WARM_UP;
+    // Of each contraction, in all steps: examples of different length have different products.
+    let (mut flops, mut counted) = (Vec::<u64>::new(), 0);
     let mut measured = |machine: &mut ModelMachine| -> Result<Vec<Duration>, Failure> {
         let (mut times, begun) = (Vec::new(), Instant::now());
         while times.len() < FEWEST || begun.elapsed().as_secs_f64() < wanted.seconds {
@@ -102,6 +104,10 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
             let one = Instant::now();
             machine.step(rows(step), moment(step))?;
             times.push(one.elapsed());
+            let of_step = machine.flop();
+            flops.resize(of_step.len(), 0);
+            flops.iter_mut().zip(&of_step).for_each(|(all, one)| *all += one);
+            counted += 1;
         }
         Ok(times)
     };
@@ -120,7 +126,7 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
     let median = times[times.len() / 2];
 
     let plan = machine.step_plan().ok_or_else(|| Failure::bug("the step has no plan"))?;
-    let flops = machine.flop();
+    flops.iter_mut().for_each(|all| *all /= counted);
     let flop = flops.iter().sum::<u64>() as f64;
     let gflops = flop / median.as_secs_f64() / 1e9;
     let place = gpu.clone().unwrap_or_else(|| format!("{threads} threads"));
