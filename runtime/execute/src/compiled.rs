@@ -161,6 +161,8 @@ pub struct CompiledUse<F = KernelFn> {
     /// Simple operations for each grid point, about.
     pub cost: Size,
     pub lanes: bool,
+    /// Its rows have loops of lengths of their own.
+    pub is_uneven: bool,
 }
 
 /// What a contraction multiplies.
@@ -455,6 +457,7 @@ impl<F> Compiler<'_, F> {
             grid: self.size(&kernel.grid)?,
             cost: self.size(&cost(kernel))?,
             lanes: kernel.grid_mode == LoopMode::Lanes,
+            is_uneven: is_uneven(&kernel.body),
         })
     }
 
@@ -641,6 +644,17 @@ fn writes(op: &Op, all: &mut Vec<u32>) {
         Op::Sort(sort) => all.push(sort.out.0),
         Op::Library { out, .. } => all.push(out.0),
     }
+}
+
+/// Do the kernel's rows have loops of lengths of their own?
+fn is_uneven(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match stmt {
+        Stmt::Loop { from: Bound::Size(_), to: Bound::Size(_), body, .. } | Stmt::If { body, .. } => is_uneven(body),
+        Stmt::Loop { .. } => true,
+        Stmt::Let { .. } | Stmt::Variable { .. } | Stmt::Combine { .. } | Stmt::Assign { .. } | Stmt::Store { .. } => {
+            false
+        }
+    })
 }
 
 /// About how many simple operations a grid point of a kernel takes: to tell small launches, nothing more.

@@ -30,8 +30,10 @@ const SMALL_KERNEL: i64 = 8 << 10;
 const SMALL_BYTES: usize = 64 << 10;
 /// Elements below which one worker draws or sorts.
 const SMALL_COUNT: i64 = 1024;
-/// Chunks for each worker that examples of different length are shared in: they differ in work, too.
-const RAGGED_CHUNKS: usize = 16;
+/// Chunks for each worker that a few rows or examples are shared in: examples of different length differ in work.
+const UNEVEN_CHUNKS: usize = 16;
+/// The same for rows of a kernel, which may be light.
+const UNEVEN_ROUNDS: usize = 4;
 /// Grid points go to workers in multiples of this: whole vectors, whole cache lines.
 const GRAIN: i64 = 16;
 
@@ -247,8 +249,12 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
     match op {
         CompiledOp::Kernel(kernel) => {
             let grid = kernel.grid.at(&state.sizes);
-            // Rows of a serial grid may be few and heavy.
-            let grain = if kernel.lanes || grid >= 8 * GRAIN * chunks as i64 { GRAIN } else { 1 };
+            // Rows of a serial grid may be few and heavy; those whose loops are as long as an example are unlike each other.
+            let is_even = kernel.lanes || grid >= 8 * GRAIN * chunks as i64;
+            let grain = if is_even { GRAIN } else { 1 };
+            let rounds =
+                if is_even || !kernel.is_uneven { 1 } else { (grid as usize / chunks).clamp(1, UNEVEN_ROUNDS) };
+            let chunks = chunks * rounds;
             worker.phase(chunks, |chunk| {
                 let (begin, end) = share(grid, chunk, chunks, grain);
                 // SAFETY: a share of the grid; the plan's launches are in bounds.
@@ -645,7 +651,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         })?;
     } else {
         // Examples go to whoever is there, a few at a time.
-        let groups = examples.min(RAGGED_CHUNKS * chunks);
+        let groups = examples.min(UNEVEN_CHUNKS * chunks);
         worker.phase(groups, |group| {
             for example in examples * group / groups..examples * (group + 1) / groups {
                 let nest = nest_of_example(run, state, c, (axis, tables), example);
