@@ -219,9 +219,15 @@ pub fn all_small(run: &Run) -> bool {
 fn is_small(run: &Run, state: &mut State, op: &CompiledOp) -> bool {
     let sizes = &state.sizes;
     let bytes = |buffer: &usize| run.lens[*buffer] * size_of_dtype(run.compiled.buffers[*buffer].dtype);
+    let is_small_kernel =
+        |kernel: &CompiledUse| kernel.grid.at(sizes).saturating_mul(kernel.cost.at(sizes)) < SMALL_KERNEL;
     match op {
-        CompiledOp::Kernel(kernel) => kernel.grid.at(sizes).saturating_mul(kernel.cost.at(sizes)) < SMALL_KERNEL,
-        CompiledOp::Contract(c) => c.form.ragged().is_none() && contract::is_small(&c.form.nest(sizes, 0, 0, 0)),
+        CompiledOp::Kernel(kernel) => is_small_kernel(kernel),
+        CompiledOp::Contract(c) => {
+            c.form.ragged().is_none()
+                && contract::is_small(&c.form.nest(sizes, 0, 0, 0))
+                && c.epilogue.as_ref().is_none_or(is_small_kernel)
+        }
         CompiledOp::Draw { out, .. } => (run.lens[*out] as i64) < SMALL_COUNT,
         CompiledOp::Copy { to: buffer, .. } | CompiledOp::Clear { buffer } => bytes(buffer) < SMALL_BYTES,
         CompiledOp::Sort { out, .. } => (run.lens[*out] as i64) < SMALL_COUNT,
