@@ -2,12 +2,13 @@
 //!
 //! A row is one application of a layer in the model's own body, whatever is applied inside it. FLOP counts each addition,
 //! multiplication, comparison and function of a number as one, for one example forward; what stands under `for` or a reduction counts
-//! once for each value of the indices. It is an estimate of the work, before anything is shared or fused.
+//! once for each value of the indices. A reduction, or a layer that is applied, is computed once for all values of an index that it does not mention: the
+//! maximum of a row in `for i, j: x[i, j] - max[k] x[i, k]`. It is an estimate of the work, before anything else is shared or fused.
 
 use crate::hir::visit::{children, each};
-use crate::hir::{Expr, ExprKind, Function, FunctionId, Hir, IndexId, IndexKind, Store, Type};
+use crate::hir::{Expr, ExprKind, Function, FunctionId, Hir, IndexId, IndexKind, Let, LocalId, Store, Sub, Type};
 use bdl_dims::Dim;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,46 +141,131 @@ fn elements(ty: &Type) -> Dim {
 }
 
 fn flops_of(hir: &Hir, function: &Function) -> Dim {
-    flops(hir, function, &function.body)
+    Counter { hir, function, of_local: HashMap::new() }.count(&function.body, &[])
 }
 
-fn flops(hir: &Hir, function: &Function, expr: &Expr) -> Dim {
-    let inside = |expr: &Expr| -> Dim { children(expr).into_iter().map(|child| flops(hir, function, child)).sum() };
-    match &expr.kind {
-        ExprKind::For { indices, body } => times(function, indices) * flops(hir, function, body),
-        ExprKind::Reduce { op: _, indices, filter, default: _, body } => {
-            // One addition (or comparison) for each element, beside the body's own work.
-            let filter = filter.as_ref().map_or_else(Dim::zero, |filter| flops(hir, function, filter));
-            times(function, indices) * (flops(hir, function, body) + filter + elements(&body.ty))
+struct Counter<'h> {
+    hir: &'h Hir,
+    function: &'h Function,
+    /// The indices that the locals of blocks and loops depend on.
+    of_local: HashMap<LocalId, BTreeSet<IndexId>>,
+}
+
+impl Counter<'_> {
+    /// Operations of the expression for all values of the indices around it.
+    fn count(&mut self, expr: &Expr, around: &[IndexId]) -> Dim {
+        match &expr.kind {
+            ExprKind::For { indices, body } => self.count(body, &[around, indices].concat()),
+            ExprKind::Reduce { op: _, indices, filter, default: _, body } => {
+                // One addition (or comparison) for each element, beside the body's own work.
+                let all = [self.needed(expr, around).as_slice(), indices].concat();
+                let filter = filter.as_ref().map_or_else(Dim::zero, |filter| self.count(filter, &all));
+                self.count(body, &all) + filter + times(self.function, &all) * elements(&body.ty)
+            }
+            ExprKind::Unary(_, _) | ExprKind::Binary(_, _, _) | ExprKind::If(_, _, _) => {
+                self.inside(expr, around) + times(self.function, around) * elements(&expr.ty)
+            }
+            ExprKind::Apply { function: id, args: _ } => {
+                let callee = self.hir.functions.get(id.0 as usize);
+                let own = callee.map_or_else(Dim::zero, |callee| flops_of(self.hir, callee));
+                self.inside(expr, around) + times(self.function, &self.needed(expr, around)) * own
+            }
+            ExprKind::Scan(scan) => {
+                let starts: Dim = scan.carried.iter().map(|(_, start)| self.count(start, around)).sum();
+                self.carry(&scan.carried, around);
+                let mut step = self.lets(&scan.lets, around);
+                for value in scan.next.iter().chain(&scan.emit) {
+                    step = step + self.count(value, around);
+                }
+                starts + scan.extent.clone() * step
+            }
+            ExprKind::Iterate(iterate) => {
+                self.carry(&iterate.carried, around);
+                iterate.at_most.clone() * self.inside(expr, around)
+            }
+            ExprKind::Block { lets, value } => self.lets(lets, around) + self.count(value, around),
+            ExprKind::Number(_)
+            | ExprKind::Bool(_)
+            | ExprKind::Size(_)
+            | ExprKind::Index(_)
+            | ExprKind::Local(_)
+            | ExprKind::Param(_)
+            | ExprKind::State(_)
+            | ExprKind::NextState(_)
+            | ExprKind::Const(_)
+            | ExprKind::Ambient(_)
+            | ExprKind::Subscript { .. }
+            | ExprKind::Record(_)
+            | ExprKind::Field(_, _)
+            | ExprKind::OfExample(_, _)
+            | ExprKind::Builtin(_, _)
+            | ExprKind::List(_) => self.inside(expr, around),
         }
-        ExprKind::Unary(_, _) | ExprKind::Binary(_, _, _) | ExprKind::If(_, _, _) => inside(expr) + elements(&expr.ty),
-        ExprKind::Apply { function: id, args: _ } => {
-            inside(expr) + hir.functions.get(id.0 as usize).map_or_else(Dim::zero, |callee| flops_of(hir, callee))
+    }
+
+    fn inside(&mut self, expr: &Expr, around: &[IndexId]) -> Dim {
+        children(expr).into_iter().map(|child| self.count(child, around)).sum()
+    }
+
+    fn lets(&mut self, lets: &[Let], around: &[IndexId]) -> Dim {
+        let mut total = Dim::zero();
+        for Let { local, value } in lets {
+            total = total + self.count(value, around);
+            let mentioned = self.mentioned(value);
+            self.of_local.insert(*local, mentioned);
         }
-        ExprKind::Scan(scan) => {
-            let starts: Dim = scan.carried.iter().map(|(_, start)| flops(hir, function, start)).sum();
-            let steps = scan.lets.iter().map(|binding| &binding.value).chain(&scan.next).chain(&scan.emit);
-            let step: Dim = steps.map(|value| flops(hir, function, value)).sum();
-            starts + scan.extent.clone() * step
+        total
+    }
+
+    /// What a loop carries may depend on everything around it.
+    fn carry(&mut self, carried: &[(LocalId, Expr)], around: &[IndexId]) {
+        for (local, _) in carried {
+            self.of_local.insert(*local, around.iter().copied().collect());
         }
-        ExprKind::Iterate(iterate) => iterate.at_most.clone() * inside(expr),
-        ExprKind::Number(_)
-        | ExprKind::Bool(_)
-        | ExprKind::Size(_)
-        | ExprKind::Index(_)
-        | ExprKind::Local(_)
-        | ExprKind::Param(_)
-        | ExprKind::State(_)
-        | ExprKind::NextState(_)
-        | ExprKind::Const(_)
-        | ExprKind::Ambient(_)
-        | ExprKind::Block { .. }
-        | ExprKind::Subscript { .. }
-        | ExprKind::Record(_)
-        | ExprKind::Field(_, _)
-        | ExprKind::OfExample(_, _)
-        | ExprKind::Builtin(_, _)
-        | ExprKind::List(_) => inside(expr),
+    }
+
+    /// The indices around an expression that it mentions, itself or by a local.
+    fn needed(&self, expr: &Expr, around: &[IndexId]) -> Vec<IndexId> {
+        let mentioned = self.mentioned(expr);
+        around.iter().copied().filter(|index| mentioned.contains(index)).collect()
+    }
+
+    fn mentioned(&self, expr: &Expr) -> BTreeSet<IndexId> {
+        let mut all = BTreeSet::new();
+        each(expr, &mut |inner| match &inner.kind {
+            ExprKind::Index(index) | ExprKind::OfExample(index, _) => drop(all.insert(*index)),
+            ExprKind::Local(local) => all.extend(self.of_local.get(local).into_iter().flatten()),
+            ExprKind::Subscript { base: _, subs } => {
+                for sub in subs {
+                    match sub {
+                        Sub::Affine { terms, .. } => all.extend(terms.iter().map(|(index, _)| *index)),
+                        Sub::Data { .. } | Sub::Range { .. } | Sub::All => {}
+                    }
+                }
+            }
+            ExprKind::Number(_)
+            | ExprKind::Bool(_)
+            | ExprKind::Size(_)
+            | ExprKind::Param(_)
+            | ExprKind::State(_)
+            | ExprKind::NextState(_)
+            | ExprKind::Const(_)
+            | ExprKind::Ambient(_)
+            | ExprKind::Block { .. }
+            | ExprKind::For { .. }
+            | ExprKind::Reduce { .. }
+            | ExprKind::Unary(_, _)
+            | ExprKind::Binary(_, _, _)
+            | ExprKind::If(_, _, _)
+            | ExprKind::Record(_)
+            | ExprKind::Field(_, _)
+            | ExprKind::Apply { .. }
+            | ExprKind::Builtin(_, _)
+            | ExprKind::List(_)
+            | ExprKind::Scan(_)
+            | ExprKind::Iterate(_) => {}
+        });
+        all
     }
 }
 

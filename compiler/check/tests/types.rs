@@ -282,6 +282,26 @@ fn the_table_counts_parameters_and_work() {
     assert_eq!(table.parameters.as_const(), Some(104 + 16 + 1395));
 }
 
+#[test]
+fn a_reduction_counts_once_for_indices_that_it_does_not_mention() {
+    let start = TRAIN.find("model Net").unwrap();
+    let end = start + TRAIN[start..].find('\n').unwrap();
+    let of = |body: &str| {
+        let layer = format!("layer L(x: f32[T, C]) -> f32[T, C] {{\n{body}\n}}\n");
+        let model = "model Net(dna: f32[T, 4]) -> logit[3] { dna |> L() |> flatten |> Dense(3) }";
+        let checked = support::check(&format!("{}{layer}{model}{}", &TRAIN[..start], &TRAIN[end..]));
+        assert!(checked.diagnostics.is_empty(), "{}", checked.rendered());
+        let train = &checked.hir.trains[0];
+        let model = model_of(&checked.hir, train.objectives[0].loss, "net").expect("the model");
+        table(&checked.hir, &train.store, model).expect("a table").rows[0].flops.as_const().unwrap()
+    };
+    // 60 places of 4 channels: a difference for each, and the maximum over all channels, once a place.
+    assert_eq!(of("for t, c: x[t, c] - max[k] x[t, k]"), 60 * 4 + 60 * 4);
+    // Through a local that names the index, and one that does not.
+    assert_eq!(of("for t, c: { let a = x[t, c]\n sum[k] a * x[t, k] }"), 60 * 4 * 4 * 2);
+    assert_eq!(of("for t, c: { let a = x[t, 0 else 0]\n x[t, c] + sum[k] a * x[t, k] }"), 60 * 4 + 60 * 4 * 2);
+}
+
 /// A file and everything it says stays a `Result`: cut and shuffled programs give messages, never a panic.
 #[test]
 fn broken_programs_give_messages() {
