@@ -150,7 +150,7 @@ fn memory(plan: &Plan, width: i64) -> String {
     format!(
         "  one step at batch B: {} + B × {}, of which weights and optimiser {}; beside it the data, and about {} for bdl itself\n",
         bytes(&fixed),
-        bytes(&per_example(&peak, plan)),
+        factor(&bytes(&per_example(&peak, plan))),
         bytes(&weights),
         number::bytes(PROCESS_BYTES as f64)
     )
@@ -168,7 +168,7 @@ fn short(size: &Dim) -> String {
     match size.as_const() {
         Some(0) => String::new(),
         Some(n) => number::short(n as f64),
-        None => size.to_string(),
+        None => formula(size, &number::short),
     }
 }
 
@@ -176,6 +176,66 @@ fn bytes(size: &Dim) -> String {
     match size.as_const() {
         Some(0) => String::new(),
         Some(n) => number::bytes(n as f64),
-        None => format!("({size}) B"),
+        None => formula(size, &number::bytes),
+    }
+}
+
+/// In brackets, if it is a sum.
+fn factor(formula: &str) -> String {
+    if formula.contains(" + ") || formula.contains(" - ") { format!("({formula})") } else { formula.to_string() }
+}
+
+/// A size as people write it: `267 k × T + 536 × T²`.
+fn formula(size: &Dim, number: &dyn Fn(f64) -> String) -> String {
+    let mut text = String::new();
+    for (monomial, coefficient) in size.terms() {
+        let mut powers: Vec<(String, usize)> = Vec::new();
+        for atom in monomial {
+            let name = match Dim::atom(atom.clone()).to_string() {
+                name if name.contains(' ') => format!("({name})"),
+                name => name,
+            };
+            match powers.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, power)) => *power += 1,
+                None => powers.push((name, 1)),
+            }
+        }
+        let powers = powers.into_iter().map(|(name, power)| match power {
+            1 => name,
+            2 => format!("{name}²"),
+            3 => format!("{name}³"),
+            _ => format!("{name}^{power}"),
+        });
+        let own = number(coefficient.unsigned_abs() as f64);
+        let part = [own].into_iter().chain(powers).collect::<Vec<String>>().join(" × ");
+        let sign = match (text.is_empty(), coefficient < 0) {
+            (true, true) => "-",
+            (true, false) => "",
+            (false, true) => " - ",
+            (false, false) => " + ",
+        };
+        text.push_str(sign);
+        text.push_str(&part);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_an_example_read_as_formulas() {
+        let t = Dim::var("T");
+        let size = t.scale(266_502) + (t.clone() * t.clone()).scale(536) + Dim::from(12);
+        let said = short(&size);
+        assert!(said.contains("267 k × T") && said.contains("536 × T²") && said.contains(" + "), "{said}");
+        assert_eq!(bytes(&(Dim::var("S") * t.clone()).scale(4096)), "4.1 kB × S × T");
+        assert_eq!(short(&t.floor_div(&Dim::from(2)).scale(3)), "3 × (T / 2)");
+        assert_eq!(
+            (factor("3 B × T"), factor("1 B + 3 B × T")),
+            ("3 B × T".to_string(), "(1 B + 3 B × T)".to_string())
+        );
+        assert_eq!(bytes(&Dim::zero()), "");
     }
 }
