@@ -24,33 +24,27 @@ fn same(source: &str, pass: fn(&mut Program) -> usize, changes: usize, lengths: 
     }
 }
 
+/// A sum by a clamped form of two positions, for the first `count` values of the clamp.
+fn by_distance(form: &str, last: i64, count: i64) -> String {
+    format!(
+        "program distances
+         size B batch
+         size T example
+         input d: real[B, 3, T, T] per example
+         value g: real[3, {count}]
+         g[h < 3, r < {count}] = sum[b < B, i < T, j < T if r == min(max(number({form}), 0), {last})] d[b, h, i, j]
+         output g = g"
+    )
+}
+
 #[test]
 fn sums_by_a_clamped_distance() {
     for (form, last) in [("j - i + 4", 8), ("i - j + 4", 8), ("j - i + 2", 9), ("-j - i + 9", 5), ("2 * i - j", 3)] {
-        let source = format!(
-            "program distances
-             size B batch
-             size T example
-             input d: real[B, 3, T, T] per example
-             value g: real[3, {n}]
-             g[h < 3, r < {n}] = sum[b < B, i < T, j < T if r == min(max(number({form}), 0), {last})] d[b, h, i, j]
-             output g = g",
-            n = last + 1
-        );
-        same(&source, simplify::split_clamps, 1, &[5, 1, 0, 12]);
+        same(&by_distance(form, last, last + 1), simplify::split_clamps, 1, &[5, 1, 0, 12]);
     }
     // Not all values of the index, and an index whose form no bound one solves.
-    for (form, n) in [("j - i + 4", 7), ("2 * i - 2 * j", 9)] {
-        let source = format!(
-            "program distances
-             size B batch
-             size T example
-             input d: real[B, 3, T, T] per example
-             value g: real[3, {n}]
-             g[h < 3, r < {n}] = sum[b < B, i < T, j < T if r == min(max(number({form}), 0), 8)] d[b, h, i, j]
-             output g = g"
-        );
-        same(&source, simplify::split_clamps, 0, &[5, 1, 0, 12]);
+    for (form, count) in [("j - i + 4", 7), ("2 * i - 2 * j", 9)] {
+        same(&by_distance(form, 8, count), simplify::split_clamps, 0, &[5, 1, 0, 12]);
     }
 }
 

@@ -386,6 +386,12 @@ fn split(nest: &Nest, workers: usize) -> Split {
 
 /// The axis of the result that workers share best. No bit depends on the choice.
 fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
+    // Where a clip cuts the sum itself, the cuts depend on all of its axes: none of them may be shared.
+    axis_to_share(nest, workers, nest.boxes_overlap())
+}
+
+/// The same; with `whole_clips`, among axes without clips.
+fn axis_to_share(nest: &Nest, workers: usize, whole_clips: bool) -> Option<usize> {
     let workers = workers as i64;
     // The longer side of the result is shared, so that each worker packs a share of the larger operand.
     let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
@@ -394,8 +400,6 @@ fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
         let rounds = (extent + workers - 1) / workers;
         extent as f64 / (rounds * workers) as f64
     };
-    // Where a clip cuts the sum itself, the cuts depend on all of its axes: none of them may be shared.
-    let whole_clips = nest.boxes_overlap();
     let best = |wanted: &dyn Fn(AxisRole) -> bool| {
         let free = |i: usize| !(whole_clips && nest.is_clipped(i));
         let axes = || nest.axes().iter().enumerate().filter(|(i, a)| wanted(a.role) && a.extent > 1 && free(*i));
@@ -407,8 +411,9 @@ fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
     if columns > rows { column.or(row) } else { row.or(column) }
 }
 
-/// A chunk's share of the result, over all of the sum: columns where each chunk has whole panels of them, for these leave rows to whole tiles. No bit
-/// depends on it. `None` where nothing is left for the chunk.
+/// A chunk's share of the result, over all of one example's part of the sum: columns where each chunk has whole panels of them, for these leave rows
+/// to whole tiles. No bit depends on it, nor does it on the example (whose length says whether boxes overlap, hence axes without clips alone): a chunk has the
+/// same elements of all of them. `None` where nothing is left for the chunk.
 pub fn share_of_result<T: Real>(nest: &Nest, chunk: usize, chunks: usize) -> Option<Nest> {
     let panel = T::panel_width() as i64;
     let columns = (0..nest.axes().len()).find(|axis| {
@@ -417,7 +422,7 @@ pub fn share_of_result<T: Real>(nest: &Nest, chunk: usize, chunks: usize) -> Opt
     });
     let (axis, step) = match columns {
         Some(axis) => (Some(axis), panel),
-        None => (shared_axis(nest, chunks), 1),
+        None => (axis_to_share(nest, chunks, true), 1),
     };
     let Some(axis) = axis else { return (chunk == 0).then_some(*nest) };
     let (from, to) = share(nest.axes()[axis].extent, chunk, chunks, step);
@@ -825,5 +830,63 @@ unsafe fn clear<T: Real>(nest: &Nest, out: *mut T) {
             }
             counter[position] = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The gradient of a padded convolution's weights for one example: 13 taps of 4 letters and `columns` channels over `length` places.
+    fn weights(length: i64, columns: i64) -> Nest {
+        let mut nest = Nest::new(0, 0, 0);
+        for (role, extent, out) in [
+            (AxisRole::M, 13, 4 * columns),
+            (AxisRole::M, 4, columns),
+            (AxisRole::N, columns, 1),
+            (AxisRole::K, 1, 0),
+            (AxisRole::K, length, 0),
+        ] {
+            nest.push(Axis { role, extent, out, a: 1, b: 1 });
+        }
+        let mut coefficients = [0; MAX_AXES];
+        (coefficients[0], coefficients[4]) = (1, 1);
+        nest.push_clip(Clip { coefficients, offset: -6, extent: length });
+        nest
+    }
+
+    fn elements(part: &Nest) -> Vec<i64> {
+        let mut all = vec![part.out];
+        for axis in part.axes().iter().filter(|axis| axis.role != AxisRole::K) {
+            all = all.iter().flat_map(|at| (0..axis.extent).map(move |i| at + i * axis.out)).collect();
+        }
+        all.sort();
+        all
+    }
+
+    /// Workers go through the examples without waiting for each other, so an element belongs to one of them in all examples.
+    #[test]
+    fn a_chunk_has_the_same_elements_of_every_example() {
+        let mut overlap = Vec::new();
+        for columns in [1, 7, 20, 64, 300] {
+            for chunks in 1..6 {
+                let shares = |length: i64| -> Vec<Vec<i64>> {
+                    let nest = weights(length, columns);
+                    let share =
+                        |chunk| share_of_result::<f32>(&nest, chunk, chunks).map_or(Vec::new(), |p| elements(&p));
+                    (0..chunks).map(share).collect()
+                };
+                let first = shares(40);
+                let mut all: Vec<i64> = first.concat();
+                all.sort();
+                assert_eq!(all, (0..13 * 4 * columns).collect::<Vec<_>>(), "{columns} columns, {chunks} chunks");
+                for length in [0, 1, 5, 12, 13, 14, 400] {
+                    assert_eq!(shares(length), first, "{columns} columns, {chunks} chunks, {length} places");
+                    overlap.push(weights(length, columns).boxes_overlap());
+                }
+            }
+        }
+        // Some of them would have been shared along the taps, others not.
+        assert!(overlap.contains(&true) && overlap.contains(&false));
     }
 }
