@@ -5,6 +5,8 @@
 //! | the same tile, eight steps on | of B |
 //! | the next panel, where a panel has few tiles of rows | of B, beside those of this step |
 //! | the tile below, where rows of A lie side by side | of A, beside those of this step |
+//! | the end of the same tile, where B lies in a panel | of C |
+//! | the next block of rows, likewise | of A |
 //! | whoever comes after the product ([`fetching`]) | of what it reads and writes |
 //!
 //! A processor finds out by itself what is read in order, but not what is read a few lines at a time from rows that lie far apart, nor what will be
@@ -13,7 +15,7 @@
 //!
 //! A step of AVX2 has 12 multiply-adds, too few to hide three lines and their addresses: there tiles fetch their own columns only.
 
-use super::tile::{Panel, Steps};
+use super::tile::{Panel, Steps, Target};
 use std::cell::Cell;
 
 /// Steps that a tile is ahead of itself.
@@ -51,7 +53,7 @@ impl<T> Lines<T> {
         Lines { first: std::ptr::null(), gap: 0, step: 0, second: std::ptr::null(), second_step: 0 };
 }
 
-impl<T: Copy> Ahead<'_, T> {
+impl<T> Ahead<'_, T> {
     /// Nothing that is not there already.
     pub fn nothing(steps: &Steps<T>) -> Self {
         let lines = Lines { first: steps.a, gap: 0, step: 0, second: steps.a, second_step: 0 };
@@ -76,6 +78,65 @@ impl<T: Copy> Ahead<'_, T> {
             second_step: steps.col,
         };
         Ahead { lines, jumps: (panel.skip, steps.tap - steps.k as isize * steps.col), turns: &[] }
+    }
+}
+
+impl<'p, T: Copy> Ahead<'p, T> {
+    /// Where the tile's result goes, and a share of the rows that come next.
+    pub fn result(
+        steps: &Steps<T>,
+        target: &Target<T>,
+        rows: usize,
+        next: &mut NextRows,
+        turns: &'p mut [Lines<T>; MOST_TURNS],
+    ) -> Self {
+        let count = steps.len.div_ceil(TURN).min(MOST_TURNS);
+        let rows_of_turn = rows.div_ceil(count.max(1));
+        for (i, turn) in turns[..count].iter_mut().enumerate() {
+            // Two vectors of a row, or of two.
+            let row = (i * rows_of_turn).min(rows - 1) as isize;
+            let first = target.c.wrapping_offset(row * target.row).cast_const();
+            let gap = if rows_of_turn > 1 { target.row } else { 0 };
+            let (second, bytes) = next.share().unwrap_or((first.cast(), 0));
+            let second_step = (bytes / TURN / size_of::<T>()) as isize;
+            *turn = Lines { first, gap, step: 1, second: second.cast(), second_step };
+        }
+        match turns[..count].split_first() {
+            Some((first, rest)) => Ahead { lines: *first, jumps: (0, 0), turns: rest },
+            None => Ahead::nothing(steps),
+        }
+    }
+}
+
+/// Rows of memory, in shares for the turns of tiles.
+pub(super) struct NextRows {
+    rows: Stretch,
+    /// Bytes of a share.
+    share: usize,
+    row: usize,
+    done: usize,
+}
+
+impl NextRows {
+    /// In equal shares for so many tiles.
+    pub fn new(rows: Stretch, tiles: usize, steps: usize) -> Self {
+        let turns = tiles * steps.div_ceil(TURN);
+        let share = (rows.bytes * rows.rows).div_ceil(turns.max(1)).next_multiple_of(2 * LINE);
+        NextRows { rows, share, row: 0, done: 0 }
+    }
+
+    /// Where the next share begins, and its bytes.
+    fn share(&mut self) -> Option<(*const u8, usize)> {
+        if self.row >= self.rows.rows || self.rows.bytes == 0 {
+            return None;
+        }
+        let from = self.rows.at.wrapping_add(self.row * self.rows.stride + self.done);
+        let bytes = self.share.min(self.rows.bytes - self.done);
+        self.done += bytes;
+        if self.done == self.rows.bytes {
+            (self.done, self.row) = (0, self.row + 1);
+        }
+        Some((from, bytes))
     }
 }
 

@@ -11,7 +11,7 @@
 //! A block and a group stay in the second-level cache while they are used. Most operands are read where they lie. None of
 //! the sizes but [`CHUNK`] shows in a result.
 
-use super::ahead::{Ahead, Lines, MOST_TURNS, put_back, stretches};
+use super::ahead::{Ahead, Lines, MOST_TURNS, NextRows, Stretch, put_back, stretches};
 use super::pack::{Chunk, copy_a, copy_side_by_side, pack_b, scratch};
 use super::tile::{Panel, Steps, Target, Tiles};
 use super::{CHUNK, Job};
@@ -155,13 +155,13 @@ unsafe fn copy_block<T: Tiles>(
             }
             Left::SideBySide => {
                 for tile in block.clone() {
-                    let (row, end) = (rows.first(tile), rows.first(tile + 1));
+                    let row = rows.first(tile);
                     let out = out.add((tile - block.start) * T::ROWS * chunk.len);
                     // The number of rows of a tile on this instruction set, as a constant.
                     if T::ROWS == 6 {
-                        copy_side_by_side::<_, 6>(job, chunk, row, end - row, out);
+                        copy_side_by_side::<_, 6>(job, chunk, row, out);
                     } else {
-                        copy_side_by_side::<_, 14>(job, chunk, row, end - row, out);
+                        copy_side_by_side::<_, 14>(job, chunk, row, out);
                     }
                 }
             }
@@ -219,6 +219,7 @@ unsafe fn tiles<T: Tiles>(
     copy: *const <T::L as Lanes>::Elem,
     columns: Columns<<T::L as Lanes>::Elem>,
     add: bool,
+    mut next: Option<&mut NextRows>,
 ) {
     let block_row = rows.first(block.start);
     // Copies have no taps.
@@ -245,12 +246,16 @@ unsafe fn tiles<T: Tiles>(
         let asked = beside.as_mut().and_then(|stretches| stretches.next(&steps, &mut turns));
         let ahead = match asked {
             Some(ahead) => ahead,
-            None if T::FETCHES && columns.vectors == 2 => {
-                // A few tiles of many columns: while the last one runs, the panel beside this one is fetched.
-                let next_panel = columns.is_in_place && tile + 1 == block.end && rows.tiles <= FEW_TILES;
-                let below = (left == Left::InPlace && job.a.row == 1).then_some(T::ROWS);
-                Ahead::operands(&steps, &panel, 2 * T::L::N, next_panel, below)
-            }
+            None if T::FETCHES && columns.vectors == 2 => match &mut next {
+                // Panels are read in order, which the processor sees.
+                Some(next) if !columns.is_in_place => Ahead::result(&steps, &target, row_end - row, next, &mut turns),
+                Some(_) | None => {
+                    // A few tiles of many columns: while the last one runs, the panel beside this one is fetched.
+                    let next_panel = columns.is_in_place && tile + 1 == block.end && rows.tiles <= FEW_TILES;
+                    let below = (left == Left::InPlace && job.a.row == 1).then_some(T::ROWS);
+                    Ahead::operands(&steps, &panel, 2 * T::L::N, next_panel, below)
+                }
+            },
             None => Ahead::nothing(&steps),
         };
         // SAFETY: the tile lies inside A, B or their copies, and C.
@@ -259,6 +264,32 @@ unsafe fn tiles<T: Tiles>(
     if beside.is_some() {
         put_back(beside);
     }
+}
+
+/// The rows of A after a block, in shares for its tiles. None where a tile has something else to fetch (the one below it, taps of B), or nothing,
+/// because its result is written in order.
+fn next_rows<T: Tiles>(
+    job: &Job<<T::L as Lanes>::Elem>,
+    chunk: Chunk,
+    rows: Rows,
+    block: &std::ops::Range<usize>,
+    left: Left,
+) -> Option<NextRows> {
+    let has_below = left == Left::InPlace && job.a.row == 1;
+    let has_taps = job.taps.count > 1 && job.taps.b != job.k as isize * job.b.row;
+    if !T::FETCHES || has_below || has_taps || job.n <= 2 * T::L::N {
+        return None;
+    }
+    let bytes = size_of::<<T::L as Lanes>::Elem>();
+    let next = rows.first(block.end)..rows.first((block.end + BLOCK_ROWS / T::ROWS).min(rows.tiles));
+    let in_lines = job.a.col == 1 && job.taps.count == 1;
+    let stretch = Stretch {
+        at: steps(job, chunk, next.start).a.cast(),
+        bytes: if in_lines { chunk.len * bytes } else { 0 },
+        stride: job.a.row.unsigned_abs() * bytes,
+        rows: next.len(),
+    };
+    Some(NextRows::new(stretch, block.len() * job.n.div_ceil(2 * T::L::N), chunk.len))
 }
 
 /// Elements of a chunk of B that are copied at once, for all blocks of rows, rather than again for each.
@@ -295,6 +326,7 @@ unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chun
         let block = block..(block + BLOCK_ROWS / T::ROWS).min(rows.tiles);
         // SAFETY: the scratch holds a block of rows.
         unsafe { copy_block::<T>(job, chunk, rows, &block, left, rows_copy) }
+        let mut next = next_rows::<T>(job, chunk, rows, &block, left);
         for first in (0..job.n).step_by(group) {
             let end = (first + group).min(job.n);
             // Columns from here on are copied; that is always so for those that do not fill a vector.
@@ -326,7 +358,7 @@ unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chun
                     }
                 };
                 // SAFETY: the caller's promise.
-                unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add) }
+                unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add, next.as_mut()) }
                 col += columns.cols;
             }
         }
@@ -364,6 +396,7 @@ unsafe fn contract_panels<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, panel: usi
             let block = block..(block + BLOCK_ROWS / T::ROWS).min(rows.tiles);
             // SAFETY: the scratch holds a block of rows.
             unsafe { copy_block::<T>(job, chunk, rows, &block, left, rows_copy) }
+            let mut next = next_rows::<T>(job, chunk, rows, &block, left);
             for col in (0..job.n).step_by(width) {
                 let cols = (job.n - col).min(width);
                 let step = job.b.row;
@@ -371,7 +404,7 @@ unsafe fn contract_panels<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, panel: usi
                 let columns = Columns { panel, vectors: cols.div_ceil(n), col, cols, is_in_place: false };
                 let add = job.add || from > 0;
                 // SAFETY: the caller's promise; what a panel has beyond the last column is readable.
-                unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add) }
+                unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add, next.as_mut()) }
             }
         }
         from += chunk.len;

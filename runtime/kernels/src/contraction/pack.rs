@@ -91,8 +91,8 @@ pub(super) unsafe fn copy_a<E: Copy>(job: &Job<E>, chunk: Chunk, row: usize, end
     }
 }
 
-/// The rows of a tile where A's rows lie side by side: `ROWS` of them, step after step, at `out`. A tile of fewer rows leaves the rest of each step
-/// as it is.
+/// The rows of a tile where A's rows lie side by side: `ROWS` of them from `row` on, step after step, at `out`. Where A ends before, the rest of a step
+/// is left as it is.
 ///
 /// # Safety
 /// The job's A is readable with unit stride along its rows; `out` has room for `ROWS` elements a step.
@@ -101,19 +101,19 @@ pub(super) unsafe fn copy_side_by_side<E: Copy, const ROWS: usize>(
     job: &Job<E>,
     chunk: Chunk,
     row: usize,
-    rows: usize,
     out: *mut E,
 ) {
+    let rows = job.m - row;
     let mut done = 0;
     while done < chunk.len {
         let (step, tap, at, run) = run_at(chunk, job.k, done);
         done += run;
         let from = job.a.ptr.wrapping_offset(tap as isize * job.taps.a + at as isize * job.a.col + row as isize);
         for i in 0..run {
-            // SAFETY: `rows` elements of A at this step are readable, and scratch is not part of it.
+            // SAFETY: `rows` elements of A at this step are readable (of a tile of fewer than ROWS, the next one's, too), and scratch is not part of it.
             unsafe {
                 let (from, to) = (from.offset(i as isize * job.a.col), out.add((step + i) * ROWS));
-                if rows == ROWS {
+                if rows >= ROWS {
                     std::ptr::copy_nonoverlapping(from, to, ROWS);
                 } else {
                     std::ptr::copy_nonoverlapping(from, to, rows);
