@@ -173,6 +173,48 @@ fn inputs<'i>(batch: &'i Batch, given: &'i HashMap<String, Vec<f64>>, round: usi
     (inputs, reference)
 }
 
+/// Scores of attention: matrices of a batch, whose right operand lies the other way round and serves several blocks of rows, each followed by its
+/// epilogue.
+const SCORES: &str = r#"
+plan p
+size B batch
+slot 480000 * B
+buffer q: f32[B, 200, 4] len 800 * B; input per_example
+buffer k: f32[B, 600, 4] len 2400 * B; input per_example
+buffer s: f32[B, 200, 600] len 120000 * B; slot 0
+output s = s
+
+kernel centred(s: f32 update) sizes(B) indices(row, j, j) {
+  for row in 200 * B {
+    %0: f32 = const -inf
+    variable @0: f32 = %0
+    for j#1 in 0..600 lanes {
+      %1: f32 = load s[row * 600 + j#1]
+      @0 max= %1
+    }
+    %2: f32 = read @0
+    for j#2 in 0..600 lanes {
+      %3: f32 = load s[row * 600 + j#2]
+      %4: f32 = sub %3, %2
+      store s[row * 600 + j#2] = %4
+    }
+  }
+}
+
+contract s = q * k {
+  batch b: B (out 120000, a 800, b 2400)
+  m i: 200 (out 600, a 4, b 0)
+  n j: 600 (out 1, a 0, b 4)
+  k e: 4 (out 0, a 1, b 1)
+  then centred(s)
+}
+"#;
+
+#[test]
+fn matrices_of_a_batch_with_blocks_of_rows() {
+    check(SCORES, &[batch(3), batch(1), batch(2)]);
+}
+
 /// A dense layer with its epilogue, softmax by rows, a loss, and its update: slots are shared.
 const TRAINING: &str = r#"
 plan step

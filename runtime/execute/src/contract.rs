@@ -325,6 +325,8 @@ struct Needs {
     rows: usize,
     /// All rows are kept, so that they may be shared in any way.
     all_rows: bool,
+    /// The right operand of one matrix of a batch in panels: each worker's.
+    own_panels: usize,
 }
 
 impl Needs {
@@ -340,7 +342,14 @@ impl Needs {
             (true, true) => result as usize,
             (true, false) => (block_rows::<T>(nest, 1) * nest.extent(AxisRole::N)) as usize,
         };
-        Needs { parts, chains, packing, rows, all_rows }
+        let own = if parts == 0 && packing.is_none() { Packing::of_one::<T>(nest) } else { None };
+        Needs { parts, chains, packing, rows, all_rows, own_panels: own.map_or(0, |own| own.len()) }
+    }
+
+    /// Elements before the workers' panels, and all of them.
+    fn sizes(&self, workers: usize) -> (usize, usize) {
+        let before = self.parts + self.packed() + self.rows * if self.all_rows { 1 } else { workers };
+        (before, before + self.own_panels * workers)
     }
 
     fn packed(&self) -> usize {
@@ -358,13 +367,17 @@ fn block_rows<T>(nest: &Nest, tensors: i64) -> i64 {
         _ => BLOCK_BYTES,
     };
     // Whole tiles, of 6 or of 14 rows.
-    (bytes / row_bytes / 42 * 42).max(42)
+    let block = (bytes / row_bytes / 42 * 42).max(42);
+    // Blocks end where the innermost axis of rows does: a few rows more cost less than a block of a few rows, which copies the right operand again.
+    let is_row = |axis: &&Axis| matches!(axis.role, AxisRole::Batch | AxisRole::M) && axis.extent > 1;
+    let inner = nest.axes().iter().rev().find(is_row).map_or(1, |axis| axis.extent);
+    if (block..=block * 5 / 4).contains(&inner) { inner } else { block }
 }
 
 /// Elements of scratch that [`run`] needs for this nest.
 pub fn scratch<T: Real>(nest: &Nest, workers: usize, is_passing: bool) -> usize {
     let needs = Needs::of::<T>(nest, workers, is_passing);
-    needs.parts + needs.packed() + needs.rows * if needs.all_rows { 1 } else { workers }
+    needs.sizes(workers).1
 }
 
 /// Multiply-adds.
@@ -482,11 +495,12 @@ pub unsafe fn run<T: Real>(
         operands.out = passed;
     }
     let out = operands.out;
+    let panels = (needs.own_panels > 0).then(|| (scratch.wrapping_add(needs.sizes(chunks).0), needs.own_panels));
     if let Some((packed, packing)) = &in_loop {
         let operands = Operands { b: *packed, panel: packing.panel, ..operands };
         let own = (is_passing && !needs.all_rows).then_some((passed, needs.rows));
         // SAFETY: the caller's promise, with the copy in place of the right operand.
-        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, beside, own) };
+        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, beside, own, None) };
     }
     if let Some(packing) = &needs.packing {
         let packed = scratch.wrapping_add(needs.parts);
@@ -495,11 +509,12 @@ pub unsafe fn run<T: Real>(
         let operands = Operands { b: packed.cast_const(), panel: packing.panel, ..operands };
         let own = (is_passing && !needs.all_rows).then_some((passed, needs.rows));
         // SAFETY: as above, with the copy in place of the right operand.
-        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, beside, own) };
+        return unsafe { by_blocks(&packing.nest, operands, accumulate, worker, epilogue, beside, own, None) };
     }
     if is_passing && !needs.all_rows {
+        let own = Some((passed, needs.rows));
         // SAFETY: the caller's promise.
-        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, Some((passed, needs.rows))) };
+        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, own, panels) };
     }
     if let Some(chains) = needs.chains {
         // SAFETY: the caller's promise.
@@ -529,7 +544,7 @@ pub unsafe fn run<T: Real>(
     if outermost && epilogue.is_some() {
         // Whole rows: the epilogue follows block by block.
         // SAFETY: the caller's promise.
-        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, None) };
+        return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, None, panels) };
     }
     worker.phase(chunks, |chunk| {
         let (from, to) = share(ax.extent, chunk, chunks, step);
@@ -544,10 +559,11 @@ pub unsafe fn run<T: Real>(
 }
 
 /// Rows shared by the workers, in blocks that the epilogue follows while they are in cache. `passed`: memory for rows that nobody else sees, and
-/// how much of it is each worker's.
+/// how much of it is each worker's. `panels`: the same for the right operand of one matrix of a batch, which all blocks of its rows read.
 ///
 /// # Safety
 /// [`run`]'s.
+#[allow(clippy::too_many_arguments, reason = "what a product is made of")]
 unsafe fn by_blocks<T: Real>(
     nest: &Nest,
     operands: Operands<T>,
@@ -556,6 +572,7 @@ unsafe fn by_blocks<T: Real>(
     mut epilogue: Option<Epilogue<T>>,
     beside: &[Stretch],
     passed: Option<(*mut T, usize)>,
+    panels: Option<(*mut T, usize)>,
 ) -> Result<(), Gone> {
     let rows = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M);
     let columns = nest.extent(AxisRole::N);
@@ -567,8 +584,22 @@ unsafe fn by_blocks<T: Real>(
     let step = if rows >= 42 * 8 * chunks as i64 { 42 } else { 1 };
     worker.phase(chunks, |chunk| {
         let (from, to) = share(rows, chunk, chunks, step);
+        let mut copied = None;
         stretch(nest, from, to, block, &mut |part, begin, end| {
             let mut operands = operands;
+            let mut part = *part;
+            if let Some((panels, room)) = panels
+                && let Some(packing) = Packing::of_block::<T>(&part)
+            {
+                let panels = panels.wrapping_add(chunk * room);
+                if copied != Some(packing.start()) {
+                    // SAFETY: the caller's promise; a chunk has room for one matrix.
+                    unsafe { packing.copy_alone(operands.b, panels) };
+                    copied = Some(packing.start());
+                }
+                operands = Operands { b: panels.cast_const(), panel: packing.panel, ..operands };
+                part = packing.nest;
+            }
             if let Some((passed, room)) = passed {
                 // As if all rows before these were there.
                 operands.out = passed.wrapping_add(chunk * room).wrapping_offset(-(begin * columns) as isize);
@@ -580,7 +611,7 @@ unsafe fn by_blocks<T: Real>(
                 *part = Stretch { at, rows: (end - begin).max(0) as usize, ..*all };
             }
             // SAFETY: the caller's promise, for a part of the rows; a chunk has room for a block of its own.
-            fetching(&stretches, || unsafe { whole(part, operands, accumulate) });
+            fetching(&stretches, || unsafe { whole(&part, operands, accumulate) });
             if let Some(epilogue) = &mut epilogue {
                 epilogue(begin, end, operands.out);
             }

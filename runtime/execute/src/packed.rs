@@ -69,6 +69,18 @@ impl Packing {
         Packing::with::<T>(nest, LEAST_ROWS_IN_LOOP)
     }
 
+    /// The same for one matrix of a batch of them, whose rows a worker takes block by block.
+    pub fn of_one<T: Real>(nest: &Nest) -> Option<Packing> {
+        let mut one = *nest;
+        one.axes_mut().iter_mut().filter(|axis| axis.role == AxisRole::Batch).for_each(|axis| axis.extent = 1);
+        if nest.extent(AxisRole::Batch) > 1 { Packing::of::<T>(&one) } else { None }
+    }
+
+    /// How a block of rows of such a matrix reads the copy.
+    pub fn of_block<T: Real>(block: &Nest) -> Option<Packing> {
+        Packing::with::<T>(block, 1)
+    }
+
     fn with<T: Real>(nest: &Nest, least_rows: i64) -> Option<Packing> {
         let mut nest = *nest;
         nest.join_columns();
@@ -122,6 +134,20 @@ impl Packing {
         }
         let panel = ((inner + T::STEPS - 1) / T::STEPS * width) as usize;
         Some(Packing { nest, panel, panels, width, columns, column, start, steps, count })
+    }
+
+    /// Where the operand begins that is copied.
+    pub fn start(&self) -> i64 {
+        self.start
+    }
+
+    /// Copies, on the calling thread alone.
+    ///
+    /// # Safety
+    /// [`copy`](Packing::copy)'s.
+    pub unsafe fn copy_alone<T: Real>(&self, b: *const T, out: *mut T) {
+        // SAFETY: the caller's promise, for all panels.
+        unsafe { self.axis(self.count, b.wrapping_offset(self.start as isize), out, self.columns) }
     }
 
     /// Copies, all workers together.

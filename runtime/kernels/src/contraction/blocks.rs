@@ -105,7 +105,7 @@ fn left<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> Left {
     } else if job.a.col == 1
         && job.k >= 32
         && job.m > 1
-        && job.n >= 8 * T::L::N
+        && job.n >= if line.is_multiple_of(4096) { 4 } else { 8 } * T::L::N
         && line.is_multiple_of(1024)
         && line > 0
     {
