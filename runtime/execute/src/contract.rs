@@ -520,7 +520,17 @@ pub unsafe fn run<T: Real>(
         // SAFETY: the caller's promise.
         return unsafe { chains.run(nest, operands, scratch, accumulate, worker, epilogue) };
     }
+    let is_row = |a: &Axis| matches!(a.role, AxisRole::Batch | AxisRole::M);
+    // Whole rows: the epilogue follows block by block. Where clips cut the sum, only the outermost axis of rows may be cut.
+    let in_blocks = |axis: Option<usize>| {
+        let outermost = |axis: usize| nest.axes()[..axis].iter().all(|a| !is_row(a) || a.extent == 1);
+        axis.is_none_or(|axis| is_row(&nest.axes()[axis])) && (nest.clips().is_empty() || axis.is_some_and(outermost))
+    };
     let axis = match split(nest, chunks) {
+        Split::One if epilogue.is_some() && in_blocks(None) => {
+            // SAFETY: the caller's promise.
+            return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, None, panels) };
+        }
         Split::One => {
             return worker.phase(1, |_| {
                 // SAFETY: the caller's promise.
@@ -539,10 +549,7 @@ pub unsafe fn run<T: Real>(
     };
     let ax = nest.axes()[axis];
     let step = if ax.extent >= 64 * chunks as i64 { 16 } else { 1 };
-    let is_row = |a: &Axis| matches!(a.role, AxisRole::Batch | AxisRole::M);
-    let outermost = is_row(&ax) && nest.axes()[..axis].iter().all(|a| !is_row(a) || a.extent == 1);
-    if outermost && epilogue.is_some() {
-        // Whole rows: the epilogue follows block by block.
+    if epilogue.is_some() && in_blocks(Some(axis)) {
         // SAFETY: the caller's promise.
         return unsafe { by_blocks(nest, operands, accumulate, worker, epilogue, beside, None, panels) };
     }
