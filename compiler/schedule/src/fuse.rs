@@ -13,7 +13,7 @@
 //!
 //! The prefix shrinks when a member needs it to, as long as enough parallel work is left.
 //!
-//! Deliberately absent: loops (`loops`), and what is worth computing twice (nothing is, here).
+//! Deliberately absent: loops (`loops`), and what is worth computing twice (`recompute`).
 
 use crate::contraction::Contraction;
 use crate::cumulative::Cumulative;
@@ -21,6 +21,7 @@ use crate::layout::Storage;
 use crate::loops::leading_identity;
 use crate::memory::typical;
 use crate::nest;
+use crate::recompute::Late;
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -125,6 +126,7 @@ pub(crate) struct Fusion<'u> {
     program: &'u eq::Program,
     storage: &'u Storage,
     pub units: &'u [Unit],
+    late: &'u Late,
     /// What each unit reads.
     pub reads: Vec<Vec<eq::TensorId>>,
     pub clusters: Vec<Cluster>,
@@ -135,7 +137,12 @@ pub(crate) struct Fusion<'u> {
 }
 
 /// Clusters of `units`, each with those that must run before it.
-pub(crate) fn clusters<'u>(program: &'u eq::Program, storage: &'u Storage, units: &'u [Unit]) -> Fusion<'u> {
+pub(crate) fn clusters<'u>(
+    program: &'u eq::Program,
+    storage: &'u Storage,
+    units: &'u [Unit],
+    late: &'u Late,
+) -> Fusion<'u> {
     let mut parts: HashMap<eq::TensorId, usize> = HashMap::default();
     for unit in units {
         for tensor in unit.writes() {
@@ -144,7 +151,7 @@ pub(crate) fn clusters<'u>(program: &'u eq::Program, storage: &'u Storage, units
     }
     let reads = units.iter().map(Unit::reads).collect();
     let mut fusion =
-        Fusion { program, storage, units, reads, clusters: Vec::new(), writers: HashMap::default(), parts };
+        Fusion { program, storage, units, late, reads, clusters: Vec::new(), writers: HashMap::default(), parts };
     for unit in 0..units.len() {
         fusion.add(unit);
     }
@@ -159,8 +166,12 @@ impl Fusion<'_> {
             let root = self.root(*tensor);
             clusters.extend(self.writers.get(&root).into_iter().flatten());
         }
-        // The pieces of one tensor follow its clearing.
         for tensor in self.units[unit].writes() {
+            // What is computed again follows what it waits for.
+            if let Some(waits) = self.late.get(&tensor) {
+                clusters.extend(self.writers.get(&self.root(*waits)).into_iter().flatten());
+            }
+            // The pieces of one tensor follow its clearing.
             if matches!(self.units[unit], Unit::Piece { .. } | Unit::Cumulative { .. }) {
                 let clears = |c: &&usize| matches!(self.units[self.clusters[**c].units[0]], Unit::Clear { .. });
                 clusters.extend(self.writers.get(&tensor).into_iter().flatten().filter(clears));

@@ -13,6 +13,7 @@
 //! |---|---|
 //! | `nodes` | the list of passes; clusters become launches |
 //! | `rewrite`, `factors` | equations made ready: known formulas read again, pieces along pieces, factors of contractions |
+//! | `recompute` | what is computed twice rather than kept for long |
 //! | `layout` | where a tensor lies: row-major, packed examples, views |
 //! | `contraction` | sums of products, by the roles of their indices |
 //! | `fuse` | which pieces run together |
@@ -45,6 +46,7 @@ mod nest;
 mod nodes;
 mod others;
 mod places;
+mod recompute;
 mod recurrence;
 mod rewrite;
 mod scalar;

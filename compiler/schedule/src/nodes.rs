@@ -4,7 +4,8 @@ use crate::error::Error;
 use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage};
-use crate::{Options, contraction, cumulative, ends, factors, loops, memory, places, rewrite};
+use crate::recompute::Late;
+use crate::{Options, Target, contraction, cumulative, ends, factors, loops, memory, places, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -22,6 +23,7 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
         launches: Vec::new(),
         settled: HashSet::default(),
         steps: Vec::new(),
+        recomputes: options.target == Target::Processor,
     };
     let nodes = std::mem::take(&mut scheduler.program.nodes);
     let updates = scheduler.program.updates.clone();
@@ -54,6 +56,8 @@ pub(crate) struct Scheduler {
     settled: HashSet<eq::TensorId>,
     /// Steps of the loops around, outermost first.
     pub steps: Vec<plan::Name>,
+    /// May values be computed again rather than kept?
+    recomputes: bool,
 }
 
 /// `(parameter or state, its new value)`.
@@ -78,11 +82,16 @@ impl Scheduler {
         updates: &[Update],
     ) -> Result<Vec<Update>, Error> {
         let nodes = rewrite::rewrite(&self.program, nodes, kept);
+        let (nodes, late) = if self.recomputes && self.steps.is_empty() {
+            self.recompute(nodes, kept)
+        } else {
+            (nodes, Late::default())
+        };
         let mut units = Vec::new();
         for node in &nodes {
             self.units(node, &mut units)?;
         }
-        let mut fusion = fuse::clusters(&self.program, &self.storage, &units);
+        let mut fusion = fuse::clusters(&self.program, &self.storage, &units, &late);
         let done = ends::in_place(&mut fusion, &self.program, &self.storage, &units, updates);
         let early: BTreeSet<usize> = done.iter().map(|(_, _, cluster)| *cluster).collect();
         let order = fusion.sorted(&fusion.freeing(early));

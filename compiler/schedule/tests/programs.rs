@@ -1,7 +1,7 @@
 //! Small programs: the plan computes what the interpreter says, and has the shape it should have.
 
 mod support;
-use support::{Numbers, batch, launches, same};
+use support::{Numbers, batch, launches, parse, plan_of, same};
 
 #[test]
 fn a_dense_layer_is_one_contraction_with_an_epilogue() {
@@ -634,4 +634,53 @@ fn a_sum_runs_along_loops_over_an_example_of_its_own_length() {
     );
     // The loop over h does not run for the first example; its sums are stored all the same.
     assert_eq!(launches(&plan), ["kernel", "kernel"], "{plan}");
+}
+
+/// A layer and the gradient of its weights, far apart: what the layer reads is `scaled`, which is `y` by arithmetic alone. `more` is written behind, and
+/// `width` is the layer's.
+fn read_late(scaled: &str, width: usize, more: &str) -> String {
+    format!(
+        "program late
+         size B batch
+         input x: real[B, 64, 64] per example
+         param w: real[64, {width}]
+         value y: real[B, 64, 64]
+         value s: real[B, 64, 64]
+         value h: real[B, 64, {width}]
+         value d: real[B, 64, {width}]
+         value dw: real[64, {width}]
+         value z: real[64]
+         y[b < B, t < 64, c < 64] = exp(x[b, t, c])
+         s[b < B, t < 64, c < 64] = {scaled}
+         h[b < B, t < 64, f < {width}] = sum[c < 64] s[b, t, c] * w[c, f]
+         d[b < B, t < 64, f < {width}] = h[b, t, f] * h[b, t, f]
+         dw[c < 64, f < {width}] = sum[b < B, t < 64] s[b, t, c] * d[b, t, f]
+         {more}
+         output dw = dw
+         output z = z"
+    )
+}
+
+#[test]
+fn what_is_cheap_and_read_late_is_computed_again() {
+    let again = |plan: &bdl_plan::Plan| plan.buffers.iter().any(|buffer| &*buffer.name == "s.again");
+    let needs_y = "z[c < 64] = sum[b < B, t < 64] y[b, t, c] * y[b, t, c]";
+    let plan = same(&read_late("y[b, t, c] * 2 - 1", 700, needs_y), &batch(1));
+    assert!(again(&plan));
+    // It is there when the second product runs, and the first value is not needed any more.
+    let reads = |name: &str| {
+        let products = plan.launches.iter().filter_map(|launch| match &launch.op {
+            bdl_plan::Op::Contract(c) => Some(&*plan.buffers[c.a.buffer.0 as usize].name == name),
+            _ => None,
+        });
+        products.collect::<Vec<bool>>()
+    };
+    assert_eq!((reads("s"), reads("s.again")), (vec![true, false], vec![false, true]));
+    // A narrow layer, a function, and an operand that nobody else reads any more do not pay.
+    let is_kept = |scaled, width, more| !again(&plan_of(&parse(&read_late(scaled, width, more))));
+    assert!(is_kept("y[b, t, c] * 2 - 1", 600, needs_y));
+    assert!(is_kept("log(y[b, t, c])", 700, needs_y));
+    assert!(is_kept("y[b, t, c] * 2 - 1", 700, "z[c < 64] = w[c, 0]"));
+    // An output is kept anyway.
+    assert!(is_kept("y[b, t, c] * 2 - 1", 700, &format!("{needs_y}\n output s = s")));
 }
