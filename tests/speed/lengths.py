@@ -101,7 +101,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
     parser.add_argument("--limit", type=float, default=600, help="seconds until a peer must have done its first step")
-    parser.add_argument("--out", default="lengths-out")
+    parser.add_argument("--out", default="runs/lengths")
     options = parser.parse_args()
     options.bdl = str(pathlib.Path(options.bdl).resolve())
     found, lines = {}, ["| model | bdl ms | PyTorch eager | torch.compile | ratio | bdl MB | best other | ratio |", "|---|---:|---:|---:|---:|---:|---:|---:|"]
