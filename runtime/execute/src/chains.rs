@@ -4,9 +4,11 @@
 //! costs several times what it costs where one does. The chains are those of the kernel ([`CHUNK`] steps) and are added in its order, so that
 //! the sum has the same bits.
 
-use crate::contract::{Epilogue, Operands, Real, parts, share, whole};
+use crate::contract::{Epilogue, Operands, share, whole};
 use crate::nest::{Axis, Nest};
+use crate::parts::parts;
 use crate::pool::{Gone, Worker};
+use crate::real::Real;
 use bdl_plan::AxisRole;
 use std::ops::RangeInclusive;
 

@@ -15,24 +15,16 @@
 use crate::chains::Chains;
 use crate::nest::{Axis, Clip, MAX_AXES, Nest};
 use crate::packed::Packing;
+use crate::parts::{in_parts, parts};
 use crate::pool::{Gone, Worker};
+use crate::real::Real;
 use crate::size::Size;
 use crate::stretch::stretch;
-use bdl_kernels::contraction::{
-    MOST_STRETCHES, Matrix, MatrixMut, Mode, Panels, Stretch, Taps, bf16, contract_panels_f32, contract_panels_f64,
-    contract_taps_f32, contract_taps_f64, fetching, pack_panels_f32, pack_panels_f64, panel_width,
-};
+use bdl_kernels::contraction::{MOST_STRETCHES, Matrix, MatrixMut, Mode, Panels, Stretch, Taps, fetching};
 use bdl_plan::AxisRole;
-use std::ops::Range;
 
 /// Multiply-adds below which one worker does all.
 const SMALL: i64 = 1 << 16;
-/// Results up to this many elements may be computed in parts of the sum.
-const PARTS_RESULT: i64 = 1 << 15;
-/// Shortest sum that is cut into parts, and shortest part.
-const PARTS_SUM: i64 = 1024;
-const PART: i64 = 512;
-const MAX_PARTS: i64 = 16;
 /// Bytes of output rows after which the epilogue runs.
 const BLOCK_BYTES: i64 = 256 << 10;
 /// The same where the sum is long.
@@ -41,192 +33,6 @@ const SHORT_SUM: i64 = 256;
 const LONG_SUM: i64 = 1024;
 /// Bytes of a passing result that are kept as a whole, so that columns may be shared.
 const PASSED_WHOLE: i64 = 1 << 20;
-
-/// An element type that contractions exist for.
-///
-/// # Safety
-/// `contract` reads and writes exactly the elements that the extents and strides describe.
-pub unsafe trait Real: Copy + Default + std::ops::Add<Output = Self> + 'static {
-    /// Steps of a sum that share a place in a panel.
-    const STEPS: i64 = 1;
-
-    /// Columns of a panel.
-    fn panel_width() -> usize {
-        panel_width(size_of::<Self>())
-    }
-
-    /// # Safety
-    /// See `bdl_kernels::contraction`.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<Self>,
-        b: Matrix<Self>,
-        c: MatrixMut<Self>,
-        mode: Mode,
-    );
-
-    /// # Safety
-    /// See `bdl_kernels::contraction`.
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract_panels(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<Self>,
-        b: Panels<Self>,
-        c: MatrixMut<Self>,
-        mode: Mode,
-    );
-
-    /// # Safety
-    /// See `bdl_kernels::contraction`.
-    unsafe fn pack(k: usize, n: usize, b: Matrix<Self>, out: *mut Self, panel: usize);
-}
-
-// SAFETY: passes on to the kernel of the type.
-unsafe impl Real for f32 {
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<f32>,
-        b: Matrix<f32>,
-        c: MatrixMut<f32>,
-        mode: Mode,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { contract_taps_f32(m, n, k, taps, a, b, c, mode) }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract_panels(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<f32>,
-        b: Panels<f32>,
-        c: MatrixMut<f32>,
-        mode: Mode,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { contract_panels_f32(m, n, k, taps, a, b, c, mode) }
-    }
-
-    unsafe fn pack(k: usize, n: usize, b: Matrix<f32>, out: *mut f32, panel: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { pack_panels_f32(k, 0, n, b, out, panel) }
-    }
-}
-
-// SAFETY: as above.
-unsafe impl Real for f64 {
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<f64>,
-        b: Matrix<f64>,
-        c: MatrixMut<f64>,
-        mode: Mode,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { contract_taps_f64(m, n, k, taps, a, b, c, mode) }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract_panels(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<f64>,
-        b: Panels<f64>,
-        c: MatrixMut<f64>,
-        mode: Mode,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { contract_panels_f64(m, n, k, taps, a, b, c, mode) }
-    }
-
-    unsafe fn pack(k: usize, n: usize, b: Matrix<f64>, out: *mut f64, panel: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { pack_panels_f64(k, 0, n, b, out, panel) }
-    }
-}
-
-/// An f32 that is rounded to bf16 where it is a factor.
-#[derive(Clone, Copy, Debug, Default)]
-#[repr(transparent)]
-pub struct Rounded(f32);
-
-impl std::ops::Add for Rounded {
-    type Output = Rounded;
-
-    fn add(self, other: Rounded) -> Rounded {
-        Rounded(self.0 + other.0)
-    }
-}
-
-fn wide(matrix: Matrix<Rounded>) -> Matrix<f32> {
-    Matrix { ptr: matrix.ptr.cast(), row: matrix.row, col: matrix.col }
-}
-
-// SAFETY: passes on to the kernel of bf16, which reads and writes f32.
-unsafe impl Real for Rounded {
-    const STEPS: i64 = 2;
-
-    fn panel_width() -> usize {
-        bf16::panel_width()
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<Rounded>,
-        b: Matrix<Rounded>,
-        c: MatrixMut<Rounded>,
-        mode: Mode,
-    ) {
-        let c = MatrixMut { ptr: c.ptr.cast(), row: c.row, col: c.col };
-        // SAFETY: the caller's promise; a `Rounded` lies in memory as an f32.
-        unsafe { bf16::contract_taps(m, n, k, taps, wide(a), wide(b), c, mode) }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    unsafe fn contract_panels(
-        m: usize,
-        n: usize,
-        k: usize,
-        taps: Taps,
-        a: Matrix<Rounded>,
-        b: Panels<Rounded>,
-        c: MatrixMut<Rounded>,
-        mode: Mode,
-    ) {
-        let b = Panels { ptr: b.ptr.cast(), row: b.row, panel: b.panel };
-        let c = MatrixMut { ptr: c.ptr.cast(), row: c.row, col: c.col };
-        // SAFETY: as above; panels hold pairs of bf16, of the same size.
-        unsafe { bf16::contract_panels(m, n, k, taps, wide(a), b, c, mode) }
-    }
-
-    unsafe fn pack(k: usize, n: usize, b: Matrix<Rounded>, out: *mut Rounded, panel: usize) {
-        // SAFETY: as above.
-        unsafe { bf16::pack_panels(k, n, wide(b), out.cast(), panel) }
-    }
-}
 
 /// A contraction of the plan with sizes made quick to evaluate.
 pub struct Form {
@@ -292,26 +98,6 @@ pub enum Split {
         axis: usize,
         parts: i64,
     },
-}
-
-/// The parts of the sum, if it is to be cut.
-pub fn parts(nest: &Nest) -> Option<(usize, i64)> {
-    let result = nest.extent(AxisRole::Batch) * nest.extent(AxisRole::M) * nest.extent(AxisRole::N);
-    let sum = nest.extent(AxisRole::K);
-    if nest.is_one_of_many {
-        return None;
-    }
-    if result == 0 || result > PARTS_RESULT || sum < PARTS_SUM || nest.extent(AxisRole::Batch) >= 8 {
-        return None;
-    }
-    let axis = (0..nest.axes().len())
-        .find(|&i| nest.axes()[i].role == AxisRole::K && nest.axes()[i].extent > 1 && !nest.is_clipped(i))?;
-    let extent = nest.axes()[axis].extent;
-    let most = (sum / PART).min(MAX_PARTS).min(extent);
-    // Of the counts that two and four workers share best, in steps of the axis (6 examples: 6 parts, not 4), the largest.
-    let rounds = |parts: i64, workers: i64| (parts + workers - 1) / workers * ((extent + parts - 1) / parts) * workers;
-    let parts = (2..=most).rev().min_by_key(|parts| rounds(*parts, 2) + rounds(*parts, 4))?;
-    Some((axis, parts))
 }
 
 /// What a nest needs of the scratch, in elements.
@@ -398,7 +184,7 @@ fn split(nest: &Nest, workers: usize) -> Split {
 }
 
 /// The axis of the result that workers share best. No bit depends on the choice.
-fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
+pub fn shared_axis(nest: &Nest, workers: usize) -> Option<usize> {
     // Where a clip cuts the sum itself, the cuts depend on all of its axes: none of them may be shared.
     axis_to_share(nest, workers, nest.boxes_overlap())
 }
@@ -636,107 +422,6 @@ fn by_rows<T>(worker: &mut Worker, rows: i64, epilogue: Option<Epilogue<T>>, out
             epilogue(begin, end, out);
         }
     })
-}
-
-/// Partial sums into scratch, then their tree into the result.
-unsafe fn in_parts<T: Real>(
-    nest: &Nest,
-    operands: Operands<T>,
-    scratch: *mut T,
-    accumulate: bool,
-    worker: &mut Worker,
-    axis: usize,
-    parts: i64,
-) -> Result<(), Gone> {
-    let mut dense = *nest;
-    dense.out = 0;
-    let mut size = 1;
-    for ax in dense.axes_mut().iter_mut().rev() {
-        if ax.role != AxisRole::K {
-            ax.out = size;
-            size *= ax.extent;
-        }
-    }
-    let extent = nest.axes()[axis].extent;
-    // Fewer parts than workers: the rows or columns of each part are shared too.
-    let wanted = (worker.count as i64 / parts).max(1);
-    let side = if wanted > 1 { shared_axis(&dense, wanted as usize) } else { None };
-    let shares = if side.is_some() { wanted } else { 1 };
-    worker.phase((parts * shares) as usize, |chunk| {
-        let (part, team) = (chunk as i64 / shares, chunk as i64 % shares);
-        let mut nest = dense;
-        if let Some(side) = side {
-            let (from, to) = share(dense.axes()[side].extent, team as usize, shares as usize, 1);
-            nest.restrict(side, from, to);
-        }
-        nest.restrict(axis, extent * part / parts, extent * (part + 1) / parts);
-        let out = scratch.wrapping_add((part * size) as usize);
-        // SAFETY: each part has its own `size` elements of scratch, each share its own of these; a and b as the caller promised.
-        unsafe { whole(&nest, Operands { out, ..operands }, false) };
-    })?;
-    let chunks = worker.count;
-    worker.phase(chunks, |chunk| {
-        let (first, last) = share(size, chunk, chunks, LANES as i64);
-        // SAFETY: all parts were written in the phase before; each element of the result is one chunk's.
-        unsafe { add_parts(nest, (scratch, size as usize), parts as usize, operands.out, accumulate, first..last) }
-    })
-}
-
-/// Elements whose parts are added side by side.
-const LANES: usize = 16;
-
-/// Elements of the result (as if it were dense), each the tree of its parts. `from`: where they lie, and how many elements each has.
-///
-/// # Safety
-/// The parts hold what `from` says; the nest's accesses are inside `out`, and nothing else touches those elements.
-unsafe fn add_parts<T: Real>(
-    nest: &Nest,
-    from: (*const T, usize),
-    parts: usize,
-    out: *mut T,
-    accumulate: bool,
-    elements: Range<i64>,
-) {
-    // What lies side by side in the result, too.
-    let inner = nest.axes().iter().rev().find(|axis| axis.role != AxisRole::K && axis.extent > 1);
-    let run = inner.filter(|axis| axis.out == 1).map_or(1, |axis| axis.extent);
-    let mut i = elements.start;
-    while i < elements.end {
-        let count = (run - i % run).min(elements.end - i).min(LANES as i64) as usize;
-        let mut sums = [[T::default(); LANES]; MAX_PARTS as usize];
-        for (part, sums) in sums[..parts].iter_mut().enumerate() {
-            let from = from.0.wrapping_add(part * from.1 + i as usize);
-            for (lane, sum) in sums[..count].iter_mut().enumerate() {
-                // SAFETY: inside the part.
-                *sum = unsafe { *from.add(lane) };
-            }
-        }
-        let mut n = parts;
-        while n > 1 {
-            for j in 0..n / 2 {
-                let (a, b) = (sums[2 * j], sums[2 * j + 1]);
-                sums[j] = std::array::from_fn(|lane| a[lane] + b[lane]);
-            }
-            if n % 2 == 1 {
-                sums[n / 2] = sums[n - 1];
-            }
-            n = n.div_ceil(2);
-        }
-        let (mut at, mut rest) = (nest.out, i);
-        for axis in nest.axes().iter().rev().filter(|axis| axis.role != AxisRole::K) {
-            at += rest % axis.extent * axis.out;
-            rest /= axis.extent;
-        }
-        let to = out.wrapping_offset(at as isize);
-        for (lane, sum) in sums[0][..count].iter().enumerate() {
-            // SAFETY: an element of the result, inside by the caller's promise.
-            unsafe {
-                let to = to.add(lane);
-                *to = if accumulate { *to + *sum } else { *sum };
-            }
-        }
-        i += count as i64;
-    }
 }
 
 /// A nest with clips, all of it, by the calling thread alone and without scratch.

@@ -7,13 +7,14 @@
 use crate::compiled::{
     Compiled, CompiledContraction, CompiledLaunch, CompiledOp, CompiledRunning, CompiledUse, Factors,
 };
-use crate::contract::{self, Operands, Real, Rounded, share};
+use crate::contract::{self, Operands, share};
 use crate::error::Error;
 use crate::memory::{ALIGN, Memory, size_of_dtype};
 use crate::nest::Nest;
 use crate::packed::Packing;
 use crate::pool::{Gone, Work, Worker};
 use crate::program::set_example;
+use crate::real::{Real, Rounded};
 use crate::rows::{Decisions, Longest, Rows};
 use crate::{draw, ends, iterate, library};
 use bdl_kernels::contraction::{MOST_STRETCHES, Stretch};

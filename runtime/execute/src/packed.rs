@@ -10,9 +10,10 @@
 //!
 //! Factors of bf16 lie in pairs of steps, as `Real::STEPS` says: step s is at half of that. A box must then begin with a pair, and so must a tap.
 
-use crate::contract::{Real, share};
+use crate::contract::share;
 use crate::nest::{Axis, MAX_AXES, Nest};
 use crate::pool::{Gone, Worker};
+use crate::real::Real;
 use bdl_kernels::contraction::Matrix;
 use bdl_plan::AxisRole;
 

@@ -2,7 +2,10 @@
 //!
 //! `cargo run --release -p bdl-kernels --example contraction_speed [avx2|portable]` (the argument is about ours only)
 
-use bdl_kernels::contraction::{Matrix, MatrixMut, Mode, Taps, bf16, contract_f32, contract_taps_f32};
+use bdl_kernels::contraction::{
+    Matrix, MatrixMut, Mode, Panels, Taps, bf16, contract_f32, contract_panels_f32, contract_taps_f32, pack_panels_f32,
+    panel_width,
+};
 use bdl_kernels::isa::{Isa, with_isa};
 use std::time::Instant;
 
@@ -108,6 +111,23 @@ fn measure() {
             let [ours, gemm, half] = best_of(flop, works);
             println!("{name:8} {m:6} x {n:5} x {k:5} {ours:32.1} {gemm:7.1} {half:7.1}");
         }
+    }
+    // Many rows with a right operand in panels, as the executor has it.
+    for (m, n, k) in [(168, 256, 512), (2048, 256, 1024), (2048, 1024, 256), (2048, 64, 2048)] {
+        let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
+        let (width, panel) = (panel_width(size_of::<f32>()), k * panel_width(size_of::<f32>()));
+        let mut packed = vec![0.0f32; panel * n.div_ceil(width)];
+        let (am, bm, cm) = (Matrix::rows(&a, k), Matrix::rows(&b, n), MatrixMut::rows(&mut c, n));
+        // SAFETY: buffers of exactly these matrices and panels.
+        unsafe { pack_panels_f32(k, 0, n, bm, packed.as_mut_ptr(), panel) };
+        let panels = Panels { ptr: packed.as_ptr(), row: width as isize, panel };
+        // SAFETY: as above.
+        let mut own = || unsafe { contract_panels_f32(m, n, k, Taps::ONE, am, panels, cm, Mode::Write) };
+        // SAFETY: as above.
+        let mut half = || unsafe { bf16::contract_taps(m, n, k, Taps::ONE, am, bm, cm, Mode::Write) };
+        let flop = 2.0 * (m * n * k) as f64;
+        let [ours, gemm, half] = best_of(flop, [&mut own, &mut || gemm_f32(m, n, k, am, bm, cm, false), &mut half]);
+        println!("panels   {m:6} x {n:5} x {k:5} {ours:32.1} {gemm:7.1} {half:7.1}");
     }
     let convolutions = [
         ("splice 32 ch k11 dilation 1", 30000, 32, 32, 11, 1),

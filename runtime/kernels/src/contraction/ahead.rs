@@ -111,10 +111,9 @@ impl<'p, T: Copy> Ahead<'p, T> {
 /// Rows of memory, in shares for the turns of tiles.
 pub(super) struct NextRows {
     rows: Stretch,
+    at: Cursor,
     /// Bytes of a share.
     share: usize,
-    row: usize,
-    done: usize,
 }
 
 impl NextRows {
@@ -122,21 +121,12 @@ impl NextRows {
     pub fn new(rows: Stretch, tiles: usize, steps: usize) -> Self {
         let turns = tiles * steps.div_ceil(TURN);
         let share = (rows.bytes * rows.rows).div_ceil(turns.max(1)).next_multiple_of(2 * LINE);
-        NextRows { rows, share, row: 0, done: 0 }
+        NextRows { rows, at: Cursor::default(), share }
     }
 
-    /// Where the next share begins, and its bytes.
+    /// Where the next share begins, and its bytes: no more than a row has left.
     fn share(&mut self) -> Option<(*const u8, usize)> {
-        if self.row >= self.rows.rows || self.rows.bytes == 0 {
-            return None;
-        }
-        let from = self.rows.at.wrapping_add(self.row * self.rows.stride + self.done);
-        let bytes = self.share.min(self.rows.bytes - self.done);
-        self.done += bytes;
-        if self.done == self.rows.bytes {
-            (self.done, self.row) = (0, self.row + 1);
-        }
-        Some((from, bytes))
+        self.at.piece(&self.rows, self.share)
     }
 }
 
@@ -154,6 +144,29 @@ impl Stretch {
     pub const NOTHING: Stretch = Stretch { at: std::ptr::null(), bytes: 0, stride: 0, rows: 0 };
 }
 
+/// How far a stretch has been fetched.
+#[derive(Clone, Copy, Default)]
+struct Cursor {
+    row: usize,
+    done: usize,
+}
+
+impl Cursor {
+    /// At most `most` bytes of a row, from where. None when all has been fetched.
+    fn piece(&mut self, stretch: &Stretch, most: usize) -> Option<(*const u8, usize)> {
+        if self.row >= stretch.rows || stretch.bytes == 0 {
+            return None;
+        }
+        let from = stretch.at.wrapping_add(self.row * stretch.stride + self.done);
+        let bytes = most.min(stretch.bytes - self.done);
+        self.done += bytes;
+        if self.done == stretch.bytes {
+            *self = Cursor { row: self.row + 1, done: 0 };
+        }
+        Some((from, bytes))
+    }
+}
+
 /// Stretches at most; of more, the first ones.
 pub const MOST_STRETCHES: usize = 6;
 
@@ -163,24 +176,19 @@ pub(super) struct Stretches {
     all: [Stretch; MOST_STRETCHES],
     count: usize,
     at: usize,
-    row: usize,
-    done: usize,
+    cursor: Cursor,
 }
 
 impl Stretches {
     /// At most `most` bytes, from where.
     fn piece(&mut self, most: usize) -> Option<(*const u8, usize)> {
-        let stretch = self.all[..self.count].get(self.at)?;
-        let from = stretch.at.wrapping_add(self.row * stretch.stride + self.done);
-        let bytes = most.min(stretch.bytes - self.done);
-        self.done += bytes;
-        if self.done == stretch.bytes {
-            (self.done, self.row) = (0, self.row + 1);
+        while let Some(stretch) = self.all[..self.count].get(self.at) {
+            if let Some(piece) = self.cursor.piece(stretch, most) {
+                return Some(piece);
+            }
+            (self.at, self.cursor) = (self.at + 1, Cursor::default());
         }
-        if self.row == stretch.rows {
-            (self.row, self.at) = (0, self.at + 1);
-        }
-        Some((from, bytes))
+        None
     }
 
     /// What a tile of so many steps fetches, turn by turn: three pieces each, or the last one more than once. None when all has been fetched.
@@ -227,7 +235,7 @@ pub(super) fn put_back(stretches: Option<Stretches>) {
 /// Runs `work`; its contractions on this thread bring the stretches of memory into the cache, as far as they come. Changes no result, and addresses
 /// that cannot be read do no harm.
 pub fn fetching<R>(stretches: &[Stretch], work: impl FnOnce() -> R) -> R {
-    let mut all = Stretches { all: [Stretch::NOTHING; MOST_STRETCHES], count: 0, at: 0, row: 0, done: 0 };
+    let mut all = Stretches { all: [Stretch::NOTHING; MOST_STRETCHES], count: 0, at: 0, cursor: Cursor::default() };
     for stretch in stretches.iter().filter(|s| s.bytes > 0 && s.rows > 0) {
         if let Some(place) = all.all.get_mut(all.count) {
             // Rows without gaps are one.
@@ -255,7 +263,7 @@ mod tests {
     fn pieces_cover_the_rows_once() {
         let at = 4096 as *const u8;
         let rows = Stretch { at, bytes: 200, stride: 1000, rows: 2 };
-        let mut all = Stretches { all: [rows; MOST_STRETCHES], count: 1, at: 0, row: 0, done: 0 };
+        let mut all = Stretches { all: [rows; MOST_STRETCHES], count: 1, at: 0, cursor: Cursor::default() };
         let pieces: Vec<(usize, usize)> =
             std::iter::from_fn(|| all.piece(128)).map(|(at, bytes)| (at as usize - 4096, bytes)).collect();
         assert_eq!(pieces, [(0, 128), (128, 72), (1000, 128), (1128, 72)]);
@@ -284,6 +292,31 @@ mod tests {
         // 1280 bytes: two and a half pieces of 512.
         assert_eq!(found, [Some((4096, 128, 16, 5120, 8, 0)), None]);
         assert!(stretches().is_none(), "only meanwhile");
+    }
+
+    #[test]
+    fn a_tile_fetches_its_result_and_a_share_of_the_rows_that_come_next() {
+        // 14 rows of C, 1000 elements apart, in 256 steps: 8 turns of two rows, the last one's again. 16 rows of 1024 bytes for two tiles: 8 for each.
+        let next = Stretch { at: 4096 as *const u8, bytes: 1024, stride: 5000, rows: 16 };
+        let mut next = NextRows::new(next, 2, 256);
+        let steps = Steps::<f32> { a: std::ptr::null(), row: 1, col: 1, k: 256, first: 0, tap: 0, len: 256 };
+        let target = Target::<f32> { c: 65536 as *mut f32, row: 1000, col: 1, cols: 32, add: false };
+        let mut fetched = 0;
+        for tile in 0..2 {
+            let mut turns = [Lines::NOTHING; MOST_TURNS];
+            let ahead = Ahead::result(&steps, &target, 14, &mut next, &mut turns);
+            let all = [ahead.lines].into_iter().chain(ahead.turns.iter().copied()).collect::<Vec<_>>();
+            let rows: Vec<usize> = all.iter().map(|l| (l.first as usize - 65536) / 4000).collect();
+            assert_eq!(rows, [0, 2, 4, 6, 8, 10, 12, 13]);
+            // A turn's 32 steps go through both vectors of a row.
+            assert!(all.iter().all(|l| (l.gap, l.step) == (1000, 1)));
+            for line in &all {
+                let from = line.second as usize - 4096;
+                assert_eq!((from / 5000 * 1024 + from % 5000, fetched % 1024), (fetched, from % 5000), "tile {tile}");
+                fetched += line.second_step as usize * TURN * size_of::<f32>();
+            }
+        }
+        assert_eq!(fetched, 16 * 1024);
     }
 
     #[test]

@@ -92,7 +92,8 @@ fn copy_columns<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) -> bool {
 enum Left {
     /// Where they lie.
     InPlace,
-    /// From a copy with rows a little longer than a chunk, because they fall on the same places of the first-level cache.
+    /// From a copy with rows a little longer than a chunk, because they fall on the same places of the first-level cache: a tile's rows on four of them
+    /// where they lie 1 KB apart, which pays from four panels on, on one where they lie 4 KB apart.
     Lines,
     /// From a copy of tile after tile, step after step, because steps lie far apart (`xᵀ dy`): a cache line for each, of which a tile needs a part.
     SideBySide,
