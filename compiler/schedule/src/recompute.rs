@@ -39,15 +39,17 @@ impl Scheduler {
         let uses = Uses::of(&nodes);
         let mut again: Vec<(usize, eq::Node)> = Vec::new();
         let mut late = Late::default();
+        let mut gone = HashSet::default();
         let mut nodes = nodes;
         for at in 0..nodes.len() {
-            let Some((far, waits)) = self.pays(&nodes, at, &uses, kept, &late) else { continue };
+            let Some((far, waits)) = self.pays(&nodes, at, &uses, kept, &gone) else { continue };
             let eq::Node::Equation(first) = &nodes[at] else { continue };
             let name = format!("{}.again", self.program.tensors[first.out.0 as usize].name);
             let (old, mut second) = (first.out, first.clone());
             second.out = self.temporary(&name, old);
             let new = second.out;
             late.insert(new, waits);
+            gone.insert(old);
             for reader in &far {
                 read_instead(&mut nodes[*reader], old, new);
             }
@@ -61,14 +63,15 @@ impl Scheduler {
         (nodes, late)
     }
 
-    /// Who reads what node `at` writes long afterwards, and what the first of them waits for, if to compute it again pays.
+    /// Who reads what node `at` writes long afterwards, and what the first of them waits for, if to compute it again pays. `gone`: what is not there
+    /// any more, because it is itself computed again.
     fn pays(
         &self,
         nodes: &[eq::Node],
         at: usize,
         uses: &Uses,
         kept: &HashSet<eq::TensorId>,
-        late: &Late,
+        gone: &HashSet<eq::TensorId>,
     ) -> Option<(Vec<usize>, eq::TensorId)> {
         let eq::Node::Equation(equation) = &nodes[at] else { return None };
         let [piece] = equation.pieces.as_slice() else { return None };
@@ -107,11 +110,10 @@ impl Scheduler {
         let stays = |read: &&eq::Read| {
             let computed = self.program.tensors[read.tensor.0 as usize].role == eq::Role::Computed;
             let is_there = uses.readers.get(&read.tensor).is_some_and(|all| all.last() > Some(&from));
-            read.tensor != out && (!computed || self.size(read.tensor) <= size / SMALL || is_there)
+            let is_there = is_there && !gone.contains(&read.tensor);
+            !computed || self.size(read.tensor) <= size / SMALL || is_there
         };
-        let reads = piece.reads();
-        let pays = reads.iter().all(stays) && !reads.iter().any(|read| late.contains_key(&read.tensor));
-        pays.then_some((far, waits))
+        piece.reads().iter().all(stays).then_some((far, waits))
     }
 
     fn size(&self, tensor: eq::TensorId) -> i64 {

@@ -684,3 +684,37 @@ fn what_is_cheap_and_read_late_is_computed_again() {
     // An output is kept anyway.
     assert!(is_kept("y[b, t, c] * 2 - 1", 700, &format!("{needs_y}\n output s = s")));
 }
+
+#[test]
+fn what_is_made_of_a_value_that_is_computed_again_is_kept() {
+    let plan = plan_of(&parse(
+        "program two
+         size B batch
+         input x: real[B, 64, 64] per example
+         param w: real[64, 700]
+         value y: real[B, 64, 64]
+         value s: real[B, 64, 64]
+         value u: real[B, 64, 64]
+         value h: real[B, 64, 700]
+         value g: real[B, 64, 700]
+         value d: real[B, 64, 700]
+         value dw: real[64, 700]
+         value dv: real[64, 700]
+         value z: real[64]
+         y[b < B, t < 64, c < 64] = exp(x[b, t, c])
+         s[b < B, t < 64, c < 64] = y[b, t, c] * 2 - 1
+         u[b < B, t < 64, c < 64] = s[b, t, c] * 3
+         h[b < B, t < 64, f < 700] = sum[c < 64] s[b, t, c] * w[c, f]
+         g[b < B, t < 64, f < 700] = sum[c < 64] u[b, t, c] * w[c, f]
+         d[b < B, t < 64, f < 700] = h[b, t, f] * g[b, t, f]
+         dw[c < 64, f < 700] = sum[b < B, t < 64] s[b, t, c] * d[b, t, f]
+         dv[c < 64, f < 700] = sum[b < B, t < 64] u[b, t, c] * d[b, t, f]
+         z[c < 64] = sum[b < B, t < 64] y[b, t, c] * y[b, t, c]
+         output dw = dw
+         output dv = dv
+         output z = z",
+    ));
+    let made = |name: &str| plan.buffers.iter().any(|buffer| &*buffer.name == name);
+    // With `u` computed again as well, `s` would stay after all.
+    assert!(made("s.again") && !made("u.again"));
+}
