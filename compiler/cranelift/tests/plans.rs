@@ -100,6 +100,9 @@ const MOST_ON_MACHINE: usize = 64;
 
 /// The same as PTX on the machine of the tests, one program for all batches; f64 has no element functions there.
 fn check_ptx(plan: &Arc<Plan>, batches: &[Batch]) {
+    if plan.buffers.iter().any(|buffer| buffer.place == Place::Blocks) {
+        return;
+    }
     let code = match bdl_ptx::compile(plan, bdl_plan::Products::Exact, &|_| Vec::new()) {
         Ok(code) => code,
         Err(error) if error.what.contains("is not there on a GPU") => return,
@@ -330,6 +333,103 @@ contract gw = x * p {
 }
 run momentum(w, moment, gw)
 "#;
+
+const IN_BLOCKS: &str = "plan p
+size B batch
+slot 4160 * B
+slot 16640 * B
+slot 16640 * B
+buffer q: f32[B, 520, 2, 4] len 4160 * B; input per_example
+buffer k: f32[B, 520, 2, 4] len 4160 * B; input per_example
+buffer v: f32[B, 520, 2, 4] len 4160 * B; input per_example
+buffer p: f32[B, 2, 520, 520] len 540800 * B; blocks
+buffer m: f32[B, 2, 520] len 1040 * B; slot 0
+buffer o: f32[B, 520, 2, 4] len 4160 * B; slot 1
+buffer g: f32[B, 520, 2, 4] len 4160 * B; slot 2
+output o = o
+output m = m
+output g = g
+
+kernel weights(p: f32 update, m: f32 write) sizes(B) indices(row, j, j) {
+  for row in 1040 * B {
+    %0: f32 = const 0.0
+    variable @0: f32 = %0
+    for j#1 in 0..520 lanes {
+      %1: f32 = load p[row * 520 + j#1]
+      %2: f32 = exp %1
+      @0 sum= %2
+      store p[row * 520 + j#1] = %2
+    }
+    %3: f32 = read @0
+    for j#2 in 0..520 lanes {
+      %4: f32 = load p[row * 520 + j#2]
+      %5: f32 = div %4, %3
+      store p[row * 520 + j#2] = %5
+    }
+    store m[row] = %3
+  }
+}
+
+contract p = q * k {
+  batch b: B (out 540800, a 4160, b 4160)
+  batch h: 2 (out 270400, a 4, b 4)
+  m i: 520 (out 520, a 8, b 0)
+  n j: 520 (out 1, a 0, b 8)
+  k e: 4 (out 0, a 1, b 1)
+  then weights(p, m)
+} at \"scores\" 0 0 0
+contract o = p * v {
+  batch b: B (out 4160, a 540800, b 4160)
+  m i: 520 (out 8, a 520, b 0)
+  batch h: 2 (out 4, a 270400, b 4)
+  n e: 4 (out 1, a 0, b 1)
+  k j: 520 (out 0, a 1, b 8)
+} at \"mean\" 0 0 0
+";
+
+/// Sums over the rows of a block go on in the next one.
+const SUM_OF_ROWS: &str = "contract g = p * q {
+  batch b: B (out 4160, a 540800, b 4160)
+  m j: 520 (out 8, a 1, b 0)
+  batch h: 2 (out 4, a 270400, b 4)
+  n e: 4 (out 1, a 0, b 1)
+  k i: 520 (out 0, a 520, b 8)
+} at \"gradient\" 0 0 0
+";
+
+/// Four workers have too few matrices of one example, and share products; of two examples each has its own.
+#[test]
+fn products_in_blocks() {
+    let batches = [batch(1), batch(2), batch(3), batch(1)];
+    check(&format!("{IN_BLOCKS}{SUM_OF_ROWS}"), &batches);
+    check(&IN_BLOCKS.replace("output g = g\n", ""), &batches);
+}
+
+/// A block's bits are those of the whole.
+#[test]
+fn blocks_change_no_bit() {
+    let text = format!("{IN_BLOCKS}{SUM_OF_ROWS}");
+    let whole = text
+        .replace("; blocks", "; slot 3")
+        .replace("slot 4160 * B\n", "slot 4160 * B\nslot 16640 * B\nslot 16640 * B\nslot 2163200 * B\n");
+    let whole = whole.replacen("slot 2163200 * B\nslot 16640 * B\nslot 16640 * B\n", "slot 2163200 * B\n", 1);
+    let bits = |text: &str| -> Vec<Vec<u64>> {
+        let plan = parse_plan(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
+        verify(&plan).unwrap_or_else(|e| panic!("{e}"));
+        let code = compile(&plan.kernels).unwrap_or_else(|e| panic!("{e}"));
+        let mut program = Program::new(Arc::new(plan.clone()), code.kernels()).unwrap();
+        let batch = batch(3);
+        let given = given(&plan, &batch);
+        let (inputs, _) = inputs(&batch, &given, 0);
+        let mut store = Store::new();
+        let outputs = program.run(&Executor::new(2), &mut store, &inputs).unwrap();
+        let of = |name: &str| outputs.numbers(name).unwrap().iter().map(|x| x.to_bits()).collect();
+        ["o", "m", "g"].map(of).to_vec()
+    };
+    assert!(bits(&text) == bits(&whole));
+    let predicted = |text: &str| peak_bytes(&parse_plan(text).unwrap(), &|_| Some(3)).unwrap();
+    assert_eq!(predicted(&whole) - predicted(&text), 3 * 2_163_200);
+}
 
 fn batch(size: usize) -> Batch {
     Batch { size, ..Batch::default() }

@@ -96,7 +96,7 @@ fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
                     store.insert(&buffer.name, buffer.dtype, vec![all.len() as i64]).unwrap();
                     store.set(&buffer.name, &all).unwrap();
                 }
-                Place::Param | Place::State | Place::Slot(_) | Place::Literal(_) | Place::Table(_) => {}
+                Place::Param | Place::State | Place::Slot(_) | Place::Blocks | Place::Literal(_) | Place::Table(_) => {}
             }
         }
         let inputs = Inputs {
@@ -238,7 +238,7 @@ fn found(plan: &Arc<Plan>, code: &DeviceCode, size: usize) -> Result<Vec<Vec<u64
                 let whole = |x: f64| if buffer.dtype == DType::I32 { (2.0 * x).floor().abs() } else { x };
                 given.push((buffer.name.to_string(), all.into_iter().map(whole).collect()));
             }
-            Place::Slot(_) | Place::Literal(_) | Place::Table(_) => {}
+            Place::Slot(_) | Place::Blocks | Place::Literal(_) | Place::Table(_) => {}
         }
     }
     let buffers = given.iter().map(|(name, numbers)| (name.as_str(), Data::F64(numbers))).collect();

@@ -308,7 +308,9 @@ impl Storage {
         let name = match place {
             // Bound by name: never renamed.
             plan::Place::Param | plan::Place::State | plan::Place::Input { .. } => name.to_string(),
-            plan::Place::Slot(_) | plan::Place::Literal(_) | plan::Place::Table(_) => self.fresh(name),
+            plan::Place::Slot(_) | plan::Place::Blocks | plan::Place::Literal(_) | plan::Place::Table(_) => {
+                self.fresh(name)
+            }
         };
         let dtype = self.dtype(dtype);
         self.buffers.push(plan::Buffer { name: name.into(), dtype, len, shape: shape.to_vec(), place });

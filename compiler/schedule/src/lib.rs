@@ -21,6 +21,7 @@
 //! | `places` | what of a kernel lies where another tensor of it did |
 //! | `builder`, `tidy`, `form` | writing kernels: scopes, hoisting, dead values, linear forms |
 //! | `recurrence`, `others`, `ends` | loops; draws and the rest; updates and outputs |
+//! | `blocks` | products that run together, so that what passes between them is never whole |
 //! | `kernels`, `memory` | equal kernels once; which buffers share a slot |
 //!
 //! **Costs.** There is no search: what fuses is decided by rules whose constants stand where they are used (`fuse::LEAST_PARALLEL`,
@@ -29,6 +30,7 @@
 //!
 //! Deliberately absent: machine code, and anything that depends on the size of a batch: a plan holds for all of them.
 
+mod blocks;
 mod builder;
 mod contraction;
 mod cumulative;

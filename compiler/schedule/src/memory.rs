@@ -97,7 +97,11 @@ fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
 pub(crate) fn place(plan: &mut Plan) {
     let mut lives: BTreeMap<u32, Life> = BTreeMap::new();
     let mut now = 0;
-    for launch in &plan.launches {
+    // A group runs block by block: all of it is one moment.
+    let groups = blocks::groups(plan).unwrap_or_default();
+    let goes_on =
+        |at: usize| groups.iter().any(|group| group.launches.contains(&at) && group.launches.contains(&(at + 1)));
+    for (at, launch) in plan.launches.iter().enumerate() {
         let start = now;
         let mut touched = Vec::new();
         touches(&launch.op, &mut touched, &mut now);
@@ -105,7 +109,9 @@ pub(crate) fn place(plan: &mut Plan) {
             let life = lives.entry(buffer.0).or_insert(Life { from: start, to: now });
             life.to = now;
         }
-        now += 1;
+        if !goes_on(at) {
+            now += 1;
+        }
     }
     for (_, buffer) in &plan.outputs {
         lives.entry(buffer.0).or_insert(Life { from: 0, to: now }).to = now;
@@ -205,7 +211,7 @@ pub fn peak(plan: &Plan) -> Dim {
     let mut total: Dim = kept.map(|(size, _)| size.clone()).sum();
     for buffer in &plan.buffers {
         total = match buffer.place {
-            Place::Slot(_) => total,
+            Place::Slot(_) | Place::Blocks => total,
             Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) | Place::Table(_) => {
                 total + buffer.len.scale(bytes_of(buffer.dtype))
             }

@@ -5,7 +5,7 @@ use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage};
 use crate::recompute::Late;
-use crate::{Options, Target, contraction, cumulative, ends, factors, loops, memory, places, rewrite};
+use crate::{Options, Target, blocks, contraction, cumulative, ends, factors, loops, memory, places, rewrite};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -43,6 +43,9 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
         outputs,
     };
     memory::drop_unused(&mut plan);
+    if options.target == Target::Processor {
+        blocks::in_blocks(&mut plan);
+    }
     memory::place(&mut plan);
     Ok(plan)
 }

@@ -12,7 +12,9 @@
 //! normalisation before dense layers does, that before a narrow convolution does not. Nothing is computed again whose own operands would have to be
 //! kept for it.
 //!
-//! Deliberately absent: chains of equations (the scores of attention), for a chain's cost is that of the products in it.
+//! Or it is a few steps from a short product, and much larger than the product's factors: see [`chain`].
+
+mod chain;
 
 use crate::memory::typical;
 use crate::nodes::Scheduler;
@@ -42,6 +44,12 @@ impl Scheduler {
         let mut gone = HashSet::default();
         let mut nodes = nodes;
         for at in 0..nodes.len() {
+            if let Some(chain) = self.chain(&nodes, at, &uses, kept, &gone) {
+                let more = self.chain_again(&mut nodes, &chain);
+                again.extend(more.into_iter().map(|node| (chain.before, node)));
+                gone.extend(chain.equations.iter().flat_map(|at| nodes[*at].writes()));
+                continue;
+            }
             let Some((far, waits)) = self.pays(&nodes, at, &uses, kept, &gone) else { continue };
             let eq::Node::Equation(first) = &nodes[at] else { continue };
             let name = format!("{}.again", self.program.tensors[first.out.0 as usize].name);
@@ -55,9 +63,9 @@ impl Scheduler {
             }
             again.push((far[0], eq::Node::Equation(second)));
         }
-        // From the last on, so that positions hold.
-        again.sort_by_key(|(before, _)| std::cmp::Reverse(*before));
-        for (before, node) in again {
+        // From the last on, so that positions hold; those before the same node in their order.
+        again.sort_by_key(|(before, _)| *before);
+        for (before, node) in again.into_iter().rev() {
             nodes.insert(before, node);
         }
         (nodes, late)
@@ -76,36 +84,21 @@ impl Scheduler {
         let eq::Node::Equation(equation) = &nodes[at] else { return None };
         let [piece] = equation.pieces.as_slice() else { return None };
         let out = equation.out;
-        let tensor = &self.program.tensors[out.0 as usize];
         let size = self.size(out);
         let operations = operations(&piece.body)?;
-        if !piece.is_pointwise() || tensor.dtype != eq::DType::Real || kept.contains(&out) || size < LEAST_ELEMENTS {
+        if !piece.is_pointwise() {
             return None;
         }
-        // The widest gap between two readers.
-        let readers = uses.readers.get(&out)?;
-        let gap = (1..readers.len()).max_by_key(|i| readers[*i] - readers[*i - 1])?;
-        let between = readers[gap - 1] + 1..readers[gap];
-        let written = nodes[between].iter().flat_map(eq::Node::writes).map(|t| self.size(t));
-        if written.fold(0, i64::saturating_add) < size.saturating_mul(FAR) {
-            return None;
-        }
-        let far = readers[gap..].to_vec();
-        let mut work = 0i64;
-        for reader in &far {
-            let eq::Node::Equation(equation) = &nodes[*reader] else { return None };
-            for piece in &equation.pieces {
-                let all = piece.indices.iter().map(|index| index.range.clone()).product();
-                work = work.saturating_add(if piece.bound() > 0 { typical(&all) } else { 0 });
-            }
-        }
+        let far = self.far_readers(nodes, out, uses, kept, size.saturating_mul(FAR))?;
+        let work = self.work(nodes, &far)?;
         if work / size < LEAST_WORK * (MEMORY + operations) {
             return None;
         }
         // The first reader's operand that is computed last; it must come from beyond the gap.
         let written = |t: &eq::TensorId| uses.writers.get(t).copied();
         let waits = nodes[far[0]].reads_deep().into_iter().max_by_key(written)?;
-        let from = written(&waits).filter(|at| *at > readers[gap - 1])?;
+        let near = uses.readers.get(&out)?.iter().rfind(|reader| **reader < far[0])?;
+        let from = written(&waits).filter(|at| at > near)?;
         // Gradients of weights stand last in a program and run as soon as they can, when what they wait for is there: so long are operands needed.
         let stays = |read: &&eq::Read| {
             let computed = self.program.tensors[read.tensor.0 as usize].role == eq::Role::Computed;
@@ -114,6 +107,42 @@ impl Scheduler {
             !computed || self.size(read.tensor) <= size / SMALL || is_there
         };
         piece.reads().iter().all(stays).then_some((far, waits))
+    }
+
+    /// Who reads a large value long after the others do: so many elements are written in between.
+    fn far_readers(
+        &self,
+        nodes: &[eq::Node],
+        out: eq::TensorId,
+        uses: &Uses,
+        kept: &HashSet<eq::TensorId>,
+        between: i64,
+    ) -> Option<Vec<usize>> {
+        let size = self.size(out);
+        let is_real = self.program.tensors[out.0 as usize].dtype == eq::DType::Real;
+        if !is_real || kept.contains(&out) || size < LEAST_ELEMENTS {
+            return None;
+        }
+        // The widest gap between two readers.
+        let readers = uses.readers.get(&out)?;
+        let gap = (1..readers.len()).max_by_key(|i| readers[*i] - readers[*i - 1])?;
+        let nodes = &nodes[readers[gap - 1] + 1..readers[gap]];
+        let written = nodes.iter().flat_map(eq::Node::writes).map(|t| self.size(t));
+        let is_far = written.fold(0, i64::saturating_add) >= between;
+        is_far.then(|| readers[gap..].to_vec())
+    }
+
+    /// Multiply-adds of nodes, if they are equations.
+    fn work(&self, nodes: &[eq::Node], of: &[usize]) -> Option<i64> {
+        let mut work = 0i64;
+        for at in of {
+            let eq::Node::Equation(equation) = &nodes[*at] else { return None };
+            for piece in &equation.pieces {
+                let all = piece.indices.iter().map(|index| index.range.clone()).product();
+                work = work.saturating_add(if piece.bound() > 0 { typical(&all) } else { 0 });
+            }
+        }
+        Some(work)
     }
 
     fn size(&self, tensor: eq::TensorId) -> i64 {

@@ -718,3 +718,42 @@ fn what_is_made_of_a_value_that_is_computed_again_is_kept() {
     // With `u` computed again as well, `s` would stay after all.
     assert!(made("s.again") && !made("u.again"));
 }
+
+/// Attention with what a gradient reads of it, with `width` numbers for each of 64 positions.
+fn scores(width: usize) -> String {
+    format!(
+        "program scores
+         size B batch
+         input x: real[B, 64, {width}] per example
+         value q: real[B, 64, {width}]
+         value s: real[B, 64, 64]
+         value a: real[B, 64, 64]
+         value o: real[B, 64, {width}]
+         value y: real[B, 64, {width}]
+         value d: real[B, 64, {width}]
+         value dv: real[B, 64, {width}]
+         value dq: real[B, 64, {width}]
+         q[b < B, t < 64, c < {width}] = sin(x[b, t, c])
+         s[b < B, i < 64, j < 64] = sum[c < {width}] q[b, i, c] * q[b, j, c]
+         a[b < B, i < 64, j < 64] = exp(s[b, i, j] / 8 - 1)
+         o[b < B, i < 64, c < {width}] = sum[j < 64] a[b, i, j] * q[b, j, c]
+         y[b < B, i < 64, c < {width}] = sin(o[b, i, c])
+         d[b < B, i < 64, c < {width}] = sum[t < 64] y[b, t, c] * x[b, i, c]
+         dv[b < B, j < 64, c < {width}] = sum[i < 64] a[b, i, j] * d[b, i, c]
+         dq[b < B, j < 64, c < {width}] = d[b, j, c] * q[b, j, c]
+         output dv = dv
+         output dq = dq"
+    )
+}
+
+#[test]
+fn scores_of_attention_are_computed_again_and_never_whole() {
+    let place = |plan: &bdl_plan::Plan, name: &str| {
+        plan.buffers.iter().find(|buffer| &*buffer.name == name).map(|buffer| buffer.place == bdl_plan::Place::Blocks)
+    };
+    let plan = same(&scores(8), &batch(2));
+    assert_eq!((place(&plan, "s"), place(&plan, "s.again")), (Some(true), Some(true)), "{plan}");
+    // Scores that are hardly larger than their factors are kept.
+    let plan = same(&scores(16), &batch(1));
+    assert_eq!((place(&plan, "s"), place(&plan, "s.again")), (Some(false), None), "{plan}");
+}

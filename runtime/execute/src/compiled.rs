@@ -8,11 +8,14 @@ use crate::error::Error;
 use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
 use bdl_dims::Dim;
+use bdl_plan::blocks::{Group, Member};
 use bdl_plan::{
     AxisRole, Bound, BufferId, Contraction, ContractionAxis, DType, Distribution, Ends, Kernel, KernelFn, KernelId,
     KernelUse, Launch, LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, Scan, SizeKind, Stmt,
     Table,
 };
+
+use std::ops::Range;
 
 pub struct Compiled<F = KernelFn> {
     pub names: Vec<Name>,
@@ -22,6 +25,8 @@ pub struct Compiled<F = KernelFn> {
     /// Slots that hold more than what passes from contractions to their epilogues.
     pub kept_slots: Vec<bool>,
     pub launches: Vec<CompiledLaunch<F>>,
+    /// Which of the launches run block by block, in order.
+    pub groups: Vec<CompiledGroup>,
     /// How many launches there are, those inside of loops included.
     pub launch_count: usize,
     /// Where each `iterate` came from.
@@ -127,6 +132,20 @@ pub enum CompiledOp<F = KernelFn> {
         rows: Size,
         columns: Size,
     },
+}
+
+/// Products that run block by block: see [`bdl_plan::blocks`].
+pub struct CompiledGroup {
+    pub launches: Range<usize>,
+    /// Extents of the axes of the matrices, outermost first, and of their rows.
+    pub matrices: Vec<Size>,
+    pub rows: Size,
+    /// The buffers in blocks, and elements of a row of each.
+    pub buffers: Vec<(usize, Size)>,
+    /// For each launch, its axes.
+    pub members: Vec<Member>,
+    /// Does a product sum over rows?
+    pub sums_rows: bool,
 }
 
 /// Buffers of [`Ends`].
@@ -268,9 +287,22 @@ pub fn compile<F>(
     let slots = plan.slots.iter().map(|s| c.size(s)).collect::<Result<_, _>>()?;
     let mut launches = c.launches(&plan.launches)?;
     mark_fixed(&plan.launches, &mut launches, &[]);
+    let groups = bdl_plan::blocks::groups(plan).map_err(Error::Plan)?;
+    let groups = groups.into_iter().map(|group| c.group(group)).collect::<Result<_, _>>()?;
     let Compiler { names, launch_count, iterations, contraction_count, .. } = c;
     let kept_slots = bdl_plan::kept_slots(plan);
-    Ok(Compiled { names, kinds, buffers, slots, kept_slots, launches, launch_count, iterations, contraction_count })
+    Ok(Compiled {
+        names,
+        kinds,
+        buffers,
+        slots,
+        kept_slots,
+        launches,
+        groups,
+        launch_count,
+        iterations,
+        contraction_count,
+    })
 }
 
 impl<F> Compiler<'_, F> {
@@ -285,7 +317,7 @@ impl<F> Compiler<'_, F> {
 
     fn buffer(&self, buffer: &bdl_plan::Buffer) -> Result<CompiledBuffer, Error> {
         let table = match &buffer.place {
-            Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) => None,
+            Place::Param | Place::State | Place::Input { .. } | Place::Blocks | Place::Literal(_) => None,
             Place::Slot(slot) => {
                 if slot.0 as usize >= self.plan.slots.len() {
                     return Err(Error::Plan(format!("slot {} does not exist", slot.0)));
@@ -429,6 +461,33 @@ impl<F> Compiler<'_, F> {
                     columns: self.size(columns)?,
                 }
             }
+        })
+    }
+
+    fn group(&self, group: Group) -> Result<CompiledGroup, Error> {
+        let is_sum = |(launch, member): (&Launch, &Member)| match &launch.op {
+            Op::Contract(c) => c.axes[member.rows].role == AxisRole::K,
+            Op::Kernel(_)
+            | Op::Draw(_)
+            | Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Order { .. }
+            | Op::Scan(_)
+            | Op::Iterate(_)
+            | Op::Sort(_)
+            | Op::Library { .. } => false,
+        };
+        Ok(CompiledGroup {
+            sums_rows: self.plan.launches[group.launches.clone()].iter().zip(&group.members).any(is_sum),
+            launches: group.launches,
+            matrices: group.matrices.iter().map(|extent| self.size(extent)).collect::<Result<_, _>>()?,
+            rows: self.size(&group.rows)?,
+            buffers: group
+                .buffers
+                .iter()
+                .map(|(buffer, columns)| Ok((self.id(*buffer)?, self.size(columns)?)))
+                .collect::<Result<_, Error>>()?,
+            members: group.members,
         })
     }
 

@@ -16,7 +16,7 @@ use crate::pool::{Gone, Work, Worker};
 use crate::program::set_example;
 use crate::real::{Real, Rounded};
 use crate::rows::{Decisions, Longest, Rows};
-use crate::{draw, ends, iterate, library};
+use crate::{blocks, draw, ends, iterate, library};
 use bdl_kernels::contraction::{MOST_STRETCHES, Stretch};
 use bdl_plan::AxisRole;
 use std::cell::RefCell;
@@ -100,7 +100,7 @@ impl Run {
         self.interrupt.is_some_and(|set| set.load(Ordering::Relaxed))
     }
 
-    fn count(&self, c: &CompiledContraction, nest: &Nest) {
+    pub(crate) fn count(&self, c: &CompiledContraction, nest: &Nest) {
         let products: i64 = nest.axes().iter().map(|axis| axis.extent.max(0)).product();
         self.flop[c.number].fetch_add(2 * products as u64, Ordering::Relaxed);
     }
@@ -140,6 +140,11 @@ struct Held {
 }
 
 impl State {
+    /// To the profile.
+    pub fn add_time(&mut self, launch: usize, time: Duration) {
+        self.times[launch] += time;
+    }
+
     /// Sizes and rows of the batch.
     fn begin(&mut self, run: &Run) {
         self.sizes.clear();
@@ -171,7 +176,14 @@ pub fn run(run: &Run, worker: &mut Worker) -> Result<(), Gone> {
         state.decided = 0;
         state.times.clear();
         state.times.resize(run.compiled.launch_count, Duration::ZERO);
-        launches(run, worker, state, &run.compiled.launches)?;
+        let list = &run.compiled.launches;
+        let mut at = 0;
+        for group in &run.compiled.groups {
+            launches(run, worker, state, &list[at..group.launches.start])?;
+            blocks::run(run, worker, state, group, &list[group.launches.clone()])?;
+            at = group.launches.end;
+        }
+        launches(run, worker, state, &list[at..])?;
         if let (0, Some(times)) = (worker.index, &run.times) {
             times.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone_from(&state.times);
         }
@@ -533,20 +545,20 @@ fn all_rows(state: &mut State, running: &Option<CompiledRunning>) {
 /// The range lies in the grid, and nobody else runs it.
 unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin: i64, end: i64) {
     // SAFETY: the caller's promise.
-    unsafe { kernel_range_with(run, state, kernel, begin, end, None) }
+    unsafe { kernel_range_with(run, state, kernel, begin, end, &[]) }
 }
 
-/// With a buffer that is not where the run has it.
+/// With buffers that are not where the run has them.
 ///
 /// # Safety
 /// As for [`kernel_range`].
-unsafe fn kernel_range_with(
+pub(crate) unsafe fn kernel_range_with(
     run: &Run,
     state: &mut State,
     kernel: &CompiledUse,
     begin: i64,
     end: i64,
-    passed: Option<(usize, *mut u8)>,
+    places: &[(usize, *mut u8)],
 ) {
     if begin >= end {
         return;
@@ -555,7 +567,7 @@ unsafe fn kernel_range_with(
     buffers.clear();
     for (buffer, offset) in &kernel.buffers {
         let bytes = offset.at(sizes) * size_of_dtype(run.compiled.buffers[*buffer].dtype) as i64;
-        let place = passed.filter(|(at, _)| at == buffer).map_or(run.pointers[*buffer], |(_, place)| place);
+        let place = places.iter().find(|(at, _)| at == buffer).map_or(run.pointers[*buffer], |(_, place)| *place);
         buffers.push(place.wrapping_offset(bytes as isize));
     }
     arguments.clear();
@@ -592,7 +604,7 @@ fn beside(run: &Run, state: &mut State, c: &CompiledContraction) -> [Stretch; MO
     all
 }
 
-fn operand<T>(run: &Run, sizes: &[i64], slice: &(usize, crate::size::Size)) -> *mut T {
+pub(crate) fn operand<T>(run: &Run, sizes: &[i64], slice: &(usize, crate::size::Size)) -> *mut T {
     run.pointers[slice.0].cast::<T>().wrapping_offset(slice.1.at(sizes) as isize)
 }
 
@@ -612,9 +624,10 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         let beside = beside(run, state, c);
         let mut epilogue = |begin, end, out: *mut T| {
             if let Some(epilogue) = &c.epilogue {
-                let passed = c.is_passing.then_some((c.out.0, out.cast()));
+                let passed = [(c.out.0, out.cast())];
+                let places: &[(usize, *mut u8)] = if c.is_passing { &passed } else { &[] };
                 // SAFETY: rows that are complete, each once.
-                unsafe { kernel_range_with(run, state, epilogue, begin, end, passed) }
+                unsafe { kernel_range_with(run, state, epilogue, begin, end, places) }
             }
         };
         let epilogue = c.epilogue.as_ref().map(|_| &mut epilogue as contract::Epilogue<T>);
@@ -791,6 +804,10 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize, worke
     }
     let mut most = 0;
     walk(&compiled.launches, sizes, batch as i64, workers, &mut most);
+    for group in &compiled.groups {
+        let list = &compiled.launches[group.launches.clone()];
+        most = most.max(blocks::scratch_bytes(group, list, sizes, workers));
+    }
     [most.next_multiple_of(ALIGN), held_room(&compiled.launches, sizes, batch as i64)]
 }
 

@@ -27,6 +27,7 @@
 //! Deliberately absent: decisions about fusion or storage (in the plan), files, and what a batch is made of.
 
 mod beside;
+mod blocks;
 mod chains;
 mod compiled;
 mod contract;

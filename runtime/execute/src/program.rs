@@ -147,7 +147,12 @@ impl Program {
                     memory.set(&buffer.name, values.iter().copied())?;
                     Some(memory)
                 }
-                Place::Param | Place::State | Place::Input { .. } | Place::Slot(_) | Place::Table(_) => None,
+                Place::Param
+                | Place::State
+                | Place::Input { .. }
+                | Place::Slot(_)
+                | Place::Blocks
+                | Place::Table(_) => None,
             });
         }
         let output_of = plan.outputs.iter().map(|(name, id)| (name.clone(), id.0 as usize)).collect();
@@ -363,6 +368,8 @@ impl Program {
                         None => self.arena.pointer().wrapping_add(offset),
                     }
                 }
+                // The workers of its group have the rows at hand.
+                Place::Blocks => std::ptr::null_mut(),
                 Place::Literal(values) => {
                     if values.len() as i64 != len {
                         return Err(Error::Plan(format!("`{}` has {} numbers", buffer.name, values.len())));
@@ -534,7 +541,7 @@ pub fn peak_bytes(plan: &Plan, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<us
                 let len = buffer.len.eval(sizes)?.max(0) as usize;
                 total += (len * size_of_dtype(buffer.dtype)).max(1).next_multiple_of(ALIGN);
             }
-            Place::Param | Place::State | Place::Input { .. } | Place::Slot(_) => {}
+            Place::Param | Place::State | Place::Input { .. } | Place::Slot(_) | Place::Blocks => {}
         }
     }
     Some(total)

@@ -122,7 +122,7 @@ fn global_keys<F>(
 ) -> Result<usize, Error> {
     match plan.buffers[keys].place {
         Place::Input { .. } | Place::State | Place::Literal(_) => {}
-        Place::Param | Place::Slot(_) | Place::Table(_) => {
+        Place::Param | Place::Slot(_) | Place::Blocks | Place::Table(_) => {
             let name = &plan.buffers[keys].name;
             return Err(Error::Plan(format!("the keys `{name}` are not known before the first launch")));
         }

@@ -90,6 +90,9 @@ pub enum Place {
     Input { per_example: bool },
     /// Part of the arena.
     Slot(SlotId),
+    /// Nowhere as a whole: products that stand next to each other make and read it some rows at a time (see [`blocks`](crate::blocks)). No GPU's
+    /// plan has any.
+    Blocks,
     /// Numbers written in the program.
     Literal(Arc<[f64]>),
     /// Computed by the executor once a batch, before the first launch.

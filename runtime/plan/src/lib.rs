@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: decisions. Which loops are fused, stored, split or run in parallel is settled before a plan exists.
 
+pub mod blocks;
 pub mod chains;
 pub mod code;
 pub mod data;
@@ -12,6 +13,7 @@ pub mod device;
 mod passing;
 mod products;
 mod text;
+mod touches;
 pub mod traffic;
 mod verify;
 
@@ -24,4 +26,5 @@ pub use device::{
 pub use passing::{kept_slots, passing};
 pub use products::Products;
 pub use text::{ParseError, parse_kernel, parse_plan};
+pub use touches::touches;
 pub use verify::{VerifyError, verify, verify_kernel};

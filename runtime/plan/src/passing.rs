@@ -41,7 +41,7 @@ pub fn kept_slots(plan: &Plan) -> Vec<bool> {
 
 /// Is the result row-major over its axes as they stand, all rows (batch, m) before all columns (n), from the buffer's start on, without examples
 /// of different length? Then any block of rows is a stretch of the buffer.
-fn has_plain_rows(c: &Contraction) -> bool {
+pub(crate) fn has_plain_rows(c: &Contraction) -> bool {
     if c.axes.iter().any(|axis| axis.offsets.is_some()) {
         return false;
     }

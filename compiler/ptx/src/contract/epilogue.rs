@@ -94,7 +94,7 @@ impl<'p> Epilogue<'p> {
 fn share(plan: &Plan, one: &bdl_plan::Slice, other: &bdl_plan::Slice) -> bool {
     let slot = |buffer: &Buffer| match &buffer.place {
         Home::Slot(slot) => Some(*slot),
-        Home::Param | Home::State | Home::Input { .. } | Home::Literal(_) | Home::Table(_) => None,
+        Home::Param | Home::State | Home::Input { .. } | Home::Blocks | Home::Literal(_) | Home::Table(_) => None,
     };
     let [first, second] = [one, other].map(|slice| plan.buffers.get(slice.buffer.0 as usize).and_then(slot));
     one.buffer == other.buffer || first.is_some() && first == second

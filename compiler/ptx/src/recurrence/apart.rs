@@ -234,7 +234,9 @@ impl Apart<'_> {
         };
         let slot = |buffer: BufferId| match &self.plan.buffers[buffer.0 as usize].place {
             Place::Slot(slot) => Some(*slot),
-            Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) | Place::Table(_) => None,
+            Place::Param | Place::State | Place::Input { .. } | Place::Blocks | Place::Literal(_) | Place::Table(_) => {
+                None
+            }
         };
         written.iter().all(|one| {
             slot(*one).is_some()

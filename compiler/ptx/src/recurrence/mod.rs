@@ -636,7 +636,7 @@ impl<'p> Made<'p> {
     fn places(&self, part: &Part) -> (Vec<u64>, Vec<u64>) {
         let place = |slice: &Slice| match &self.plan.buffers[slice.buffer.0 as usize].place {
             Place::Slot(slot) => u64::from(slot.0),
-            Place::Param | Place::State | Place::Input { .. } | Place::Literal(_) | Place::Table(_) => {
+            Place::Param | Place::State | Place::Input { .. } | Place::Blocks | Place::Literal(_) | Place::Table(_) => {
                 u64::from(slice.buffer.0) + (1 << 32)
             }
         };

@@ -282,7 +282,7 @@ impl DeviceProgram {
                 Place::Input { .. } | Place::Literal(_) | Place::Table(_) => {
                     need.own += bytes.next_multiple_of(ALIGN);
                 }
-                Place::Slot(_) => {}
+                Place::Slot(_) | Place::Blocks => {}
             }
         }
         let mut sizes = self.sizes.clone();
@@ -369,6 +369,9 @@ impl DeviceProgram {
                         return Err(Error::Plan(format!("`{}` is longer than its slot", buffer.name)));
                     }
                     offsets[slot.0 as usize]
+                }
+                Place::Blocks => {
+                    return Err(Error::Plan(format!("`{}` is in blocks, which no device has", buffer.name)));
                 }
                 Place::Literal(values) => {
                     if values.len() as i64 != len {
@@ -501,6 +504,7 @@ fn is_key(plan: &Plan, at: usize) -> bool {
         | Place::State
         | Place::Input { .. }
         | Place::Slot(_)
+        | Place::Blocks
         | Place::Literal(_) => false,
     })
 }

@@ -102,7 +102,7 @@ impl Machine<'_> {
                 }
                 (Place::Param | Place::State, None) => Array::from_f64(buffer.dtype, &vec![0.0; len]),
                 (Place::Input { .. }, None) => return Err(Fault(format!("the input {} is not given", buffer.name))),
-                (Place::Slot(_), _) => Array::unwritten(buffer.dtype, len),
+                (Place::Slot(_) | Place::Blocks, _) => Array::unwritten(buffer.dtype, len),
                 (Place::Literal(values), _) => Array::from_f64(buffer.dtype, values),
                 (Place::Table(table), _) => self.table(table, buffer.dtype)?,
             };

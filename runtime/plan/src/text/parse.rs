@@ -355,6 +355,8 @@ impl<'t> Parser<'t> {
             Place::Input { per_example }
         } else if self.eat("slot") {
             Place::Slot(SlotId(self.small()?))
+        } else if self.eat("blocks") {
+            Place::Blocks
         } else if self.eat("literal") {
             self.expect("[")?;
             Place::Literal(self.list("]", Self::number)?.into())

@@ -35,6 +35,7 @@ impl Display for Plan {
                 Place::Input { per_example: true } => writeln!(f, "; input per_example")?,
                 Place::Input { per_example: false } => writeln!(f, "; input shared")?,
                 Place::Slot(slot) => writeln!(f, "; slot {}", slot.0)?,
+                Place::Blocks => writeln!(f, "; blocks")?,
                 Place::Literal(values) => {
                     let values: Vec<String> = values.iter().map(|v| format!("{v:?}")).collect();
                     writeln!(f, "; literal [{}]", values.join(", "))?;

@@ -6,7 +6,7 @@
 //!
 //! **Buffers.** Slots exist. Lengths name neither per-example sizes nor steps. A literal has as many numbers as its length says. Lengths,
 //! offsets and positions are `I64`; owners, sorted keys and runs `I32`; keys are integers known before the first launch. Nothing writes
-//! an input, a literal or a table.
+//! an input, a literal or a table. What lies in blocks is touched by groups of products alone (see [`blocks`](crate::blocks)).
 //!
 //! **Launches.** Buffers and kernels exist; a kernel gets buffers of the types it declares, none that it writes twice. A contraction's operands are
 //! of one real type; its axes move the operands that their role says and no others; at most one axis, of role `Batch`, has offsets; clips name
@@ -72,7 +72,8 @@ pub fn verify(plan: &Plan) -> Result<(), VerifyError> {
     }
     plan.kernels.iter().try_for_each(verify_kernel)?;
     let mut checker = Launches { plan, sizes: Sizes { plan, steps: Vec::new() }, number: 0 };
-    checker.list(&plan.launches)
+    checker.list(&plan.launches)?;
+    crate::blocks::groups(plan).map(|_| ()).map_err(at("buffers in blocks".to_string()))
 }
 
 /// Checks one kernel by itself.
@@ -146,7 +147,7 @@ fn check_buffer(plan: &Plan, buffer: &crate::data::Buffer) -> Checked {
     buffer.shape.iter().try_for_each(|dim| sizes.per_example(dim))?;
     let of_type = |wanted: DType| ensure(buffer.dtype == wanted, || format!("such a table is of {wanted:?}"));
     match &buffer.place {
-        Place::Param | Place::State | Place::Input { .. } => Ok(()),
+        Place::Param | Place::State | Place::Input { .. } | Place::Blocks => Ok(()),
         Place::Slot(slot) => ensure((slot.0 as usize) < plan.slots.len(), || format!("slot {} does not exist", slot.0)),
         Place::Literal(values) => ensure(buffer.len.as_const() == Some(values.len() as i64), || {
             format!("has {} numbers and the length {}", values.len(), buffer.len)
@@ -257,7 +258,7 @@ impl Launches<'_> {
         exists(self.plan, buffer)?;
         let buffer = &self.plan.buffers[buffer.0 as usize];
         let writable = match buffer.place {
-            Place::Param | Place::State | Place::Slot(_) => true,
+            Place::Param | Place::State | Place::Slot(_) | Place::Blocks => true,
             Place::Input { .. } | Place::Literal(_) | Place::Table(_) => false,
         };
         ensure(writable, || format!("`{}` is written", buffer.name))
