@@ -409,10 +409,8 @@ fn products_in_blocks() {
 #[test]
 fn blocks_change_no_bit() {
     let text = format!("{IN_BLOCKS}{SUM_OF_ROWS}");
-    let whole = text
-        .replace("; blocks", "; slot 3")
-        .replace("slot 4160 * B\n", "slot 4160 * B\nslot 16640 * B\nslot 16640 * B\nslot 2163200 * B\n");
-    let whole = whole.replacen("slot 2163200 * B\nslot 16640 * B\nslot 16640 * B\n", "slot 2163200 * B\n", 1);
+    let slots = "slot 16640 * B\n".repeat(2);
+    let whole = text.replace("; blocks", "; slot 3").replacen(&slots, &format!("{slots}slot 2163200 * B\n"), 1);
     let bits = |text: &str| -> Vec<Vec<u64>> {
         let plan = parse_plan(text).unwrap_or_else(|e| panic!("{e}\n{text}"));
         verify(&plan).unwrap_or_else(|e| panic!("{e}"));

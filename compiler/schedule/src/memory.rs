@@ -23,7 +23,7 @@ pub(crate) fn drop_unused(plan: &mut Plan) {
     let mut used = vec![false; plan.buffers.len()];
     for launch in &plan.launches {
         let mut touched = Vec::new();
-        touches(&launch.op, &mut touched, &mut 0);
+        touches(plan, launch, &mut |buffer, _| touched.push(buffer));
         touched.iter().for_each(|b| used[b.0 as usize] = true);
     }
     plan.outputs.iter().for_each(|(_, b)| used[b.0 as usize] = true);
@@ -104,7 +104,10 @@ pub(crate) fn place(plan: &mut Plan) {
     for (at, launch) in plan.launches.iter().enumerate() {
         let start = now;
         let mut touched = Vec::new();
-        touches(&launch.op, &mut touched, &mut now);
+        touches(plan, launch, &mut |buffer, _| touched.push(buffer));
+        // Launches inside of loops are moments, too.
+        each_launch(std::slice::from_ref(launch), &mut |_| now += 1);
+        now -= 1;
         for buffer in touched {
             let life = lives.entry(buffer.0).or_insert(Life { from: start, to: now });
             life.to = now;
@@ -144,50 +147,6 @@ pub(crate) fn place(plan: &mut Plan) {
         plan.buffers[buffer as usize].place = Place::Slot(SlotId(slot as u32));
     }
     plan.slots = slots.into_iter().map(|(size, _)| size).collect();
-}
-
-fn touches(op: &Op, touched: &mut Vec<BufferId>, now: &mut usize) {
-    match op {
-        Op::Kernel(kernel) => touched.extend(kernel.buffers.iter().map(|s| s.buffer)),
-        Op::Contract(c) => {
-            touched.extend([c.out.buffer, c.a.buffer, c.b.buffer]);
-            touched.extend(c.axes.iter().filter_map(|a| a.offsets).flat_map(Tables::all));
-            if let Some(epilogue) = &c.epilogue {
-                touched.extend(epilogue.buffers.iter().map(|s| s.buffer));
-            }
-        }
-        Op::Draw(draw) => {
-            touched.push(draw.out);
-            touched.extend(draw.offsets);
-        }
-        Op::Copy { from, to } => touched.extend([*from, *to]),
-        Op::Clear { buffer } => touched.push(*buffer),
-        Op::Order { out, by: _ } => touched.push(*out),
-        Op::Scan(scan) => {
-            touched.extend(scan.running.iter().map(|r| r.order));
-            touched.extend(scan.ends.iter().flat_map(|ends| ends.buffers()));
-            for launch in &scan.body {
-                touches(&launch.op, touched, now);
-                *now += 1;
-            }
-        }
-        Op::Iterate(n) => {
-            touched.extend(n.running.iter().map(|r| r.order));
-            touched.push(n.until);
-            for launch in n.condition.iter().chain(&n.body) {
-                touches(&launch.op, touched, now);
-                *now += 1;
-            }
-        }
-        Op::Sort(sort) => {
-            touched.extend([sort.out, sort.input]);
-            touched.extend(sort.offsets);
-        }
-        Op::Library { out, inputs, .. } => {
-            touched.push(*out);
-            touched.extend(inputs);
-        }
-    }
 }
 
 pub(crate) fn bytes_of(dtype: DType) -> i64 {

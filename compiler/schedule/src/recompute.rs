@@ -85,7 +85,7 @@ impl Scheduler {
         let [piece] = equation.pieces.as_slice() else { return None };
         let out = equation.out;
         let size = self.size(out);
-        let operations = operations(&piece.body)?;
+        let operations = operations(&piece.body, &|_| None)?;
         if !piece.is_pointwise() {
             return None;
         }
@@ -175,8 +175,8 @@ impl Uses {
     }
 }
 
-/// Operations on each element, if they are arithmetic on what is read in order.
-fn operations(body: &eq::Expr) -> Option<i64> {
+/// Operations on each element, if they are arithmetic on what is read in order; what `function` says for anything else.
+fn operations(body: &eq::Expr, function: &dyn Fn(&eq::Expr) -> Option<i64>) -> Option<i64> {
     let mut count = Some(0);
     body.visit(&mut |e| {
         let more = match e {
@@ -186,9 +186,9 @@ fn operations(body: &eq::Expr) -> Option<i64> {
             eq::Expr::Binary(op, _, _) => match op {
                 eq::BinaryOp::Add | eq::BinaryOp::Sub | eq::BinaryOp::Mul => Some(1),
                 eq::BinaryOp::Min | eq::BinaryOp::Max | eq::BinaryOp::And | eq::BinaryOp::Or => Some(1),
-                eq::BinaryOp::Div | eq::BinaryOp::FloorDiv | eq::BinaryOp::Rem | eq::BinaryOp::Pow => None,
+                eq::BinaryOp::Div | eq::BinaryOp::FloorDiv | eq::BinaryOp::Rem | eq::BinaryOp::Pow => function(e),
             },
-            eq::Expr::Unary(_, _) => None,
+            eq::Expr::Unary(_, _) => function(e),
         };
         count = count.zip(more).map(|(count, more)| count + more);
     });

@@ -43,18 +43,23 @@ impl Shape {
         let matrices = group.matrices.iter().map(|extent| extent.at(sizes).max(0)).product();
         let rows = group.rows.at(sizes).max(0);
         let block = rows.clamp(1, ROWS);
-        let blocks = (rows + block - 1) / block;
-        let in_turn = if group.sums_rows { blocks.max(1) } else { 1 };
+        let blocks = blocks(rows, block);
+        let in_turn = if group.sums_rows { blocks } else { 1 };
         let workers = workers as i64;
-        let tasks: i64 = matrices * (blocks / in_turn.max(1));
+        let tasks: i64 = matrices * (blocks / in_turn);
         let rounds = ((tasks + workers - 1) / workers).max(1);
         let in_use = tasks as f64 / (rounds * workers) as f64;
         Shape { matrices, rows, block, in_turn, is_shared: workers > 1 && in_use < LEAST_USE }
     }
 
     fn blocks(&self) -> i64 {
-        (self.rows + self.block - 1) / self.block
+        blocks(self.rows, self.block)
     }
+}
+
+/// Blocks of a matrix; one that has no rows has an empty one, for a sum over nothing is 0.
+fn blocks(rows: i64, block: i64) -> i64 {
+    ((rows + block - 1) / block).max(1)
 }
 
 /// A block: rows of a matrix, and where those of each buffer of the group lie, as if all of the buffer was there.
@@ -85,7 +90,7 @@ fn room(group: &CompiledGroup, list: &[CompiledLaunch], sizes: &[i64], workers: 
     let shape = Shape::of(group, sizes, workers);
     let team = if shape.is_shared { workers } else { 1 };
     // The last block of a matrix may be shorter, and a product of few rows needs other things.
-    let ends = [shape.block.min(shape.rows), shape.rows - (shape.blocks() - 1).max(0) * shape.block];
+    let ends = [shape.block.min(shape.rows), shape.rows - (shape.blocks() - 1) * shape.block];
     let (mut bytes, mut most) = (4, 0);
     for (launch, member) in list.iter().zip(&group.members) {
         let CompiledOp::Contract(c) = &launch.op else { continue };

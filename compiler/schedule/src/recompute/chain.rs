@@ -8,7 +8,7 @@
 //! large as the factors ([`WIDE`]); the product is so short that it takes about the time of writing and reading its result
 //! ([`MOST_SUM`]); and what reads the value late multiplies at least as much. Rows' maxima and sums are kept, as what is small is.
 
-use super::{MEMORY, Uses, read_instead};
+use super::{MEMORY, Uses, operations, read_instead};
 use crate::memory::typical;
 use crate::nodes::Scheduler;
 use bdl_equations as eq;
@@ -53,7 +53,7 @@ impl Scheduler {
             let (_, piece) = single(&nodes[equations[next]])?;
             next += 1;
             if piece.is_pointwise() {
-                cost += operations(&piece.body)?;
+                cost += operations(&piece.body, &function)?;
             }
             for read in piece.reads() {
                 let is_there = || {
@@ -128,25 +128,17 @@ fn single(node: &eq::Node) -> Option<(eq::TensorId, &eq::Piece)> {
     }
 }
 
-/// Operations on each element; what is read by data is not read again.
-fn operations(body: &eq::Expr) -> Option<i64> {
-    let mut count = Some(0);
-    body.visit(&mut |e| {
-        let more = match e {
-            eq::Expr::Const(_) | eq::Expr::Number(_) => Some(0),
-            eq::Expr::Read(read) => read.subs.iter().all(|sub| matches!(sub, eq::Sub::Affine(_))).then_some(0),
-            eq::Expr::Compare(_, _, _) | eq::Expr::Select(_, _, _) => Some(1),
-            eq::Expr::Binary(op, _, _) => match op {
-                eq::BinaryOp::Add | eq::BinaryOp::Sub | eq::BinaryOp::Mul => Some(1),
-                eq::BinaryOp::Min | eq::BinaryOp::Max | eq::BinaryOp::And | eq::BinaryOp::Or => Some(1),
-                eq::BinaryOp::Div => Some(4),
-                eq::BinaryOp::FloorDiv | eq::BinaryOp::Rem | eq::BinaryOp::Pow => None,
-            },
-            eq::Expr::Unary(eq::UnaryOp::Neg, _) => Some(1),
-            eq::Expr::Unary(eq::UnaryOp::Exp, _) => Some(16),
-            eq::Expr::Unary(_, _) => None,
-        };
-        count = count.zip(more).map(|(count, more)| count + more);
-    });
-    count
+/// Operations that a function is worth, for those that may stand in a chain.
+fn function(e: &eq::Expr) -> Option<i64> {
+    match e {
+        eq::Expr::Binary(eq::BinaryOp::Div, _, _) => Some(4),
+        eq::Expr::Unary(eq::UnaryOp::Exp, _) => Some(16),
+        eq::Expr::Const(_)
+        | eq::Expr::Number(_)
+        | eq::Expr::Read(_)
+        | eq::Expr::Unary(_, _)
+        | eq::Expr::Binary(_, _, _)
+        | eq::Expr::Compare(_, _, _)
+        | eq::Expr::Select(_, _, _) => None,
+    }
 }
