@@ -571,6 +571,144 @@ fn long_sums_over_examples_of_different_length() {
     check(LONG_SUMS, &[lengths(&[4, 1, 0, 30, 2, 9, 12]), lengths(&[17; 12])]);
 }
 
+/// Images of sides of their own, and images of one size, by Winograd's algorithm: a map that a kernel follows, and the derivative by the filter.
+const IMAGES: &str = r#"
+plan images
+size B batch
+size T per_example
+size rows_T total T
+size rows_TT total T * T
+slot 80 * rows_TT
+slot 14400
+buffer x: f32[B, T, T, 20] len 20 * rows_TT; input per_example
+buffer w: f32[3, 3, 20, 20] len 3600; param
+buffer off: i64[B + 1] len B + 1; offsets T * T
+buffer y: f32[B, T, T, 20] len 20 * rows_TT; slot 0
+buffer dw: f32[3, 3, 20, 20] len 3600; slot 1
+output y = y
+output dw = dw
+
+kernel scale(y: f32 update) sizes(rows_TT) indices(r, c) {
+  for r in rows_TT {
+    for c in 0..20 lanes {
+      %0: f32 = load y[r * 20 + c]
+      %1: f32 = const 0.0625
+      %2: f32 = mul %0, %1
+      store y[r * 20 + c] = %2
+    }
+  }
+}
+
+contract y = x + (-20 * T - 20) * w {
+  batch b: B (out 20, a 20, b 0) offsets off
+  m i: T (out 20 * T, a 20 * T, b 0)
+  m j: T (out 20, a 20, b 0)
+  n f: 20 (out 1, a 0, b 1)
+  k k: 3 (out 0, a 20 * T, b 1200)
+  k l: 3 (out 0, a 20, b 400)
+  k c: 20 (out 0, a 1, b 20)
+  clip 1 * #1 + 1 * #4 + (-1) < T;
+  clip 1 * #2 + 1 * #5 + (-1) < T;
+  winograd
+  then scale(y)
+}
+contract dw = x + (-20 * T - 20) * y {
+  k b: B (out 0, a 20, b 20) offsets off
+  m k: 3 (out 1200, a 20 * T, b 0)
+  m l: 3 (out 400, a 20, b 0)
+  m c: 20 (out 20, a 1, b 0)
+  n f: 20 (out 1, a 0, b 1)
+  k i: T (out 0, a 20 * T, b 20 * T)
+  k j: T (out 0, a 20, b 20)
+  clip 1 * #1 + 1 * #5 + (-1) < T;
+  clip 1 * #2 + 1 * #6 + (-1) < T;
+  winograd
+}
+"#;
+
+/// A map and a filter that only pass to the kernels after them: neither has memory of its own.
+const PASSING_IMAGES: &str = r#"
+plan images
+size B batch
+slot 36000 * B
+slot 36000 * B
+slot 25920
+buffer x: f32[B, 10, 30, 24] len 7200 * B; input per_example
+buffer w: f32[3, 3, 24, 30] len 6480; param
+buffer y: f32[B, 10, 30, 30] len 9000 * B; slot 0
+buffer z: f32[B, 10, 30, 30] len 9000 * B; slot 1
+buffer dw: f32[3, 3, 24, 30] len 6480; slot 2
+buffer sum: f32[3, 3, 24, 30] len 6480; state
+output z = z
+output sum = sum
+
+kernel scaled(y: f32 read, z: f32 write) sizes(B) indices(r, c) {
+  for r in 300 * B {
+    for c in 0..30 lanes {
+      %0: f32 = load y[r * 30 + c]
+      %1: f32 = const 0.0625
+      %2: f32 = mul %0, %1
+      store z[r * 30 + c] = %2
+    }
+  }
+}
+
+kernel added(dw: f32 read, sum: f32 update) indices(r, c) {
+  for r in 216 {
+    for c in 0..30 lanes {
+      %0: f32 = load dw[r * 30 + c]
+      %1: f32 = load sum[r * 30 + c]
+      %2: f32 = const 0.01
+      %3: f32 = mul %0, %2
+      %4: f32 = add %3, %1
+      store sum[r * 30 + c] = %4
+    }
+  }
+}
+
+contract y = x + (-744) * w {
+  m b: B (out 9000, a 7200, b 0)
+  m i: 10 (out 900, a 720, b 0)
+  m j: 30 (out 30, a 24, b 0)
+  n f: 30 (out 1, a 0, b 1)
+  k k: 3 (out 0, a 720, b 2160)
+  k l: 3 (out 0, a 24, b 720)
+  k c: 24 (out 0, a 1, b 30)
+  clip 1 * #1 + 1 * #4 + (-1) < 10;
+  clip 1 * #2 + 1 * #5 + (-1) < 30;
+  winograd
+  then scaled(y, z)
+}
+contract dw = x + (-744) * z {
+  m k: 3 (out 2160, a 720, b 0)
+  m l: 3 (out 720, a 24, b 0)
+  m c: 24 (out 30, a 1, b 0)
+  n f: 30 (out 1, a 0, b 1)
+  k b: B (out 0, a 7200, b 9000)
+  k i: 10 (out 0, a 720, b 900)
+  k j: 30 (out 0, a 24, b 30)
+  clip 1 * #0 + 1 * #5 + (-1) < 10;
+  clip 1 * #1 + 1 * #6 + (-1) < 30;
+  winograd
+  then added(dw, sum)
+}
+"#;
+
+#[test]
+fn images_that_only_pass_by_winograd() {
+    let plan = parse_plan(PASSING_IMAGES).unwrap_or_else(|e| panic!("{e}"));
+    let passing = bdl_plan::passing(&plan);
+    assert_eq!(passing.iter().filter(|passes| **passes).count(), 2);
+    let images = |size: usize| Batch { size, ..Batch::default() };
+    check(PASSING_IMAGES, &[images(3), images(1), images(9)]);
+}
+
+#[test]
+fn images_of_different_size_by_winograd() {
+    let lengths = |l: &[i64]| Batch { size: l.len(), lengths: vec![("T", l.to_vec())], ..Batch::default() };
+    check(IMAGES, &[lengths(&[4, 1, 7, 12, 0, 2]), lengths(&[1]), lengths(&[0, 0]), lengths(&[3; 20])]);
+}
+
 /// Draws, scans in both directions, copies, clears, sorting, orthogonal matrices, sums over sorted keys.
 const OTHERS: &str = r#"
 plan others

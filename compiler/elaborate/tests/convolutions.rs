@@ -11,8 +11,16 @@ use bdl_schedule::Real;
 use std::collections::BTreeMap;
 use support::{Given, Numbers, checked, field, machine};
 
+struct Model {
+    source: &'static str,
+    /// The shape of an example.
+    x: &'static [i64],
+}
+
 /// A length that is a multiple of nothing, a dilation, a stride between them; the widths are worth two, four and eight phases.
-const MODEL: &str = "
+const WIDE: Model = Model {
+    x: &[2001, 32],
+    source: "
 model Wide(x: f32[2001, 32]) -> logit[5] {
   let h = x
     |> Conv1d(32, kernel: 11, pad: same) |> relu
@@ -34,7 +42,35 @@ data Random = synthetic(rows: 4, seed: 1) {
   x = normal()[2001, 32]
   y = bernoulli(0.5)[5]
 }
-";
+",
+};
+
+/// Images by Winograd's algorithm: odd sides, padding and none, channels that fill no vector.
+const IMAGES: Model = Model {
+    x: &[33, 18, 24],
+    source: "
+model Images(x: f32[33, 18, 24]) -> logit[5] {
+  let h = x
+    |> Conv2d(40, kernel: 3, pad: same) |> relu
+    |> Conv2d(33, kernel: 3, pad: valid) |> relu
+    |> Conv2d(32, kernel: 3, pad: same) |> relu
+  (for c: mean[i, j] h[i, j, c]) |> Dense(5)
+}
+train images {
+  model     net = Images()
+  data      Random
+  loss      binary_cross_entropy(net(x), y)
+  optimizer sgd(1e-2)
+  predict   logit = net(x)
+  batch     4
+  epochs    1
+}
+data Random = synthetic(rows: 4, seed: 1) {
+  x = normal()[33, 18, 24]
+  y = bernoulli(0.5)[5]
+}
+",
+};
 
 /// About normal, repeatable.
 fn numbers(shape: &[usize], seed: u64) -> Numbers {
@@ -51,17 +87,17 @@ fn numbers(shape: &[usize], seed: u64) -> Numbers {
     Numbers { shape: shape.to_vec(), values: values.collect() }
 }
 
-fn made(convolutions: Convolutions) -> (Programs, Program) {
-    let fields = vec![field("x", Scalar::F32, &[2001, 32]), field("y", Scalar::Bool, &[5])];
+fn made(model: &Model, convolutions: Convolutions) -> (Programs, Program) {
+    let fields = vec![field("x", Scalar::F32, model.x), field("y", Scalar::Bool, &[5])];
     let facts = DataFacts { name: "Random".into(), rows: Some(4), fields, texts: Vec::new() };
-    let hir = checked("wide.bdl", MODEL, &[], &[facts]).unwrap_or_else(|messages| panic!("{messages}"));
+    let hir = checked("model.bdl", model.source, &[], &[facts]).unwrap_or_else(|messages| panic!("{messages}"));
     let train = &hir.trains[0];
     let programs = programs(&hir, train, convolutions).unwrap_or_else(|d| panic!("{}", d.message));
     let mut gradients = gradients(&hir, train, convolutions).unwrap_or_else(|d| panic!("{}", d.message));
     (programs, gradients.remove(0))
 }
 
-fn given(program: &Program, examples: &[usize]) -> Given {
+fn given(program: &Program, model: &Model, examples: &[usize]) -> Given {
     let stored: BTreeMap<String, Numbers> = program
         .tensors
         .iter()
@@ -75,10 +111,11 @@ fn given(program: &Program, examples: &[usize]) -> Given {
             (tensor.name.to_string(), drawn)
         })
         .collect();
+    let shape: Vec<usize> = model.x.iter().map(|side| *side as usize).collect();
     let example = |at: &usize| {
         let mut labels = numbers(&[5], 900 + *at as u64);
         labels.values.iter_mut().for_each(|y| *y = f64::from(u8::from(*y > 0.0)));
-        BTreeMap::from([("x".to_string(), numbers(&[2001, 32], 7 + *at as u64)), ("y".to_string(), labels)])
+        BTreeMap::from([("x".to_string(), numbers(&shape, 7 + *at as u64)), ("y".to_string(), labels)])
     };
     let examples: Vec<_> = examples.iter().map(example).collect();
     Given::each(program, &examples, &stored).unwrap()
@@ -86,8 +123,8 @@ fn given(program: &Program, examples: &[usize]) -> Given {
 
 type Found = BTreeMap<String, Vec<f64>>;
 
-fn run(real: Real, program: &Program, examples: &[usize], threads: usize) -> Found {
-    let found = machine::run_in(real, program, &given(program, examples), threads).unwrap();
+fn run(real: Real, program: &Program, model: &Model, examples: &[usize], threads: usize) -> Found {
+    let found = machine::run_in(real, program, &given(program, model, examples), threads).unwrap();
     found.into_iter().map(|(name, value)| (name, value.flat())).collect()
 }
 
@@ -100,35 +137,67 @@ fn gap(found: &[f64], expected: &[f64]) -> f64 {
 
 #[test]
 fn gradients_are_as_exact_as_their_f32_allows() {
-    let ((_, written), (_, fast)) = (made(Convolutions::AsWritten), made(Convolutions::FewerProducts));
+    let ((_, written), (_, fast)) = (made(&WIDE, Convolutions::AsWritten), made(&WIDE, Convolutions::FewerProducts));
     let of_phases = fast.tensors.iter().filter(|t| t.name.ends_with(".phases") && !t.name.starts_with("d_"));
     let phases: Vec<i64> = of_phases.map(|t| t.shape[2].as_const().unwrap()).collect();
     assert_eq!(phases, [2, 4, 8]);
-    let examples = [0, 1, 2, 3];
-    let expected = run(Real::F64, &written, &examples, 2);
-    let (as_written, found) = (run(Real::F32, &written, &examples, 2), run(Real::F32, &fast, &examples, 2));
+    let run = |real, program: &Program| run(real, program, &WIDE, &[0, 1, 2, 3], 2);
+    let expected = run(Real::F64, &written);
+    let (as_written, found) = (run(Real::F32, &written), run(Real::F32, &fast));
     for (name, expected) in &expected {
         let (plain, fast) = (gap(&as_written[name], expected), gap(&found[name], expected));
         // Each doubling of the phases adds half a binary digit.
         assert!(fast < 4.0 * plain.max(2e-7), "{name}: {fast:e}, as written {plain:e}");
     }
     // And in f64 both are the same but for the last digits.
-    for (name, found) in run(Real::F64, &fast, &examples, 2) {
+    for (name, found) in run(Real::F64, &fast) {
         assert!(gap(&found, &expected[&name]) < 1e-12, "{name}");
     }
 }
 
 #[test]
-fn alone_and_in_a_batch_bits_are_the_same() {
-    let (programs, gradient) = made(Convolutions::FewerProducts);
-    let logits = |examples: &[usize], threads| run(Real::F32, &programs.eval, examples, threads)["logit"].clone();
-    let together = logits(&[0, 1, 2, 3, 4, 5, 6], 2);
-    for example in [0, 3, 6] {
-        assert_eq!(logits(&[example], 1), together[5 * example..5 * (example + 1)], "{example}");
+fn gradients_of_images_are_as_exact_as_those_as_written() {
+    let (_, gradient) = made(&IMAGES, Convolutions::FewerProducts);
+    let options = bdl_schedule::Options { real: Real::F32, target: bdl_schedule::Target::Processor };
+    let plan = bdl_schedule::schedule(&gradient, &options).unwrap();
+    let mut written = plan.clone();
+    let mut count = 0;
+    for launch in &mut written.launches {
+        if let bdl_plan::Op::Contract(c) = &mut launch.op
+            && std::mem::take(&mut c.algorithm) == bdl_plan::Algorithm::Winograd
+        {
+            count += 1;
+        }
     }
-    assert_eq!(logits(&[6, 5, 4, 3, 2, 1, 0], 4)[..5], together[30..]);
-    let one = run(Real::F32, &gradient, &[0, 1, 2, 3], 1);
-    for threads in [2, 3, 4] {
-        assert!(one == run(Real::F32, &gradient, &[0, 1, 2, 3], threads), "{threads} threads");
+    // Three layers, their filters, and the inputs of two.
+    assert_eq!(count, 8, "{plan}");
+    let given = given(&gradient, &IMAGES, &[0, 1, 2, 3]);
+    let run_plan = |plan| -> Found {
+        let found = machine::run_plan(plan, &gradient, &given, 2).unwrap();
+        found.into_iter().map(|(name, value)| (name, value.flat())).collect()
+    };
+    let expected = run(Real::F64, &gradient, &IMAGES, &[0, 1, 2, 3], 2);
+    let (as_written, found) = (run_plan(written), run_plan(plan));
+    for (name, expected) in &expected {
+        let (plain, fast) = (gap(&as_written[name], expected), gap(&found[name], expected));
+        assert!(fast < 3.0 * plain.max(2e-7), "{name}: {fast:e}, as written {plain:e}");
+    }
+}
+
+#[test]
+fn alone_and_in_a_batch_bits_are_the_same() {
+    for model in [&WIDE, &IMAGES] {
+        let (programs, gradient) = made(model, Convolutions::FewerProducts);
+        let logits =
+            |examples: &[usize], threads| run(Real::F32, &programs.eval, model, examples, threads)["logit"].clone();
+        let together = logits(&[0, 1, 2, 3, 4, 5, 6], 2);
+        for example in [0, 3, 6] {
+            assert_eq!(logits(&[example], 1), together[5 * example..5 * (example + 1)], "{example}");
+        }
+        assert_eq!(logits(&[6, 5, 4, 3, 2, 1, 0], 4)[..5], together[30..]);
+        let one = run(Real::F32, &gradient, model, &[0, 1, 2, 3], 1);
+        for threads in [2, 3, 4] {
+            assert!(one == run(Real::F32, &gradient, model, &[0, 1, 2, 3], threads), "{threads} threads");
+        }
     }
 }

@@ -16,10 +16,10 @@
 //!
 //! Deliberately absent: which axes merge into one matrix dimension and how clips are peeled (the executor's), and epilogues (`fuse`).
 
-use crate::Target;
 use crate::layout::{Layout, Storage};
 use crate::nest;
 use crate::scalar::{is_index, runs_along};
+use crate::{Target, algorithm};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -36,6 +36,7 @@ pub(crate) struct Contraction {
     pub b: Operand,
     /// Forms over `axes` by position.
     pub clips: Vec<plan::Clip>,
+    pub algorithm: plan::Algorithm,
 }
 
 pub(crate) struct Axis {
@@ -54,9 +55,12 @@ pub(crate) struct Operand {
 
 impl Contraction {
     pub fn to_plan(&self, program: &eq::Program, storage: &mut Storage) -> plan::Contraction {
-        let mut slice =
+        let operand =
             |o: &Operand| plan::Slice { buffer: storage.place(program, o.tensor).buffer, offset: o.offset.clone() };
-        let (out, a, b) = (slice(&self.out), slice(&self.a), slice(&self.b));
+        self.of([&self.out, &self.a, &self.b].map(operand))
+    }
+
+    fn of(&self, [out, a, b]: [plan::Slice; 3]) -> plan::Contraction {
         let axis = |axis: &Axis| plan::ContractionAxis {
             name: axis.name.as_str().into(),
             role: axis.role,
@@ -73,8 +77,16 @@ impl Contraction {
             axes: self.axes.iter().map(axis).collect(),
             clips: self.clips.clone(),
             accumulate: false,
+            algorithm: self.algorithm,
             epilogue: None,
         }
+    }
+
+    /// Chooses the algorithm: while axes are those that were written.
+    fn choose(&mut self, storage: &Storage) {
+        let nowhere = || plan::Slice { buffer: plan::BufferId(0), offset: Dim::zero() };
+        let written = self.of([nowhere(), nowhere(), nowhere()]);
+        self.algorithm = algorithm::algorithm(&written, storage.target, storage.real);
     }
 }
 
@@ -151,8 +163,20 @@ pub(crate) fn recognise(
     let clips = clips(storage, piece, &walks, &axes)?;
     let [o, a, b] = walks;
     let operand = |w: Walk| Operand { tensor: w.tensor, offset: w.offset };
-    let mut found = Contraction { axes, out: operand(o), a: operand(a), b: operand(b), clips };
-    found.merge();
+    let mut found = Contraction {
+        axes,
+        out: operand(o),
+        a: operand(a),
+        b: operand(b),
+        clips,
+        algorithm: plan::Algorithm::AsWritten,
+    };
+    found.choose(storage);
+    match found.algorithm {
+        plan::Algorithm::AsWritten => found.merge(),
+        // Which axes are taps and channels must be seen.
+        plan::Algorithm::Winograd => {}
+    }
     (found.axes.len() <= MOST_AXES && found.clips.len() <= MOST_CLIPS).then_some(found)
 }
 

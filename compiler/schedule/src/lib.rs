@@ -16,6 +16,7 @@
 //! | `recompute` | what is computed twice rather than kept for long |
 //! | `layout` | where a tensor lies: row-major, packed examples, views |
 //! | `contraction` | sums of products, by the roles of their indices |
+//! | `algorithm` | products computed otherwise than they are written |
 //! | `fuse` | which pieces run together |
 //! | `nest`, `loops`, `element`, `scalar` | a kernel: its loops, its members, one element, one expression |
 //! | `places` | what of a kernel lies where another tensor of it did |
@@ -30,6 +31,7 @@
 //!
 //! Deliberately absent: machine code, and anything that depends on the size of a batch: a plan holds for all of them.
 
+mod algorithm;
 mod blocks;
 mod builder;
 mod contraction;

@@ -1,7 +1,7 @@
 //! The text cases in `tests/ir/schedule/*.eq`: a program of equations, and the plan expected of it.
 //!
 //! ```text
-//! // show: launches            (or: kernels, which shows both)
+//! // show: launches            (or: kernels, which shows both; launches of f32: reals are f64 otherwise)
 //! // Words about the case.
 //! program ..
 //! ----
@@ -37,7 +37,11 @@ fn every_case() {
         let (input, expected) = source.split_once("\n----\n").unwrap_or((source.trim_end(), ""));
         let show = input.lines().next().and_then(|l| l.strip_prefix("// show: "));
         let show = show.unwrap_or_else(|| panic!("{name}: the first line must be `// show: ..`"));
-        let plan = support::plan_of(&support::parse(input));
+        let (show, real) = match show.strip_suffix(" of f32") {
+            Some(show) => (show, bdl_schedule::Real::F32),
+            None => (show, bdl_schedule::Real::F64),
+        };
+        let plan = support::plan_with(&support::parse(input), real);
         let text = plan.to_string();
         assert_eq!(bdl_plan::parse_plan(&text).as_ref(), Ok(&plan), "{name}: does not read back:\n{text}");
         // Buffers, then each kernel after an empty line, then the launches after another.

@@ -214,7 +214,7 @@ fn product<T: Real>(
 ) -> Result<(), Gone> {
     let nest = nest(c, member, group, block, &state.sizes);
     if worker.index == 0 {
-        run.count(c, &nest);
+        run.count(c, contract::work(&nest));
     }
     let place = |slice: &(usize, crate::size::Size), state: &State| -> *mut T {
         match block.places().iter().find(|(buffer, _)| *buffer == slice.0) {

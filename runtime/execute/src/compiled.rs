@@ -9,10 +9,11 @@ use crate::nest::{MAX_AXES, MAX_CLIPS};
 use crate::size::Size;
 use bdl_dims::Dim;
 use bdl_plan::blocks::{Group, Member};
+use bdl_plan::image::{self, Image};
 use bdl_plan::{
-    AxisRole, Bound, BufferId, Contraction, ContractionAxis, DType, Distribution, Ends, Kernel, KernelFn, KernelId,
-    KernelUse, Launch, LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, Scan, SizeKind, Stmt,
-    Table,
+    Algorithm, AxisRole, Bound, BufferId, Contraction, ContractionAxis, DType, Distribution, Ends, Kernel, KernelFn,
+    KernelId, KernelUse, Launch, LoopMode, Name, Op, Origin, Place, Plan, Products, Routine, Running, Scan, SizeKind,
+    Stmt, Table,
 };
 
 use std::ops::Range;
@@ -226,6 +227,8 @@ pub struct CompiledContraction<F = KernelFn> {
     pub b: (usize, Size),
     pub form: Form,
     pub epilogue: Option<CompiledUse<F>>,
+    /// As the convolution that it is, where Winograd's algorithm computes it.
+    pub winograd: Option<Image>,
     /// What the kernel after it goes through row by row, be it the epilogue or another one in a loop: see [`beside`](crate::beside).
     pub beside: Vec<CompiledRows>,
     /// That kernel is the next step's of the loop around.
@@ -626,6 +629,14 @@ impl<F> Compiler<'_, F> {
         if factors == Factors::Bf16 {
             sum_along_left(c, &mut axes, &mut clips);
         }
+        let winograd = match c.algorithm {
+            Algorithm::AsWritten => None,
+            Algorithm::Winograd if factors == Factors::Bf16 => None,
+            Algorithm::Winograd => {
+                let wrong = || Error::Plan("Winograd's algorithm for what is no convolution of an image".to_string());
+                Some(image::image(c).ok_or_else(wrong)?)
+            }
+        };
         let is_passing = self.passing[out.0] && c.epilogue.is_some();
         let beside = match &c.epilogue {
             Some(used) => self.beside(used, Some(c.out.buffer))?,
@@ -640,6 +651,7 @@ impl<F> Compiler<'_, F> {
             b,
             form: Form { axes, clips, accumulate: c.accumulate },
             epilogue: c.epilogue.as_ref().map(|e| self.kernel_use(e)).transpose()?,
+            winograd,
             beside,
             beside_next: None,
             is_passing,

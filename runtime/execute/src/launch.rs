@@ -16,7 +16,7 @@ use crate::pool::{Gone, Work, Worker};
 use crate::program::set_example;
 use crate::real::{Real, Rounded};
 use crate::rows::{Decisions, Longest, Rows};
-use crate::{blocks, draw, ends, iterate, library};
+use crate::{blocks, draw, ends, iterate, library, winograd};
 use bdl_kernels::contraction::{MOST_STRETCHES, Stretch};
 use bdl_plan::AxisRole;
 use std::cell::RefCell;
@@ -32,7 +32,7 @@ const SMALL_BYTES: usize = 64 << 10;
 /// Elements below which one worker draws or sorts.
 const SMALL_COUNT: i64 = 1024;
 /// Chunks for each worker that a few rows or examples are shared in: examples of different length differ in work.
-const UNEVEN_CHUNKS: usize = 16;
+pub(crate) const UNEVEN_CHUNKS: usize = 16;
 /// The same for rows of a kernel, which may be light.
 const UNEVEN_ROUNDS: usize = 4;
 /// Grid points go to workers in multiples of this: whole vectors, whole cache lines.
@@ -100,8 +100,8 @@ impl Run {
         self.interrupt.is_some_and(|set| set.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn count(&self, c: &CompiledContraction, nest: &Nest) {
-        let products: i64 = nest.axes().iter().map(|axis| axis.extent.max(0)).product();
+    /// So many multiply-adds of a contraction.
+    pub(crate) fn count(&self, c: &CompiledContraction, products: i64) {
         self.flop[c.number].fetch_add(2 * products as u64, Ordering::Relaxed);
     }
 }
@@ -280,10 +280,12 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
                 unsafe { kernel_range(run, state, kernel, begin, end) }
             })
         }
-        CompiledOp::Contract(contraction) => match contraction.factors {
-            Factors::F32 => contract::<f32>(run, worker, state, contraction),
-            Factors::F64 => contract::<f64>(run, worker, state, contraction),
-            Factors::Bf16 => contract::<Rounded>(run, worker, state, contraction),
+        CompiledOp::Contract(contraction) => match (contraction.factors, &contraction.winograd) {
+            (Factors::F32, Some(image)) => winograd::run::<f32>(run, worker, state, contraction, image),
+            (Factors::F64, Some(image)) => winograd::run::<f64>(run, worker, state, contraction, image),
+            (Factors::F32, None) => contract::<f32>(run, worker, state, contraction),
+            (Factors::F64, None) => contract::<f64>(run, worker, state, contraction),
+            (Factors::Bf16, _) => contract::<Rounded>(run, worker, state, contraction),
         },
         CompiledOp::Draw { out, distribution, site, steps, per_example, offsets } => {
             let examples = match (per_example, offsets) {
@@ -429,7 +431,7 @@ fn one(run: &Run, worker: &mut Worker, state: &mut State, op: &CompiledOp) -> Re
 
 /// Bytes of the copy of its right operand that the loop around a contraction holds.
 fn held_bytes(c: &CompiledContraction, sizes: &[i64]) -> usize {
-    if !c.is_fixed {
+    if !c.is_fixed || c.winograd.is_some() {
         return 0;
     }
     let nest = c.form.nest(sizes, 0, 0, 0);
@@ -456,7 +458,7 @@ pub fn keep(
 ) -> Result<(), Error> {
     for launch in &compiled.launches {
         let CompiledOp::Contract(c) = &launch.op else { continue };
-        if !c.is_fixed || !is_stored(c.b.0) || kept.iter().any(|kept| kept.number == c.number) {
+        if !c.is_fixed || c.winograd.is_some() || !is_stored(c.b.0) || kept.iter().any(|kept| kept.number == c.number) {
             continue;
         }
         let nest = c.form.nest(sizes, 0, 0, 0);
@@ -543,7 +545,7 @@ fn all_rows(state: &mut State, running: &Option<CompiledRunning>) {
 
 /// # Safety
 /// The range lies in the grid, and nobody else runs it.
-unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin: i64, end: i64) {
+pub(crate) unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin: i64, end: i64) {
     // SAFETY: the caller's promise.
     unsafe { kernel_range_with(run, state, kernel, begin, end, &[]) }
 }
@@ -619,7 +621,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         let nest = c.form.nest(&state.sizes, 0, 0, 0);
         let held = state.held.iter().rev().find(|held| held.number == c.number).map(|held| held.copy);
         if worker.index == 0 {
-            run.count(c, &nest);
+            run.count(c, contract::work(&nest));
         }
         let beside = beside(run, state, c);
         let mut epilogue = |begin, end, out: *mut T| {
@@ -659,7 +661,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
             for example in 0..examples {
                 let nest = nest_of_example(run, state, c, (axis, tables), example);
                 if chunk == 0 {
-                    run.count(c, &nest);
+                    run.count(c, contract::work(&nest));
                 }
                 if let Some(part) = contract::share_of_result::<T>(&nest, chunk, chunks) {
                     // SAFETY: one chunk's elements of the result.
@@ -675,7 +677,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
         worker.phase(groups, |group| {
             for example in examples * group / groups..examples * (group + 1) / groups {
                 let nest = nest_of_example(run, state, c, (axis, tables), example);
-                run.count(c, &nest);
+                run.count(c, contract::work(&nest));
                 // SAFETY: one example's rows.
                 unsafe { contract::whole(&nest, operands, c.form.accumulate) };
             }
@@ -692,7 +694,7 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
 }
 
 /// The nest of one example, whose sizes are set for it, along the axis over examples, from the starts of the operands' buffers on.
-fn nest_of_example(
+pub(crate) fn nest_of_example(
     run: &Run,
     state: &mut State,
     c: &CompiledContraction,
@@ -758,7 +760,13 @@ pub fn scratch_bytes(compiled: &Compiled, sizes: &mut [i64], batch: usize, worke
             match &launch.op {
                 CompiledOp::Contract(c) => {
                     // Examples of different length are not cut into parts.
-                    if c.form.ragged().is_none() {
+                    if let Some(image) = &c.winograd {
+                        let elements = match c.factors {
+                            Factors::F32 | Factors::Bf16 => winograd::scratch::<f32>(c, image, sizes, workers),
+                            Factors::F64 => winograd::scratch::<f64>(c, image, sizes, workers),
+                        };
+                        *most = (*most).max(elements * c.factors.bytes());
+                    } else if c.form.ragged().is_none() {
                         let nest = c.form.nest(sizes, 0, 0, 0);
                         let elements = match c.factors {
                             Factors::F32 => contract::scratch::<f32>(&nest, workers, c.is_passing),

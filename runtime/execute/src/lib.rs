@@ -18,6 +18,7 @@
 //! | `launch` | launches in order, each worker its share |
 //! | `rows`, `iterate` | loops over examples of different length, loops whose end is data |
 //! | `contract`, `chains`, `nest` | contractions on the kernels of `bdl-kernels` |
+//! | `winograd` | convolutions of images with fewer products |
 //! | `draw`, `library` | random buffers, sorting, orthogonal matrices |
 //! | `device`, `cuda` | the same on a device with memory of its own; an NVIDIA GPU as one |
 //! | `reference` | a slow interpreter of kernels that checks every access: the meaning of a plan, for tests |
@@ -54,6 +55,7 @@ mod size;
 mod store;
 mod stretch;
 mod tables;
+mod winograd;
 
 pub use error::Error;
 pub use mapped::Mapped;

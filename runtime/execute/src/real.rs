@@ -4,6 +4,8 @@ use bdl_kernels::contraction::{
     Matrix, MatrixMut, Mode, Panels, Taps, bf16, contract_panels_f32, contract_panels_f64, contract_taps_f32,
     contract_taps_f64, pack_panels_f32, pack_panels_f64, panel_width,
 };
+use bdl_kernels::winograd::{self, Filter, Image, Places};
+use std::ops::Range;
 
 /// An element type that contractions exist for.
 ///
@@ -126,6 +128,96 @@ unsafe impl Real for f64 {
         unsafe { pack_panels_f64(k, 0, n, b, out, panel) }
     }
 }
+
+/// An element type that Winograd's algorithm exists for.
+///
+/// # Safety
+/// As for [`Real`]: each function has the contract of its namesake in `bdl_kernels::winograd`.
+pub unsafe trait Tiled: Real {
+    /// # Safety
+    /// See `bdl_kernels::winograd`.
+    unsafe fn filters(channels: Range<usize>, columns: usize, filter: Filter<Self>, out: Places<Self>, panel: usize);
+    /// # Safety
+    /// See `bdl_kernels::winograd`.
+    unsafe fn patches(image: Image<Self>, at: (isize, isize), count: usize, channels: usize, out: Places<Self>);
+    /// # Safety
+    /// See `bdl_kernels::winograd`.
+    unsafe fn squares(image: Image<Self>, at: (isize, isize), count: usize, columns: usize, out: Places<Self>);
+    /// # Safety
+    /// See `bdl_kernels::winograd`.
+    unsafe fn sums(
+        from: Places<Self>,
+        count: usize,
+        columns: usize,
+        image: Image<Self>,
+        at: (isize, isize),
+        mode: Mode,
+    );
+    /// # Safety
+    /// See `bdl_kernels::winograd`.
+    unsafe fn taps(
+        from: Places<Self>,
+        parts: (usize, usize),
+        channels: Range<usize>,
+        columns: usize,
+        filter: Filter<Self>,
+        mode: Mode,
+    );
+}
+
+macro_rules! tiled {
+    ($T:ty, $filters:ident $patches:ident $squares:ident $sums:ident $taps:ident) => {
+        // SAFETY: passes on to the kernels of the type.
+        unsafe impl Tiled for $T {
+            unsafe fn filters(
+                channels: Range<usize>,
+                columns: usize,
+                filter: Filter<$T>,
+                out: Places<$T>,
+                panel: usize,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { winograd::$filters(channels, columns, filter, out, panel) }
+            }
+
+            unsafe fn patches(image: Image<$T>, at: (isize, isize), count: usize, channels: usize, out: Places<$T>) {
+                // SAFETY: the caller's promise.
+                unsafe { winograd::$patches(image, at, count, channels, out) }
+            }
+
+            unsafe fn squares(image: Image<$T>, at: (isize, isize), count: usize, columns: usize, out: Places<$T>) {
+                // SAFETY: the caller's promise.
+                unsafe { winograd::$squares(image, at, count, columns, out) }
+            }
+
+            unsafe fn sums(
+                from: Places<$T>,
+                count: usize,
+                columns: usize,
+                image: Image<$T>,
+                at: (isize, isize),
+                mode: Mode,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { winograd::$sums(from, count, columns, image, at, mode) }
+            }
+
+            unsafe fn taps(
+                from: Places<$T>,
+                parts: (usize, usize),
+                channels: Range<usize>,
+                columns: usize,
+                filter: Filter<$T>,
+                mode: Mode,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { winograd::$taps(from, parts, channels, columns, filter, mode) }
+            }
+        }
+    };
+}
+tiled!(f32, filters_f32 patches_f32 squares_f32 sums_f32 taps_f32);
+tiled!(f64, filters_f64 patches_f64 squares_f64 sums_f64 taps_f64);
 
 /// An f32 that is rounded to bf16 where it is a factor.
 #[derive(Clone, Copy, Debug, Default)]

@@ -265,11 +265,12 @@ fn convolutions_forward_weights_and_inputs() {
     }
 }
 
-#[test]
-fn two_dimensions_with_padding() {
-    // y[b, h, w, f] = sum[i, j, c] x[b, h + i - 1, w + j - 1, c] k[i, j, c, f]
-    let (b, h, w, c, f) = (2, 6, 7, 3, 4);
-    let contract = format!(
+/// Images, rows, columns, channels, filters.
+type Images = (usize, usize, usize, usize, usize);
+
+/// `y[b, h, w, f] = sum[i, j, c] x[b, h + i - 1, w + j - 1, c] k[i, j, c, f]`
+fn convolution_2d((b, h, w, c, f): Images) -> String {
+    format!(
         "contract out = a + (-{}) * b {{\n m b: {b} (out {}, a {}, b 0)\n m h: {h} (out {}, a {}, b 0)\n m w: {w} (out {f}, a {c}, b 0)\n \
          n f: {f} (out 1, a 0, b 1)\n k i: 3 (out 0, a {}, b {})\n k j: 3 (out 0, a {c}, b {})\n k c: {c} (out 0, a 1, b {f})\n \
          clip 1 * #1 + 1 * #4 + (-1) < {h};\n clip 1 * #2 + 1 * #5 + (-1) < {w};\n}}",
@@ -281,28 +282,102 @@ fn two_dimensions_with_padding() {
         w * c,
         3 * c * f,
         c * f,
-    );
-    check_all([b * h * w * f, b * h * w * c, 9 * c * f], &contract);
+    )
+}
+
+#[test]
+fn two_dimensions_with_padding() {
+    let (b, h, w, c, f) = (2, 6, 7, 3, 4);
+    check_all([b * h * w * f, b * h * w * c, 9 * c * f], &convolution_2d((b, h, w, c, f)));
+}
+
+/// `dk[i, j, c, f] = sum[b, h, w] x[b, h + i - 1, w + j - 1, c] dy[b, h, w, f]`
+fn by_filter_2d((b, h, w, c, f): Images) -> String {
+    format!(
+        "contract out = a + (-{}) * b {{\n m i: 3 (out {}, a {}, b 0)\n m j: 3 (out {}, a {c}, b 0)\n m c: {c} (out {f}, a 1, b 0)\n \
+         n f: {f} (out 1, a 0, b 1)\n k b: {b} (out 0, a {}, b {})\n k h: {h} (out 0, a {}, b {})\n k w: {w} (out 0, a {c}, b {f})\n \
+         clip 1 * #0 + 1 * #5 + (-1) < {h};\n clip 1 * #1 + 1 * #6 + (-1) < {w};\n}}",
+        w * c + c,
+        3 * c * f,
+        w * c,
+        c * f,
+        h * w * c,
+        h * w * f,
+        w * c,
+        w * f,
+    )
 }
 
 #[test]
 fn weights_of_two_dimensions_with_padding() {
-    // dk[i, j, c, f] = sum[b, h, w] x[b, h + i - 1, w + j - 1, c] dy[b, h, w, f]
     for (b, h, w, c, f) in [(2, 6, 7, 3, 4), (6, 12, 11, 16, 16)] {
-        let contract = format!(
-            "contract out = a + (-{}) * b {{\n m i: 3 (out {}, a {}, b 0)\n m j: 3 (out {}, a {c}, b 0)\n m c: {c} (out {f}, a 1, b 0)\n \
-             n f: {f} (out 1, a 0, b 1)\n k b: {b} (out 0, a {}, b {})\n k h: {h} (out 0, a {}, b {})\n k w: {w} (out 0, a {c}, b {f})\n \
-             clip 1 * #0 + 1 * #5 + (-1) < {h};\n clip 1 * #1 + 1 * #6 + (-1) < {w};\n}}",
-            w * c + c,
-            3 * c * f,
-            w * c,
-            c * f,
-            h * w * c,
-            h * w * f,
-            w * c,
-            w * f,
+        check_all([9 * c * f, b * h * w * c, b * h * w * f], &by_filter_2d((b, h, w, c, f)));
+    }
+}
+
+/// Odd and even sides, one position, channels that fill no vector, lines of more squares than are made at a time, more lines than parts, no image at all;
+/// into what was there and over it. Without clips the image has two rows and columns more.
+#[test]
+fn images_by_winograd() {
+    for (b, h, w, c, f) in [
+        (2, 6, 8, 32, 32),
+        (3, 7, 5, 20, 33),
+        (1, 1, 1, 5, 3),
+        (1, 2, 1, 40, 16),
+        (2, 1, 9, 16, 48),
+        (1, 3, 300, 64, 70),
+        (5, 34, 3, 16, 16),
+        (0, 6, 6, 16, 16),
+    ] {
+        let (of_map, of_image, of_filter) = (b * h * w * f, b * h * w * c, 9 * c * f);
+        let convolution = convolution_2d((b, h, w, c, f)).replace("\n}", "\n winograd\n}");
+        let by_filter = by_filter_2d((b, h, w, c, f)).replace("\n}", "\n winograd\n}");
+        for kind in ["f32", "f64"] {
+            for (lens, contract) in
+                [([of_map, of_image, of_filter], &convolution), ([of_filter, of_image, of_map], &by_filter)]
+            {
+                check(kind, lens, contract);
+                check(kind, lens, &contract.replace("out = a", "out += a"));
+            }
+        }
+        // y[b, h, w, f] = sum[i, j, c] x[b, h + i, w + j, c] k[i, j, c, f]
+        let (high, wide) = (h + 2, w + 2);
+        let whole = format!(
+            "contract out = a * b {{\n m b: {b} (out {of}, a {oa}, b 0)\n m h: {h} (out {rf}, a {ra}, b 0)\n \
+             m w: {w} (out {f}, a {c}, b 0)\n n f: {f} (out 1, a 0, b 1)\n k i: 3 (out 0, a {ra}, b {ib})\n \
+             k j: 3 (out 0, a {c}, b {jb})\n k c: {c} (out 0, a 1, b {f})\n winograd\n}}",
+            of = h * w * f,
+            oa = high * wide * c,
+            rf = w * f,
+            ra = wide * c,
+            ib = 3 * c * f,
+            jb = c * f,
         );
-        check_all([9 * c * f, b * h * w * c, b * h * w * f], &contract);
+        check("f32", [of_map, b * high * wide * c, of_filter], &whole);
+    }
+}
+
+/// A row of a map is a function of its image.
+#[test]
+fn an_image_has_the_same_bits_alone_and_among_many() {
+    let (h, w, c, f) = (9, 14, 24, 40);
+    let run = |b: usize, threads: usize| {
+        let lens = [("out", b * h * w * f, 1), ("a", b * h * w * c, 2), ("b", 9 * c * f, 3)];
+        let buffer = |(name, len, _): &(&str, usize, u64)| format!("buffer {name}: f32[{len}] len {len}; state\n");
+        let contract = convolution_2d((b, h, w, c, f)).replace("\n}", "\n winograd\n}");
+        let buffers: String = lens.iter().map(buffer).collect();
+        let plan = parse_plan(&format!("plan p\n{buffers}output out = out\n{contract}")).unwrap();
+        let mut program = Program::with(Arc::new(plan), no_kernels(), Products::Exact).unwrap();
+        let mut store = Store::new();
+        for (name, len, salt) in lens {
+            store.insert(name, bdl_plan::DType::F32, vec![len as i64]).unwrap();
+            store.set(name, &numbers(len, salt)).unwrap();
+        }
+        program.run(&Executor::new(threads), &mut store, &Inputs::default()).unwrap().numbers("out").unwrap()
+    };
+    let alone = run(1, 1);
+    for (images, threads) in [(2, 1), (7, 3), (12, 4)] {
+        assert_eq!(alone, run(images, threads)[..alone.len()], "{images} images on {threads} threads");
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`philox`] | random values that depend only on (seed, step, site, example, index) |
 //! | [`vector_math`] | `exp`, `tanh`, `erf`, ... over slices |
 //! | [`contraction`] | `C[m, n] (+)= sum k: A[m, k] * B[k, n]` over any strides |
+//! | [`winograd`] | convolutions of images with 3 x 3 taps, with fewer products |
 //! | [`sort`] | stable order of integer keys and the segments they form |
 //! | [`machine`] | allowed processors, pinning, measured peak |
 //! | [`isa`] | which instruction set the above use |
@@ -25,6 +26,7 @@ pub mod machine;
 pub mod philox;
 pub mod sort;
 pub mod vector_math;
+pub mod winograd;
 
 /// The two floating types kernels exist for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

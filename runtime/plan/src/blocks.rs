@@ -105,6 +105,9 @@ pub fn group(plan: &Plan, members: &[&Launch], buffers: &[BufferId]) -> Result<G
             return Err(format!("`{}` stands between products in blocks", launch.origin.what));
         };
         let wrong = |what: &str| Err(format!("`{}` is a product in blocks {what}", name(c.out.buffer)));
+        if c.algorithm != Algorithm::AsWritten {
+            return wrong("by another algorithm");
+        }
         if !c.clips.is_empty() || c.accumulate || c.axes.iter().any(|axis| axis.offsets.is_some()) {
             return wrong("with clips, examples of different length, or a result that is added to");
         }

@@ -305,8 +305,20 @@ pub struct Contraction {
     pub clips: Vec<Clip>,
     /// Add to what `out` holds instead of replacing it.
     pub accumulate: bool,
+    pub algorithm: Algorithm,
     /// Runs on rows of `out` while they are in cache: a kernel whose grid is the flattened (batch, m) axes.
     pub epilogue: Option<KernelUse>,
+}
+
+/// How a contraction's products are computed. The sums are the same but for rounding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    #[default]
+    AsWritten,
+    /// Two by two positions of an image by 16 products where 36 are written; of contractions that are such convolutions
+    /// ([`image`](crate::image::image)), on processors. Where factors are rounded ([`Products`](crate::Products)) it is as written: sums of
+    /// neighbours would be rounded before they are multiplied.
+    Winograd,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -10,6 +10,7 @@ pub mod chains;
 pub mod code;
 pub mod data;
 pub mod device;
+pub mod image;
 mod passing;
 mod products;
 mod text;

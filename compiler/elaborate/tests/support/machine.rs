@@ -151,6 +151,16 @@ pub fn run_in(
 ) -> Result<BTreeMap<String, Value>, String> {
     let options = bdl_schedule::Options { real, target: bdl_schedule::Target::Processor };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
+    run_plan(plan, program, given, threads)
+}
+
+/// A plan of the program.
+pub fn run_plan(
+    plan: bdl_plan::Plan,
+    program: &Program,
+    given: &Given,
+    threads: usize,
+) -> Result<BTreeMap<String, Value>, String> {
     let code = bdl_cranelift::compile(&plan.kernels).map_err(|error| error.to_string())?;
     let plan = Arc::new(plan);
     let mut compiled = bdl_execute::Program::new(plan.clone(), code.kernels()).map_err(|error| error.to_string())?;

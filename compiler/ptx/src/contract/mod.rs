@@ -29,8 +29,8 @@ use crate::emit::dtype_word;
 use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
-    Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, OF_EPILOGUE, Parts, Plan,
-    Products, Share, SizeKind, Slice,
+    Algorithm, Argument, AxisRole, Clip, Contraction, ContractionAxis, DType, DeviceKernel, Name, OF_EPILOGUE, Parts,
+    Plan, Products, Share, SizeKind, Slice,
 };
 
 /// An axis with the index that a thread is at.
@@ -125,6 +125,10 @@ pub fn contraction(
     comments: &[String],
     products: Products,
 ) -> Result<DeviceKernel, String> {
+    match c.algorithm {
+        Algorithm::AsWritten => {}
+        Algorithm::Winograd => return Err("Winograd's algorithm is not there on a GPU".to_string()),
+    }
     let epilogue = Epilogue::of(plan, c);
     let merged = merged::merged(c);
     let c = &merged;

@@ -53,7 +53,11 @@ pub fn parse(text: &str) -> eq::Program {
 }
 
 pub fn plan_of(program: &eq::Program) -> plan::Plan {
-    let options = bdl_schedule::Options { real: bdl_schedule::Real::F64, ..Default::default() };
+    plan_with(program, bdl_schedule::Real::F64)
+}
+
+pub fn plan_with(program: &eq::Program, real: bdl_schedule::Real) -> plan::Plan {
+    let options = bdl_schedule::Options { real, ..Default::default() };
     let plan = bdl_schedule::schedule(program, &options).unwrap_or_else(|e| panic!("{e}"));
     plan::verify(&plan).unwrap_or_else(|e| panic!("{e}\n{plan}"));
     check_slots(&plan);

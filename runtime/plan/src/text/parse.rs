@@ -2,10 +2,10 @@
 
 use super::{BINARY, COMPARE, DTYPES, MONOIDS, UNARY, VALUE_TYPES, displayed, of_word};
 use crate::data::{
-    Access, Address, AddressTerm, AxisRole, Bound, Buffer, BufferId, Clip, Contraction, ContractionAxis, DType,
-    Distribution, Draw, Ends, Guard, Iterate, Kernel, KernelBuffer, KernelId, KernelUse, Launch, LoopIndex, LoopMode,
-    Name, Op, Origin, Place, Plan, Routine, Running, Scan, SizeKind, SizeName, Slice, SlotId, Sort, Stmt, Table,
-    Tables, ValueId, ValueOp, ValueType, VariableId,
+    Access, Address, AddressTerm, Algorithm, AxisRole, Bound, Buffer, BufferId, Clip, Contraction, ContractionAxis,
+    DType, Distribution, Draw, Ends, Guard, Iterate, Kernel, KernelBuffer, KernelId, KernelUse, Launch, LoopIndex,
+    LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, Scan, SizeKind, SizeName, Slice, SlotId, Sort, Stmt,
+    Table, Tables, ValueId, ValueOp, ValueType, VariableId,
 };
 use bdl_dims::Dim;
 use std::fmt;
@@ -542,9 +542,13 @@ impl<'t> Parser<'t> {
         self.expect("*")?;
         let b = self.slice(plan)?;
         self.expect("{")?;
-        let mut c = Contraction { out, a, b, axes: Vec::new(), clips: Vec::new(), accumulate, epilogue: None };
+        let algorithm = Algorithm::AsWritten;
+        let mut c =
+            Contraction { out, a, b, axes: Vec::new(), clips: Vec::new(), accumulate, algorithm, epilogue: None };
         while !self.eat("}") {
-            if self.eat("then") {
+            if self.eat("winograd") {
+                c.algorithm = Algorithm::Winograd;
+            } else if self.eat("then") {
                 c.epilogue = Some(self.kernel_use(plan, kernels)?);
             } else if self.eat("clip") {
                 let mut terms = Vec::new();
@@ -580,7 +584,7 @@ impl<'t> Parser<'t> {
 
     fn axis(&mut self, plan: &Plan) -> Parse<ContractionAxis> {
         let roles = [(AxisRole::Batch, "batch"), (AxisRole::M, "m"), (AxisRole::N, "n"), (AxisRole::K, "k")];
-        let role = self.one_of(&roles, "batch, m, n, k, clip or then")?;
+        let role = self.one_of(&roles, "batch, m, n, k, clip, winograd or then")?;
         let name = self.name()?;
         self.expect(":")?;
         let extent = self.factor()?;

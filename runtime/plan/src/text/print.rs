@@ -2,8 +2,8 @@
 
 use super::{BINARY, COMPARE, DTYPES, MONOIDS, UNARY, VALUE_TYPES, displayed, quoted, word_of};
 use crate::data::{
-    Access, Address, AddressTerm, AxisRole, Bound, Contraction, Distribution, Ends, Kernel, KernelUse, Launch,
-    LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Slice, Stmt, Table, Tables, ValueOp,
+    Access, Address, AddressTerm, Algorithm, AxisRole, Bound, Contraction, Distribution, Ends, Kernel, KernelUse,
+    Launch, LoopMode, Name, Op, Origin, Place, Plan, Routine, Running, SizeKind, Slice, Stmt, Table, Tables, ValueOp,
 };
 use bdl_dims::Dim;
 use std::fmt::{self, Display, Formatter, Write};
@@ -197,6 +197,10 @@ impl Printer<'_> {
             let terms: Vec<String> = clip.terms.iter().map(|(axis, k)| format!("{k} * #{axis}")).collect();
             let terms = terms.join(" + ");
             writeln!(f, "{pad}  clip {terms} + {} < {};", in_parens(&clip.offset), clip.extent)?;
+        }
+        match c.algorithm {
+            Algorithm::AsWritten => {}
+            Algorithm::Winograd => writeln!(f, "{pad}  winograd")?,
         }
         if let Some(epilogue) = &c.epilogue {
             writeln!(f, "{pad}  then {}", self.kernel_use(epilogue))?;

@@ -116,6 +116,7 @@ contract y + (4 * s) += x * lr + K {
   k k: 9 (out 0, a 4, b -2)
   clip 1 * #1 + -2 * #2 + (-4) < rows_T;
   clip 3 * #2 + (2 * K) < 12;
+  winograd
   then k#1()
 }
 "#;

@@ -10,7 +10,7 @@
 //!
 //! **Launches.** Buffers and kernels exist; a kernel gets buffers of the types it declares, none that it writes twice. A contraction's operands are
 //! of one real type; its axes move the operands that their role says and no others; at most one axis, of role `Batch`, has offsets; clips name
-//! axes that exist; it has at most 11 axes and 6 clips. Copies are between buffers of one type and length. Orders are written and `I32`,
+//! axes that exist; it has at most 11 axes and 6 clips, and is a convolution of an image with 3 x 3 taps where the algorithm is for these. Copies are between buffers of one type and length. Orders are written and `I32`,
 //! stop conditions truth values.
 //!
 //! **Kernels.** Every value is defined once and used in its scope, every variable declared once; each loop has an index of its own; types fit operations
@@ -23,8 +23,8 @@
 mod kernel;
 
 use crate::data::{
-    Access, AxisRole, BufferId, Contraction, DType, Ends, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Running,
-    SizeKind, Slice, Table, Tables,
+    Access, Algorithm, AxisRole, BufferId, Contraction, DType, Ends, Kernel, KernelUse, Launch, Name, Op, Place, Plan,
+    Running, SizeKind, Slice, Table, Tables,
 };
 use bdl_dims::Dim;
 use std::collections::HashSet;
@@ -409,6 +409,12 @@ impl Launches<'_> {
             })?;
             self.sizes.check(&clip.offset, ragged > 0)?;
             self.sizes.check(&clip.extent, ragged > 0)?;
+        }
+        match c.algorithm {
+            Algorithm::AsWritten => {}
+            Algorithm::Winograd => ensure(crate::image::image(c).is_some(), || {
+                "a contraction by Winograd's algorithm that is no convolution of an image with 3 x 3 taps".to_string()
+            })?,
         }
         c.epilogue.iter().try_for_each(|used| self.kernel_use(used))
     }

@@ -74,6 +74,11 @@ fn each_fault_is_named() {
         ("k k: 4", "k k: T", "launch 3 (): axis `k`: `T` differs from example to example and has no value here"),
         ("1 * #2 + (-1)", "1 * #3 + (-1)", "launch 3 (): a clip names an axis that does not exist"),
         ("contract w = w", "contract w = tok", "launch 3 (): a contraction of I32 into F32"),
+        (
+            "(-1) < 4;",
+            "(-1) < 4;\n winograd",
+            "launch 3 (): a contraction by Winograd's algorithm that is no convolution of an image with 3 x 3 taps",
+        ),
         ("load x[c + g]", "load y[c + g] guard [c] < V", "kernel `k`: %1: the size `V` is no argument"),
         ("@0 sum= %1", "@0 any= %1", "kernel `k`: @0 of F32 is combined with Any"),
         ("@0 sum= %1", "@0 = %1", "kernel `k`: @0 is assigned in a Lanes loop"),
