@@ -7,8 +7,10 @@
 //!
 //! Distances are computed bit-parallel, 64 rows of the table at once (Myers 1999, doi:10.1145/316542.316550, in blocks as in Hyyrö 2003),
 //! for four sequences side by side. Bounds: d >= ||a| - |b||, and d >= L / 4, L being the sum of differences between the numbers of each pair
-//! of letters (Ukkonen 1992, doi:10.1016/0304-3975(92)90143-4, theorem 5.2 with q = 2).
+//! of letters (Ukkonen 1992, doi:10.1016/0304-3975(92)90143-4, theorem 5.2 with q = 2). Where few edits are allowed, sequences that can be within
+//! them are found by a piece that both have (see [`seeds`](crate::seeds)), and no other pair is looked at.
 
+use crate::seeds::{Seeds, equal_letters};
 use std::collections::HashMap;
 use std::thread;
 
@@ -57,72 +59,145 @@ pub fn clusters(sequences: &[&[u8]], below: f64) -> Vec<usize> {
     place.iter().map(number).collect()
 }
 
-/// The links of every `step`-th sequence, from `first` on, to shorter ones.
+/// The links of every `step`-th block of sequences, from block `first` on, to shorter ones.
 fn links(sorted: &[&[u8]], profiles: &[Profile], below: f64, first: usize, step: usize) -> Vec<(usize, usize)> {
-    let mut found = vec![];
-    let mut sets = Sets::new(sorted.len());
-    for long in (first..sorted.len()).step_by(step) {
-        let length = sorted[long].len();
-        let Some(limit) = limit(length, below) else { continue };
-        let shortest = sorted[..long].partition_point(|short| short.len() + limit < length);
-        let pattern = Pattern::of(sorted[long]);
-        let mut waiting: Vec<usize> = Vec::with_capacity(LANES);
-        let mut compare = |waiting: &mut Vec<usize>, sets: &mut Sets| {
-            let texts: Vec<&[u8]> = waiting.iter().map(|at| sorted[*at]).collect();
-            for (at, distance) in waiting.iter().zip(pattern.distances(&texts)) {
-                if distance <= limit {
-                    sets.join(*at, long);
-                    found.push((*at, long));
+    let mut links = Links { sorted, profiles, below, sets: Sets::new(sorted.len()), found: vec![] };
+    let letters = equal_letters(sorted);
+    let size = (sorted.len() / (BLOCKS * step)).clamp(1, LARGEST_BLOCK);
+    for begin in (first * size..sorted.len()).step_by(step * size) {
+        let block = begin..(begin + size).min(sorted.len());
+        let limits = block.clone().map(|long| limit(sorted[long].len(), below));
+        // The empty sequence, if there is one, is the first: it has no shorter ones.
+        let begin = block.end - limits.clone().flatten().count();
+        let patterns: Vec<(&[u8], usize)> =
+            (begin..block.end).zip(limits.flatten()).map(|(long, limit)| (sorted[long], limit)).collect();
+        let Some(longest) = patterns.last().map(|(longest, _)| longest.len()) else { continue };
+        let seeds = Seeds::of(&patterns);
+        if seeds.by_chance(longest, letters) > BY_CHANCE * patterns.len() as f64 {
+            (begin..block.end).for_each(|long| links.compare(long, links.shortest(long)..long));
+        } else {
+            links.of_block(begin, &patterns, &seeds);
+        }
+    }
+    links.found
+}
+
+/// Blocks of sequences for each thread, where they are few, and sequences of a block at most: each block reads all shorter sequences once.
+const BLOCKS: usize = 8;
+const LARGEST_BLOCK: usize = 4096;
+/// Pieces that two unrelated sequences have in common: of more, nearly all pairs would be compared all the same.
+const BY_CHANCE: f64 = 1.0;
+/// Pairs with a piece in common that wait for their comparison.
+const WAITING: usize = 1 << 22;
+
+struct Links<'s> {
+    /// By length.
+    sorted: &'s [&'s [u8]],
+    profiles: &'s [Profile],
+    below: f64,
+    sets: Sets,
+    found: Vec<(usize, usize)>,
+}
+
+impl Links<'_> {
+    /// The first sequence that is long enough to be like this one.
+    fn shortest(&self, long: usize) -> usize {
+        let length = self.sorted[long].len();
+        let limit = limit(length, self.below).unwrap_or(0);
+        self.sorted[..long].partition_point(|short| short.len() + limit < length)
+    }
+
+    /// The links of sequences from `begin` on to shorter ones with which they have a piece in common: no others are within the limits.
+    fn of_block(&mut self, begin: usize, patterns: &[(&[u8], usize)], seeds: &Seeds) {
+        let mut pairs: Vec<(usize, usize)> = vec![];
+        // Whether a pair was seen already, as a text has it more than once.
+        let mut seen = vec![usize::MAX; patterns.len()];
+        let first = self.shortest(begin);
+        for short in first..begin + patterns.len() {
+            let text = self.sorted[short];
+            seeds.each(text, &mut |pattern| {
+                let (own, limit) = patterns[pattern];
+                if short < begin + pattern && text.len() + limit >= own.len() && seen[pattern] != short {
+                    seen[pattern] = short;
+                    pairs.push((begin + pattern, short));
                 }
+            });
+            if pairs.len() > WAITING {
+                self.compare_pairs(&mut pairs);
             }
-            waiting.clear();
-        };
-        for short in shortest..long {
-            if sets.of(short) == sets.of(long) {
+        }
+        self.compare_pairs(&mut pairs);
+    }
+
+    fn compare_pairs(&mut self, pairs: &mut Vec<(usize, usize)>) {
+        pairs.sort_unstable();
+        for own in pairs.chunk_by(|a, b| a.0 == b.0) {
+            self.compare(own[0].0, own.iter().map(|(_, short)| *short));
+        }
+        pairs.clear();
+    }
+
+    /// Finds the links of a sequence to some shorter ones.
+    fn compare(&mut self, long: usize, shorter: impl Iterator<Item = usize>) {
+        let Some(limit) = limit(self.sorted[long].len(), self.below) else { return };
+        let pattern = Pattern::of(self.sorted[long]);
+        let mut waiting: Vec<usize> = Vec::with_capacity(LANES);
+        for short in shorter {
+            if self.sets.of(short) == self.sets.of(long) {
                 continue;
             }
-            if let (Some(a), Some(b)) = (profiles.get(short), profiles.get(long))
+            if let (Some(a), Some(b)) = (self.profiles.get(short), self.profiles.get(long))
                 && a.difference(b) > 4 * limit
             {
                 continue;
             }
             waiting.push(short);
             if waiting.len() == LANES {
-                compare(&mut waiting, &mut sets);
+                self.link(long, &pattern, limit, &mut waiting);
             }
         }
         if !waiting.is_empty() {
-            compare(&mut waiting, &mut sets);
+            self.link(long, &pattern, limit, &mut waiting);
         }
     }
-    found
+
+    fn link(&mut self, long: usize, pattern: &Pattern, limit: usize, waiting: &mut Vec<usize>) {
+        let texts: Vec<&[u8]> = waiting.iter().map(|at| self.sorted[*at]).collect();
+        for (at, distance) in waiting.drain(..).zip(pattern.distances(&texts)) {
+            if distance <= limit {
+                self.sets.join(at, long);
+                self.found.push((at, long));
+            }
+        }
+    }
 }
 
 /// The largest edit distance that still is this identity, for the longer sequence's length. None if two empty sequences are meant.
-fn limit(length: usize, identity: f64) -> Option<usize> {
+pub(crate) fn limit(length: usize, identity: f64) -> Option<usize> {
     // A small allowance keeps 1 - 0.9 from being less than a tenth.
     (length > 0).then(|| ((1.0 - identity) * length as f64 + 1e-9).floor() as usize)
 }
 
-/// Are two sequences of at least this identity?
-pub(crate) fn similar(pattern: &Pattern, length: usize, texts: &[&[u8]], identity: f64) -> Vec<bool> {
-    let reach = |(text, distance): (&&[u8], usize)| {
-        limit(length.max(text.len()), identity).is_none_or(|limit| distance <= limit)
-    };
-    texts
-        .chunks(LANES)
-        .flat_map(|texts| texts.iter().zip(pattern.distances(texts)).map(reach).collect::<Vec<_>>())
-        .collect()
+/// Is a sequence of at least this identity with one of the others?
+pub(crate) fn is_similar_to_any(sequence: &[u8], others: &[&[u8]], identity: f64) -> bool {
+    let profile = Profile::of(sequence);
+    let within = |other: &[u8]| limit(sequence.len().max(other.len()), identity);
+    let may_be =
+        |other: &&&[u8]| within(other).is_none_or(|limit| profile.difference(&Profile::of(other)) <= 4 * limit);
+    let others: Vec<&[u8]> = others.iter().filter(may_be).copied().collect();
+    let pattern = Pattern::of(sequence);
+    let mut distances = others.chunks(LANES).map(|others| others.iter().zip(pattern.distances(others)));
+    distances.any(|mut of| of.any(|(other, distance)| within(other).is_none_or(|limit| distance <= limit)))
 }
 
 /// How often each pair of letters stands side by side.
-pub(crate) struct Profile(Vec<u8>);
+struct Profile(Vec<u8>);
 
 /// Codes are told apart up to this; larger ones share a place, which only weakens the bound.
 const CODES: usize = 25;
 
 impl Profile {
-    pub fn of(sequence: &[u8]) -> Profile {
+    fn of(sequence: &[u8]) -> Profile {
         let mut counts = vec![0u8; CODES * CODES];
         for pair in sequence.windows(2) {
             let at = usize::from(pair[0]) % CODES * CODES + usize::from(pair[1]) % CODES;
@@ -132,20 +207,20 @@ impl Profile {
     }
 
     /// At most four times the edit distance.
-    pub fn difference(&self, other: &Profile) -> usize {
+    fn difference(&self, other: &Profile) -> usize {
         self.0.iter().zip(&other.0).map(|(a, b)| usize::from(a.abs_diff(*b))).sum()
     }
 }
 
 /// One side of the comparison: for each code the places where it stands, as bits.
-pub(crate) struct Pattern {
+struct Pattern {
     length: usize,
     words: usize,
     places: Vec<u64>,
 }
 
 impl Pattern {
-    pub fn of(sequence: &[u8]) -> Pattern {
+    fn of(sequence: &[u8]) -> Pattern {
         let words = sequence.len().div_ceil(64).max(1);
         let mut places = vec![0; 256 * words];
         for (at, code) in sequence.iter().enumerate() {
@@ -156,7 +231,7 @@ impl Pattern {
 
     /// Edit distances to at most [`LANES`] sequences.
     #[allow(clippy::needless_range_loop, reason = "a lane is a place in several arrays")]
-    pub fn distances(&self, texts: &[&[u8]]) -> Vec<usize> {
+    fn distances(&self, texts: &[&[u8]]) -> Vec<usize> {
         if self.length == 0 {
             return texts.iter().map(|text| text.len()).collect();
         }
@@ -272,17 +347,28 @@ mod tests {
 
     #[test]
     fn clusters_are_those_of_all_pairs() {
-        let mut sequences: Vec<Vec<u8>> = (0..12).map(|number| random(number, 40 + number as usize, 20)).collect();
-        for number in 0..12 {
-            for changed in [3, 9, 20] {
-                let mut relative = sequences[number].clone();
-                relative.iter_mut().take(changed).for_each(|x| *x = (*x + 7) % 20);
-                sequences.push(relative);
+        for letters in [4, 20] {
+            let mut sequences: Vec<Vec<u8>> =
+                (0..12).map(|number| random(number, 40 + 2 * number as usize, letters)).collect();
+            for number in 0..12 {
+                for changed in [1, 2, 3, 9, 20] {
+                    let mut relative = sequences[number].clone();
+                    let spread = relative.iter_mut().step_by(1 + number % 3).take(changed);
+                    spread.for_each(|x| *x = (*x + 3) % letters as u8);
+                    sequences.push(relative.clone());
+                    relative.remove(number);
+                    sequences.push(relative);
+                }
             }
+            sequences.push(sequences[3].clone());
+            sequences.push(vec![]);
+            are_those_of_all_pairs(&sequences);
         }
-        sequences.push(sequences[3].clone());
+    }
+
+    fn are_those_of_all_pairs(sequences: &[Vec<u8>]) {
         let borrowed: Vec<&[u8]> = sequences.iter().map(Vec::as_slice).collect();
-        for below in [0.3, 0.6, 0.75, 0.9, 1.0] {
+        for below in [0.3, 0.6, 0.75, 0.9, 0.95, 0.98, 1.0] {
             let found = clusters(&borrowed, below);
             // By the definition: links of all pairs, and what they join.
             let mut sets = Sets::new(borrowed.len());

@@ -6,7 +6,8 @@
 use crate::dataset::Dataset;
 use crate::facts::Kind;
 use crate::field::{Field, Layout, MISSING_ID, MISSING_TRUTH, Values};
-use crate::identity::{Pattern, Profile, similar};
+use crate::identity::{is_similar_to_any, limit};
+use crate::seeds::Seeds;
 use crate::split::Parts;
 use crate::summary::{Warning, limited, thousands};
 use std::collections::{HashMap, HashSet};
@@ -49,7 +50,9 @@ const NEARLY: f64 = 0.95;
 const NEARLY_EQUAL: f64 = 1e-3;
 /// Rows of fewer numbers are alike by chance.
 const FEWEST_NUMBERS: usize = 3;
-/// Pairs that are compared for `near-duplicates`; of larger test parts the first rows.
+/// Shorter sequences are alike by chance.
+const FEWEST_LETTERS: usize = 20;
+/// Pairs with a piece in common that are compared for `near-duplicates`.
 const PAIRS: usize = 4_000_000;
 
 /// Parts of the names of columns that say to whom a row belongs.
@@ -186,37 +189,22 @@ impl Dataset {
         for field in inputs {
             let Values::Letters(codes) = &*field.values else { continue };
             let of = |row: u32| &codes[field.layout.range(row as usize)];
-            let exact: HashSet<&[u8]> = parts.train.iter().map(|row| of(*row)).collect();
-            let train: Vec<&[u8]> = exact.iter().copied().collect();
-            let mut train: Vec<(&[u8], Profile)> = train.into_iter().map(|own| (own, Profile::of(own))).collect();
-            train.sort_by_key(|(own, _)| own.len());
-            let looked_at = (PAIRS / train.len().max(1)).min(parts.test.len());
-            let near = |row: &&u32| {
-                let own = of(**row);
-                // Short sequences are alike by chance; equal ones are counted elsewhere.
-                if own.len() < 20 || exact.contains(own) {
-                    return false;
+            let mut exact: HashSet<&[u8]> = HashSet::new();
+            let train: Vec<&[u8]> = parts.train.iter().map(|row| of(*row)).filter(|own| exact.insert(own)).collect();
+            // Short sequences are alike by chance; equal ones are counted elsewhere.
+            let mut rows: HashMap<&[u8], usize> = HashMap::new();
+            for own in parts.test.iter().map(|row| of(*row)) {
+                if own.len() >= FEWEST_LETTERS && !exact.contains(own) {
+                    *rows.entry(own).or_insert(0) += 1;
                 }
-                let (pattern, profile) = (Pattern::of(own), Profile::of(own));
-                let shortest = train.partition_point(|(other, _)| (other.len() as f64) < NEARLY * own.len() as f64);
-                let alike: Vec<&[u8]> = train[shortest..]
-                    .iter()
-                    .take_while(|(other, _)| NEARLY * other.len() as f64 <= own.len() as f64)
-                    .filter(|(other, counts)| {
-                        let limit = (1.0 - NEARLY) * own.len().max(other.len()) as f64;
-                        profile.difference(counts) as f64 <= 4.0 * limit
-                    })
-                    .map(|(other, _)| *other)
-                    .collect();
-                similar(&pattern, own.len(), &alike, NEARLY).contains(&true)
-            };
-            let count = parts.test[..looked_at].iter().filter(near).count();
+            }
+            let mut own: Vec<(&[u8], usize)> = rows.into_iter().collect();
+            own.sort_unstable();
+            let sequences: Vec<&[u8]> = own.iter().map(|(own, _)| *own).collect();
+            let (near, is_all) = nearly_in(&sequences, &train, PAIRS);
+            let count: usize = own.iter().zip(near).filter(|(_, near)| *near).map(|((_, rows), _)| *rows).sum();
             if count > 0 {
-                let of = if looked_at < parts.test.len() {
-                    format!(" of the first {}", thousands(looked_at))
-                } else {
-                    String::new()
-                };
+                let least = if is_all { "" } else { "at least " };
                 let are = if count == 1 { "test row" } else { "test rows" };
                 let differ = if count == 1 { "differs" } else { "differ" };
                 found.push(Warning {
@@ -224,7 +212,7 @@ impl Dataset {
                     field: Some(field.name.clone()),
                     column: field.facts.columns.first().cloned(),
                     message: format!(
-                        "{} {are}{of} {differ} from a training row in at most 5 % of `{}`",
+                        "{least}{} {are} {differ} from a training row in at most 5 % of `{}`",
                         thousands(count),
                         field.name
                     ),
@@ -365,6 +353,39 @@ impl Dataset {
     }
 }
 
+/// Which of the sequences are nearly the same as one of the others, and whether all pairs were looked at that may be: about `most` are.
+fn nearly_in(sequences: &[&[u8]], others: &[&[u8]], most: usize) -> (Vec<bool>, bool) {
+    let edits = |own: &[u8]| limit((own.len() as f64 / NEARLY).floor() as usize, NEARLY).unwrap_or(0);
+    let patterns: Vec<(&[u8], usize)> = sequences.iter().map(|own| (*own, edits(own))).collect();
+    let mut near = vec![false; sequences.len()];
+    if patterns.is_empty() {
+        return (near, true);
+    }
+    let seeds = Seeds::of(&patterns);
+    let mut pairs: Vec<(u32, u32)> = vec![];
+    let mut seen = vec![usize::MAX; sequences.len()];
+    for (at, other) in others.iter().enumerate() {
+        if pairs.len() >= most {
+            break;
+        }
+        seeds.each(other, &mut |own| {
+            if std::mem::replace(&mut seen[own], at) != at
+                && sequences[own].len().abs_diff(other.len()) <= patterns[own].1
+            {
+                pairs.push((own as u32, at as u32));
+            }
+        });
+    }
+    let is_all = pairs.len() < most;
+    pairs.sort_unstable();
+    for of in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let own = of[0].0 as usize;
+        let alike: Vec<&[u8]> = of.iter().map(|(_, other)| others[*other as usize]).collect();
+        near[own] = is_similar_to_any(sequences[own], &alike, NEARLY);
+    }
+    (near, is_all)
+}
+
 /// How well values tell one class from the others, whichever side is larger. `known` in ascending order.
 fn auroc(known: &[(f64, u32)], class: u32) -> Option<f64> {
     let yes = known.iter().filter(|(_, own)| *own == class).count();
@@ -414,4 +435,28 @@ pub(crate) fn groups_of(cells: impl Iterator<Item = Option<String>>) -> Option<V
     }
     let known = ids.iter().filter(|id| **id != MISSING_ID).count();
     (seen.len() > 1 && seen.len() * 10 < known * 9).then_some(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_that_are_nearly_the_same_are_found_and_those_left_out_are_said() {
+        let letters = |len: usize, step: usize| -> Vec<u8> { (0..len).map(|i| (i * i / step % 4) as u8).collect() };
+        let (a, b) = (letters(60, 3), letters(41, 5));
+        let mut changed = a.clone();
+        (changed[7], changed[30], changed[59]) = (9, 9, 9);
+        let mut too_much = b.clone();
+        (too_much[1], too_much[14], too_much[35]) = (9, 9, 9);
+        let mut shorter = b.clone();
+        shorter.remove(20);
+        let sequences: [&[u8]; 2] = [&a, &b];
+        assert_eq!(nearly_in(&sequences, &[&changed, &too_much], PAIRS), (vec![true, false], true));
+        assert_eq!(nearly_in(&sequences, &[&too_much, &shorter], PAIRS), (vec![false, true], true));
+        // One pair is looked at, and there may be more.
+        assert_eq!(nearly_in(&sequences, &[&changed, &shorter], 1), (vec![true, false], false));
+        assert_eq!(nearly_in(&[], &[&a], PAIRS), (vec![], true));
+        assert_eq!(nearly_in(&sequences, &[], PAIRS), (vec![false, false], true));
+    }
 }

@@ -51,6 +51,7 @@ mod locate;
 pub mod molecule;
 mod numbers;
 pub mod repeats;
+mod seeds;
 pub mod spec;
 pub mod split;
 mod steps;
