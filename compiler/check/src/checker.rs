@@ -45,6 +45,8 @@ pub(crate) struct Checker<'a> {
     pub generic: bool,
     /// Sizes that are numbers where an entry's signature names them.
     pub given_sizes: Vec<(String, i64)>,
+    /// Fields of text of the `train` block at hand: nothing computes with them.
+    pub texts: Vec<Name>,
 }
 
 /// A function under construction.
@@ -283,6 +285,7 @@ impl<'a> Checker<'a> {
         self.first_application = 0;
         self.bodies.clear();
         self.calls.clear();
+        self.texts.clear();
     }
 
     pub fn body(&mut self) -> &mut Body<'a> {
@@ -451,6 +454,7 @@ pub(crate) fn check(
         refused_metrics: HashSet::new(),
         generic: false,
         given_sizes: Vec::new(),
+        texts: Vec::new(),
     };
     checker.definitions();
     checker.trains();

@@ -1,6 +1,6 @@
 //! Expressions: what each construct means, and the statements of a block.
 
-use crate::checker::{Binding, Checker, because, with_lets};
+use crate::checker::{Binding, BodyKind, Checker, because, with_lets};
 use crate::hir::{self, Ambient, Builtin, Expr, ExprKind, Scalar, TensorType, Type, UnaryOp};
 use crate::operators::{op_of, size_expr};
 use crate::scope::FileAt;
@@ -225,6 +225,13 @@ impl<'a> Checker<'a> {
         }
         if let Some(diagnostic) = only_elsewhere(name) {
             return self.fail(diagnostic);
+        }
+        if self.here().kind == BodyKind::Objective && self.texts.iter().any(|text| **text == name.text) {
+            return self.fail(
+                Diagnostic::error("unknown-name", format!("`{name}` is text, which nothing computes with"))
+                    .primary(name.span, "text")
+                    .help("say in the data block what it holds: `number(column(..))` for numbers, `category(column(..))` for classes, `onehot(column(..), DNA)` for letters"),
+            );
         }
         let mut known: Vec<String> =
             self.here().scopes.iter().flat_map(|scope| scope.keys().map(|k| k.to_string())).collect();

@@ -161,6 +161,7 @@ impl<'a> Checker<'a> {
         entries_may_be_missing(&mut facts, &entries);
         self.clashes(&facts, &stage, &entries);
         let texts = facts.texts.clone();
+        self.texts.clone_from(&texts);
         let training_rows = self.training_rows(&entries, &facts, file);
         stage.fields = self.read_fields(&facts.fields, &entries, &training_rows.augment);
         if let Some(block) = self.items.find_data(file, &facts.name) {

@@ -6,7 +6,7 @@
 //! clusters reach it. Nothing is estimated: pairs are only left out where a bound shows that they cannot reach it.
 //!
 //! Distances are computed bit-parallel, 64 rows of the table at once (Myers 1999, doi:10.1145/316542.316550, in blocks as in Hyyrö 2003),
-//! for four sequences side by side. Bounds: d >= ||a| - |b||, and d >= L / 4, L being the sum of differences between the numbers of each pair
+//! for four sequences side by side, near the table's diagonal alone (Ukkonen 1985, doi:10.1016/S0019-9958(85)80046-2). Bounds: d >= ||a| - |b||, and d >= L / 4, L being the sum of differences between the numbers of each pair
 //! of letters (Ukkonen 1992, doi:10.1016/0304-3975(92)90143-4, theorem 5.2 with q = 2). Where few edits are allowed, sequences that can be within
 //! them are found by a piece that both have (see [`seeds`](crate::seeds)), and no other pair is looked at.
 
@@ -163,7 +163,7 @@ impl Links<'_> {
 
     fn link(&mut self, long: usize, pattern: &Pattern, limit: usize, waiting: &mut Vec<usize>) {
         let texts: Vec<&[u8]> = waiting.iter().map(|at| self.sorted[*at]).collect();
-        for (at, distance) in waiting.drain(..).zip(pattern.distances(&texts)) {
+        for (at, distance) in waiting.drain(..).zip(pattern.distances(&texts, limit)) {
             if distance <= limit {
                 self.sets.join(at, long);
                 self.found.push((at, long));
@@ -186,7 +186,8 @@ pub(crate) fn is_similar_to_any(sequence: &[u8], others: &[&[u8]], identity: f64
         |other: &&&[u8]| within(other).is_none_or(|limit| profile.difference(&Profile::of(other)) <= 4 * limit);
     let others: Vec<&[u8]> = others.iter().filter(may_be).copied().collect();
     let pattern = Pattern::of(sequence);
-    let mut distances = others.chunks(LANES).map(|others| others.iter().zip(pattern.distances(others)));
+    let most = others.iter().filter_map(|other| within(other)).max().unwrap_or(0);
+    let mut distances = others.chunks(LANES).map(|others| others.iter().zip(pattern.distances(others, most)));
     distances.any(|mut of| of.any(|(other, distance)| within(other).is_none_or(|limit| distance <= limit)))
 }
 
@@ -229,14 +230,20 @@ impl Pattern {
         Pattern { length: sequence.len(), words, places }
     }
 
-    /// Edit distances to at most [`LANES`] sequences.
+    /// Edit distances to at most [`LANES`] sequences; something larger than `within` where they are.
+    ///
+    /// So few edits never lead further from the table's diagonal than their number: of a column only the words near it are computed, as if all beside
+    /// them were larger by one from place to place.
     #[allow(clippy::needless_range_loop, reason = "a lane is a place in several arrays")]
-    fn distances(&self, texts: &[&[u8]]) -> Vec<usize> {
+    fn distances(&self, texts: &[&[u8]], within: usize) -> Vec<usize> {
         if self.length == 0 {
             return texts.iter().map(|text| text.len()).collect();
         }
         let (mut up, mut down) = (vec![[u64::MAX; LANES]; self.words], vec![[0u64; LANES]; self.words]);
-        let mut score = [self.length as i64; LANES];
+        // The lowest word so far; scores are those of its last row.
+        let mut lowest = (within / 64).min(self.words - 1);
+        let rows_to = |word: usize| (64 * (word + 1)).min(self.length) as i64;
+        let mut score = [rows_to(lowest); LANES];
         let last = (self.length - 1) % 64;
         let columns = texts.iter().map(|text| text.len()).max().unwrap_or(0);
         for column in 0..columns {
@@ -250,7 +257,12 @@ impl Pattern {
                 }
             }
             let (mut more, mut less) = ([1u64; LANES], [0u64; LANES]);
-            for (word, (up, down)) in up.iter_mut().zip(&mut down).enumerate() {
+            while lowest + 1 < self.words && 64 * (lowest + 1) <= column.saturating_add(within) {
+                lowest += 1;
+                score.iter_mut().for_each(|score| *score += rows_to(lowest) - rows_to(lowest - 1));
+            }
+            let highest = (column.saturating_sub(within) / 64).min(lowest);
+            for (word, (up, down)) in up.iter_mut().zip(&mut down).enumerate().take(lowest + 1).skip(highest) {
                 let high = if word + 1 == self.words { last } else { 63 };
                 let equal: [u64; LANES] = std::array::from_fn(|lane| rows[lane][word]);
                 for lane in 0..LANES {
@@ -272,7 +284,11 @@ impl Pattern {
                 score[lane] += runs[lane] * (more[lane] as i64 - less[lane] as i64);
             }
         }
-        score[..texts.len()].iter().map(|score| *score as usize).collect()
+        let of = |(text, score): (&&[u8], &i64)| {
+            // Where the lengths differ by more, the last row was not there at the last column.
+            if text.len().abs_diff(self.length) > within { within.saturating_add(1) } else { *score as usize }
+        };
+        texts.iter().zip(&score).map(of).collect()
     }
 }
 
@@ -337,7 +353,12 @@ mod tests {
             for texts in others.chunks(LANES) {
                 let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
                 let wanted: Vec<usize> = texts.iter().map(|text| plain(&a, text)).collect();
-                assert_eq!(pattern.distances(&texts), wanted);
+                assert_eq!(pattern.distances(&texts, usize::MAX), wanted);
+                for within in [0, 1, 5, 20, 63, 64, 65, 100, 150, 250] {
+                    for (found, wanted) in pattern.distances(&texts, within).into_iter().zip(&wanted) {
+                        assert!(found == *wanted || found > within && *wanted > within, "{found} {wanted} {within}");
+                    }
+                }
                 for (text, distance) in texts.iter().zip(wanted) {
                     assert!(Profile::of(&a).difference(&Profile::of(text)) <= 4 * distance);
                 }
