@@ -427,6 +427,9 @@ pub(crate) struct Repack {
     pub piece: eq::Piece,
 }
 
+/// A length that no axis of a filter has.
+const LONG: i64 = 1009;
+
 pub(crate) const COPY: eq::TensorId = eq::TensorId(u32::MAX);
 
 pub(crate) fn repack(piece: &eq::Piece, found: &Contraction) -> Option<Repack> {
@@ -440,7 +443,8 @@ pub(crate) fn repack(piece: &eq::Piece, found: &Contraction) -> Option<Repack> {
     if !sums.iter().all(known) || !columns.iter().all(known) || sums.len() < 2 {
         return None;
     }
-    let number = |d: &Dim| d.as_const().unwrap_or(0);
+    // Which of two steps is larger and which way it goes: of an example's own size, as if that were long.
+    let number = |d: &Dim| d.eval(&|_| Some(LONG)).unwrap_or(0);
     // Neighbours that run together, forwards, in both operands, once the clips are peeled: as the axes are,
     let together = sums
         .windows(2)
