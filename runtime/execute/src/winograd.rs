@@ -64,6 +64,13 @@ impl Widths {
         PLACES * (self.apart(self.channels) + self.apart(self.columns))
     }
 
+    /// That room: for patches, and for products or squares.
+    fn places<T>(&self, own: *mut T) -> (Places<T>, Places<T>) {
+        let [patches, others] = [self.channels, self.columns].map(|width| self.apart(width));
+        let after = own.wrapping_add(PLACES * patches);
+        (Places { ptr: own, apart: patches }, Places { ptr: after, apart: others })
+    }
+
     /// Elements of a panel, and of all panels, of the filters of one place.
     fn panels<T: Real>(&self) -> (usize, usize) {
         let width = T::panel_width();
@@ -366,15 +373,6 @@ struct Map<'m, T> {
 }
 
 impl<T: Tiled> Map<'_, T> {
-    fn patches(&self) -> Places<T> {
-        Places { ptr: self.own, apart: self.widths.apart(self.widths.channels) }
-    }
-
-    fn made(&self) -> Places<T> {
-        let ptr = self.own.wrapping_add(PLACES * self.widths.apart(self.widths.channels));
-        Places { ptr, apart: self.widths.apart(self.widths.columns) }
-    }
-
     /// The first row of a line, of all.
     fn row(&self, line: i64) -> i64 {
         let (lines, _) = self.shape.size();
@@ -394,21 +392,19 @@ impl<T: Tiled> Visitor for Map<'_, T> {
         let channels = self.widths.channels;
         let (image, (top, left)) = self.shape.input(self.a, squares.image);
         let at = (squares.at().0 + top, squares.at().1 + left);
-        let to = Places { ptr: self.own.wrapping_add(row * channels), ..self.patches() };
+        let (patches, _) = self.widths.places(self.own);
         // SAFETY: the plan's accesses are in bounds, and positions outside of the image are not read; there is room for the rows at hand.
-        unsafe { T::patches(image, at, squares.count, channels, to) }
+        unsafe { T::patches(image, at, squares.count, channels, patches.from(row * channels)) }
     }
 
     fn products(&mut self, rows: usize) {
         let Widths { channels, columns } = self.widths;
-        let (patches, made) = (self.patches(), self.made());
+        let (patches, made) = self.widths.places(self.own);
         for place in 0..PLACES {
-            let left = patches.ptr.wrapping_add(place * patches.apart).cast_const();
-            let left = Matrix { ptr: left, row: channels as isize, col: 1 };
-            let right = self.filters.ptr.wrapping_add(place * self.filters.apart).cast_const();
+            let left = Matrix { ptr: patches.matrix(place).cast_const(), row: channels as isize, col: 1 };
+            let right = self.filters.matrix(place).cast_const();
             let right = Panels { ptr: right, row: T::panel_width() as isize, panel: self.panel };
-            let to = made.ptr.wrapping_add(place * made.apart);
-            let to = MatrixMut { ptr: to, row: columns as isize, col: 1 };
+            let to = MatrixMut { ptr: made.matrix(place), row: columns as isize, col: 1 };
             // SAFETY: what was made of patches and filters, and room for as many rows.
             unsafe { T::contract_panels(rows, columns, channels, Taps::ONE, left, right, to, Mode::Write) }
         }
@@ -421,8 +417,8 @@ impl<T: Tiled> Visitor for Map<'_, T> {
         let line = squares.image * lines + squares.line - row as i64 / per_line;
         let axes = self.shape.nest.axes();
         let map = self.shape.map(self.out(line), self.shape.nest.out, squares.image, &|axis| axes[axis].out);
-        let made = self.made();
-        let from = Places { ptr: made.ptr.wrapping_add(row * columns), ..made };
+        let (_, made) = self.widths.places(self.own);
+        let from = made.from(row * columns);
         // SAFETY: the plan's accesses are in bounds; a chunk's lines are its own.
         unsafe { T::sums(from, squares.count, columns, map, squares.at(), self.mode) }
     }
@@ -512,17 +508,6 @@ struct ByFilter<'m, T> {
     sums: Places<T>,
 }
 
-impl<T: Tiled> ByFilter<'_, T> {
-    fn patches(&self) -> Places<T> {
-        Places { ptr: self.own, apart: self.widths.apart(self.widths.channels) }
-    }
-
-    fn squares(&self) -> Places<T> {
-        let ptr = self.own.wrapping_add(PLACES * self.widths.apart(self.widths.channels));
-        Places { ptr, apart: self.widths.apart(self.widths.columns) }
-    }
-}
-
 impl<T: Tiled> Visitor for ByFilter<'_, T> {
     fn run(&mut self, squares: &Squares, row: usize) {
         let Widths { channels, columns } = self.widths;
@@ -530,26 +515,21 @@ impl<T: Tiled> Visitor for ByFilter<'_, T> {
         let at = (squares.at().0 + top, squares.at().1 + left);
         let axes = self.shape.nest.axes();
         let map = self.shape.map(self.b.cast_mut(), self.shape.nest.b, squares.image, &|axis| axes[axis].b);
-        let (patches, made) = (self.patches(), self.squares());
-        let patches = Places { ptr: patches.ptr.wrapping_add(row * channels), ..patches };
-        let made = Places { ptr: made.ptr.wrapping_add(row * columns), ..made };
+        let (patches, made) = self.widths.places(self.own);
         // SAFETY: the plan's accesses are in bounds, and positions outside of image and map are not read; there is room for the rows at hand.
         unsafe {
-            T::patches(image, at, squares.count, channels, patches);
-            T::squares(map, squares.at(), squares.count, columns, made);
+            T::patches(image, at, squares.count, channels, patches.from(row * channels));
+            T::squares(map, squares.at(), squares.count, columns, made.from(row * columns));
         }
     }
 
     fn products(&mut self, rows: usize) {
         let Widths { channels, columns } = self.widths;
-        let (patches, made) = (self.patches(), self.squares());
+        let (patches, made) = self.widths.places(self.own);
         for place in 0..PLACES {
-            let left = patches.ptr.wrapping_add(place * patches.apart).cast_const();
-            let left = Matrix { ptr: left, row: 1, col: channels as isize };
-            let right = made.ptr.wrapping_add(place * made.apart).cast_const();
-            let right = Matrix { ptr: right, row: columns as isize, col: 1 };
-            let to = self.sums.ptr.wrapping_add(place * self.sums.apart);
-            let to = MatrixMut { ptr: to, row: columns as isize, col: 1 };
+            let left = Matrix { ptr: patches.matrix(place).cast_const(), row: 1, col: channels as isize };
+            let right = Matrix { ptr: made.matrix(place).cast_const(), row: columns as isize, col: 1 };
+            let to = MatrixMut { ptr: self.sums.matrix(place), row: columns as isize, col: 1 };
             // SAFETY: what was made of patches and squares, and the part's own places.
             unsafe { T::contract(channels, columns, rows, Taps::ONE, left, right, to, Mode::Add) }
         }

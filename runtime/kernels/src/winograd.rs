@@ -18,7 +18,8 @@
 //!
 //! **Order of sums.** Bᵀ d first, then times B, and so for all: each element is a function of its patch (square, filter) alone, with the same bits on
 //! every instruction set. Halves are exact. Sums of neighbours round before they are multiplied, but chains are a ninth as long: with 64 channels the
-//! root mean square of a map's errors is 0.7 of that of the written sum in f32, of the derivative's by the filter 1.0 (compared in the tests).
+//! root mean square of a map's errors is 0.7 of that of the written sum in f32, of the derivative's by the filter 1.0 (compared in the tests). An
+//! element that is infinite makes all results NaN whose patch it is in.
 //!
 //! Source: A. Lavin and S. Gray, Fast Algorithms for Convolutional Neural Networks (2016), after S. Winograd (1980).
 //!
@@ -62,6 +63,18 @@ pub struct Filter<T> {
 pub struct Places<T> {
     pub ptr: *mut T,
     pub apart: usize,
+}
+
+impl<T> Places<T> {
+    /// Where the matrix of a place begins.
+    pub fn matrix(&self, place: usize) -> *mut T {
+        self.ptr.wrapping_add(place * self.apart)
+    }
+
+    /// The same matrices from a later element on.
+    pub fn from(&self, element: usize) -> Places<T> {
+        Places { ptr: self.ptr.wrapping_add(element), apart: self.apart }
+    }
 }
 
 macro_rules! winograd {

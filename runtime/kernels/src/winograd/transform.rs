@@ -127,7 +127,7 @@ unsafe fn read_places<L: Lanes>(from: Places<L::Elem>, at: usize, lanes: usize) 
     for i in 0..PATCH {
         for j in 0..PATCH {
             // SAFETY: the caller's promise.
-            m[i][j] = unsafe { load::<L>(from.ptr.wrapping_add((PATCH * i + j) * from.apart + at), lanes) };
+            m[i][j] = unsafe { load::<L>(from.matrix(PATCH * i + j).wrapping_add(at), lanes) };
         }
     }
     m
@@ -140,72 +140,37 @@ unsafe fn write_places<L: Lanes>(x: [[L; PATCH]; PATCH], to: Places<L::Elem>, at
     for i in 0..PATCH {
         for j in 0..PATCH {
             // SAFETY: the caller's promise.
-            unsafe { store(x[i][j], to.ptr.wrapping_add((PATCH * i + j) * to.apart + at), lanes) }
+            unsafe { store(x[i][j], to.matrix(PATCH * i + j).wrapping_add(at), lanes) }
         }
     }
 }
 
+/// What is made of windows next to each other, two columns apart: row after row of the places.
+///
 /// # Safety
-/// [`super::patches_f32`]'s, and the instruction set of L is there.
+/// The image is readable, the places have room; the instruction set of L is there.
 #[inline(always)]
-unsafe fn patches<L: Lanes>(
+unsafe fn windows<L: Lanes, const S: usize>(
     image: Image<L::Elem>,
     (y, x): (isize, isize),
     count: usize,
     channels: usize,
     out: Places<L::Elem>,
+    of: impl Fn([L; S]) -> [L; PATCH],
 ) {
     for tile in 0..count {
-        let at = window::<_, PATCH>(&image, y, x + (SQUARE * tile) as isize);
+        let at = window::<_, S>(&image, y, x + (SQUARE * tile) as isize);
         let is_inside = at.iter().flatten().all(|p| !p.is_null());
         let mut first = 0;
         while first < channels {
             let lanes = L::N.min(channels - first);
-            // SAFETY: positions inside the image, and a row of each place. Whole vectors of whole patches are apart for their speed.
+            // SAFETY: positions inside the image, and a row of each place. Whole vectors of whole windows are apart for their speed.
             unsafe {
                 let to = tile * channels + first;
                 if is_inside && lanes == L::N {
-                    write_places(
-                        both_ways!(read::<L, PATCH>(&at, true, first, L::N), PATCH, PATCH, of_patch),
-                        out,
-                        to,
-                        L::N,
-                    );
+                    write_places(both_ways!(read::<L, S>(&at, true, first, L::N), S, PATCH, of), out, to, L::N);
                 } else {
-                    let d = read::<L, PATCH>(&at, false, first, lanes);
-                    write_places(both_ways!(d, PATCH, PATCH, of_patch), out, to, lanes);
-                }
-            }
-            first += lanes;
-        }
-    }
-}
-
-/// # Safety
-/// [`super::squares_f32`]'s, and the instruction set of L is there.
-#[inline(always)]
-unsafe fn squares<L: Lanes>(
-    image: Image<L::Elem>,
-    (y, x): (isize, isize),
-    count: usize,
-    columns: usize,
-    out: Places<L::Elem>,
-) {
-    for tile in 0..count {
-        let at = window::<_, SQUARE>(&image, y, x + (SQUARE * tile) as isize);
-        let is_inside = at.iter().flatten().all(|p| !p.is_null());
-        let mut first = 0;
-        while first < columns {
-            let lanes = L::N.min(columns - first);
-            // SAFETY: as for patches.
-            unsafe {
-                let to = tile * columns + first;
-                if is_inside && lanes == L::N {
-                    let d = read::<L, SQUARE>(&at, true, first, L::N);
-                    write_places(both_ways!(d, SQUARE, PATCH, of_square), out, to, L::N);
-                } else {
-                    let d = read::<L, SQUARE>(&at, false, first, lanes);
-                    write_places(both_ways!(d, SQUARE, PATCH, of_square), out, to, lanes);
+                    write_places(both_ways!(read::<L, S>(&at, false, first, lanes), S, PATCH, of), out, to, lanes);
                 }
             }
             first += lanes;
@@ -332,8 +297,7 @@ unsafe fn taps<L: Lanes>(
             unsafe {
                 let mut s = read_places::<L>(from, c * columns + first, lanes);
                 for p in 1..parts {
-                    let from = Places { ptr: from.ptr.wrapping_add(p * part), ..from };
-                    let more = read_places::<L>(from, c * columns + first, lanes);
+                    let more = read_places::<L>(from.from(p * part), c * columns + first, lanes);
                     for i in 0..PATCH {
                         for j in 0..PATCH {
                             s[i][j] = s[i][j].add(more[i][j]);
@@ -369,13 +333,13 @@ macro_rules! compiled_for {
             $(#[$feature])*
             pub unsafe fn patches(image: Image<E>, at: (isize, isize), count: usize, channels: usize, out: Places<E>) {
                 // SAFETY: the caller's promise.
-                unsafe { super::patches::<$L>(image, at, count, channels, out) }
+                unsafe { super::windows::<$L, PATCH>(image, at, count, channels, out, of_patch) }
             }
 
             $(#[$feature])*
             pub unsafe fn squares(image: Image<E>, at: (isize, isize), count: usize, columns: usize, out: Places<E>) {
                 // SAFETY: the caller's promise.
-                unsafe { super::squares::<$L>(image, at, count, columns, out) }
+                unsafe { super::windows::<$L, SQUARE>(image, at, count, columns, out, of_square) }
             }
 
             $(#[$feature])*
