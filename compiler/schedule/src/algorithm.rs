@@ -4,7 +4,7 @@
 //! (`32 channels: 0.65 of the time of the products as written, 64 channels: 0.55, 16: 0.96, 8: 1.6`; a convolution of 128 x 128 positions,
 //! one core of a Zen 4). The choice looks at what is the same for all batches and examples, so that an example's numbers do not depend on the others.
 //!
-//! Deliberately absent: other sizes of squares (6 x 6 patches need fewer products and lose ten times as many digits) and other filters.
+//! Deliberately absent: other sizes of squares (6 x 6 patches need fewer products, with larger constants and so larger errors) and other filters.
 
 use crate::Target;
 use bdl_plan::image::{ImageSums, image};
