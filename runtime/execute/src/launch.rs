@@ -545,7 +545,7 @@ fn all_rows(state: &mut State, running: &Option<CompiledRunning>) {
 
 /// # Safety
 /// The range lies in the grid, and nobody else runs it.
-pub(crate) unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin: i64, end: i64) {
+unsafe fn kernel_range(run: &Run, state: &mut State, kernel: &CompiledUse, begin: i64, end: i64) {
     // SAFETY: the caller's promise.
     unsafe { kernel_range_with(run, state, kernel, begin, end, &[]) }
 }
@@ -684,12 +684,23 @@ fn contract<T: Real>(run: &Run, worker: &mut Worker, state: &mut State, c: &Comp
             crate::program::clear_example(&mut state.sizes, &run.lengths);
         })?;
     }
+    follow(run, worker, state, c, &[])
+}
+
+/// The epilogue, once all rows are complete: with buffers that are not where the run has them.
+pub(crate) fn follow(
+    run: &Run,
+    worker: &mut Worker,
+    state: &mut State,
+    c: &CompiledContraction,
+    places: &[(usize, *mut u8)],
+) -> Result<(), Gone> {
     let Some(epilogue) = &c.epilogue else { return Ok(()) };
-    let grid = epilogue.grid.at(&state.sizes);
+    let (grid, chunks) = (epilogue.grid.at(&state.sizes), worker.count);
     worker.phase(chunks, |chunk| {
         let (begin, end) = share(grid, chunk, chunks, 1);
-        // SAFETY: all rows are complete.
-        unsafe { kernel_range(run, state, epilogue, begin, end) }
+        // SAFETY: all rows are complete, and each is one chunk's.
+        unsafe { kernel_range_with(run, state, epilogue, begin, end, places) }
     })
 }
 

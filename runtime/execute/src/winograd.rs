@@ -14,7 +14,7 @@
 
 use crate::compiled::CompiledContraction;
 use crate::contract::share;
-use crate::launch::{Run, State, UNEVEN_CHUNKS, kernel_range, kernel_range_with, nest_of_example, operand};
+use crate::launch::{Run, State, UNEVEN_CHUNKS, follow, kernel_range_with, nest_of_example, operand};
 use crate::nest::Nest;
 use crate::pool::{Gone, Worker};
 use crate::program::clear_example;
@@ -347,13 +347,7 @@ fn map<T: Tiled>(
         }
         clear_example(&mut state.sizes, &run.lengths);
     })?;
-    let Some(epilogue) = &c.epilogue else { return Ok(()) };
-    let grid = epilogue.grid.at(&state.sizes);
-    worker.phase(chunks, |chunk| {
-        let (begin, end) = share(grid, chunk, chunks, 1);
-        // SAFETY: all rows are complete.
-        unsafe { kernel_range(run, state, epilogue, begin, end) }
-    })
+    follow(run, worker, state, c, &[])
 }
 
 /// The map of some lines.
@@ -487,14 +481,7 @@ fn filter<T: Tiled>(
         // SAFETY: all parts are complete; a chunk's channels of the filter are its own.
         unsafe { T::taps(places(0), (parts, widths.part()), channels, widths.columns, out, mode) }
     })?;
-    let Some(epilogue) = &c.epilogue else { return Ok(()) };
-    let grid = epilogue.grid.at(&state.sizes);
-    worker.phase(chunks, |chunk| {
-        let (begin, end) = share(grid, chunk, chunks, 1);
-        let places = passed.map(|passed| (c.out.0, passed.cast()));
-        // SAFETY: all rows are complete.
-        unsafe { kernel_range_with(run, state, epilogue, begin, end, places.as_slice()) }
-    })
+    follow(run, worker, state, c, passed.map(|passed| (c.out.0, passed.cast())).as_slice())
 }
 
 /// The derivative by the filter, of some lines, added to the places of a part.
