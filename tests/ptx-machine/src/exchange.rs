@@ -153,7 +153,7 @@ impl Block<'_> {
 }
 
 /// The numbers of a register along the sum, from its lower end.
-fn factors(factor: Factor, bits: u64) -> Vec<f32> {
+pub fn factors(factor: Factor, bits: u64) -> Vec<f32> {
     match factor {
         // The lower 13 bits are not looked at.
         Factor::Tf32 => vec![f32::from_bits(bits as u32 & 0xffff_e000)],

@@ -256,6 +256,22 @@ pub enum Op {
     /// Of the block.
     Barrier,
     Collective(Collective),
+    OfWarpgroup(OfWarpgroup),
+    /// What the thread wrote to shared memory before is seen by tensor cores that are asked behind a barrier.
+    ProxyFence,
+}
+
+/// What the four warps of a warpgroup do together.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OfWarpgroup {
+    /// Sums that were written are told to tensor cores.
+    Fence,
+    /// `sums += a * b` of matrices in shared memory, from now on; `sums = a * b` where `adds` is false.
+    Multiply { factor: Factor, sums: Vec<u32>, a: Operand, b: Operand, adds: Operand },
+    /// The products since the last such instruction become a group.
+    Commit,
+    /// Until at most this many groups are left.
+    Await { left: usize },
 }
 
 /// What the lanes of a warp do together.
@@ -306,6 +322,8 @@ pub struct Function {
     pub name: String,
     pub version: (u32, u32),
     pub target: u32,
+    /// For no other processor than that.
+    pub only: bool,
     /// All are of 64 bits.
     pub parameters: Vec<String>,
     pub code: Vec<Instruction>,
@@ -314,6 +332,8 @@ pub struct Function {
     pub shared: usize,
     /// Is there a name for shared memory whose size the launch says?
     pub has_dynamic_shared: bool,
+    /// Of that name's address.
+    pub dynamic_alignment: usize,
     /// Threads a block at most.
     pub threads: u32,
 }

@@ -4,6 +4,7 @@ use crate::Fault;
 use crate::instruction::{Collective, Function, Op};
 use crate::memory::{Access, Allocation, Memory};
 use crate::thread::{Stop, Thread, run};
+use crate::warpgroup::{Products, WARPGROUP};
 
 /// How a function is launched.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ enum State {
     /// Waits at the instruction of this number.
     AtBarrier(usize),
     AtExchange(usize),
+    /// At an instruction of the warpgroup.
+    AtWarpgroup(usize),
     Done,
 }
 
@@ -58,7 +61,7 @@ pub fn launch(function: &Function, memory: &mut Memory, launch: &Launch) -> Resu
     // The name stands for an address that is aligned.
     let shared = match launch.shared {
         0 => function.shared,
-        bytes => function.shared.next_multiple_of(SHARED_ALIGNMENT) + bytes,
+        bytes => function.shared.next_multiple_of(function.dynamic_alignment) + bytes,
     };
     let number = memory.next_launch();
     let mut count = Count::default();
@@ -75,6 +78,8 @@ pub fn launch(function: &Function, memory: &mut Memory, launch: &Launch) -> Resu
             access: Access { launch: number, block: i as u32, ..Access::default() },
             warp_barriers: vec![0; launch.threads.div_ceil(32) as usize],
             fences: vec![0; launch.threads as usize],
+            proxy_fences: vec![Vec::new(); launch.threads as usize],
+            products: (0..launch.threads as usize / WARPGROUP).map(|_| Products::default()).collect(),
         };
         memory.next_block();
         threads.resize_with(launch.threads as usize, || Thread::new(function.registers));
@@ -94,6 +99,10 @@ pub struct Block<'f> {
     warp_barriers: Vec<u32>,
     /// Of each thread: how many fences it has passed.
     fences: Vec<u32>,
+    /// Of each thread: when it told tensor cores of what it had written.
+    pub proxy_fences: Vec<Vec<(u64, Access)>>,
+    /// Of each warpgroup.
+    pub products: Vec<Products>,
 }
 
 impl Block<'_> {
@@ -101,6 +110,12 @@ impl Block<'_> {
     pub fn access(&self, thread: u32) -> Access {
         let warp_barriers = self.warp_barriers[thread as usize / 32];
         Access { thread, warp: thread / 32, warp_barriers, fences: self.fences[thread as usize], ..self.access }
+    }
+
+    /// What this thread wrote to shared memory is seen by tensor cores that are asked behind a barrier.
+    pub fn proxy_fence(&mut self, thread: u32) {
+        let now = (self.shared.now(), self.access(thread));
+        self.proxy_fences[thread as usize].push(now);
     }
 
     pub fn fence(&mut self, thread: u32) {
@@ -120,11 +135,14 @@ impl Block<'_> {
             for warp in shuffle.order(warps) {
                 self.run_warp(warp, threads, &mut states, memory, shuffle, count)?;
             }
+            if self.run_warpgroups(threads, &mut states)? {
+                continue;
+            }
             let waiting: Vec<usize> = (0..states.len()).filter(|t| states[*t] != State::Done).collect();
             let Some(first) = waiting.first() else { return Ok(()) };
             // Every warp ran until nothing in it could go on.
             let State::AtBarrier(at) = states[*first] else {
-                return Err(self.fault(0, *first, "waits for an exchange that its warp does not reach"));
+                return Err(self.fault(0, *first, "waits for an exchange that its warp or warpgroup does not reach"));
             };
             let line = self.function.code[at].line;
             if let Some(other) = waiting.iter().find(|t| states[**t] != states[*first]) {
@@ -139,6 +157,28 @@ impl Block<'_> {
                 states[t] = State::Runs;
             }
         }
+    }
+
+    /// Runs what whole warpgroups wait at. Did any?
+    fn run_warpgroups(&mut self, threads: &mut [Thread], states: &mut [State]) -> Result<bool, Fault> {
+        let function = self.function;
+        let mut any = false;
+        for first in (0..threads.len() / WARPGROUP).map(|number| number * WARPGROUP) {
+            let State::AtWarpgroup(at) = states[first] else { continue };
+            let own = first..first + WARPGROUP;
+            let instruction = &function.code[at];
+            let Op::OfWarpgroup(what) = &instruction.op else { continue };
+            if states[own.clone()].iter().any(|state| *state != State::AtWarpgroup(at)) {
+                continue;
+            }
+            self.of_warpgroup(what, instruction.line, &mut threads[own.clone()], first)?;
+            for t in own {
+                threads[t].at += 1;
+                states[t] = State::Runs;
+            }
+            any = true;
+        }
+        Ok(any)
     }
 
     /// Runs the threads of a warp until all of them are done or wait for the block.
@@ -163,11 +203,12 @@ impl Block<'_> {
                     Stop::Done => State::Done,
                     Stop::Barrier => State::AtBarrier(threads[t].at),
                     Stop::Exchange => State::AtExchange(threads[t].at),
+                    Stop::Warpgroup => State::AtWarpgroup(threads[t].at),
                 };
             }
             let at = lanes.clone().find_map(|t| match states[t] {
                 State::AtExchange(at) => Some(at),
-                State::Runs | State::AtBarrier(_) | State::Done => None,
+                State::Runs | State::AtBarrier(_) | State::AtWarpgroup(_) | State::Done => None,
             });
             let Some(at) = at else {
                 count.instructions += lanes.map(|t| std::mem::take(&mut threads[t].count)).sum::<u64>();

@@ -13,6 +13,7 @@
 //! | use of what an asynchronous copy has yet to write | the bytes belong to nobody until the thread that began it waits |
 //! | a copy that nobody waits for | a thread that returns has none left |
 //! | a source that is written while a copy may run | it is read at the first and at the last possible moment |
+//! | a product that goes on (`wgmma`): its sums used, what it reads written, or written and not told to tensor cores | `warpgroup` |
 //! | an instruction that the text's `.version` or `.target` has not | a table |
 //! | a function that never ends | a bound on instructions |
 //!
@@ -28,6 +29,7 @@
 //! | `arithmetic` | what they compute |
 //! | `copies` | asynchronous copies of one thread, and the groups in which it waits for them |
 //! | `exchange` | what the lanes of a warp do together: exchanges of registers, products of matrices |
+//! | `warpgroup` | what four warps do together: products of matrices in shared memory, which go on meanwhile |
 //! | `turns` | what blocks learn of each other by atomic operations |
 //! | `device` | all of it as a device of the executor |
 
@@ -41,6 +43,7 @@ mod memory;
 mod parse;
 mod thread;
 mod turns;
+mod warpgroup;
 
 pub use device::Machine;
 pub use instruction::Function;

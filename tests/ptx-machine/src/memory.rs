@@ -42,6 +42,8 @@ impl Access {
 #[derive(Clone, Copy)]
 struct Touched {
     write: Access,
+    /// When, as the allocation counts writes.
+    written_at: u64,
     read: Access,
     /// The launch that read it as what does not change while it runs.
     constant: u32,
@@ -49,7 +51,7 @@ struct Touched {
     counted: u32,
 }
 
-const UNTOUCHED: Touched = Touched { write: NOBODY, read: NOBODY, constant: 0, counted: 0 };
+const UNTOUCHED: Touched = Touched { write: NOBODY, written_at: 0, read: NOBODY, constant: 0, counted: 0 };
 
 impl Touched {
     /// In one launch a place is for atomic operations or for others.
@@ -87,6 +89,8 @@ pub struct Allocation {
     unit: usize,
     /// By pieces of [`INCOMING_BYTES`]; made when first needed.
     incoming: Vec<Option<Incoming>>,
+    /// Writes so far.
+    writes: u64,
     /// What the block that runs knows of others.
     turns: Turns,
 }
@@ -94,7 +98,16 @@ pub struct Allocation {
 impl Allocation {
     pub fn new(base: u64, len: usize) -> Allocation {
         let (bytes, written) = (vec![0xa5; len], vec![false; len]);
-        Allocation { base, bytes, written, touched: Vec::new(), unit: 4, incoming: Vec::new(), turns: Turns::default() }
+        Allocation {
+            base,
+            bytes,
+            written,
+            touched: Vec::new(),
+            unit: 4,
+            incoming: Vec::new(),
+            writes: 0,
+            turns: Turns::default(),
+        }
     }
 
     /// Where an access of `len` bytes lies.
@@ -177,6 +190,8 @@ impl Allocation {
 
     fn writes(&mut self, at: usize, len: usize, now: &Access) -> Result<(), Fault> {
         self.settled("writes", at, len)?;
+        self.writes += 1;
+        let written_at = self.writes;
         let turns = self.turns.clone();
         for touched in self.touched(at, len) {
             touched.is_no_counter("writes", at, now)?;
@@ -195,8 +210,42 @@ impl Allocation {
                 }
             }
             touched.write = *now;
+            touched.written_at = written_at;
         }
         Ok(())
+    }
+
+    /// Writes so far: a moment.
+    pub fn now(&self) -> u64 {
+        self.writes
+    }
+
+    /// Do tensor cores that are asked `now` see what was written there? `fences`: of each thread, when it told them of what it had written.
+    pub fn told_to_tensor_cores(
+        &mut self,
+        address: u64,
+        len: usize,
+        now: &Access,
+        fences: &[Vec<(u64, Access)>],
+    ) -> Result<(), Fault> {
+        let at = self.place(address, len, len)?;
+        for touched in self.touched(at, len).iter().filter(|touched| touched.write.launch == now.launch) {
+            let of_thread = fences.get(touched.write.thread as usize);
+            let last = of_thread.into_iter().flatten().rev().find(|(_, fence)| fence.is_before(now));
+            if last.is_none_or(|(moment, _)| *moment < touched.written_at) {
+                return Err(Fault::new(format!(
+                    "tensor cores read byte {at}, which thread {} wrote: no `fence.proxy.async` and barrier lie between",
+                    touched.write.thread
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has nobody written there since?
+    pub fn was_left_alone(&mut self, address: u64, len: usize, since: &Access) -> bool {
+        let Ok(at) = self.place(address, len, len) else { return false };
+        self.touched(at, len).iter().all(|touched| touched.write.is_before(since))
     }
 
     /// The bits of `len` bytes, and whether all of them were written.

@@ -17,8 +17,10 @@ struct Parser {
     shared_bytes: usize,
     /// Of what the launch says the size: it lies behind the rest, whatever it is called.
     dynamic_shared: Vec<String>,
+    dynamic_alignment: usize,
     version: (u32, u32),
     target: u32,
+    only: bool,
     parameters: Vec<String>,
     labels: HashMap<String, usize>,
     line: usize,
@@ -30,14 +32,19 @@ type Parsed<T> = Result<T, Fault>;
 const STATIC_SHARED: usize = 48 << 10;
 
 /// Where instructions begin to exist: what their names begin with, `.version` and `.target`.
-const SINCE: [(&str, (u32, u32), u32); 6] = [
+const SINCE: [(&str, (u32, u32), u32); 8] = [
     ("ldmatrix.", (6, 5), 75),
     ("cp.async.", (7, 0), 80),
     ("mma.", (7, 0), 80),
     ("redux.", (7, 0), 80),
     ("cvt.rna.tf32.", (7, 0), 80),
     ("cvt.rn.bf16", (7, 0), 80),
+    ("fence.proxy.async", (8, 0), 90),
+    ("wgmma.", (8, 0), 90),
 ];
+
+/// Those that exist for one processor only, whose name ends with an `a`.
+const ONLY: [&str; 1] = ["wgmma."];
 
 /// The function of a module.
 pub fn parse(text: &str) -> Parsed<Function> {
@@ -56,7 +63,8 @@ pub fn parse(text: &str) -> Parsed<Function> {
             let (major, minor) = rest.split_once('.').ok_or(p.fault("a version has two numbers"))?;
             p.version = (p.number(major)? as u32, p.number(minor)? as u32);
         } else if let Some(rest) = line.strip_prefix(".target sm_") {
-            p.target = p.number(rest)? as u32;
+            p.only = rest.ends_with('a');
+            p.target = p.number(rest.trim_end_matches('a'))? as u32;
         } else if line == ".address_size 64" {
         } else if let Some(rest) = line.strip_prefix(".visible .entry ") {
             if name.is_some() {
@@ -78,8 +86,10 @@ pub fn parse(text: &str) -> Parsed<Function> {
             p.declare(rest)?;
         } else if let (true, Some(rest)) = (in_body, line.strip_prefix(".shared .align 16 ")) {
             p.share(rest)?;
-        } else if let (false, Some(array)) = (in_body, line.strip_prefix(".extern .shared .align 16 .b8 ")) {
+        } else if let (false, Some(rest)) = (in_body, line.strip_prefix(".extern .shared .align ")) {
+            let (alignment, array) = rest.split_once(" .b8 ").ok_or(p.fault("bytes of shared memory"))?;
             let array = array.strip_suffix("[];").ok_or(p.fault("a name without a size"))?;
+            p.dynamic_alignment = p.dynamic_alignment.max(p.number(alignment)? as usize);
             p.dynamic_shared.push(array.to_string());
         } else if let (true, Some(label)) = (in_body, line.strip_suffix(':')) {
             p.labels.insert(label.to_string(), statements.len());
@@ -92,7 +102,8 @@ pub fn parse(text: &str) -> Parsed<Function> {
     if p.shared_bytes > STATIC_SHARED {
         return Err(p.fault(format!("{} bytes of shared memory, of {STATIC_SHARED} at most", p.shared_bytes)));
     }
-    let behind = p.shared_bytes.next_multiple_of(SHARED_ALIGNMENT) as u64;
+    let dynamic_alignment = p.dynamic_alignment.max(SHARED_ALIGNMENT);
+    let behind = p.shared_bytes.next_multiple_of(dynamic_alignment) as u64;
     p.shared.extend(p.dynamic_shared.iter().map(|name| (name.clone(), behind)));
     let mut code = Vec::new();
     for (line, statement) in statements {
@@ -103,11 +114,13 @@ pub fn parse(text: &str) -> Parsed<Function> {
         name: name.ok_or(Fault::new("no function"))?,
         version: p.version,
         target: p.target,
+        only: p.only,
         parameters: p.parameters,
         code,
         registers: p.classes.len(),
         shared: p.shared_bytes,
         has_dynamic_shared: !p.dynamic_shared.is_empty(),
+        dynamic_alignment,
         threads,
     })
 }
@@ -193,6 +206,9 @@ impl Parser {
         {
             let (major, minor) = version;
             return Err(self.fault(format!("`{name}` needs .version {major}.{minor} and .target sm_{target}")));
+        }
+        if ONLY.iter().any(|prefix| name.starts_with(prefix)) && !self.only {
+            return Err(self.fault(format!("`{name}` needs a .target of one processor, sm_{}a", self.target)));
         }
         let words: Vec<&str> = name.split('.').collect();
         let operands = split_operands(operands);

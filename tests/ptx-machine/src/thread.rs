@@ -6,6 +6,7 @@ use crate::copies::{Copies, Copy};
 use crate::instruction::{Binary, Join, Op, Operand, Space, Special, Type};
 use crate::launch::Block;
 use crate::memory::Memory;
+use crate::warpgroup::{Products, WARPGROUP};
 
 pub struct Thread {
     /// The number of the next instruction.
@@ -16,6 +17,19 @@ pub struct Thread {
     /// Was it computed from what somebody wrote?
     known: Vec<bool>,
     copies: Copies,
+    /// Of registers that are sums of products; empty where the function asks for none.
+    sums: Vec<Sum>,
+}
+
+/// What tensor cores know of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sum {
+    /// As much as the thread.
+    Told,
+    /// It was written, and they need not know.
+    Written,
+    /// A product may add to it at any time.
+    Pending,
 }
 
 /// Why a thread stopped.
@@ -26,24 +40,67 @@ pub enum Stop {
     Barrier,
     /// At an exchange or a barrier of the warp.
     Exchange,
+    /// At an instruction of the warpgroup.
+    Warpgroup,
 }
 
 impl Thread {
     pub fn new(registers: usize) -> Thread {
         let copies = Copies::default();
-        Thread { at: 0, count: 0, registers: vec![0; registers], known: vec![false; registers], copies }
+        let (registers, known) = (vec![0; registers], vec![false; registers]);
+        Thread { at: 0, count: 0, registers, known, copies, sums: Vec::new() }
+    }
+
+    /// A register that a product is to add to: its bits, and whether somebody wrote them.
+    pub fn take_sum(&mut self, register: u32, line: usize) -> Result<(u64, bool), String> {
+        if self.sums.is_empty() {
+            // Nothing was told yet.
+            self.sums = vec![Sum::Told; self.registers.len()];
+            return Err(format!("a product of line {line} without a `wgmma.fence` before it"));
+        }
+        match self.sums[register as usize] {
+            Sum::Written => Err("a sum that was written, and no `wgmma.fence` lies between".to_string()),
+            Sum::Told | Sum::Pending => Ok((self.registers[register as usize], self.known[register as usize])),
+        }
+    }
+
+    /// What a product makes of it, once somebody has waited.
+    pub fn give_sum(&mut self, register: u32, bits: u64, known: bool) {
+        let at = register as usize;
+        (self.registers[at], self.known[at], self.sums[at]) = (bits, known, Sum::Pending);
+    }
+
+    /// `wgmma.fence`
+    pub fn tell_sums(&mut self) {
+        if self.sums.is_empty() {
+            self.sums = vec![Sum::Told; self.registers.len()];
+        }
+        self.sums.iter_mut().filter(|sum| **sum == Sum::Written).for_each(|sum| *sum = Sum::Told);
+    }
+
+    /// A wait is over: these registers are still added to, others no more.
+    pub fn settle_sums(&mut self, pending: &[u32]) {
+        let is_over = |register: usize| !pending.contains(&(register as u32));
+        let own =
+            self.sums.iter_mut().enumerate().filter(|(register, sum)| **sum == Sum::Pending && is_over(*register));
+        own.for_each(|(_, sum)| *sum = Sum::Told);
+    }
+
+    fn is_pending(&self, register: u32) -> bool {
+        self.sums.get(register as usize) == Some(&Sum::Pending)
     }
 
     pub fn restart(&mut self) {
         (self.at, self.count) = (0, 0);
         self.known.fill(false);
         self.copies.clear();
+        self.sums.clear();
     }
 
     /// The bits of an operand in the thread of this number, and whether somebody wrote them.
     pub fn value(&self, operand: Operand, thread: u32, block: [u32; 3]) -> (u64, bool) {
         match operand {
-            Operand::Register(r) => (self.registers[r as usize], self.known[r as usize]),
+            Operand::Register(r) => (self.registers[r as usize], self.known[r as usize] && !self.is_pending(r)),
             Operand::Number(bits) => (bits, true),
             Operand::Special(Special::Thread) => (u64::from(thread), true),
             Operand::Special(Special::Lane) => (u64::from(thread % 32), true),
@@ -54,8 +111,12 @@ impl Thread {
     }
 
     pub fn set(&mut self, register: u32, bits: u64, known: bool) {
+        let known = known && !self.is_pending(register);
         self.registers[register as usize] = bits;
         self.known[register as usize] = known;
+        if let Some(sum) = self.sums.get_mut(register as usize) {
+            *sum = Sum::Written;
+        }
     }
 }
 
@@ -89,6 +150,11 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
                     let what = format!("returns, and has not waited for the asynchronous copy of line {copy}");
                     return Err(block.fault(line, number as usize, what));
                 }
+                let products = block.products.get(number as usize / WARPGROUP);
+                if let Some(product) = products.and_then(Products::unfinished) {
+                    let what = format!("returns, and has not waited for the product of line {product}");
+                    return Err(block.fault(line, number as usize, what));
+                }
                 return Ok(Stop::Done);
             }
             Op::Branch { to } => {
@@ -111,6 +177,11 @@ pub fn run(thread: &mut Thread, block: &mut Block, number: u32, memory: &mut Mem
                 thread.set(*to, u64::from(old), true);
             }
             Op::Collective(_) => return Ok(Stop::Exchange),
+            Op::OfWarpgroup(_) if number as usize / WARPGROUP < block.products.len() => return Ok(Stop::Warpgroup),
+            Op::OfWarpgroup(_) => {
+                return Err(block.fault(line, number as usize, "needs the 128 threads of a warpgroup"));
+            }
+            Op::ProxyFence => block.proxy_fence(number),
             Op::Move { to, from } => {
                 let (bits, known) = read(thread, from);
                 thread.set(*to, bits, known);

@@ -22,9 +22,14 @@ pub unsafe extern "C" fn cuModuleLoadDataEx(
 ) -> Code {
     // SAFETY: the caller gives a text that ends with a zero.
     let text = unsafe { CStr::from_ptr(image) }.to_string_lossy().into_owned();
-    let parsed = parse(&text).and_then(|function| match u64::from(function.target) > capability() {
-        true => Err(Fault::new("SM version specified by .target is higher than default SM version assumed")),
-        false => Ok(function),
+    let parsed = parse(&text).and_then(|function| match u64::from(function.target) {
+        target if target > capability() => {
+            Err(Fault::new("SM version specified by .target is higher than default SM version assumed"))
+        }
+        target if function.only && target != capability() => {
+            Err(Fault::new(format!("no code for this device: sm_{target}a is for that processor alone")))
+        }
+        _ => Ok(function),
     });
     match parsed {
         Ok(function) => {

@@ -1,8 +1,8 @@
 //! The forms of instructions.
 
-use super::{Parsed, Parser};
+use super::{Parsed, Parser, list};
 use crate::instruction::{
-    Binary, Collective, Compare, Exchange, Factor, Join, Op, Operand, Rounding, Space, Type, Unary,
+    Binary, Collective, Compare, Exchange, Factor, Join, OfWarpgroup, Op, Operand, Rounding, Space, Type, Unary,
 };
 
 /// Where shared memory lies among generic addresses: where no allocation is.
@@ -33,6 +33,32 @@ impl Parser {
             }
             (["bar", "sync"], &["0"]) => Ok(Op::Barrier),
             (["membar", "gl"], []) => Ok(Op::Fence),
+            (["fence", "proxy", "async", "shared::cta"], []) => Ok(Op::ProxyFence),
+            (["wgmma", "fence", "sync", "aligned"], []) => Ok(Op::OfWarpgroup(OfWarpgroup::Fence)),
+            (["wgmma", "commit_group", "sync", "aligned"], []) => Ok(Op::OfWarpgroup(OfWarpgroup::Commit)),
+            (["wgmma", "wait_group", "sync", "aligned"], &[left]) => {
+                let left = self.immediate(left, Type::U32)? as usize;
+                Ok(Op::OfWarpgroup(OfWarpgroup::Await { left }))
+            }
+            (
+                ["wgmma", "mma_async", "sync", "aligned", shape, "f32", element, other],
+                &[sums, a, b, adds, "1", "1", ref rest @ ..],
+            ) => {
+                let shape = shape.strip_prefix("m64n").and_then(|shape| shape.split_once('k')).ok_or_else(unknown)?;
+                let columns = self.number(shape.0)? as usize;
+                let factor = match (shape.1, *element, *other, rest) {
+                    ("8", "tf32", "tf32", []) => Factor::Tf32,
+                    ("16", "bf16", "bf16", ["0", "0"]) => Factor::Bf16,
+                    _ => return Err(unknown()),
+                };
+                let found = list(sums).iter().map(|name| self.bits(name, 4)).collect::<Parsed<Vec<u32>>>()?;
+                if found.len() != columns / 2 || !columns.is_multiple_of(8) || !(8..=256).contains(&columns) {
+                    return Err(unknown());
+                }
+                let [a, b] = [a, b].map(|name| self.operand(name, Type::U64));
+                let (a, b, adds) = (a?, b?, self.operand(adds, Type::Pred)?);
+                Ok(Op::OfWarpgroup(OfWarpgroup::Multiply { factor, sums: found, a, b, adds }))
+            }
             (["atom", "global", "inc", "u32"], &[to, at, most]) => {
                 let (base, offset) = self.address(at, Space::Global)?;
                 let (to, most) = (self.register(to, Type::U32)?, self.operand(most, Type::U32)?);
