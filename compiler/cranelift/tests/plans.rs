@@ -103,7 +103,7 @@ fn check_ptx(plan: &Arc<Plan>, batches: &[Batch]) {
     if plan.buffers.iter().any(|buffer| buffer.place == Place::Blocks) {
         return;
     }
-    let code = match bdl_ptx::compile(plan, bdl_plan::Products::Exact, &|_| Vec::new()) {
+    let code = match bdl_ptx::compile(plan, bdl_ptx::Wanted::default(), &|_| Vec::new()) {
         Ok(code) => code,
         Err(error) if error.what.contains("is not there on a GPU") => return,
         Err(error) => panic!("{error}"),

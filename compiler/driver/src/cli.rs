@@ -124,6 +124,9 @@ pub enum Command {
         /// Only equations and kernels whose name contains this
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// For which GPUs PTX is
+        #[arg(long, value_enum, default_value_t)]
+        gpu: Gpu,
     },
     /// Outputs, loss and gradients for given weights and inputs
     Grad {
@@ -190,6 +193,15 @@ pub enum Command {
     Repl,
     /// Run the `expect` blocks of a file, training what they need
     Test { file: PathBuf },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Gpu {
+    /// Each that has what a kernel says it needs
+    #[default]
+    Any,
+    /// Hopper alone (sm_90a), with what no other has
+    Hopper,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

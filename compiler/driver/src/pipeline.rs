@@ -17,6 +17,7 @@ use bdl_grammar::Diagnostic;
 use bdl_grammar::ast::{self, ItemKind};
 use bdl_plan::Products;
 use bdl_plan::{DeviceCode, Origin, Plan};
+use bdl_ptx::Wanted;
 use bdl_schedule::{Real, Target};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -346,10 +347,10 @@ pub fn program(Compiled { plan, code }: Compiled, products: Products) -> Result<
 pub fn ptx(
     plan: &Plan,
     real: Real,
-    products: Products,
+    wanted: Wanted,
     note: &dyn Fn(&Origin) -> Vec<String>,
 ) -> Result<DeviceCode, Failure> {
-    bdl_ptx::compile(plan, products, note).map_err(|error| {
+    bdl_ptx::compile(plan, wanted, note).map_err(|error| {
         let help = match real {
             Real::F32 => "the processor computes it: leave out `--device cuda`",
             Real::F64 => {

@@ -15,11 +15,38 @@ use std::sync::Arc;
 
 pub use bdl_plan::KernelError as Error;
 
+/// For which processors code is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Generation {
+    /// Every one that has what each kernel says it needs.
+    #[default]
+    Any,
+    /// Hopper, sm_90a, alone: what later ones do not have.
+    Hopper,
+}
+
+impl Generation {
+    /// Of a processor of this compute capability.
+    pub fn of(capability: (i32, i32)) -> Generation {
+        if capability == (9, 0) { Generation::Hopper } else { Generation::Any }
+    }
+}
+
+/// What code is made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub products: Products,
+    pub generation: Generation,
+    /// Examples that come at a time as a rule: tiles are chosen for so many. It must be the same wherever the same bits are wanted; `None`: nothing is
+    /// known.
+    pub batch: Option<u32>,
+}
+
 /// The PTX of every kernel, contraction and draw of a plan. `note` gives the lines that stand above the code of what came from a place in the
 /// program.
 ///
 /// Errors: the first that a GPU cannot run.
-pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<DeviceCode, Error> {
+pub fn compile(plan: &Plan, wanted: Wanted, note: &dyn Fn(&Origin) -> Vec<String>) -> Result<DeviceCode, Error> {
     let mut origins: Vec<Vec<&Origin>> = vec![Vec::new(); plan.kernels.len()];
     let mut draws: Vec<(Distribution, DType, Name)> = Vec::new();
     each_launch(&plan.launches, &mut |launch| {
@@ -48,7 +75,7 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
             | Op::Library { .. } => {}
         }
     });
-    let mut code = DeviceCode { recurrences: recurrences(plan, products, note), ..DeviceCode::default() };
+    let mut code = DeviceCode { recurrences: recurrences(plan, wanted.products, note), ..DeviceCode::default() };
     let alone = launched_alone(plan, &code);
     for (i, kernel) in plan.kernels.iter().enumerate() {
         let comments: Vec<String> = origins[i].iter().flat_map(|origin| note(origin)).collect();
@@ -63,7 +90,7 @@ pub fn compile(plan: &Plan, products: Products, note: &dyn Fn(&Origin) -> Vec<St
         }
         let name = plan.buffers[c.out.buffer.0 as usize].name.clone();
         let make = |called: &str, comments: &[String]| {
-            contraction(plan, c, called, comments, products).map_err(|what| Error { kernel: name.clone(), what })
+            contraction(plan, c, called, comments, wanted).map_err(|what| Error { kernel: name.clone(), what })
         };
         let nameless = make("", &[])?;
         let made = match known.get(&nameless.text) {
@@ -172,7 +199,8 @@ pub fn module(code: &DeviceCode) -> String {
                 let version = (major.parse().unwrap_or(0), minor.parse().unwrap_or(0));
                 needs.version = needs.version.max(version);
             } else if let Some(target) = line.strip_prefix(".target sm_") {
-                needs.target = needs.target.max(target.parse().unwrap_or(0));
+                needs.only |= target.ends_with('a');
+                needs.target = needs.target.max(target.trim_end_matches('a').parse().unwrap_or(0));
             } else if line == format!(".visible .entry {}(", kernel.entry) {
                 functions.push_str(&format!(".visible .entry {name}(\n"));
             } else if line.starts_with(".extern ") {

@@ -37,5 +37,6 @@ mod size;
 mod text;
 mod turn;
 
-pub use code::{Error, compile, kernels, module};
+pub use code::{Error, Generation, Wanted, compile, kernels, module};
+pub use contract::runs_epilogue;
 pub use emit::mapping::accumulators;

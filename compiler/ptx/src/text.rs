@@ -57,16 +57,19 @@ impl Class {
 pub struct Needs {
     pub version: (u32, u32),
     pub target: u32,
+    /// Exactly that processor: what it has, no later one need have.
+    pub only: bool,
 }
 
 impl Needs {
     /// What every kernel needs: `shfl.sync` and `bar.warp.sync` are of 6.0, and today's drivers know processors from 5.0 on.
-    pub const LEAST: Needs = Needs { version: (6, 0), target: 50 };
+    pub const LEAST: Needs = Needs { version: (6, 0), target: 50, only: false };
 
     /// The first lines of a module.
     pub fn header(self) -> String {
         let ((major, minor), target) = (self.version, self.target);
-        format!(".version {major}.{minor}\n.target sm_{target}\n.address_size 64\n")
+        let only = if self.only { "a" } else { "" };
+        format!(".version {major}.{minor}\n.target sm_{target}{only}\n.address_size 64\n")
     }
 }
 
@@ -77,8 +80,8 @@ pub struct Writer {
     names: HashSet<String>,
     labels: u32,
     shared: Vec<String>,
-    /// The name of shared memory that the launch sizes.
-    launch_shared: Option<String>,
+    /// The name of shared memory that the launch sizes, and its alignment.
+    launch_shared: Option<(String, u32)>,
     takes_registers: bool,
     head: String,
     body: String,
@@ -122,14 +125,17 @@ impl Writer {
         format!("${what}_{}", self.labels)
     }
 
-    /// Shared memory of a block.
+    /// Shared memory of a block; the same one for the same name.
     pub fn shared(&mut self, name: &str, class: Class, count: u32) {
-        self.shared.push(format!(".shared .align 16 {} {name}[{count}];", class.declared()));
+        let line = format!(".shared .align 16 {} {name}[{count}];", class.declared());
+        if !self.shared.contains(&line) {
+            self.shared.push(line);
+        }
     }
 
     /// Shared memory of a block, as much as the launch asks for.
-    pub fn shared_by_launch(&mut self, name: &str) {
-        self.launch_shared = Some(name.to_string());
+    pub fn shared_by_launch(&mut self, name: &str, alignment: u32) {
+        self.launch_shared = Some((name.to_string(), alignment));
     }
 
     /// A thread may have as many registers as it likes: few blocks at a time are enough.
@@ -194,8 +200,8 @@ impl Writer {
         for comment in comments {
             let _ = writeln!(text, "// {comment}");
         }
-        if let Some(name) = &self.launch_shared {
-            let _ = writeln!(text, ".extern .shared .align 16 .b8 {name}[];");
+        if let Some((name, alignment)) = &self.launch_shared {
+            let _ = writeln!(text, ".extern .shared .align {alignment} .b8 {name}[];");
         }
         let _ = writeln!(text, ".visible .entry {entry}(\n    {}\n)", parameters.join(",\n    "));
         let _ = writeln!(text, ".maxntid {threads}, 1, 1");

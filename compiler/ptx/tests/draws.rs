@@ -56,7 +56,7 @@ fn draws_are_the_processors_to_the_bit() {
     let plan = parse_plan(DRAWS).unwrap_or_else(|e| panic!("{e}"));
     bdl_plan::verify(&plan).unwrap_or_else(|e| panic!("{e}"));
     let plan = Arc::new(plan);
-    let code = bdl_ptx::compile(&plan, bdl_plan::Products::Exact, &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
+    let code = bdl_ptx::compile(&plan, bdl_ptx::Wanted::default(), &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
     let mut machine = Machine::new(11);
     let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap();
     let (mut resident, mut store) = (Resident::default(), Store::new());

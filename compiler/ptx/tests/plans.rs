@@ -3,6 +3,7 @@
 //! ```text
 //! // batch: 5; T = 4 1 7 30 2; keys < 7     a batch: its size, per-example sizes, the bound of an integer input
 //! // scans: 2                               so many scans are one function each (0 where it is not said)
+//! // warpgroups: 2                          so many contractions are for four warps together on sm_90a (0 likewise)
 //! ```
 //!
 //! Where `NAME.ptx` stands beside, the text must be equal to it (`UPDATE=1` writes it anew).
@@ -13,6 +14,7 @@ use bdl_execute::{Data, Inputs, Store};
 use bdl_plan::{
     Argument, DType, DeviceCode, DeviceKernel, OF_EPILOGUE, Place, Plan, Products, SizeKind, parse_plan, verify,
 };
+use bdl_ptx::{Generation, Wanted};
 use bdl_ptx_machine::Machine;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -70,8 +72,9 @@ fn len_of(plan: &Plan, batch: &Batch, at: usize) -> usize {
 
 /// The oracle rounds factors as tensor cores do, so every number is near. In a plan of several contractions a factor may lie on the other side of a
 /// rounding, for sums have another order: a result is then off by one factor's unit among many products.
-fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
-    let code = bdl_ptx::compile(plan, products, &|_| Vec::new()).unwrap_or_else(|e| panic!("{name}: {e}"));
+fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products, generation: Generation) {
+    let wanted = Wanted { products, generation, batch: None };
+    let code = bdl_ptx::compile(plan, wanted, &|_| Vec::new()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let scans = text.lines().find_map(|line| line.strip_prefix("// scans: "));
     let scans = scans.map_or(0, |count| count.parse().unwrap());
     assert_eq!(code.recurrences.len(), scans, "{name}: scans that are one function");
@@ -143,6 +146,10 @@ fn run(name: &str, text: &str, plan: &Arc<Plan>, products: Products) {
     }
 }
 
+fn of_products(products: Products) -> Wanted {
+    Wanted { products, ..Wanted::default() }
+}
+
 /// `ptxas`, where the environment or `target/ptxas` (see tests/assemble_ptx) has it.
 fn ptxas() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("PTXAS") {
@@ -188,15 +195,24 @@ fn plans_run_as_ptx() {
         let plan = parse_plan(&body).unwrap_or_else(|e| panic!("{name}: {e}"));
         verify(&plan).unwrap_or_else(|e| panic!("{name}: {e}"));
         let plan = Arc::new(plan);
-        run(&name, &text, &plan, Products::Exact);
-        run(&name, &text, &plan, Products::Tf32);
-        run(&name, &text, &plan, Products::Bf16);
+        run(&name, &text, &plan, Products::Exact, Generation::Any);
         let note = |origin: &bdl_plan::Origin| vec![origin.what.to_string()];
+        let of_warpgroups = text.lines().find_map(|line| line.strip_prefix("// warpgroups: "));
+        let of_warpgroups = of_warpgroups.map_or(0, |count| count.parse().unwrap());
         for products in [Products::Tf32, Products::Bf16] {
-            let code = bdl_ptx::compile(&plan, products, &note).unwrap();
+            run(&name, &text, &plan, products, Generation::Any);
+            let code = bdl_ptx::compile(&plan, of_products(products), &note).unwrap();
             assemble(&name, &bdl_ptx::module(&code), &["sm_80", "sm_90", "sm_120"]);
+            let wanted = Wanted { generation: Generation::Hopper, ..of_products(products) };
+            let code = bdl_ptx::compile(&plan, wanted, &note).unwrap();
+            let count = code.contractions.iter().flatten().filter(|kernel| kernel.text.contains("wgmma")).count();
+            assert_eq!(count, of_warpgroups, "{name}: contractions of warpgroups");
+            if count > 0 {
+                run(&name, &text, &plan, products, Generation::Hopper);
+                assemble(&name, &bdl_ptx::module(&code), &["sm_90a"]);
+            }
         }
-        let code = bdl_ptx::compile(&plan, Products::Exact, &note).unwrap();
+        let code = bdl_ptx::compile(&plan, Wanted::default(), &note).unwrap();
         let module = bdl_ptx::module(&code);
         assemble(&name, &module, &["sm_75", "sm_80", "sm_90", "sm_120"]);
         let golden = file.with_extension("ptx");
@@ -267,7 +283,7 @@ fn with_lines(kernel: &mut DeviceKernel, line: impl Fn(&str) -> String) {
 #[test]
 fn neighbours_are_taken_together_where_memory_allows() {
     let plan = neighbours();
-    let mut code = bdl_ptx::compile(&plan, Products::Exact, &|_| Vec::new()).unwrap();
+    let mut code = bdl_ptx::compile(&plan, Wanted::default(), &|_| Vec::new()).unwrap();
     let taken =
         |text: &str| [4, 2].into_iter().find(|n| text.contains(&format!("one thread for {n} neighbours"))).unwrap_or(1);
     let counts: Vec<(&str, usize)> = plan
@@ -315,7 +331,7 @@ fn neighbours_are_taken_together_where_memory_allows() {
 #[test]
 fn neighbours_have_the_bits_of_single_points() {
     let plan = neighbours();
-    let code = bdl_ptx::compile(&plan, Products::Exact, &|_| Vec::new()).unwrap();
+    let code = bdl_ptx::compile(&plan, Wanted::default(), &|_| Vec::new()).unwrap();
     let mut one_by_one = code.clone();
     // The last has a single point.
     let (_, wide) = one_by_one.kernels.split_last_mut().unwrap();
@@ -356,8 +372,8 @@ fn epilogues_run_in_their_contractions() {
     let two = Arc::new(parse_plan(&apart(&text)).unwrap());
     assert_eq!(bdl_plan::contractions(&two).iter().filter(|(c, _)| c.epilogue.is_some()).count(), 0);
     for products in [Products::Exact, Products::Tf32, Products::Bf16] {
-        let code = bdl_ptx::compile(&together, products, &|_| Vec::new()).unwrap();
-        let of_two = bdl_ptx::compile(&two, products, &|_| Vec::new()).unwrap();
+        let code = bdl_ptx::compile(&together, of_products(products), &|_| Vec::new()).unwrap();
+        let of_two = bdl_ptx::compile(&two, of_products(products), &|_| Vec::new()).unwrap();
         let is_inside = |kernel: &DeviceKernel| {
             kernel.arguments.iter().any(|argument| matches!(argument, Argument::Buffer(i) if *i >= OF_EPILOGUE))
         };
@@ -398,7 +414,7 @@ fn epilogues_run_in_their_contractions() {
 fn faults_of_epilogues_are_found() {
     let plan = Arc::new(parse_plan(&text_of("epilogue")).unwrap());
     let fault = |change: &dyn Fn(&str) -> String| {
-        let mut code = bdl_ptx::compile(&plan, Products::Exact, &|_| Vec::new()).unwrap();
+        let mut code = bdl_ptx::compile(&plan, Wanted::default(), &|_| Vec::new()).unwrap();
         let text = code.contractions[0].as_ref().unwrap().text.to_string();
         let changed = change(&text);
         assert_ne!(text, changed);
@@ -415,6 +431,75 @@ fn faults_of_epilogues_are_found() {
         text.replacen(there, "", 1)
     });
     assert!(no_end.contains("of memory that has"), "{no_end}");
+}
+
+fn for_hopper(plan: &Plan, products: Products) -> DeviceCode {
+    bdl_ptx::compile(plan, Wanted { generation: Generation::Hopper, ..of_products(products) }, &|_| Vec::new()).unwrap()
+}
+
+/// Results of one example alone are those in a batch, to the bit.
+#[test]
+fn warpgroups_give_an_example_the_same_bits_in_every_batch() {
+    let plan = Arc::new(parse_plan(&text_of("warpgroups")).unwrap());
+    for products in [Products::Tf32, Products::Bf16] {
+        let code = for_hopper(&plan, products);
+        let (alone, together) = (found(&plan, &code, 1).unwrap(), found(&plan, &code, 3).unwrap());
+        for (at, name) in ["h", "z", "s"].into_iter().enumerate() {
+            let own = plan.outputs.iter().position(|(output, _)| **output == *name).unwrap_or(at);
+            assert!(!alone[own].is_empty() && alone[own] == together[own][..alone[own].len()], "{name}, {products:?}");
+        }
+    }
+}
+
+/// In kernels of warpgroups: without what tells tensor cores of shared memory, the barrier behind it, the wait before a stage is written again, the end of
+/// the sum, and with the first load one element further.
+#[test]
+fn faults_of_warpgroups_are_found() {
+    let plan = Arc::new(parse_plan(&text_of("warpgroups")).unwrap());
+    let fault = |change: &dyn Fn(&str) -> String| {
+        let mut code = for_hopper(&plan, Products::Tf32);
+        let kernel = code.contractions[0].as_mut().unwrap();
+        let (text, changed) = (kernel.text.to_string(), change(&kernel.text));
+        assert_ne!(text, changed);
+        kernel.text = changed.into();
+        found(&plan, &code, 1).expect_err("a fault")
+    };
+    // In the loop.
+    let without = |line: &'static str| {
+        move |text: &str| {
+            let (before, behind) = text.split_once("// for pieces of the sum").unwrap();
+            format!("{before}// for pieces of the sum{}", behind.replacen(line, "", 1))
+        }
+    };
+    for (line, said) in [
+        ("fence.proxy.async.shared::cta;", "no `fence.proxy.async` and barrier lie between"),
+        ("bar.sync 0;", "barrier lie"),
+        ("wgmma.wait_group.sync.aligned 1;", "was written before its warpgroup waited for it"),
+        ("wgmma.wait_group.sync.aligned 0;", "has not waited for the product"),
+        ("wgmma.commit_group.sync.aligned;", "has not waited for the product"),
+    ] {
+        let found = fault(&without(line));
+        assert!(found.contains(said), "without {line}: {found}");
+    }
+    let first = fault(&|text| text.replacen("wgmma.fence.sync.aligned;", "", 1));
+    assert!(first.contains("without a `wgmma.fence` before it"), "{first}");
+    let further = fault(&|text| {
+        let load = text.lines().find(|line| line.contains("ld.global.v4.f32 {%a_piece")).unwrap();
+        text.replacen(load, &load.replace("+0]", "+4]"), 1)
+    });
+    assert!(further.contains("not aligned"), "{further}");
+    // Places that a clip takes out lie before the first example.
+    let unclipped = fault(&|text| {
+        let lines = text.lines().map(|line| match line.trim_start().strip_prefix("setp.lt.and.u32 ") {
+            Some(rest) if rest.contains(", 30, ") => {
+                let (to, rest) = rest.split_once(',').unwrap();
+                format!("setp.ge.or.u32 {to}, 0, 0, {};", rest.rsplit_once(' ').unwrap().1.trim_end_matches(';'))
+            }
+            Some(_) | None => line.to_string(),
+        });
+        lines.map(|line| line + "\n").collect()
+    });
+    assert!(unclipped.contains("lies in no allocation") || unclipped.contains("of memory that has"), "{unclipped}");
 }
 
 /// Over the whole range of f32, and where functions change their way: the bits of the CPU's functions.
@@ -438,7 +523,7 @@ fn element_functions_give_the_cpus_bits() {
              %0: f32 = load x[i]\n    %1: f32 = {name} %0\n    store y[i] = %1\n  }}\n}}\n\nrun k(x, y)\n"
         );
         let plan = Arc::new(parse_plan(&text).unwrap_or_else(|e| panic!("{e}\n{text}")));
-        let code = bdl_ptx::compile(&plan, Products::Exact, &|_| Vec::new()).unwrap();
+        let code = bdl_ptx::compile(&plan, Wanted::default(), &|_| Vec::new()).unwrap();
         let mut machine = Machine::new(3);
         let mut program = DeviceProgram::new(&mut machine, plan.clone(), &code).unwrap();
         let inputs = Inputs { batch: xs.len(), buffers: vec![("x", Data::F64(&xs))], ..Inputs::default() };

@@ -89,8 +89,27 @@ pub enum Parts {
     Fixed { length: u32 },
     /// As a whole, or in parts of `unit` elements: the bits are the same.
     Each { unit: u32 },
-    /// In parts of any multiple of `unit` elements.
-    Any { unit: u32 },
+    /// In parts of any multiple of `unit` elements, so that there are about `enough` blocks.
+    Any { unit: u32, enough: u32 },
+}
+
+impl Parts {
+    /// Parts that one block puts together, if there are no more; else each group of so many has a block that does, and then one does the groups'.
+    pub const AT_ONCE: u32 = 16;
+    pub const OF_GROUP: u32 = 12;
+
+    /// May sums of groups be added, or only part to part in order?
+    pub fn may_be_grouped(self) -> bool {
+        match self {
+            Parts::Whole | Parts::Each { .. } => false,
+            Parts::Fixed { .. } | Parts::Any { .. } => true,
+        }
+    }
+
+    /// Counters that a tile needs, of which so many blocks share the sum: one for each group, and one for the groups.
+    pub fn counters(self, parts: u32) -> u32 {
+        if self.may_be_grouped() && parts > Parts::AT_ONCE { parts.div_ceil(Parts::OF_GROUP) + 1 } else { 1 }
+    }
 }
 
 /// The first of a contraction's buffers that are its epilogue's.

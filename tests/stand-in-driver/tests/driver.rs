@@ -92,7 +92,7 @@ fn numbers(len: usize) -> Vec<f64> {
 fn run_steps(cuda: &mut Cuda) -> Result<(), Error> {
     let plan = Arc::new(parse_plan(STEP).unwrap_or_else(|e| panic!("{e}")));
     bdl_plan::verify(&plan).unwrap_or_else(|e| panic!("{e}"));
-    let code = bdl_ptx::compile(&plan, bdl_plan::Products::Exact, &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
+    let code = bdl_ptx::compile(&plan, bdl_ptx::Wanted::default(), &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
     let mut program = DeviceProgram::new(cuda, plan.clone(), &code)?;
     let (mut resident, mut store) = (Resident::default(), Store::new());
     store.insert("w", bdl_plan::DType::F32, vec![5, 20]).unwrap();

@@ -179,7 +179,7 @@ fn numbers(len: usize, salt: usize) -> Vec<f64> {
 fn ready<D: Device>(device: &mut D, text: &str) -> Result<DeviceProgram, Error> {
     let plan = Arc::new(parse_plan(text).unwrap_or_else(|e| panic!("{e}")));
     bdl_plan::verify(&plan).unwrap_or_else(|e| panic!("{e}"));
-    let code = bdl_ptx::compile(&plan, bdl_plan::Products::Exact, &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
+    let code = bdl_ptx::compile(&plan, bdl_ptx::Wanted::default(), &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
     DeviceProgram::new(device, plan, &code)
 }
 

@@ -4,7 +4,7 @@
 //! that it came from.
 
 use super::{Context, print};
-use crate::cli::{Stage, target};
+use crate::cli::{Gpu, Stage, target};
 use crate::error::Failure;
 use crate::pipeline::{self, Checked, ReadData};
 use bdl_check::hir::Train;
@@ -12,9 +12,14 @@ use bdl_elaborate::Programs;
 use bdl_equations::Program;
 use bdl_grammar::FileId;
 use bdl_plan::Origin;
+use bdl_ptx::{Generation, Wanted};
 use bdl_schedule::Target;
 
-pub fn run(context: &Context, written: &str, stages: &[Stage], only: Option<&str>) -> Result<u8, Failure> {
+pub fn run(context: &Context, written: &str, stages: &[Stage], only: Option<&str>, gpu: Gpu) -> Result<u8, Failure> {
+    let generation = match gpu {
+        Gpu::Any => Generation::Any,
+        Gpu::Hopper => Generation::Hopper,
+    };
     let (file, name) = target(written);
     let mut request = context.request(name.clone());
     request.read_data = ReadData::WhereThere;
@@ -28,7 +33,7 @@ pub fn run(context: &Context, written: &str, stages: &[Stage], only: Option<&str
         if stages.len() > 1 {
             text.push_str(&format!("// {}\n\n", heading(*stage)));
         }
-        text.push_str(&show(context, &checked, name.as_deref(), *stage, only, &mut programs)?);
+        text.push_str(&show(context, &checked, name.as_deref(), *stage, (only, generation), &mut programs)?);
         if stages.len() > 1 {
             text.push('\n');
         }
@@ -54,7 +59,7 @@ fn show(
     checked: &Checked,
     name: Option<&str>,
     stage: Stage,
-    only: Option<&str>,
+    (only, generation): (Option<&str>, Generation),
     programs: &mut Option<Programs>,
 ) -> Result<String, Failure> {
     match stage {
@@ -94,7 +99,8 @@ fn show(
         Stage::Ptx => {
             let note = |origin: &Origin| source_line(origin, checked);
             let plan = pipeline::plan(step, context.real, Target::Gpu)?;
-            let mut code = pipeline::ptx(&plan, context.real, context.products, &note)?;
+            let wanted = Wanted { products: context.products, generation, batch: u32::try_from(train.batch).ok() };
+            let mut code = pipeline::ptx(&plan, context.real, wanted, &note)?;
             code.kernels.iter_mut().for_each(|pieces| pieces.retain(|kernel| keep(&kernel.entry)));
             code.contractions.retain(|kernel| kernel.as_ref().is_some_and(|kernel| keep(&kernel.entry)));
             code.draws.retain(|(_, kernel)| keep(&kernel.entry));

@@ -63,6 +63,7 @@ pub fn run(context: &Context, written: &str, weights: &Path, inputs: &Path, out:
 
     let executor = Executor::new(context.threads());
     let mut engine = context.engine()?;
+    engine.expect_batch(train.batch);
     let names = prepared.programs.objectives.iter().map(|objective| &*objective.name);
     let gradients = names.zip(&gradients);
     let programs: Vec<(&str, &Program)> = std::iter::once(("", &prepared.programs.predict)).chain(gradients).collect();

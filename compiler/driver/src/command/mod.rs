@@ -128,7 +128,7 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::Check { file, explain } => check::run(&context, file.as_deref(), explain.as_deref()),
         Command::Data { file } => data::run(&context, &file),
         Command::Fmt { files, check } => fmt::run(&context, &files, check),
-        Command::Emit { target, stage, only } => emit::run(&context, &target, &stage, only.as_deref()),
+        Command::Emit { target, stage, only, gpu } => emit::run(&context, &target, &stage, only.as_deref(), gpu),
         Command::Train { target, out, resume, save_every } => {
             train::run(&context, &target, &train::Manner { out, resume, save_every })
         }

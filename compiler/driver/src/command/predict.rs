@@ -70,6 +70,7 @@ fn predict(
     laws::require(&checked.hir.laws, &lengths, dataset.source_rows())?;
 
     let mut engine = context.engine()?;
+    engine.expect_batch(train.batch);
     let ready = engine.compile(&program, stored.real)?;
     if dataset.rows() >= MANY {
         bdl_kernels::machine::large_pages();

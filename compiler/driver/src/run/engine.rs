@@ -17,6 +17,7 @@ use bdl_execute::device::{DeviceOutputs, DeviceProgram, Resident};
 use bdl_execute::{Error, Executor, Inputs, Outputs, Program, Store};
 use bdl_plan::Products;
 use bdl_plan::{Origin, Plan};
+use bdl_ptx::{Generation, Wanted};
 use bdl_schedule::{Real, Target};
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Gpu {
     resident: Resident,
     /// How exact the products of contractions are.
     products: Products,
+    /// Examples that a step has, as the program says: what its code is made for.
+    batch: Option<u32>,
     /// It holds newer values than the store.
     is_ahead: bool,
 }
@@ -67,11 +70,18 @@ impl Engine {
                 }
                 Ok(cuda) => {
                     let resident = Resident::default();
-                    Ok(Engine::Gpu(Box::new(Gpu { cuda, resident, products, is_ahead: false })))
+                    Ok(Engine::Gpu(Box::new(Gpu { cuda, resident, products, batch: None, is_ahead: false })))
                 }
                 Err(error) => Err(Failure::user("device-missing", error.to_string())
                     .help("without `--device cuda` bdl computes on the processor")),
             },
+        }
+    }
+
+    /// Code that is compiled from now on is for steps of so many examples.
+    pub fn expect_batch(&mut self, batch: i64) {
+        if let Engine::Gpu(gpu) = self {
+            gpu.batch = u32::try_from(batch).ok();
         }
     }
 
@@ -136,7 +146,9 @@ impl Engine {
             }
             Engine::Gpu(gpu) => {
                 let plan = made.plan();
-                let code = pipeline::ptx(&plan, real, gpu.products, &|_| Vec::new())?;
+                let generation = Generation::of(gpu.cuda.capability);
+                let wanted = Wanted { products: gpu.products, generation, batch: gpu.batch };
+                let code = pipeline::ptx(&plan, real, wanted, &|_| Vec::new())?;
                 let ready = DeviceProgram::new(&mut gpu.cuda, Arc::new(plan), &code);
                 Ok(Ready::Gpu(Box::new(ready.map_err(|error| match error {
                     Error::Device(said) => Failure::user("device-missing", said),

@@ -138,6 +138,7 @@ impl ModelMachine {
         seed: u64,
         with_step: bool,
     ) -> Result<ModelMachine, Failure> {
+        engine.expect_batch(prepared.train.batch);
         let mut store = Store::new();
         let made = &prepared.programs;
         let init = as_updates(&made.init);

@@ -198,6 +198,31 @@ fn a_run_is_resumed_in_its_precision() {
     }
 }
 
+/// On sm_90 four warps multiply together, on others one: they give what the others give, as near as roundings are.
+#[test]
+fn a_hopper_multiplies_with_warpgroups() {
+    let program = "data Random = synthetic(rows: 160, seed: 1) {\n  x = normal[136]\n  y = category(3)\n}\n\n\
+        model Net(x: f32[136]) -> logit[3] { x |> Dense(128) |> relu |> Dense(3) }\n\n\
+        train wide {\n  model net = Net()\n  data Random\n  loss cross_entropy(net(x), y)\n  optimizer adam(1e-3)\n  batch 80\n  epochs 2\n}\n";
+    let folder = Folder::new(&[("wide.bdl", program)]);
+    let of = |gpu: &str| {
+        folder.ok(&["emit", "wide.bdl", "--stage", "ptx", "--device", "cuda", "--precision", "tf32", "--gpu", gpu])
+    };
+    assert!(!of("any").contains("wgmma") && of("hopper").contains("wgmma") && of("hopper").contains(".target sm_90a"));
+    for precision in ["tf32", "bf16"] {
+        let train = ["train", "wide.bdl", "--quiet", "--device", "cuda", "--precision", precision, "--out"];
+        ok(&folder, &[&train[..], &["any"]].concat());
+        let hopper = on_stand_in(&folder, &[("BDL_STAND_IN_CAPABILITY", "90")], &[&train[..], &["hopper"]].concat());
+        assert!(hopper.status.success(), "{}", text(&hopper.stderr));
+        for ((name, found), (_, expected)) in last(&folder, "hopper").iter().zip(&last(&folder, "any")) {
+            close(name, found, expected);
+        }
+        for run in ["any", "hopper"] {
+            std::fs::remove_dir_all(folder.file(run)).unwrap();
+        }
+    }
+}
+
 /// A processor has bf16 too: what a GPU did so is continued, predicted and repeated there in bf16, near but not to the bit.
 #[test]
 fn a_run_in_bf16_is_in_bf16_on_either() {

@@ -188,7 +188,7 @@ fn run_on<D: Device>(device: &mut D, program: &Program, given: &Given) -> Result
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F32, target: bdl_schedule::Target::Gpu };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
     let code =
-        bdl_ptx::compile(&plan, bdl_plan::Products::Exact, &|_| Vec::new()).map_err(|error| error.to_string())?;
+        bdl_ptx::compile(&plan, bdl_ptx::Wanted::default(), &|_| Vec::new()).map_err(|error| error.to_string())?;
     let plan = Arc::new(plan);
     let flat = packed_numbers(program, given)?;
     let mut store = stored(&plan, given, &flat)?;

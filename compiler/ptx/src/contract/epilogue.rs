@@ -14,6 +14,7 @@
 //! kernel of its own.
 
 use super::Contract;
+use super::store::InTile;
 use crate::emit::element::{Element, Place};
 use crate::emit::mapping::{loads, stores};
 use crate::text::Class;
@@ -126,40 +127,39 @@ fn plain_rows(c: &Contraction) -> Option<(Dim, Dim)> {
     Some((batch * rows, columns))
 }
 
-/// A thread's results in the block's tile: local numbers of rows (32 bits), and of the first column with the distances of the others.
-pub struct InTile<'s> {
-    pub rows: &'s [String],
-    pub column: &'s str,
-    pub offsets: &'s [u32],
-    /// Results that lie side by side, from each such place on.
-    pub together: usize,
-}
-
 impl Contract<'_> {
     /// The tile's elements through the epilogue. `first`: the block's first row and column (64 bits).
     pub fn run_epilogue(
         &mut self,
         epilogue: &Epilogue<'_>,
         results: &[String],
-        of_thread: &InTile<'_>,
+        of_thread: &InTile,
         (first_row, first_column): (&str, &str),
         tile: &str,
     ) -> Result<(), String> {
         let (word, bytes) = (self.word, self.bytes);
         let pitch = self.columns + PADDING;
         self.w.comment("the tile to shared memory");
-        let column = self.w.set(Class::B32, "mad.lo.u32", &[of_thread.column, &bytes.to_string(), tile]);
-        for (i, row) in of_thread.rows.iter().enumerate() {
-            let at = self.w.set(Class::B32, "mad.lo.u32", &[row, &(pitch * bytes).to_string(), &column]);
-            let results = &results[i * of_thread.offsets.len()..][..of_thread.offsets.len()];
-            let most = of_thread.together.min((16 / bytes) as usize);
-            for (offsets, results) in of_thread.offsets.chunks(most).zip(results.chunks(most)) {
-                let place = format!("[{at}+{}]", offsets[0] * bytes);
-                match results {
-                    [one] => self.w.line(format!("st.shared.{word} {place}, {one};")),
-                    [..] => {
-                        let list = results.join(", ");
-                        self.w.line(format!("st.shared.v{}.{word} {place}, {{{list}}};", results.len()));
+        let columns: Vec<String> = of_thread
+            .columns
+            .iter()
+            .map(|run| self.w.set(Class::B32, "mad.lo.u32", &[&run.first, &bytes.to_string(), tile]))
+            .collect();
+        let mut results = results;
+        for row in &of_thread.rows {
+            for (run, column) in of_thread.columns.iter().zip(&columns) {
+                let at = self.w.set(Class::B32, "mad.lo.u32", &[row, &(pitch * bytes).to_string(), column]);
+                let (own, rest) = results.split_at(run.offsets.len());
+                results = rest;
+                let most = run.together.min((16 / bytes) as usize);
+                for (offsets, results) in run.offsets.chunks(most).zip(own.chunks(most)) {
+                    let place = format!("[{at}+{}]", offsets[0] * bytes);
+                    match results {
+                        [one] => self.w.line(format!("st.shared.{word} {place}, {one};")),
+                        [..] => {
+                            let list = results.join(", ");
+                            self.w.line(format!("st.shared.v{}.{word} {place}, {{{list}}};", results.len()));
+                        }
                     }
                 }
             }

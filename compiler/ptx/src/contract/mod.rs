@@ -5,6 +5,8 @@
 //! | `merged` | axes that walk on where the next ends become one |
 //! | `tile` | exact products on the ordinary cores, f32 and f64 |
 //! | `tensor` | products of tf32 or bf16 on tensor cores |
+//! | `warpgroup` | the same on those of sm_90a, four warps together |
+//! | `copies` | what a thread copies of the operands for those, from where |
 //! | `partial` | sums that several blocks share |
 //! | `store` | results to their places |
 //! | `epilogue` | results through the kernel that follows, where it is element-wise |
@@ -14,18 +16,22 @@
 //!
 //! **Clips.** What a clip takes out is read as 0 by the operand whose axes it names.
 
+mod copies;
 mod epilogue;
 pub mod merged;
 mod partial;
 mod store;
 mod tensor;
 mod tile;
+mod warpgroup;
 
 pub use self::tile::CHAIN;
 
 use self::epilogue::Epilogue;
-use self::tensor::Factor;
+use self::tensor::{Factor, Shape};
+use crate::code::{Generation, Wanted};
 use crate::emit::dtype_word;
+use crate::emit::mapping::TYPICAL;
 use crate::size::{Int, Sizes, divided};
 use crate::text::{Class, Needs, Writer, identifier};
 use bdl_plan::{
@@ -98,6 +104,8 @@ struct Contract<'c> {
     batch: Vec<At<'c>>,
     /// Sizes that differ from example to example.
     per_example: Vec<Name>,
+    /// What sizes are as a rule.
+    usual: Vec<(Name, i64)>,
     threads: u32,
     /// Of a tile.
     rows: u32,
@@ -105,6 +113,8 @@ struct Contract<'c> {
     /// What runs on the results.
     epilogue: Option<Epilogue<'c>>,
     parts: Parts,
+    /// Are factors rounded? Then the order of a sum is free.
+    is_rounded: bool,
     /// Bytes of shared memory that the launch asks for.
     shared: u32,
 }
@@ -123,7 +133,7 @@ pub fn contraction(
     c: &Contraction,
     name: &str,
     comments: &[String],
-    products: Products,
+    wanted: Wanted,
 ) -> Result<DeviceKernel, String> {
     match c.algorithm {
         Algorithm::AsWritten => {}
@@ -147,34 +157,43 @@ pub fn contraction(
         bytes,
         batch: Vec::new(),
         per_example: plan.sizes.iter().filter(|s| s.kind == SizeKind::PerExample).map(|s| s.name.clone()).collect(),
+        usual: usual(plan, wanted.batch),
         threads: tile::THREADS,
         rows: tile::TILE,
         columns: tile::TILE,
         epilogue,
         parts: Parts::Whole,
+        is_rounded: false,
         shared: 0,
     };
-    let shape = match (products, dtype) {
-        (Products::Tf32, DType::F32) => Some((k.tensor_shape()?, Factor::Tf32)),
-        (Products::Bf16, DType::F32) => Some((k.tensor_shape()?, Factor::Bf16)),
+    let factor = match (wanted.products, dtype) {
+        (Products::Tf32, DType::F32) => Some(Factor::Tf32),
+        (Products::Bf16, DType::F32) => Some(Factor::Bf16),
         (Products::Exact | Products::Tf32 | Products::Bf16, _) => None,
     };
-    if let Some((shape, _)) = &shape {
+    k.is_rounded = factor.is_some();
+    let body = k.body(plan, factor, wanted)?;
+    k.parts = match &body {
+        Body::Tile => k.parts_of_chains(plan, tile::CHAIN),
+        Body::Tensor(shape, _) => k.parts_on_tensor_cores(plan, shape),
+        Body::Warpgroup(_, parts, _) => *parts,
+    };
+    if let Body::Tensor(shape, _) | Body::Warpgroup(shape, ..) = &body {
         (k.threads, k.rows, k.columns) = (shape.threads(), shape.rows, shape.columns);
     }
-    k.parts = match &shape {
-        Some((shape, _)) => k.parts_on_tensor_cores(plan, shape),
-        None => k.parts_of_chains(plan, tile::CHAIN),
-    };
     let (parameters, arguments) = k.head(plan)?;
-    let needs = match &shape {
-        Some((shape, factor)) => {
+    let needs = match &body {
+        Body::Tile => {
+            k.tile_body()?;
+            Needs::LEAST
+        }
+        Body::Tensor(shape, factor) => {
             k.tensor_body(shape, *factor)?;
             tensor::NEEDS
         }
-        None => {
-            k.tile_body()?;
-            Needs::LEAST
+        Body::Warpgroup(shape, _, factor) => {
+            k.warpgroup_body(shape, *factor)?;
+            warpgroup::NEEDS
         }
     };
     let entry = format!("contract${}", identifier(name));
@@ -194,6 +213,24 @@ pub fn contraction(
     })
 }
 
+/// What computes a tile.
+enum Body {
+    Tile,
+    Tensor(Shape, Factor),
+    Warpgroup(Shape, Parts, Factor),
+}
+
+/// What sizes are as a rule, with so many examples at a time.
+fn usual(plan: &Plan, batch: Option<u32>) -> Vec<(Name, i64)> {
+    let batch = batch.map_or(TYPICAL, i64::from);
+    let size = |kind: &SizeKind| match kind {
+        SizeKind::Batch => batch,
+        SizeKind::Total(_) => batch * TYPICAL,
+        SizeKind::Built | SizeKind::PerExample | SizeKind::Step | SizeKind::Running => TYPICAL,
+    };
+    plan.sizes.iter().map(|declared| (declared.name.clone(), size(&declared.kind))).collect()
+}
+
 /// Does a contraction run the kernel that follows it? Else that is a launch of its own.
 pub fn runs_epilogue(plan: &Plan, c: &Contraction) -> bool {
     Epilogue::of(plan, c).is_some()
@@ -204,9 +241,36 @@ fn is_batch(axis: &ContractionAxis) -> bool {
 }
 
 impl<'c> Contract<'c> {
+    /// `factor`: what tensor cores multiply, where they do.
+    fn body(&self, plan: &Plan, factor: Option<Factor>, wanted: Wanted) -> Result<Body, String> {
+        let Some(factor) = factor else { return Ok(Body::Tile) };
+        let of_warpgroups = match wanted.generation {
+            Generation::Any => None,
+            Generation::Hopper => self.warpgroup_shape(plan)?,
+        };
+        Ok(match of_warpgroups {
+            Some((shape, parts)) => Body::Warpgroup(shape, parts, factor),
+            None => Body::Tensor(self.tensor_shape()?, factor),
+        })
+    }
+
+    /// How many elements axes have as a rule.
+    fn usual_extent(&self, axes: &[(usize, &ContractionAxis)]) -> u64 {
+        let of = |name: &str| self.usual.iter().find(|(size, _)| &**size == name).map(|(_, value)| *value);
+        let product = axes.iter().map(|(_, axis)| axis.extent.clone()).product::<bdl_dims::Dim>();
+        product.eval(&of).unwrap_or(i64::MAX).max(1).unsigned_abs()
+    }
+
+    /// In the order in which they are walked, the last one fastest. Of a sum that is rounded anyway, what lies side by side comes last: sixteen bytes of it
+    /// are read at once.
     fn axes(&self, role: AxisRole) -> Vec<(usize, &'c ContractionAxis)> {
         let all = self.c.axes.iter().enumerate();
-        all.filter(|(_, axis)| axis.role == role && !is_batch(axis)).collect()
+        let mut found: Vec<_> = all.filter(|(_, axis)| axis.role == role && !is_batch(axis)).collect();
+        if role == AxisRole::K && self.is_rounded {
+            let is_step = |dim: &bdl_dims::Dim| dim.as_const() == Some(1);
+            found.sort_by_key(|(_, axis)| u32::from(is_step(&axis.a)) + u32::from(is_step(&axis.b)));
+        }
+        found
     }
 
     /// All names of sizes that the form mentions, once.

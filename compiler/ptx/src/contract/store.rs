@@ -4,27 +4,72 @@ use super::{Contract, Gate, Of};
 use crate::text::Class;
 use bdl_plan::{AxisRole, ContractionAxis};
 
-/// Flat numbers of rows (64 bits), how many there are, and their axes.
+/// Rows or columns of the result: the block's first (64 bits), how many there are in all, and their axes.
+pub type Extent<'s, 'c> = (&'s str, &'s str, &'s [(usize, &'c ContractionAxis)]);
+
+/// Where a block's tile lies in the result.
+pub struct Placed<'s, 'c> {
+    pub rows: Extent<'s, 'c>,
+    pub columns: Extent<'s, 'c>,
+}
+
+/// A thread's results in the block's tile: all pairs of its rows and columns, a row's results in order.
+pub struct InTile {
+    /// In the tile (32 bits).
+    pub rows: Vec<String>,
+    pub columns: Vec<Run>,
+}
+
+/// Columns of a thread that have a register in common.
+pub struct Run {
+    /// The first, in the tile (32 bits), and how far behind it each is.
+    pub first: String,
+    pub offsets: Vec<u32>,
+    /// So many of them lie side by side, from a multiple of that number on.
+    pub together: usize,
+}
+
+/// Flat numbers of rows in the result (64 bits), how many there are, and their axes.
 type Rows<'s, 'c> = (&'s [String], &'s str, &'s [(usize, &'c ContractionAxis)]);
 
-/// A thread's columns.
-pub struct Columns<'s, 'c> {
-    /// The flat number of the first (64 bits), and how far behind it the others are.
-    pub first: &'s str,
-    pub offsets: &'s [u32],
+/// A thread's columns in the result.
+struct Columns<'s, 'c> {
+    /// With the flat number of each run's first (64 bits).
+    runs: Vec<(&'s Run, String)>,
     /// Of all.
-    pub count: &'s str,
-    pub axes: &'s [(usize, &'c ContractionAxis)],
-    /// Every second column follows the one before, which is even.
-    pub in_twos: bool,
+    count: &'s str,
+    axes: &'s [(usize, &'c ContractionAxis)],
 }
 
 /// More columns than a thread has.
 const MANY: u32 = 1 << 20;
 
 impl<'c> Contract<'c> {
-    /// The results of a thread: all pairs of its rows and columns, a row's results in order.
-    pub fn store(&mut self, results: &[String], rows: Rows<'_, 'c>, columns: &Columns<'_, 'c>) -> Result<(), String> {
+    /// What becomes of a thread's results, in the order of its rows: through the epilogue, to their places.
+    pub fn finish(
+        &mut self,
+        results: &[String],
+        of_thread: &InTile,
+        of_result: &Placed<'_, 'c>,
+        tile: &str,
+    ) -> Result<(), String> {
+        let (first_row, row_count, row_axes) = of_result.rows;
+        let (first_column, count, axes) = of_result.columns;
+        if let Some(epilogue) = self.epilogue.take() {
+            // Another warp may be at the last piece.
+            self.w.line("bar.sync 0;");
+            return self.run_epilogue(&epilogue, results, of_thread, (first_row, first_column), tile);
+        }
+        let mut place = |own: &str, first: &str| -> String {
+            let own = self.w.set(Class::B64, "cvt.u64.u32", &[own]);
+            self.w.set(Class::B64, "add.s64", &[&own, first])
+        };
+        let rows: Vec<String> = of_thread.rows.iter().map(|row| place(row, first_row)).collect();
+        let runs = of_thread.columns.iter().map(|run| (run, place(&run.first, first_column))).collect();
+        self.store(results, (&rows, row_count, row_axes), &Columns { runs, count, axes })
+    }
+
+    fn store(&mut self, results: &[String], rows: Rows<'_, 'c>, columns: &Columns<'_, 'c>) -> Result<(), String> {
         self.w.comment("the results to their places");
         let straight = match columns.axes {
             [(_, axis)] if self.clips(Gate::Result)?.is_empty() => axis.out.as_const(),
@@ -36,10 +81,10 @@ impl<'c> Contract<'c> {
         }
     }
 
-    /// Columns that are one axis: one address for each row.
+    /// Columns that are one axis: one address for each row and run.
     fn store_straight(
         &mut self,
-        results: &[String],
+        mut results: &[String],
         (rows, row_count, row_axes): Rows<'_, 'c>,
         columns: &Columns<'_, 'c>,
         stride: i64,
@@ -47,31 +92,39 @@ impl<'c> Contract<'c> {
         let word = self.word;
         let base = self.base(Of::Out)?;
         let step = stride * i64::from(self.bytes);
-        let bytes = self.w.set(Class::B64, "mul.lo.s64", &[columns.first, &step.to_string()]);
-        let base = self.w.set(Class::B64, "add.s64", &[&base, &bytes]);
-        let left = self.w.set(Class::B64, "sub.s64", &[columns.count, columns.first]);
-        let left = self.w.set(Class::B64, "min.s64", &[&left, &MANY.to_string()]);
-        let left = self.w.set(Class::B32, "cvt.u32.u64", &[&left]);
-        let in_twos = columns.in_twos && self.holds_twos();
-        for (i, row) in rows.iter().enumerate() {
+        let mut runs = Vec::new();
+        for (run, first) in &columns.runs {
+            let bytes = self.w.set(Class::B64, "mul.lo.s64", &[first, &step.to_string()]);
+            let base = self.w.set(Class::B64, "add.s64", &[&base, &bytes]);
+            let left = self.w.set(Class::B64, "sub.s64", &[columns.count, first]);
+            let left = self.w.set(Class::B64, "min.s64", &[&left, &MANY.to_string()]);
+            let left = self.w.set(Class::B32, "cvt.u32.u64", &[&left]);
+            let together = if self.holds(run.together as i64) { run.together } else { 1 };
+            runs.push((*run, base, left, together));
+        }
+        for row in rows {
             // Predicates are few: none is kept from one row to the next.
             let row_there = self.w.set(Class::Pred, "setp.lt.s64", &[row, row_count]);
             let at = self.apart(row, row_axes)?;
-            let address = match self.offset(None, &at, Of::Out)? {
-                None => base.clone(),
-                Some(elements) => self.address(&base, &elements),
-            };
-            for (j, offset) in columns.offsets.iter().enumerate() {
-                if in_twos && j % 2 == 1 {
-                    continue;
-                }
-                let there = self.w.set(Class::Pred, "setp.gt.and.s32", &[&left, &offset.to_string(), &row_there]);
-                let place = format!("[{address}+{}]", i64::from(*offset) * step);
-                let result = &results[columns.offsets.len() * i + j..];
-                if in_twos {
-                    self.w.line(format!("@{there} st.global.v2.{word} {place}, {{{}}};", result[..2].join(", ")));
-                } else {
-                    self.store_one(&there, &place, &result[0]);
+            let elements = self.offset(None, &at, Of::Out)?;
+            for (run, base, left, together) in &runs {
+                let address = match &elements {
+                    None => base.clone(),
+                    Some(elements) => self.address(base, elements),
+                };
+                let (own, rest) = results.split_at(run.offsets.len());
+                results = rest;
+                for (offsets, results) in run.offsets.chunks(*together).zip(own.chunks(*together)) {
+                    let there =
+                        self.w.set(Class::Pred, "setp.gt.and.s32", &[left, &offsets[0].to_string(), &row_there]);
+                    let place = format!("[{address}+{}]", i64::from(offsets[0]) * step);
+                    match results {
+                        [one] => self.store_one(&there, &place, one),
+                        [..] => {
+                            let (count, list) = (results.len(), results.join(", "));
+                            self.w.line(format!("@{there} st.global.v{count}.{word} {place}, {{{list}}};"));
+                        }
+                    }
                 }
             }
         }
@@ -100,11 +153,13 @@ impl<'c> Contract<'c> {
         let base = self.base(Of::Out)?;
         let clips = self.clips(Gate::Result)?;
         let mut places = Vec::new();
-        for offset in columns.offsets {
-            let number = self.w.set(Class::B64, "add.s64", &[columns.first, &offset.to_string()]);
-            let at = self.apart(&number, columns.axes)?;
-            let elements = self.offset(None, &at, Of::Out)?;
-            places.push((number, at, elements));
+        for (run, first) in &columns.runs {
+            for offset in &run.offsets {
+                let number = self.w.set(Class::B64, "add.s64", &[first, &offset.to_string()]);
+                let at = self.apart(&number, columns.axes)?;
+                let elements = self.offset(None, &at, Of::Out)?;
+                places.push((number, at, elements));
+            }
         }
         for (i, row) in rows.iter().enumerate() {
             let row_there = self.w.set(Class::Pred, "setp.lt.s64", &[row, row_count]);
@@ -135,16 +190,16 @@ impl<'c> Contract<'c> {
         Ok(())
     }
 
-    /// Do an even column and the next one lie side by side in the result, at a place that is a multiple of two?
-    fn holds_twos(&self) -> bool {
-        let is_even = |dim: &bdl_dims::Dim| dim.terms().all(|(_, coefficient)| coefficient % 2 == 0);
+    /// Do so many columns, from a multiple of that number on, lie side by side in the result, at a place that is such a multiple?
+    fn holds(&self, together: i64) -> bool {
+        let is_multiple = |dim: &bdl_dims::Dim| dim.terms().all(|(_, coefficient)| coefficient % together == 0);
         let Some((last, axis)) = self.axes(AxisRole::N).pop() else { return false };
         let others = self.c.axes.iter().enumerate().filter(|(at, _)| *at != last);
         self.class == Class::F32
             && !self.c.accumulate
             && axis.out.as_const() == Some(1)
-            && axis.extent.as_const().is_some_and(|extent| extent % 2 == 0)
-            && is_even(&self.c.out.offset)
-            && others.into_iter().all(|(_, axis)| is_even(&axis.out))
+            && axis.extent.as_const().is_some_and(|extent| extent % together == 0)
+            && is_multiple(&self.c.out.offset)
+            && others.into_iter().all(|(_, axis)| is_multiple(&axis.out))
     }
 }

@@ -10,8 +10,7 @@
 //! **Order of a sum.** One chain of fused multiply-adds for every 512 of k, the chains added in order: each result depends on its own row
 //! and column alone, and is the CPU's to the bit where the CPU does not cut the sum.
 
-use super::epilogue::InTile;
-use super::store::Columns;
+use super::store::{InTile, Placed, Run};
 use super::{Contract, Gate, Of};
 use crate::text::Class;
 use bdl_plan::AxisRole;
@@ -191,21 +190,11 @@ impl Contract<'_> {
             false => sums,
         };
         let results = self.whole_sum(results)?;
-        if let Some(epilogue) = self.epilogue.take() {
-            let [row, column] = [&ty, &tx].map(|own| self.w.set(Class::B32, "shl.b32", &[own, "2"]));
-            let rows = [0, 1, 2, 3].map(|i: u32| self.w.set(Class::B32, "add.u32", &[&row, &i.to_string()]));
-            let of_thread = InTile { rows: &rows, column: &column, offsets: &[0, 1, 2, 3], together: 4 };
-            return self.run_epilogue(&epilogue, &results, &of_thread, (&first_row, &first_column), &a_piece);
-        }
-        let mut place = |own: &str, first: &str| -> String {
-            let own = self.w.set(Class::B64, "mul.wide.u32", &[own, "4"]);
-            self.w.set(Class::B64, "add.s64", &[&own, first])
-        };
-        let (row, column) = (place(&ty, &first_row), place(&tx, &first_column));
-        let rows: Vec<String> = (0..4).map(|i| self.w.set(Class::B64, "add.s64", &[&row, &i.to_string()])).collect();
-        let offsets = [0, 1, 2, 3];
-        let columns = Columns { first: &column, offsets: &offsets, count: &n, axes: &n_axes, in_twos: false };
-        self.store(&results, (&rows, &m, &m_axes), &columns)
+        let [row, column] = [&ty, &tx].map(|own| self.w.set(Class::B32, "shl.b32", &[own, "2"]));
+        let rows = (0..4).map(|i: u32| self.w.set(Class::B32, "add.u32", &[&row, &i.to_string()])).collect();
+        let columns = vec![Run { first: column, offsets: vec![0, 1, 2, 3], together: 4 }];
+        let of_result = Placed { rows: (&first_row, &m, &m_axes), columns: (&first_column, &n, &n_axes) };
+        self.finish(&results, &InTile { rows, columns }, &of_result, &a_piece)
     }
 
     /// The products of one pair of pieces, in the order of the sum.

@@ -24,7 +24,7 @@ use bdl_dims::Dim;
 use bdl_plan::{Access, Address, AddressTerm, BinaryOp, Bound, Kernel, LoopIndex, LoopMode, Stmt, ValueOp, VariableId};
 
 /// What a size that is known only at run time is taken for.
-const TYPICAL: i64 = 32;
+pub const TYPICAL: i64 = 32;
 /// Fewer points than this leave a processor of a hundred multiprocessors idle when each is one thread.
 const FEW_THREADS: i64 = 1 << 16;
 /// Fewer than this, when each is a warp.

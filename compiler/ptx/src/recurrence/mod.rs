@@ -486,7 +486,7 @@ impl<'p> Made<'p> {
         if fixed == 0 {
             return (0, 0, 0);
         }
-        self.w.shared_by_launch("memory");
+        self.w.shared_by_launch("memory", 16);
         for (name, at) in [("a_rows", 0), ("parts", sums_at)] {
             let register = self.w.named(Class::B32, name);
             self.w.head(format!("mov.u32 {register}, memory;"));

@@ -7,7 +7,7 @@ use bdl_dims::Dim;
 use bdl_plan::{Argument, DeviceKernel, Products, Share};
 
 /// What products of rounded factors need.
-pub const ROUNDED: Needs = Needs { version: (7, 0), target: 80 };
+pub const ROUNDED: Needs = Needs { version: (7, 0), target: 80, only: false };
 
 /// The function: buffers are the weights and the copy, a point is an element of the copy.
 pub fn pack(product: &Product) -> DeviceKernel {

@@ -41,9 +41,8 @@ pub(super) fn blocks_of(count: i64, each: u32) -> Result<u32, Error> {
         .ok_or_else(|| Error::Device(format!("a launch over {count} points is too large for a device")))
 }
 
-/// Blocks that keep a large GPU busy, and how many are made of fewer.
+/// Blocks that keep a large GPU busy, where a sum has parts of one length alone.
 const BUSY: i64 = 264;
-const ENOUGH: i64 = 528;
 /// Room for partial sums that is worth it.
 const MOST_PARTIALS: i64 = 256 << 20;
 
@@ -57,6 +56,8 @@ struct Tiles {
     part_length: i64,
     /// Of a tile's partial sums.
     bytes: i64,
+    /// Of a tile whose sum has parts.
+    counters: i64,
 }
 
 impl Tiles {
@@ -76,11 +77,12 @@ fn parts_of(parts: Parts, sum: i64, tiles: i64, tile: i64) -> (i64, i64) {
     match parts {
         Parts::Whole => whole,
         Parts::Fixed { length } => cut(i64::from(length)).max((1, 0)),
-        Parts::Each { .. } | Parts::Any { .. } if tiles >= BUSY => whole,
+        Parts::Each { .. } if tiles >= BUSY => whole,
+        Parts::Any { enough, .. } if tiles > i64::from(enough / 2) => whole,
         Parts::Each { unit } => fits(cut(i64::from(unit))),
-        Parts::Any { unit } => {
+        Parts::Any { unit, enough } => {
             let unit = i64::from(unit);
-            let wanted = (ENOUGH / tiles).max(1);
+            let wanted = (i64::from(enough) / tiles).max(1);
             let units = (sum + unit - 1) / unit;
             let each = ((units + wanted - 1) / wanted).max(1);
             fits(cut(each * unit))
@@ -322,7 +324,7 @@ impl DeviceProgram {
             }
             let (groups, parts, bytes) = (i64::from(blocks_of(grid, *each)?), i64::from(*parts), i64::from(*bytes));
             if parts > 1 {
-                self.reserve_partials(device, groups, parts * bytes)?;
+                self.reserve_partials(device, groups * parts * bytes, groups)?;
             }
             let extra = Extra { grid, ..Extra::default() };
             let function = &self.kernels[kernel.function][piece];
@@ -332,9 +334,9 @@ impl DeviceProgram {
     }
 
     /// Room for what blocks leave for the last one of their group.
-    fn reserve_partials<D: Device>(&mut self, device: &mut D, groups: i64, bytes: i64) -> Result<(), Error> {
-        self.partials.reserve(device, (groups * bytes) as usize)?;
-        let counters = 4 * groups as usize;
+    fn reserve_partials<D: Device>(&mut self, device: &mut D, bytes: i64, counters: i64) -> Result<(), Error> {
+        self.partials.reserve(device, bytes as usize)?;
+        let counters = 4 * counters as usize;
         if self.counters.bytes < counters {
             let address = self.counters.reserve(device, counters)?;
             device.clear(address, counters)?;
@@ -351,7 +353,8 @@ impl DeviceProgram {
         let (tiles, flop) = self.tiles(&mut walk.sizes, c)?;
         self.flop[c.number] += flop;
         if tiles.parts > 1 {
-            self.reserve_partials(device, tiles.count(), tiles.parts * tiles.bytes)?;
+            let count = tiles.count();
+            self.reserve_partials(device, count * tiles.parts * tiles.bytes, count * tiles.counters)?;
         }
         let blocks = [blocks_of(tiles.batch * tiles.row_blocks, 1)?, blocks_of(tiles.column_blocks * tiles.parts, 1)?];
         if blocks[1] > 65_535 {
@@ -416,8 +419,9 @@ impl DeviceProgram {
         let row_blocks = i64::from(blocks_of(row_count, rows)?);
         let column_blocks = i64::from(blocks_of(column_count, columns)?);
         let bytes = i64::from(bytes);
-        let (parts, part_length) = parts_of(parts, sum, batch * row_blocks * column_blocks, bytes);
-        Ok((Tiles { batch, row_blocks, column_blocks, parts, part_length, bytes }, flop))
+        let (count, part_length) = parts_of(parts, sum, batch * row_blocks * column_blocks, bytes);
+        let counters = i64::from(parts.counters(u32::try_from(count).unwrap_or(u32::MAX)));
+        Ok((Tiles { batch, row_blocks, column_blocks, parts: count, part_length, bytes, counters }, flop))
     }
 
     /// The most room that launches take for what blocks leave for the last of their group, at these sizes.
