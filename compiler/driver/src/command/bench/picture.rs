@@ -164,9 +164,21 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::bench::profile::Behind;
 
     fn row(kind: Kind, depth: usize, line: &str, seconds: f64) -> Row {
-        Row { kind, depth, what: "w".into(), origin: "a<b".into(), line: line.into(), seconds, flop: 1e9, bytes: 1e6 }
+        Row {
+            kind,
+            depth,
+            what: "w".into(),
+            origin: "a<b".into(),
+            line: line.into(),
+            seconds,
+            flop: 1e9,
+            bytes: 1e6,
+            shape: None,
+            behind: Behind::Nothing,
+        }
     }
 
     #[test]

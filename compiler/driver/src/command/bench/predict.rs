@@ -29,6 +29,7 @@ pub fn run(context: &Context, checked: &Checked, train: &Train, wanted: &Wanted,
             .help("add `predict NAME = ..` to the `train` block"));
     }
     let mut engine = context.engine()?;
+    engine.expect_batch(train.batch);
     let ready = engine.compile(&program, context.real)?;
     let mut compile = checked.time + compiling.elapsed();
     let compiling = Instant::now();

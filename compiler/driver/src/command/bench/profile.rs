@@ -31,6 +31,16 @@ pub enum Kind {
     Other,
 }
 
+/// What is done with the results of a contraction, as a GPU does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behind {
+    Nothing,
+    /// In the contraction.
+    Epilogue,
+    /// By a launch of its own.
+    Kernel,
+}
+
 /// One launch of the plan.
 pub struct Row {
     pub kind: Kind,
@@ -45,6 +55,10 @@ pub struct Row {
     pub seconds: f64,
     pub flop: f64,
     pub bytes: f64,
+    /// Of a contraction: elements of its batch, rows, columns and the sum's terms.
+    pub shape: Option<[f64; 4]>,
+    /// Of a contraction: what is done with its results, in the time given here.
+    pub behind: Behind,
 }
 
 impl Row {
@@ -68,10 +82,19 @@ impl Row {
     }
 
     pub fn json(&self) -> Value {
-        json!({
+        let mut row = json!({
             "what": self.what, "origin": self.origin, "line": self.line, "depth": self.depth,
             "ms": self.seconds * 1e3, "flop": self.flop, "bytes": self.bytes,
-        })
+        });
+        if let Some([batch, rows, columns, terms]) = self.shape {
+            row["shape"] = json!({ "batch": batch, "rows": rows, "columns": columns, "terms": terms });
+            row["behind"] = json!(match self.behind {
+                Behind::Nothing => "nothing",
+                Behind::Epilogue => "epilogue",
+                Behind::Kernel => "kernel",
+            });
+        }
+        row
     }
 }
 
@@ -148,6 +171,8 @@ pub fn rows(
             seconds: (time.as_secs_f64() / steps.max(1) as f64).max(LEAST_SECONDS),
             flop,
             bytes: bdl_plan::traffic::bytes(plan, &launch.op, &sizes) as f64 * rounds,
+            shape: shape(&launch.op, &sizes),
+            behind: behind(plan, &launch.op),
         }
     });
     as_they_ran(rows.collect())
@@ -186,6 +211,32 @@ fn line(origin: &Origin, sources: &SourceMap) -> String {
     let file = FileId(origin.file);
     let name = sources.name(file).rsplit('/').next().unwrap_or_default();
     format!("{name}:{}", sources.line_column(file, origin.start).0)
+}
+
+fn behind(plan: &Plan, op: &Op) -> Behind {
+    match op {
+        Op::Contract(c) if c.epilogue.is_none() => Behind::Nothing,
+        Op::Contract(c) if bdl_ptx::runs_epilogue(plan, c) => Behind::Epilogue,
+        Op::Contract(_) => Behind::Kernel,
+        Op::Kernel(_)
+        | Op::Draw(_)
+        | Op::Copy { .. }
+        | Op::Clear { .. }
+        | Op::Order { .. }
+        | Op::Scan(_)
+        | Op::Iterate(_)
+        | Op::Sort(_)
+        | Op::Library { .. } => Behind::Nothing,
+    }
+}
+
+/// Elements of a contraction's batch, rows, columns and the sum's terms.
+fn shape(op: &Op, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<[f64; 4]> {
+    let Op::Contract(contraction) = op else { return None };
+    Some([AxisRole::Batch, AxisRole::M, AxisRole::N, AxisRole::K].map(|role| {
+        let axes = contraction.axes.iter().filter(|axis| axis.role == role);
+        axes.map(|axis| axis.extent.eval(sizes).unwrap_or(1) as f64).product()
+    }))
 }
 
 fn describe(plan: &Plan, op: &Op) -> (Kind, String) {
@@ -273,6 +324,8 @@ mod tests {
             seconds: 0.5,
             flop,
             bytes,
+            shape: None,
+            behind: Behind::Nothing,
         };
         assert_eq!(row(25e9, 1e9).of_limit(&limits), Some(0.5));
         assert_eq!(row(1e9, 4e9).of_limit(&limits), Some(0.8));
