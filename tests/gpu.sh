@@ -60,39 +60,59 @@ else
   build
   bdl=target/release/bdl
 fi
-failed=0
-for program in $programs; do
-  name=$(basename "$program" | sed 's/-[0-9a-f]*$//')
-  only=()
-  case "$program" in *parity*) if "$program" --list | grep -q on_a_gpu; then only=(on_a_gpu at_their_own_sizes); fi ;; esac
-  if BDL_GPU=1 env -u LD_LIBRARY_PATH "$program" "${only[@]}" >"$results.log" 2>&1; then
-    note "- $name: $(grep -oE '[0-9]+ passed' "$results.log" | tail -1)"
-  else
-    note "- $name: FAILED"
-    sed 's/^/      /' "$results.log" | tee -a "$results"
-    failed=1
-  fi
-done
 
+# Right or not is asked of all at once: most of the time is the driver's compiler's, which has one thread for each process. Each writes a line for the results
+# to a file of its own, and behind it what was said where something is wrong.
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+
+one_test() {
+  local program=$1 log=$2 name only=()
+  name=$(basename "$program" | sed 's/-[0-9a-f]*$//')
+  case "$program" in *parity*) if "$program" --list | grep -q on_a_gpu; then only=(on_a_gpu at_their_own_sizes); fi ;; esac
+  if BDL_GPU=1 env -u LD_LIBRARY_PATH "$program" "${only[@]}" >"$log.said" 2>&1; then
+    echo "- $name: $(grep -oE '[0-9]+ passed' "$log.said" | tail -1)" >"$log"
+  else
+    { echo "- $name: FAILED"; sed 's/^/      /' "$log.said"; } >"$log"
+  fi
+}
+
+one_memcheck() {
+  local program=$1 precision=$2 log=$3
+  if "$checker" --tool memcheck --error-exitcode 9 "$bdl" bench "tests/speed/$program.bdl" --device cuda --precision "$precision" --seconds 0 \
+    >"$log.said" 2>&1; then
+    echo "- memcheck of $program in $precision: $(grep -o 'ERROR SUMMARY.*' "$log.said" | tail -1)" >"$log"
+  else
+    { echo "- memcheck of $program in $precision: FAILED"; tail -40 "$log.said" | sed 's/^/      /'; } >"$log"
+  fi
+}
+
+begun=$SECONDS
+number=10
+for program in $programs; do
+  one_test "$program" "$logs/$number" &
+  number=$((number + 1))
+done
 checker=$(command -v compute-sanitizer || true)
 if [ -n "$checker" ]; then
   for run in mlp:tf32 gin:tf32 transformer:tf32 transformer:bf16; do
-    program=${run%:*} precision=${run#*:}
-    if "$checker" --tool memcheck --error-exitcode 9 "$bdl" bench "tests/speed/$program.bdl" --device cuda --precision "$precision" --seconds 0 \
-      >"$results.log" 2>&1; then
-      note "- memcheck of $program in $precision: $(grep -o 'ERROR SUMMARY.*' "$results.log" | tail -1)"
-    else
-      note "- memcheck of $program in $precision: FAILED"
-      tail -40 "$results.log" | sed 's/^/      /' | tee -a "$results"
-      failed=1
-    fi
+    one_memcheck "${run%:*}" "${run#*:}" "$logs/$number" &
+    number=$((number + 1))
   done
 else
-  note "- memcheck: SKIPPED, there is no compute-sanitizer"
+  echo "- memcheck: SKIPPED, there is no compute-sanitizer" >"$logs/$number"
 fi
+wait
+failed=0
+for log in "$logs"/??; do
+  tee -a "$results" <"$log"
+  if head -1 "$log" | grep -q FAILED; then failed=1; fi
+done
+note "- all of this in $((SECONDS - begun)) s"
 
 note ""
 "$python" tests/speed/compare.py --bdl "$bdl" --device cuda --torch "$python" --rounds 2 --seconds 0.3 --out runs/gpu/speed
 cat runs/gpu/speed/speed.md >>"$results"
+note "- everything in $SECONDS s"
 echo "written to $results"
 exit $failed
