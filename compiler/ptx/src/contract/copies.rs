@@ -318,6 +318,15 @@ impl<'c> Contract<'c> {
         Ok(())
     }
 
+    /// Where pieces are read and written goes on by a stage, and from the last one to the first.
+    pub fn go_to_next_stage(&mut self, places: [&str; 2], bytes: u32, stages: u32) {
+        for place in places {
+            self.w.line(format!("add.u32 {place}, {place}, {bytes};"));
+            let past = self.w.set(Class::Pred, "setp.ge.u32", &[place, &(stages * bytes).to_string()]);
+            self.w.line(format!("@{past} mov.u32 {place}, 0;"));
+        }
+    }
+
     /// A size in 32 bits.
     fn narrow(&mut self, dim: &Dim) -> Result<String, String> {
         Ok(match self.size(dim)? {

@@ -431,6 +431,16 @@ impl<'c> Contract<'c> {
         Ok(())
     }
 
+    /// The first row and column of this block's tile (64 bits); a block that has no row ends. `m`: all rows.
+    fn first_of_block(&mut self, m: &str) -> (String, String) {
+        self.w.comment("the rows and columns of this block; rows behind the last are nobody's");
+        let row = self.w.set(Class::B64, "mul.wide.u32", &["%row_block", &self.rows.to_string()]);
+        let column = self.w.set(Class::B64, "mul.wide.u32", &["%column_block", &self.columns.to_string()]);
+        let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&row, m]);
+        self.w.line(format!("@{outside} ret;"));
+        (row, column)
+    }
+
     fn size(&mut self, dim: &bdl_dims::Dim) -> Result<Int, String> {
         self.sizes.get(&mut self.w, dim)
     }

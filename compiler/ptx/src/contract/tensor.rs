@@ -160,11 +160,7 @@ impl<'c> Contract<'c> {
             self.shared = self.shared.max(self.tile_bytes());
         }
 
-        self.w.comment("the rows and columns of this block; rows behind the last are nobody's");
-        let first_row = self.w.set(Class::B64, "mul.wide.u32", &["%row_block", &shape.rows.to_string()]);
-        let first_column = self.w.set(Class::B64, "mul.wide.u32", &["%column_block", &shape.columns.to_string()]);
-        let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&first_row, &m]);
-        self.w.line(format!("@{outside} ret;"));
+        let (first_row, first_column) = self.first_of_block(&m);
         let pieces = self.w.set(Class::B32, "mov.u32", &["pieces"]);
         let (spread, a_to, a_step) = self.spread(a, &pieces);
         let mut a = self.copies(a, Gate::A, (&first_row, &m), &m_axes, &spread)?;
@@ -193,7 +189,6 @@ impl<'c> Contract<'c> {
         }
         let write = self.w.named(Class::B32, "write");
         let read = self.w.named(Class::B32, "read");
-        let stage = stage_bytes.to_string();
         for number in 0..stages - 1 {
             self.w.line(format!("mov.u32 {write}, {};", number * stage_bytes));
             for (copies, to, step) in [(&a, &a_to, a_step), (&b, &b_to, b_step)] {
@@ -222,11 +217,7 @@ impl<'c> Contract<'c> {
         self.w.line("cp.async.commit_group;");
         self.products_of_piece((shape, factor), (a.piece, &a_from), (b.piece, &b_from), &read, &sums);
         self.w.line(format!("add.s64 {at_k}, {at_k}, {DEPTH};"));
-        for place in [&read, &write] {
-            self.w.line(format!("add.u32 {place}, {place}, {stage};"));
-            let past = self.w.set(Class::Pred, "setp.ge.u32", &[place, &(stages * stage_bytes).to_string()]);
-            self.w.line(format!("@{past} mov.u32 {place}, 0;"));
-        }
+        self.go_to_next_stage([&read, &write], stage_bytes, stages);
         self.w.line(format!("bra {next};"));
         self.w.shallower();
         self.w.place(&end);

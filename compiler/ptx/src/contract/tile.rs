@@ -42,11 +42,7 @@ impl Contract<'_> {
         let tile = TILE.to_string();
         let wide = |c: &mut Self, x: &str| c.w.set(Class::B64, "cvt.u64.u32", &[x]);
 
-        self.w.comment("the rows and columns of this block; rows behind the last are nobody's");
-        let first_row = self.w.set(Class::B64, "mul.wide.u32", &["%row_block", &tile]);
-        let first_column = self.w.set(Class::B64, "mul.wide.u32", &["%column_block", &tile]);
-        let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&first_row, &m]);
-        self.w.line(format!("@{outside} ret;"));
+        let (first_row, first_column) = self.first_of_block(&m);
 
         self.w.comment("this thread copies a[row, 4 of k] ..");
         let a_row = self.w.set(Class::B32, "shr.u32", &["%thread", "2"]);

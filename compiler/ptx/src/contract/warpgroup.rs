@@ -179,11 +179,7 @@ impl<'c> Contract<'c> {
             self.shared = self.shared.max(self.tile_bytes());
         }
 
-        self.w.comment("the rows and columns of this block; rows behind the last are nobody's");
-        let first_row = self.w.set(Class::B64, "mul.wide.u32", &["%row_block", &shape.rows.to_string()]);
-        let first_column = self.w.set(Class::B64, "mul.wide.u32", &["%column_block", &shape.columns.to_string()]);
-        let outside = self.w.set(Class::Pred, "setp.ge.s64", &[&first_row, &m]);
-        self.w.line(format!("@{outside} ret;"));
+        let (first_row, first_column) = self.first_of_block(&m);
         let pieces = self.w.set(Class::B32, "mov.u32", &["stages"]);
         let b_pieces = self.w.set(Class::B32, "add.u32", &[&pieces, &a_bytes.to_string()]);
         let mut a = self.carried(factor, (a, Gate::A), (&first_row, &m, &m_axes), &k_axes, &pieces)?;
@@ -244,11 +240,7 @@ impl<'c> Contract<'c> {
         self.w.line("wgmma.wait_group.sync.aligned 1;");
         self.w.line("bar.sync 0;");
         self.w.line(format!("add.u32 {at_k}, {at_k}, {DEPTH};"));
-        for place in [&read, &write] {
-            self.w.line(format!("add.u32 {place}, {place}, {stage_bytes};"));
-            let past = self.w.set(Class::Pred, "setp.ge.u32", &[place, &(STAGES * stage_bytes).to_string()]);
-            self.w.line(format!("@{past} mov.u32 {place}, 0;"));
-        }
+        self.go_to_next_stage([&read, &write], stage_bytes, STAGES);
         self.w.line(format!("bra {next};"));
         self.w.shallower();
         self.w.place(&end);

@@ -213,6 +213,7 @@ fn line(origin: &Origin, sources: &SourceMap) -> String {
     format!("{name}:{}", sources.line_column(file, origin.start).0)
 }
 
+/// What is done with the results of a contraction on a GPU; of other launches nothing.
 fn behind(plan: &Plan, op: &Op) -> Behind {
     match op {
         Op::Contract(c) if c.epilogue.is_none() => Behind::Nothing,
