@@ -101,9 +101,15 @@ if [ -n "$checker" ]; then
   done
 else
   echo "- memcheck: SKIPPED, there is no compute-sanitizer" >"$logs/$number"
+  number=$((number + 1))
 fi
 wait
 failed=0
+said=$(find "$logs" -name '??' | wc -l)
+if [ "$said" != $((number - 10)) ]; then
+  note "- $((number - 10 - said)) of the checks ended without a word: FAILED"
+  failed=1
+fi
 for log in "$logs"/??; do
   tee -a "$results" <"$log"
   if head -1 "$log" | grep -q FAILED; then failed=1; fi

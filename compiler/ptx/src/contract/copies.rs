@@ -109,6 +109,14 @@ struct PlaceInSum {
 }
 
 impl<'c> Contract<'c> {
+    /// Are both operands copied sixteen bytes at a time? `axes`: of the rows, the columns and the sum.
+    pub fn are_vectors(&self, axes: &[Vec<(usize, &'c ContractionAxis)>; 3]) -> Result<bool, String> {
+        let [rows, columns, sum] = axes;
+        // How large a piece is changes nothing.
+        let (a, b) = (self.piece("a", Gate::A, (0, 0), rows, sum)?, self.piece("b", Gate::B, (0, 0), columns, sum)?);
+        Ok(a.width == VECTOR && b.width == VECTOR)
+    }
+
     /// How an operand's pieces are copied.
     pub fn piece(
         &self,

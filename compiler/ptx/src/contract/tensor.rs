@@ -127,8 +127,7 @@ impl<'c> Contract<'c> {
         let axes = [AxisRole::M, AxisRole::N, AxisRole::K].map(|role| self.axes(role));
         let [m, n] = [&axes[0], &axes[1]]
             .map(|axes| typical(&axes.iter().map(|(_, axis)| axis.extent.clone()).product::<Dim>()));
-        let is_vector = self.piece("a", Gate::A, (0, DEPTH), &axes[0], &axes[2])?.width == VECTOR
-            && self.piece("b", Gate::B, (0, DEPTH), &axes[1], &axes[2])?.width == VECTOR;
+        let is_vector = self.are_vectors(&axes)?;
         let shape = |rows, columns, warp_rows, warp_columns| Shape { rows, columns, warp_rows, warp_columns };
         Ok(if n <= 32 {
             shape(128, 32, 32, 32)

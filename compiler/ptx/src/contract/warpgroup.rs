@@ -130,8 +130,7 @@ impl<'c> Contract<'c> {
         let [m, n, k] = axes.each_ref().map(|axes| self.usual_extent(axes));
         let of_batch: Vec<_> = self.c.axes.iter().enumerate().filter(|(_, axis)| is_batch(axis)).collect();
         let elements = self.usual_extent(&of_batch);
-        let is_vector = self.piece("a", Gate::A, (0, DEPTH), &axes[0], &axes[2])?.width == VECTOR
-            && self.piece("b", Gate::B, (0, DEPTH), &axes[1], &axes[2])?.width == VECTOR;
+        let is_vector = self.are_vectors(&axes)?;
         let is_half_empty = 2 * m <= m.next_multiple_of(u64::from(ROWS));
         if !is_vector || is_half_empty || n < FEWEST || k < FEWEST {
             return Ok(None);

@@ -164,7 +164,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::bench::profile::Behind;
 
     fn row(kind: Kind, depth: usize, line: &str, seconds: f64) -> Row {
         Row {
@@ -176,8 +175,7 @@ mod tests {
             seconds,
             flop: 1e9,
             bytes: 1e6,
-            shape: None,
-            behind: Behind::Nothing,
+            product: None,
         }
     }
 

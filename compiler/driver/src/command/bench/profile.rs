@@ -31,9 +31,15 @@ pub enum Kind {
     Other,
 }
 
+/// What a contraction computes: elements of its batch, rows, columns and the sum's terms, and what is done with the results in the time of its row.
+pub struct Product {
+    shape: [f64; 4],
+    behind: Behind,
+}
+
 /// What is done with the results of a contraction, as a GPU does it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Behind {
+enum Behind {
     Nothing,
     /// In the contraction.
     Epilogue,
@@ -55,10 +61,7 @@ pub struct Row {
     pub seconds: f64,
     pub flop: f64,
     pub bytes: f64,
-    /// Of a contraction: elements of its batch, rows, columns and the sum's terms.
-    pub shape: Option<[f64; 4]>,
-    /// Of a contraction: what is done with its results, in the time given here.
-    pub behind: Behind,
+    pub product: Option<Product>,
 }
 
 impl Row {
@@ -86,9 +89,9 @@ impl Row {
             "what": self.what, "origin": self.origin, "line": self.line, "depth": self.depth,
             "ms": self.seconds * 1e3, "flop": self.flop, "bytes": self.bytes,
         });
-        if let Some([batch, rows, columns, terms]) = self.shape {
+        if let Some(Product { shape: [batch, rows, columns, terms], behind }) = self.product {
             row["shape"] = json!({ "batch": batch, "rows": rows, "columns": columns, "terms": terms });
-            row["behind"] = json!(match self.behind {
+            row["behind"] = json!(match behind {
                 Behind::Nothing => "nothing",
                 Behind::Epilogue => "epilogue",
                 Behind::Kernel => "kernel",
@@ -171,8 +174,7 @@ pub fn rows(
             seconds: (time.as_secs_f64() / steps.max(1) as f64).max(LEAST_SECONDS),
             flop,
             bytes: bdl_plan::traffic::bytes(plan, &launch.op, &sizes) as f64 * rounds,
-            shape: shape(&launch.op, &sizes),
-            behind: behind(plan, &launch.op),
+            product: product(plan, &launch.op, &sizes),
         }
     });
     as_they_ran(rows.collect())
@@ -213,31 +215,18 @@ fn line(origin: &Origin, sources: &SourceMap) -> String {
     format!("{name}:{}", sources.line_column(file, origin.start).0)
 }
 
-/// What is done with the results of a contraction on a GPU; of other launches nothing.
-fn behind(plan: &Plan, op: &Op) -> Behind {
-    match op {
-        Op::Contract(c) if c.epilogue.is_none() => Behind::Nothing,
-        Op::Contract(c) if bdl_ptx::runs_epilogue(plan, c) => Behind::Epilogue,
-        Op::Contract(_) => Behind::Kernel,
-        Op::Kernel(_)
-        | Op::Draw(_)
-        | Op::Copy { .. }
-        | Op::Clear { .. }
-        | Op::Order { .. }
-        | Op::Scan(_)
-        | Op::Iterate(_)
-        | Op::Sort(_)
-        | Op::Library { .. } => Behind::Nothing,
-    }
-}
-
-/// Elements of a contraction's batch, rows, columns and the sum's terms.
-fn shape(op: &Op, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<[f64; 4]> {
-    let Op::Contract(contraction) = op else { return None };
-    Some([AxisRole::Batch, AxisRole::M, AxisRole::N, AxisRole::K].map(|role| {
-        let axes = contraction.axes.iter().filter(|axis| axis.role == role);
+fn product(plan: &Plan, op: &Op, sizes: &dyn Fn(&str) -> Option<i64>) -> Option<Product> {
+    let Op::Contract(c) = op else { return None };
+    let shape = [AxisRole::Batch, AxisRole::M, AxisRole::N, AxisRole::K].map(|role| {
+        let axes = c.axes.iter().filter(|axis| axis.role == role);
         axes.map(|axis| axis.extent.eval(sizes).unwrap_or(1) as f64).product()
-    }))
+    });
+    let behind = match &c.epilogue {
+        None => Behind::Nothing,
+        Some(_) if bdl_ptx::runs_epilogue(plan, c) => Behind::Epilogue,
+        Some(_) => Behind::Kernel,
+    };
+    Some(Product { shape, behind })
 }
 
 fn describe(plan: &Plan, op: &Op) -> (Kind, String) {
@@ -325,8 +314,7 @@ mod tests {
             seconds: 0.5,
             flop,
             bytes,
-            shape: None,
-            behind: Behind::Nothing,
+            product: None,
         };
         assert_eq!(row(25e9, 1e9).of_limit(&limits), Some(0.5));
         assert_eq!(row(1e9, 4e9).of_limit(&limits), Some(0.8));
