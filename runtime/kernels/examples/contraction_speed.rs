@@ -133,11 +133,19 @@ fn measure() {
         ("splice 32 ch k11 dilation 1", 30000, 32, 32, 11, 1),
         ("splice 32 ch k11 dilation 4", 30000, 32, 32, 11, 4),
         ("basset 4 -> 320 k19", 38400, 320, 4, 19, 1),
+        ("the same, of letters", 38400, 320, 4, 19, 1),
+        ("protein letters 20 -> 128 k15", 19200, 128, 20, 15, 1),
         ("basset 300 -> 192 k11", 12800, 192, 300, 11, 1),
     ];
     for (name, m, n, channels, count, dilation) in convolutions {
-        let (x, w, mut c) =
+        let (mut x, w, mut c) =
             (numbers((m + count * dilation) * channels), numbers(count * channels * n), vec![0.0f32; m * n]);
+        if name.contains("letters") {
+            for letter in x.chunks_mut(channels) {
+                let one = ((letter[0] + 1.0) * 0.5 * channels as f32) as usize;
+                letter.iter_mut().enumerate().for_each(|(at, x)| *x = if at == one { 1.0 } else { 0.0 });
+            }
+        }
         let dy = numbers(m * n);
         let mut dw = vec![0.0f32; count * channels * n];
         let flop = 2.0 * (m * n * channels * count) as f64;

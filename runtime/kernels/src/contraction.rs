@@ -31,6 +31,7 @@
 //! | file | job |
 //! |---|---|
 //! | `blocks.rs` | the loops: chunks of k, blocks of rows, panels of columns |
+//! | `ones.rs` | left operands of zeros and ones: sums instead of products |
 //! | `pack.rs` | copies panels of B and blocks of A that lie badly |
 //! | `ahead.rs` | what tiles bring into the cache meanwhile |
 //! | `tile.rs` | the innermost loop: up to 14 x 32 elements of C in registers |
@@ -43,6 +44,7 @@ pub use ahead::{MOST_STRETCHES, Stretch, fetching};
 mod ahead;
 pub mod bf16;
 mod blocks;
+mod ones;
 mod pack;
 mod tile;
 

@@ -12,6 +12,7 @@
 //! the sizes but [`CHUNK`] shows in a result.
 
 use super::ahead::{Ahead, Lines, MOST_TURNS, NextRows, Stretch, put_back, stretches};
+use super::ones::{by_ones, rows_at_once};
 use super::pack::{Chunk, copy_a, copy_side_by_side, pack_b, scratch};
 use super::tile::{Panel, Steps, Target, Tiles};
 use super::{CHUNK, Job};
@@ -38,19 +39,33 @@ unsafe fn contract<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>) {
         return;
     }
     let in_registers = job.m <= 3 && job.n >= 8 && job.b.row == 1 && job.b.col != 1 && job.taps.count == 1;
-    let mut from = 0;
-    while from < total {
-        let chunk = Chunk { from, len: (total - from).min(CHUNK) };
-        // SAFETY: the caller's promise.
-        unsafe {
-            if in_registers {
-                few_rows::<T>(job, chunk);
-            } else {
-                contract_chunk::<T>(job, chunk);
+    // SAFETY: the caller's promise; nothing is empty.
+    let rows = unsafe { rows_at_once::<T::L>(job) };
+    for first in (0..job.m).step_by(rows) {
+        let part = rows_of(job, first, rows);
+        let mut from = 0;
+        while from < total {
+            let chunk = Chunk { from, len: (total - from).min(CHUNK) };
+            // SAFETY: the caller's promise.
+            unsafe {
+                if in_registers {
+                    few_rows::<T>(&part, chunk);
+                } else if !by_ones::<T>(&part, chunk, None) {
+                    contract_chunk::<T>(&part, chunk);
+                }
             }
+            from += chunk.len;
         }
-        from += chunk.len;
     }
+}
+
+/// At most `count` rows of a job, from one on.
+#[inline(always)]
+fn rows_of<E: Copy>(job: &Job<E>, first: usize, count: usize) -> Job<E> {
+    let mut part = Job { m: count.min(job.m - first), ..*job };
+    part.a.ptr = job.a.ptr.wrapping_offset(first as isize * job.a.row);
+    part.c.ptr = job.c.ptr.wrapping_offset(first as isize * job.c.row);
+    part
 }
 
 /// # Safety
@@ -372,8 +387,6 @@ unsafe fn contract_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, chunk: Chun
 /// The contract of a contraction over panels, on a processor with the instruction set of T.
 #[inline(always)]
 unsafe fn contract_panels<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, panel: usize) {
-    let n = T::L::N;
-    let width = 2 * n;
     let total = job.taps.count * job.k;
     if job.m == 0 || job.n == 0 {
         return;
@@ -385,30 +398,51 @@ unsafe fn contract_panels<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, panel: usi
         }
         return;
     }
+    // SAFETY: the caller's promise; nothing is empty.
+    let rows = unsafe { rows_at_once::<T::L>(job) };
+    for first in (0..job.m).step_by(rows) {
+        let part = rows_of(job, first, rows);
+        let mut from = 0;
+        while from < total {
+            let chunk = Chunk { from, len: (total - from).min(CHUNK) };
+            // SAFETY: the caller's promise.
+            unsafe {
+                if !by_ones::<T>(&part, chunk, Some(panel)) {
+                    panels_chunk::<T>(&part, panel, chunk);
+                }
+            }
+            from += chunk.len;
+        }
+    }
+}
+
+/// One chunk over panels.
+///
+/// # Safety
+/// [`contract_panels`]'s.
+#[inline(always)]
+unsafe fn panels_chunk<T: Tiles>(job: &Job<<T::L as Lanes>::Elem>, panel: usize, chunk: Chunk) {
+    let n = T::L::N;
+    let width = 2 * n;
     let rows = Rows { m: job.m, tiles: job.m.div_ceil(T::ROWS) };
     let skip = if job.taps.count == 1 { 0 } else { job.taps.b - job.k as isize * job.b.row };
     let left = if skip == 0 { left::<T>(job) } else { Left::InPlace };
-    let mut from = 0;
-    while from < total {
-        let chunk = Chunk { from, len: (total - from).min(CHUNK) };
-        let b = first_of_b(job, chunk);
-        let rows_copy: *mut <T::L as Lanes>::Elem = scratch(left.room::<T>(job, chunk));
-        for block in (0..rows.tiles).step_by(BLOCK_ROWS / T::ROWS) {
-            let block = block..(block + BLOCK_ROWS / T::ROWS).min(rows.tiles);
-            // SAFETY: the scratch holds a block of rows.
-            unsafe { copy_block::<T>(job, chunk, rows, &block, left, rows_copy) }
-            let mut next = next_rows::<T>(job, chunk, rows, &block, left);
-            for col in (0..job.n).step_by(width) {
-                let cols = (job.n - col).min(width);
-                let step = job.b.row;
-                let panel = Panel { b: b.wrapping_add(col / width * panel), step, skip };
-                let columns = Columns { panel, vectors: cols.div_ceil(n), col, cols, is_in_place: false };
-                let add = job.add || from > 0;
-                // SAFETY: the caller's promise; what a panel has beyond the last column is readable.
-                unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add, next.as_mut()) }
-            }
+    let b = first_of_b(job, chunk);
+    let rows_copy: *mut <T::L as Lanes>::Elem = scratch(left.room::<T>(job, chunk));
+    for block in (0..rows.tiles).step_by(BLOCK_ROWS / T::ROWS) {
+        let block = block..(block + BLOCK_ROWS / T::ROWS).min(rows.tiles);
+        // SAFETY: the scratch holds a block of rows.
+        unsafe { copy_block::<T>(job, chunk, rows, &block, left, rows_copy) }
+        let mut next = next_rows::<T>(job, chunk, rows, &block, left);
+        for col in (0..job.n).step_by(width) {
+            let cols = (job.n - col).min(width);
+            let step = job.b.row;
+            let panel = Panel { b: b.wrapping_add(col / width * panel), step, skip };
+            let columns = Columns { panel, vectors: cols.div_ceil(n), col, cols, is_in_place: false };
+            let add = job.add || chunk.from > 0;
+            // SAFETY: the caller's promise; what a panel has beyond the last column is readable.
+            unsafe { tiles::<T>(job, chunk, rows, &block, left, rows_copy, columns, add, next.as_mut()) }
         }
-        from += chunk.len;
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Chunk {
 }
 
 /// A stretch of a chunk within one tap: its first step in the chunk, the tap, its first k, its length.
-type Run = (usize, usize, usize, usize);
+pub(super) type Run = (usize, usize, usize, usize);
 
 /// The stretch that begins `done` steps into the chunk.
 #[inline(always)]

@@ -374,3 +374,101 @@ fn infinities_and_nan_pass_through_their_own_elements_only() {
         }
     }
 }
+
+/// Letters as rows with a single 1, or none, from a position and a seed; where there is another number, some are 2.
+fn letters(positions: usize, alphabet: usize, seed: usize, others: bool) -> Vec<f32> {
+    let letter = |p: usize| ((number(p + seed * 7919) + 1.0) * 0.5 * (alphabet as f64 + 0.5)) as usize;
+    let one = |p: usize, c: usize| {
+        if letter(p) != c {
+            // A zero may have a sign.
+            if (p + c).is_multiple_of(5) { -0.0 } else { 0.0 }
+        } else if others && p % 40 == 39 {
+            2.0
+        } else {
+            1.0
+        }
+    };
+    (0..positions).flat_map(|p| (0..alphabet).map(move |c| one(p, c))).collect()
+}
+
+/// Additions of what letters choose have the bits of products, forwards (with panels and without) and by the weights, in one tap or several, cut by a
+/// chunk or by pieces, with numbers that are neither 0 nor 1 somewhere, and where weights are not finite.
+#[test]
+fn letters_give_the_bits_of_products() {
+    let bits = |values: &[f32]| -> Vec<u32> {
+        values.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { x.to_bits() }).collect()
+    };
+    for (alphabet, taps, rows, n, examples) in [
+        (4, 19, 90, 300, 3),
+        (4, 26, 700, 40, 1),
+        (20, 9, 75, 64, 2),
+        (20, 30, 60, 96, 1),
+        (3, 7, 33, 17, 2),
+        (1, 40, 50, 32, 1),
+        (25, 1, 600, 48, 1),
+        (6, 3, 20, 16, 12),
+        (30, 2, 4500, 16, 1),
+    ] {
+        for (others, special) in [
+            (false, None),
+            (true, None),
+            (false, Some(f32::NAN)),
+            (false, Some(f32::NEG_INFINITY)),
+            (false, Some(-0.0)),
+        ] {
+            let (k, positions) = (alphabet * taps, rows + taps - 1);
+            // Examples lie a little further apart than they are long.
+            let gap = positions * alphabet + 3;
+            let mut x = vec![f32::NAN; gap * examples];
+            for (example, x) in x.chunks_mut(gap).enumerate() {
+                x[..positions * alphabet].copy_from_slice(&letters(positions, alphabet, example, others));
+            }
+            let (mut w, mut dy) = (numbers_f32(k * n, 2), numbers_f32(examples * rows * n, 4));
+            if let Some(special) = special {
+                (w[n + 2], dy[n + 3], dy[rows * n - 1]) = (special, special, special);
+            }
+            let window = |e: usize, i: usize| x[e * gap + i * alphabet..e * gap + i * alphabet + k].to_vec();
+            let windows: Vec<f32> =
+                (0..examples).flat_map(|e| (0..rows).map(move |i| (e, i))).flat_map(|(e, i)| window(e, i)).collect();
+            for (mode, isa) in
+                [Mode::Write, Mode::Add].into_iter().flat_map(|m| Isa::available().map(move |isa| (m, isa)))
+            {
+                let case = format!(
+                    "{alphabet} letters, {taps} taps, {rows} x {n}, others {others}, {special:?}, {mode:?} on {}",
+                    isa.name()
+                );
+                let old = numbers_f32(rows * n, 3);
+                let mut expected = old.clone();
+                definition(rows, n, k, &windows[..rows * k], &w, &mut expected, mode);
+                let (mut c, mut of_panels) = (old.clone(), old.clone());
+                // SAFETY: x holds the windows; buffers of exactly these matrices and panels.
+                with_isa(isa, || unsafe {
+                    let (a, b) = (Matrix { ptr: x.as_ptr(), row: alphabet as isize, col: 1 }, Matrix::rows(&w, n));
+                    contract_f32(rows, n, k, a, b, MatrixMut::rows(&mut c, n), mode);
+                    let width = panel_width(size_of::<f32>());
+                    let mut packed = vec![f32::NAN; k * width * n.div_ceil(width)];
+                    pack_panels_f32(k, 0, n, b, packed.as_mut_ptr(), k * width);
+                    let panels = Panels { ptr: packed.as_ptr(), row: width as isize, panel: k * width };
+                    contract_panels_f32(rows, n, k, Taps::ONE, a, panels, MatrixMut::rows(&mut of_panels, n), mode);
+                });
+                assert_eq!(bits(&c), bits(&expected), "{case}");
+                assert_eq!(bits(&of_panels), bits(&expected), "in panels, {case}");
+                // By the weights: a sum over the rows of all examples.
+                let old = numbers_f32(k * n, 5);
+                let mut expected = old.clone();
+                let steps = examples * rows;
+                let turned: Vec<f32> =
+                    (0..k).flat_map(|q| (0..steps).map(move |s| (q, s))).map(|(q, s)| windows[s * k + q]).collect();
+                definition(k, n, steps, &turned, &dy, &mut expected, mode);
+                let mut dw = old.clone();
+                let taps = Taps { count: examples, a: gap as isize, b: (rows * n) as isize };
+                // SAFETY: as above.
+                with_isa(isa, || unsafe {
+                    let a = Matrix { ptr: x.as_ptr(), row: 1, col: alphabet as isize };
+                    contract_taps_f32(k, n, rows, taps, a, Matrix::rows(&dy, n), MatrixMut::rows(&mut dw, n), mode);
+                });
+                assert_eq!(bits(&dw), bits(&expected), "by the weights, {case}");
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@
 
 /// N floats of one type.
 pub(crate) trait Lanes: Copy {
-    type Elem: Copy + Default + std::ops::Add<Output = Self::Elem>;
+    type Elem: Copy + Default + PartialEq + From<u8> + std::ops::Add<Output = Self::Elem>;
     /// The same bits as integers.
     type Int: Copy;
     type Mask: Copy;
