@@ -696,6 +696,8 @@ pub fn is_under(path: &str, prefix: &str) -> bool {
 pub struct Field {
     pub name: Name,
     pub ty: Type,
+    /// Rows with a single 1, as its encoder makes them.
+    pub one_hot: bool,
 }
 
 /// What `bdl predict` writes and metrics see. All predictions of a train share one function's work where they share terms.

@@ -283,11 +283,11 @@ impl<'h> Elaborator<'h> {
         Pointwise { axes, body, dtype, known: None, hint: None }
     }
 
-    pub fn input(&mut self, name: &str, dtype: DType, shape: Vec<Dim>, per_example: bool) -> TensorId {
+    pub fn input(&mut self, name: &str, dtype: DType, shape: Vec<Dim>, role: Role) -> TensorId {
         shape.iter().for_each(|s| self.declare_sizes(s));
         let name = self.unique(name);
-        let tensor = self.program.tensor(&name, dtype, shape, Role::Input { per_example });
-        if per_example {
+        let tensor = self.program.tensor(&name, dtype, shape, role);
+        if matches!(role, Role::Input { per_example: true, .. }) {
             self.per_example.insert(tensor);
         }
         tensor
@@ -297,7 +297,7 @@ impl<'h> Elaborator<'h> {
     pub fn ambient(&mut self, name: &str) -> Pointwise {
         let tensor = match self.program.find(name) {
             Some(tensor) => tensor,
-            None => self.input(name, DType::Real, Vec::new(), false),
+            None => self.input(name, DType::Real, Vec::new(), Role::Input { per_example: false, one_hot: false }),
         };
         self.whole(tensor)
     }

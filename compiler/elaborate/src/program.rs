@@ -245,14 +245,15 @@ impl<'h> Forward<'h> {
         let mut elaborator = Elaborator::new(name, hir, &train.store, training);
         let mut inputs = Vec::new();
         for field in &train.inputs {
-            inputs.push((elaborator.field(&field.name, &field.ty, train.span)?, train.span));
+            inputs.push((elaborator.field(&field.name, &field.ty, field.one_hot, train.span)?, train.span));
         }
         Ok(Forward { elaborator, inputs, weight: None })
     }
 
     /// Examples count as the input [`hir::ROW_WEIGHT`] says.
     pub fn weigh(&mut self) {
-        let weight = self.elaborator.input(hir::ROW_WEIGHT, DType::Real, Vec::new(), true);
+        let role = Role::Input { per_example: true, one_hot: false };
+        let weight = self.elaborator.input(hir::ROW_WEIGHT, DType::Real, Vec::new(), role);
         self.weight = Some(self.elaborator.whole(weight));
     }
 
@@ -326,23 +327,25 @@ impl<'h> Forward<'h> {
 
 impl<'h> Elaborator<'h> {
     /// A field of the data as a value: an input for each tensor in it.
-    fn field(&mut self, name: &str, ty: &Type, span: Span) -> Result<Value> {
+    fn field(&mut self, name: &str, ty: &Type, one_hot: bool, span: Span) -> Result<Value> {
         match ty {
             Type::Tensor(tensor) => {
-                let input = self.input(name, dtype_of(&tensor.scalar), shape_of(tensor), true);
+                let role = Role::Input { per_example: true, one_hot };
+                let input = self.input(name, dtype_of(&tensor.scalar), shape_of(tensor), role);
                 self.bounds.extend(tensor.scalar.below().map(|bound| (input, bound)));
                 let value = self.whole(input);
                 if !tensor.optional {
                     return Ok(Value::Tensor(value));
                 }
-                let known = self.input(&names::known(name), DType::Bool, shape_of(tensor), true);
+                let role = Role::Input { per_example: true, one_hot: false };
+                let known = self.input(&names::known(name), DType::Bool, shape_of(tensor), role);
                 let known = self.whole(known).at_indices(&value.axes);
                 Ok(Value::Tensor(Pointwise { known: Some(known), ..value }))
             }
             Type::Record(fields) => {
                 let mut values = Vec::new();
                 for (field, ty) in fields {
-                    values.push((field.clone(), self.field(&names::inside(name, field), ty, span)?));
+                    values.push((field.clone(), self.field(&names::inside(name, field), ty, one_hot, span)?));
                 }
                 Ok(Value::Record(values))
             }
@@ -412,7 +415,7 @@ fn forward_of(hir: &Hir, entry: &Entry, training: bool) -> Result<Program> {
     let mut inputs = Vec::new();
     for input in &function.inputs {
         let local = &function.locals[input.0 as usize];
-        inputs.push((elaborator.field(&local.name, &local.ty, local.span)?, local.span));
+        inputs.push((elaborator.field(&local.name, &local.ty, false, local.span)?, local.span));
     }
     let value = elaborator.call(function, inputs, &"".into(), function.span)?;
     elaborator.layer_updates(&|_| true)?;

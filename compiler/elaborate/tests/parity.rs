@@ -37,7 +37,8 @@ fn table(json: &Json) -> BTreeMap<String, Numbers> {
 /// sum(y * cotangent), as a node of a batched program.
 fn add_loss(program: &mut Program, y: TensorId) -> TensorId {
     let shape = program.get(y).shape.clone();
-    let cotangent = program.tensor("cotangent", DType::Real, shape.clone(), Role::Input { per_example: true });
+    let cotangent =
+        program.tensor("cotangent", DType::Real, shape.clone(), Role::Input { per_example: true, one_hot: false });
     let mut piece = PieceBuilder::new();
     let subs: Vec<IndexId> = shape.iter().map(|size| piece.bound("i", size.clone())).collect();
     let body = Expr::read(y, subs.iter().copied()) * Expr::read(cotangent, subs.into_iter().map(Sub::from));
@@ -176,7 +177,7 @@ fn layers_and_losses_equal_pytorch() {
 fn facts() -> DataFacts {
     let axis = |size: i64| Axis { size: size.into(), names: None, origin: None };
     let ty = |size| Type::Tensor(TensorType { scalar: Scalar::F32, optional: false, shape: vec![axis(size)] });
-    let field = |name: &str, size| Field { name: name.into(), ty: ty(size) };
+    let field = |name: &str, size| Field { name: name.into(), ty: ty(size), one_hot: false };
     DataFacts { name: "D".into(), rows: Some(24), fields: vec![field("x", 3), field("y", 2)], texts: Vec::new() }
 }
 

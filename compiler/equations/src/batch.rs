@@ -55,7 +55,7 @@ pub fn batch(program: &Program) -> Program {
 
 /// Do the inputs, or without any the draws, have their axis `B` already? (Another tensor may have one before: one number for each `other in batch`.)
 fn is_batched(program: &Program) -> bool {
-    let own = |id: &TensorId| program.get(*id).role == (Role::Input { per_example: true });
+    let own = |id: &TensorId| matches!(program.get(*id).role, Role::Input { per_example: true, .. });
     let mut inputs = program.ids().filter(own).peekable();
     if inputs.peek().is_some() {
         return inputs.any(|id| program.is_per_example(id));
@@ -69,7 +69,8 @@ fn owned_tensors(program: &Program) -> Vec<bool> {
         .tensors
         .iter()
         .map(|t| {
-            t.role == (Role::Input { per_example: true }) || t.shape.iter().any(|d| program.is_per_example_size(d))
+            matches!(t.role, Role::Input { per_example: true, .. })
+                || t.shape.iter().any(|d| program.is_per_example_size(d))
         })
         .collect();
     loop {

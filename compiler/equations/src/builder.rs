@@ -5,7 +5,7 @@
 //! // y[b, f] = sum[c] x[b, c] * w[c, f]
 //! let mut program = Program::new("forward");
 //! let b = program.size("B", SizeKind::Batch);
-//! let x = program.tensor("x", DType::Real, [b.clone(), 4.into()], Role::Input { per_example: true });
+//! let x = program.tensor("x", DType::Real, [b.clone(), 4.into()], Role::Input { per_example: true, one_hot: false });
 //! let w = program.tensor("w", DType::Real, [4.into(), 3.into()], Role::Param);
 //! let mut piece = PieceBuilder::new();
 //! let (i, f, c) = (piece.free("b", b), piece.free("f", 3), piece.bound("c", 4));

@@ -17,12 +17,12 @@
 //! Source: the short fast FIR algorithms of Mou and Duhamel (1991), transposed.
 //!
 //! Deliberately absent: the choice by measurement (three constants, such as [`INPUT_ELEMENT`]), strides,
-//! bodies of loops, lengths of the example's own, which differ, and images.
+//! bodies of loops, one-hot data, lengths of the example's own, which differ, and images.
 
 use crate::builder::{PieceBuilder, fresh_index};
 use crate::data::{
-    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Piece, Program, Read, Sub, TensorId,
-    View,
+    Affine, BinaryOp, DType, Equation, Expr, Index, IndexId, Monoid, Name, Node, Piece, Program, Read, Role, Sub,
+    Tensor, TensorId, View,
 };
 use bdl_dims::Dim;
 
@@ -112,9 +112,15 @@ impl Scheme {
     }
 }
 
-/// Computes each convolution by the scheme that costs least. Gives how many are no longer as they were written.
+/// Computes each convolution by the scheme that costs least, but those of one-hot data: kernels add what letters choose, which sums of letters do not.
+/// Gives how many are no longer as they were written.
 pub fn fewer_products(program: &mut Program) -> usize {
-    rewrite(program, &|convolution| convolution.scheme())
+    let is_one_hot = |tensor: &Tensor| matches!(tensor.role, Role::Input { one_hot: true, .. });
+    let one_hot: Vec<bool> = program.tensors.iter().map(is_one_hot).collect();
+    rewrite(program, &|convolution| {
+        let is_made_of_letters = one_hot.get(convolution.input.tensor.0 as usize).is_some_and(|is| *is);
+        if is_made_of_letters { None } else { convolution.scheme() }
+    })
 }
 
 /// Computes each convolution `phases` positions at a time (a power of two), whatever it costs: for tests of what [`fewer_products`] chooses among.

@@ -93,7 +93,12 @@ pub enum DType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// A field of the data, one value an example (gets the batch axis), or a number that the trainer supplies.
-    Input { per_example: bool },
+    Input {
+        per_example: bool,
+        /// The data says that it is letters or classes as rows with a single 1. That decides how convolutions of it are computed, never what they mean: a
+        /// row may hold anything.
+        one_hot: bool,
+    },
     /// Trained. Shared by all examples.
     Param,
     /// Carried from step to step (running statistics, optimiser moments). Shared by all examples.

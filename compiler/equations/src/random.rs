@@ -448,7 +448,7 @@ impl Maker {
             shape.insert(0, Dim::var("B"));
             subs.insert(0, batch.into());
         }
-        let role = if own { Role::Input { per_example: true } } else { Role::Param };
+        let role = if own { Role::Input { per_example: true, one_hot: shape.len() % 2 == 1 } } else { Role::Param };
         let tensor = self.input(if own { "x" } else { "w" }, DType::Real, shape, role, None);
         Expr::read(tensor, subs)
     }
@@ -491,7 +491,8 @@ impl Maker {
             shape.insert(0, Dim::var("B"));
             subs.insert(0, batch.into());
         }
-        let tensor = self.input("key", DType::I32, shape, Role::Input { per_example: own }, Some(below));
+        let tensor =
+            self.input("key", DType::I32, shape, Role::Input { per_example: own, one_hot: false }, Some(below));
         Expr::read(tensor, subs)
     }
 

@@ -175,6 +175,14 @@ fn what_is_no_convolution_of_fixed_length_stays() {
          value y: real[101, 300]
          y[t < 101, u < 300] = sum[k < 9, c < 300] x[t + k, c] * w[k, c, u]
          output y = y",
+        // Letters: kernels add what they choose.
+        "program letters
+         size B batch
+         input x: real[B, 108, 300] per example one_hot
+         param w: real[9, 300, 300]
+         value y: real[B, 100, 300]
+         y[b < B, t < 100, u < 300] = sum[k < 9, c < 300] x[b, t + k, c] * w[k, c, u]
+         output y = y",
         // Numbers of another precision.
         "program doubles
          param x: f64[108, 300]

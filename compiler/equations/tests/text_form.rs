@@ -15,7 +15,7 @@ fn odd_names_and_numbers() {
     program.size("T'", SizeKind::PerExample);
     let names = ["sum", "d net.x'", "t", "if", "value", "output", "übung", "data", "argmax.1"];
     let tensors: Vec<_> = names.iter().map(|n| program.tensor(n, DType::Real, [5.into()], Role::Param)).collect();
-    let scalar = program.tensor("i", DType::Real, [], Role::Input { per_example: false });
+    let scalar = program.tensor("i", DType::Real, [], Role::Input { per_example: false, one_hot: false });
     let mut body = Expr::read(scalar, [0i64; 0]);
     let mut piece = PieceBuilder::new();
     // An index that hides a size, and one called like a tensor.
@@ -44,7 +44,7 @@ fn every_corner_of_a_piece() {
     program.size("B", SizeKind::Batch);
     let n = program.size("N", SizeKind::Built);
     let x = program.tensor("x", DType::Real, [n.clone()], Role::State);
-    let key = program.tensor("key", DType::I32, [n.clone()], Role::Input { per_example: true });
+    let key = program.tensor("key", DType::I32, [n.clone()], Role::Input { per_example: true, one_hot: false });
     let y = program.computed("y", DType::Real, [n.scale(2)]);
     let index = |name: &str, range: bdl_dims::Dim, example| Index { name: name.into(), range, example };
     let (u, o, k) = (IndexId(0), IndexId(1), IndexId(2));

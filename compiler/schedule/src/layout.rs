@@ -288,7 +288,7 @@ impl Storage {
         if self.layouts[at].is_none() {
             let t = &program.tensors[at];
             let place = match t.role {
-                eq::Role::Input { per_example } => plan::Place::Input { per_example },
+                eq::Role::Input { per_example, one_hot: _ } => plan::Place::Input { per_example },
                 eq::Role::Param => plan::Place::Param,
                 eq::Role::State => plan::Place::State,
                 eq::Role::Computed => UNPLACED,

@@ -68,6 +68,7 @@ impl Encoded {
             missing: 0,
             classes: vec![],
             columns: vec![],
+            one_hot: false,
         };
         let (layout, rows) = (Layout::Fixed(1), self.rows);
         let values = Arc::new(Values::F64(values));

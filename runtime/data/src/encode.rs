@@ -63,6 +63,7 @@ pub(crate) fn encode(
         missing: parts.missing,
         classes: parts.classes,
         columns: names,
+        one_hot: plan.one_hot && plan.after.is_empty(),
     };
     Ok(Field {
         name: plan.name.clone(),
@@ -156,6 +157,7 @@ pub(crate) fn computed(
         missing,
         classes,
         columns: made.columns,
+        one_hot: false,
     };
     Ok(Field {
         name: plan.name.clone(),

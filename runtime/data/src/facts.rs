@@ -44,6 +44,8 @@ pub struct FieldFacts {
     pub classes: Vec<Class>,
     /// The columns of the file that the field is made of.
     pub columns: Vec<String>,
+    /// Its rows, along the last axis, have a single 1 (letters that stand for several have parts of it), and nothing was done to them since.
+    pub one_hot: bool,
 }
 
 /// A class and its number of elements.

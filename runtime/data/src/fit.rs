@@ -46,6 +46,9 @@ pub struct FittedField {
     /// Values may be missing (`f32?`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub optional: bool,
+    /// Rows with a single 1, as its encoder makes them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_hot: bool,
     /// In the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<String>,
@@ -190,6 +193,7 @@ fn fit_field(field: &Field, places: &Places, rows: &[u32]) -> DataResult<FittedF
         columns: facts.columns.clone(),
         dims: facts.dims.iter().map(fixed).collect(),
         optional: facts.optional,
+        one_hot: facts.one_hot,
         classes: classes(facts),
         unseen,
         steps,

@@ -95,6 +95,7 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
         missing: 0,
         classes,
         columns: vec![],
+        one_hot: one_hot.is_some() && plan.after.is_empty(),
     };
     Ok(Field {
         name: plan.name.clone(),

@@ -148,6 +148,7 @@ fn sequences_of_one_length_and_of_several() {
     assert_eq!(facts.fields[0].dims, [FieldDim::Fixed(3), FieldDim::Fixed(4)]);
     let letters: Vec<String> = ["A", "C", "G", "T"].map(String::from).to_vec();
     assert_eq!(facts.fields[0].axis_names, [None, Some(Arc::new(letters))]);
+    assert!(facts.fields[0].one_hot);
     assert_eq!(numbers(&data, "dna", &[1]), [0.25; 12]);
 
     let data = csv("s\nACG\nT\nGG\n").field("dna", "s", Step::OneHotText(Alphabet::dna())).data();

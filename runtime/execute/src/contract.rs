@@ -31,6 +31,8 @@ const BLOCK_BYTES: i64 = 256 << 10;
 const LONG_SUM_BLOCK_BYTES: i64 = 1 << 20;
 const SHORT_SUM: i64 = 256;
 const LONG_SUM: i64 = 1024;
+/// Columns of a worker's share that are worth more than whole rows of an inner axis.
+const WIDE_SHARE: i64 = 64;
 /// Bytes of a passing result that are kept as a whole, so that columns may be shared.
 const PASSED_WHOLE: i64 = 1 << 20;
 
@@ -207,7 +209,10 @@ fn axis_to_share(nest: &Nest, workers: usize, whole_clips: bool) -> Option<usize
     };
     let is_row = |role| matches!(role, AxisRole::Batch | AxisRole::M);
     let (row, column) = (best(&is_row), best(&|role| role == AxisRole::N));
-    if columns > rows { column.or(row) } else { row.or(column) }
+    // An inner axis of rows leaves each worker pieces of the outer ones (some letters of every tap), which make no long rows of tiles.
+    let is_inner = |row: usize| nest.axes()[..row].iter().any(|a| is_row(a.role) && a.extent > 1);
+    let is_wide = columns >= WIDE_SHARE * workers;
+    if columns > rows || is_wide && row.is_some_and(is_inner) { column.or(row) } else { row.or(column) }
 }
 
 /// A chunk's share of the result, over all of one example's part of the sum: columns where each chunk has whole panels of them, for these leave rows

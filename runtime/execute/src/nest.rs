@@ -22,8 +22,8 @@ use bdl_plan::AxisRole;
 
 /// Axes of one contraction at most.
 pub const MAX_AXES: usize = 12;
-/// Rows or columns of a tile that is worth being a box's own.
-const LEAST_SIDE: i64 = 14;
+/// Rows or columns that are worth being a box's own: more than the letters of a protein, whose taps stay together.
+const LEAST_SIDE: i64 = 28;
 /// Clips of one contraction at most.
 pub const MAX_CLIPS: usize = 6;
 

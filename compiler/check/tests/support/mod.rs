@@ -108,7 +108,7 @@ pub fn facts(text: &str) -> Vec<DataFacts> {
             if name == "text" {
                 facts.texts.push(ty.into());
             } else {
-                facts.fields.push(Field { name: name.into(), ty: Type::Tensor(tensor(ty)) });
+                facts.fields.push(Field { name: name.into(), ty: Type::Tensor(tensor(ty)), one_hot: false });
             }
         }
         facts

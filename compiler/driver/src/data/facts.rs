@@ -57,7 +57,7 @@ pub fn of_data(facts: &bdl_data::DataFacts) -> (DataFacts, Lengths) {
             shape.push(Axis { size, names: field.axis_names.get(at).cloned().flatten(), origin: None });
         }
         let ty = Type::Tensor(TensorType { scalar, optional: field.optional, shape });
-        fields.push(Field { name: field.name.as_str().into(), ty });
+        fields.push(Field { name: field.name.as_str().into(), ty, one_hot: field.one_hot });
     }
     (DataFacts { name: facts.name.as_str().into(), rows: Some(facts.rows), fields, texts }, lengths)
 }
@@ -106,7 +106,7 @@ pub fn of_fitted(fitted: &Fitted, shared: &Shared) -> DataFacts {
         };
         let shape = field.dims.iter().enumerate().map(size).collect();
         let ty = Type::Tensor(TensorType { scalar, optional: field.optional, shape });
-        facts.fields.push(Field { name: field.name.as_str().into(), ty });
+        facts.fields.push(Field { name: field.name.as_str().into(), ty, one_hot: field.one_hot });
     }
     facts
 }
@@ -153,7 +153,10 @@ pub fn symbolic(spec: &DataSpec) -> DataFacts {
             ty
         });
         match ty {
-            Some(ty) => facts.fields.push(Field { name: field.name.as_str().into(), ty: Type::Tensor(ty) }),
+            Some(ty) => {
+                let one_hot = matches!(field.steps.last(), Some(Step::OneHotText(_) | Step::OneHot));
+                facts.fields.push(Field { name: field.name.as_str().into(), ty: Type::Tensor(ty), one_hot });
+            }
             None => facts.texts.push(field.name.as_str().into()),
         }
     }

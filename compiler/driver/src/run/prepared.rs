@@ -269,7 +269,7 @@ pub fn inputs_read(program: &Program) -> Vec<String> {
     // `predict p = x` needs no equation.
     read.extend(program.outputs.iter().map(|(_, tensor)| *tensor));
     let of_data =
-        |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true });
+        |tensor: &bdl_equations::Tensor| matches!(tensor.role, bdl_equations::Role::Input { per_example: true, .. });
     let tensors = program.tensors.iter().enumerate();
     let inputs = tensors.filter(|(at, tensor)| of_data(tensor) && read.contains(&bdl_equations::TensorId(*at as u32)));
     let mut names: Vec<String> = Vec::new();

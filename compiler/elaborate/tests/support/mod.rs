@@ -45,7 +45,7 @@ pub fn checked(name: &str, program: &str, entries: &[&str], facts: &[DataFacts])
 pub fn field(name: &str, scalar: Scalar, shape: &[i64]) -> Field {
     let axis = |size: &i64| Axis { size: (*size).into(), names: None, origin: None };
     let ty = Type::Tensor(TensorType { scalar, optional: false, shape: shape.iter().map(axis).collect() });
-    Field { name: name.into(), ty }
+    Field { name: name.into(), ty, one_hot: false }
 }
 
 /// A tensor as tests write it down: row-major.
@@ -105,7 +105,7 @@ impl Given {
         let mut given = Given { examples: vec![BTreeMap::new(); examples.len()], ..Given::default() };
         for tensor in &program.tensors {
             match tensor.role {
-                Role::Input { per_example: true } => {
+                Role::Input { per_example: true, .. } => {
                     let own = &tensor.shape[1..];
                     let mut arrays = Vec::new();
                     for (example, sizes) in examples.iter().zip(&mut given.examples) {
@@ -132,7 +132,7 @@ impl Given {
                     let (_, numbers) = found.ok_or(format!("no value for `{}`", tensor.name))?;
                     given.values.insert(tensor.name.to_string(), Value::Shared(numbers.array()));
                 }
-                Role::Input { per_example: false } | Role::Computed => {}
+                Role::Input { per_example: false, .. } | Role::Computed => {}
             }
         }
         Ok(given)

@@ -204,7 +204,7 @@ impl Parser {
             return Ok(true);
         }
         const ROLES: [(Role, &str); 4] = [
-            (Role::Input { per_example: false }, "input"),
+            (Role::Input { per_example: false, one_hot: false }, "input"),
             (Role::Param, "param"),
             (Role::State, "state"),
             (Role::Computed, "value"),
@@ -229,11 +229,14 @@ impl Parser {
                 }
             }
             let role = match role {
-                Role::Input { .. } if self.keyword("per") => {
-                    self.need_keyword("example")?;
-                    Role::Input { per_example: true }
+                Role::Input { .. } => {
+                    let per_example = self.keyword("per");
+                    if per_example {
+                        self.need_keyword("example")?;
+                    }
+                    Role::Input { per_example, one_hot: self.keyword("one_hot") }
                 }
-                other @ (Role::Input { .. } | Role::Param | Role::State | Role::Computed) => other,
+                other @ (Role::Param | Role::State | Role::Computed) => other,
             };
             self.program.tensors.push(Tensor { name: name.into(), dtype, shape, role });
             return Ok(true);

@@ -68,8 +68,10 @@ impl Printer<'_> {
         }
         for tensor in &self.program.tensors {
             let (role, note) = match tensor.role {
-                Role::Input { per_example: true } => ("input", " per example"),
-                Role::Input { per_example: false } => ("input", ""),
+                Role::Input { per_example: true, one_hot: false } => ("input", " per example"),
+                Role::Input { per_example: true, one_hot: true } => ("input", " per example one_hot"),
+                Role::Input { per_example: false, one_hot: false } => ("input", ""),
+                Role::Input { per_example: false, one_hot: true } => ("input", " one_hot"),
                 Role::Param => ("param", ""),
                 Role::State => ("state", ""),
                 Role::Computed => ("value", ""),

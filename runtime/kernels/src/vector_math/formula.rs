@@ -268,6 +268,9 @@ macro_rules! traced_lanes {
             fn select(mask: TracedMask, a: Self, b: Self) -> Self {
                 Self::note(Step::Select(mask.0, a.0, b.0))
             }
+            fn set(_: TracedMask) -> u32 {
+                unreachable!("a formula knows no lanes")
+            }
             /// Any lane may be unusual: the long path.
             fn any(_: TracedMask) -> bool {
                 true

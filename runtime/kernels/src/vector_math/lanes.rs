@@ -72,6 +72,8 @@ pub(crate) trait Lanes: Copy {
     fn equal(self, b: Self) -> Self::Mask;
     /// `mask ? a : b` lane by lane.
     fn select(mask: Self::Mask, a: Self, b: Self) -> Self;
+    /// The lanes that are true, as bits from the lowest on.
+    fn set(mask: Self::Mask) -> u32;
     fn any(mask: Self::Mask) -> bool;
     fn all(mask: Self::Mask) -> bool;
     fn bits(self) -> Self::Int;

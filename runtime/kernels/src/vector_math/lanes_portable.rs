@@ -92,6 +92,10 @@ macro_rules! plain_lanes {
                 Plain(from_fn(|i| if mask[i] { a.0[i] } else { b.0[i] }))
             }
             #[inline(always)]
+            fn set(mask: Self::Mask) -> u32 {
+                mask.iter().rev().fold(0, |set, lane| set << 1 | u32::from(*lane))
+            }
+            #[inline(always)]
             fn any(mask: Self::Mask) -> bool {
                 mask.contains(&true)
             }

@@ -14,7 +14,7 @@ macro_rules! register_lanes {
      round $rx:ident $round:expr;
      compare $ca:ident $cb:ident $lt:expr, $le:expr, $equal:expr;
      select $sm:ident $sa:ident $sb:ident $select:expr;
-     any $am:ident $any:expr, $all:expr;
+     set $am:ident $set:expr, $all:expr;
      int $ix:ident $int:expr;
      zero $zx:ident $zero:expr;
      left $lx:ident $left:expr;
@@ -136,13 +136,16 @@ macro_rules! register_lanes {
             }
             #[allow(unused_unsafe, reason = "AVX-512 masks are integers")]
             #[inline(always)]
-            fn any($am: Self::Mask) -> bool {
-                unsafe { $any }
+            fn set($am: Self::Mask) -> u32 {
+                unsafe { $set }
             }
-            #[allow(unused_unsafe, reason = "AVX-512 masks are integers")]
             #[inline(always)]
-            fn all($am: Self::Mask) -> bool {
-                unsafe { $all }
+            fn any(mask: Self::Mask) -> bool {
+                Self::set(mask) != 0
+            }
+            #[inline(always)]
+            fn all(mask: Self::Mask) -> bool {
+                Self::set(mask) == $all
             }
             #[inline(always)]
             fn bits(self) -> Self::Int {
@@ -195,7 +198,7 @@ register_lanes! {
     round x _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
     compare a b _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), _mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b), _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b);
     select m a b _mm512_mask_blend_ps(m, b, a);
-    any m m != 0, m == !0;
+    set m m as u32, 0xffff;
     int x _mm512_set1_epi32(x as u32 as i32);
     zero x _mm512_cmpeq_epi32_mask(x, _mm512_setzero_si512());
     left x _mm512_slli_epi32::<23>(x);
@@ -215,7 +218,7 @@ register_lanes! {
     round x _mm512_roundscale_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
     compare a b _mm512_cmp_pd_mask::<_CMP_LT_OQ>(a, b), _mm512_cmp_pd_mask::<_CMP_LE_OQ>(a, b), _mm512_cmp_pd_mask::<_CMP_EQ_OQ>(a, b);
     select m a b _mm512_mask_blend_pd(m, b, a);
-    any m m != 0, m == !0;
+    set m m as u32, 0xff;
     int x _mm512_set1_epi64(x as i64);
     zero x _mm512_cmpeq_epi64_mask(x, _mm512_setzero_si512());
     left x _mm512_slli_epi64::<52>(x);
@@ -235,7 +238,7 @@ register_lanes! {
     round x _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
     compare a b _mm256_cmp_ps::<_CMP_LT_OQ>(a, b), _mm256_cmp_ps::<_CMP_LE_OQ>(a, b), _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b);
     select m a b _mm256_blendv_ps(b, a, m);
-    any m _mm256_movemask_ps(m) != 0, _mm256_movemask_ps(m) == 0xff;
+    set m _mm256_movemask_ps(m) as u32, 0xff;
     int x _mm256_set1_epi32(x as u32 as i32);
     zero x _mm256_castsi256_ps(_mm256_cmpeq_epi32(x, _mm256_setzero_si256()));
     left x _mm256_slli_epi32::<23>(x);
@@ -255,7 +258,7 @@ register_lanes! {
     round x _mm256_round_pd::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x);
     compare a b _mm256_cmp_pd::<_CMP_LT_OQ>(a, b), _mm256_cmp_pd::<_CMP_LE_OQ>(a, b), _mm256_cmp_pd::<_CMP_EQ_OQ>(a, b);
     select m a b _mm256_blendv_pd(b, a, m);
-    any m _mm256_movemask_pd(m) != 0, _mm256_movemask_pd(m) == 0xf;
+    set m _mm256_movemask_pd(m) as u32, 0xf;
     int x _mm256_set1_epi64x(x as i64);
     zero x _mm256_castsi256_pd(_mm256_cmpeq_epi64(x, _mm256_setzero_si256()));
     left x _mm256_slli_epi64::<52>(x);
