@@ -49,6 +49,7 @@ mod memory;
 mod nest;
 mod nodes;
 mod others;
+mod overwrite;
 mod places;
 mod recompute;
 mod recurrence;

@@ -55,7 +55,7 @@ pub(crate) fn drop_unused(plan: &mut Plan) {
     plan.launches.iter_mut().for_each(|l| rename_op(&mut l.op, &rename));
 }
 
-fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
+pub(crate) fn rename_op(op: &mut Op, rename: &dyn Fn(&mut BufferId)) {
     let kernel = |k: &mut KernelUse| k.buffers.iter_mut().for_each(|s| rename(&mut s.buffer));
     match op {
         Op::Kernel(k) => kernel(k),

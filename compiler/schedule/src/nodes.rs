@@ -5,7 +5,9 @@ use crate::fuse::{self, Cluster, Unit};
 use crate::kernels::Kernels;
 use crate::layout::{Layout, Storage};
 use crate::recompute::Late;
-use crate::{Options, Target, blocks, contraction, cumulative, ends, factors, loops, memory, places, rewrite};
+use crate::{
+    Options, Target, blocks, contraction, cumulative, ends, factors, loops, memory, overwrite, places, rewrite,
+};
 use bdl_dims::Dim;
 use bdl_equations as eq;
 use bdl_plan as plan;
@@ -45,6 +47,8 @@ pub(crate) fn plan(program: &eq::Program, options: &Options) -> Result<plan::Pla
     memory::drop_unused(&mut plan);
     if options.target == Target::Processor {
         blocks::in_blocks(&mut plan);
+        overwrite::overwrite(&mut plan);
+        memory::drop_unused(&mut plan);
     }
     memory::place(&mut plan);
     Ok(plan)

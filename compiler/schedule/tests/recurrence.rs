@@ -132,7 +132,11 @@ fn a_loop_with_checkpoints_keeps_less() {
     let numbers = lengths("T", &[3, 1, 9, 0, 4, 8]);
     let fixed = |steps: &str| lstm.replace("        size T example\n", "").replace('T', steps);
     // Of lengths of their own, of a fixed length with a rest, and without.
-    for (whole, every, least) in [(lstm.to_string(), 4, 1.5), (fixed("1603"), 40, 2.5), (fixed("1600"), 40, 2.5)] {
+    // With gradients that overwrite the values they are made of, also in loops: 19.7 MB and 5.6 to 7.1 MB without.
+    let (of_own, fixed_at_most) = ((1_250_000, 730_000), (13_200_000, 5_400_000));
+    for (whole, every, at_most) in
+        [(lstm.to_string(), 4, of_own), (fixed("1603"), 40, fixed_at_most), (fixed("1600"), 40, fixed_at_most)]
+    {
         let mut found = Vec::new();
         let cut = ["t < T {", "t < 1603 {", "t < 1600 {"].iter().fold(whole.clone(), |text, start| {
             text.replace(start, &start.replace("{", &format!("checkpoint {every} {{")))
@@ -149,7 +153,7 @@ fn a_loop_with_checkpoints_keeps_less() {
             found.push((bytes, support::run(&short, &plan, &numbers, 1, &["loss", "d_x", "d_w", "d_u"])));
         }
         let [(all, whole), (less, cut)] = found.as_slice() else { unreachable!() };
-        assert!(*less as f64 * least < *all as f64, "{all} and {less} bytes");
+        assert!(*all <= at_most.0 && *less <= at_most.1, "{all} and {less} bytes");
         for ((name, whole), (_, cut)) in whole.iter().zip(cut) {
             let largest = whole.iter().fold(0.0f64, |most, x| most.max(x.abs()));
             let apart = whole.iter().zip(cut).fold(0.0f64, |most, (a, b)| most.max((a - b).abs()));

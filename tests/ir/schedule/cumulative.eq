@@ -41,7 +41,7 @@ kernel y(lengths_T: i64 read, offsets_T: i64 read, x: f64 read, y: f64 write) si
   }
 }
 
-kernel d(lengths_T: i64 read, offsets_T: i64 read, y: f64 read, d: f64 write) sizes(B) indices(b, block, s) {
+kernel d(lengths_T: i64 read, offsets_T: i64 read, d: f64 update) sizes(B) indices(b, block, s) {
   for b in B {
     %0: i64 = load lengths_T[b]
     %1: f64 = const 0.0
@@ -58,7 +58,7 @@ kernel d(lengths_T: i64 read, offsets_T: i64 read, y: f64 read, d: f64 write) si
       %10: i64 = min %9, %0
       variable @1: f64 = %1
       for s in %8..%10 {
-        %11: f64 = load y[s * (-1) + %0 + %6 + (-1)]
+        %11: f64 = load d[s * (-1) + %0 + %6 + (-1)]
         @1 sum= %11
         %12: f64 = read @0
         %13: f64 = read @1
@@ -72,4 +72,4 @@ kernel d(lengths_T: i64 read, offsets_T: i64 read, y: f64 read, d: f64 write) si
 }
 
 run y(lengths_T, offsets_T, x, y) at "y" 0 0 0
-run d(lengths_T, offsets_T, y, d) at "d" 0 0 0
+run d(lengths_T, offsets_T, y) at "d" 0 0 0
