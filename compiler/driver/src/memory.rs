@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 /// About what the process itself takes once its programs are compiled: pages of the binary, plans, machine code, stacks, what
-/// the allocator cannot use. The programs of `tests/speed` take 23 to 45 MB.
-pub const PROCESS_BYTES: usize = 31_000_000;
+/// the allocator cannot use. The programs of `tests/speed` take 24 to 38 MB.
+pub const PROCESS_BYTES: usize = 26_000_000;
 
 static COLLECT: OnceLock<fn()> = OnceLock::new();
 

@@ -141,7 +141,7 @@ fn without_examples(size: &Dim, plan: &Plan) -> Dim {
     })
 }
 
-/// `one step at batch B: 0.9 MB + B × 42 kB, of which weights and optimiser 0.8 MB; beside it the data, and about 31 MB for bdl itself`
+/// `one step at batch B: 0.9 MB + B × 42 kB, of which weights and optimiser 0.8 MB; beside it the data, and about 26 MB for bdl itself`
 fn memory(plan: &Plan, width: i64) -> String {
     let shared = plan.buffers.iter().filter(|buffer| matches!(buffer.place, Place::Param | Place::State));
     let weights: Dim = shared.map(|buffer| buffer.len.scale(width)).sum();
