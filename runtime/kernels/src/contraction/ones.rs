@@ -10,7 +10,7 @@
 //! turned (its gradient by w)   A[i, k] = s[i + k * w]   w lists, one for each letter; row i has those of letter i mod w from i / w on
 //! ```
 //!
-//! The panel of B that a row's ones choose from lies in the first-level cache: a chunk of a few hundred steps is taken in [`PIECE`]s, between which the
+//! The panels of B that a row's ones choose from lie in the first-level cache, two at a time: a chunk of a few hundred steps is taken in [`PIECE`]s, between which the
 //! sums of all rows wait in memory.
 
 use super::pack::{Chunk, Run, pack_b, run_at, scratch};
@@ -18,7 +18,7 @@ use super::tile::{Target, Tiles, finish};
 use super::{CHUNK, Job};
 use crate::vector_math::lanes::Lanes;
 
-/// Steps whose rows of B, two vectors wide, take half of the first-level cache.
+/// Steps whose rows of B, four vectors wide, fill the first-level cache; 64 and 96 were no faster.
 const PIECE: usize = 128;
 /// Rows whose sums may wait in memory between pieces.
 const MOST_WAITING: usize = 512;
@@ -26,7 +26,7 @@ const MOST_WAITING: usize = 512;
 const SPARSE: usize = 3;
 /// Elements of A that are looked at in one go.
 const MOST_ELEMENTS: usize = 1 << 16;
-/// Vectors of multiply-adds that an element must save for a look at it, with what is added then, to take a part of the time alone.
+/// Vectors of multiply-adds for each element of A below which to look at it, and to add, would take as long.
 const LOOK: usize = 3;
 /// Elements that are looked at before anything else is done.
 const FIRST_LOOK: usize = 32;
