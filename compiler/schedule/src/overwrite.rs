@@ -58,19 +58,7 @@ fn each_moment<'p>(launches: &'p [Launch], before: &mut Moment, visit: &mut dyn 
 
 /// A loop whose steps are all run, for all rows.
 fn plain_scan(launch: &Launch) -> Option<&Scan> {
-    match &launch.op {
-        Op::Scan(scan) if scan.running.is_none() && scan.ends.is_none() => Some(scan),
-        Op::Kernel(_)
-        | Op::Contract(_)
-        | Op::Draw(_)
-        | Op::Copy { .. }
-        | Op::Clear { .. }
-        | Op::Order { .. }
-        | Op::Scan(_)
-        | Op::Iterate(_)
-        | Op::Sort(_)
-        | Op::Library { .. } => None,
-    }
+    if let Op::Scan(scan) = &launch.op { Some(scan).filter(|s| s.running.is_none() && s.ends.is_none()) } else { None }
 }
 
 fn launch_at<'p>(plan: &'p Plan, moment: &[usize]) -> Option<&'p Launch> {
@@ -92,21 +80,6 @@ fn touched(plan: &Plan) -> Vec<Vec<Moment>> {
     touched
 }
 
-fn kernel_of(launch: &Launch) -> Option<&KernelUse> {
-    match &launch.op {
-        Op::Kernel(used) => Some(used),
-        Op::Contract(contraction) => contraction.epilogue.as_ref(),
-        Op::Draw(_)
-        | Op::Copy { .. }
-        | Op::Clear { .. }
-        | Op::Order { .. }
-        | Op::Scan(_)
-        | Op::Iterate(_)
-        | Op::Sort(_)
-        | Op::Library { .. } => None,
-    }
-}
-
 fn launch_at_mut<'p>(plan: &'p mut Plan, moment: &[usize]) -> Option<&'p mut Launch> {
     let (first, inside) = moment.split_first()?;
     inside.iter().try_fold(plan.launches.get_mut(*first)?, |launch, at| {
@@ -114,18 +87,14 @@ fn launch_at_mut<'p>(plan: &'p mut Plan, moment: &[usize]) -> Option<&'p mut Lau
     })
 }
 
-fn kernel_of_mut(launch: &mut Launch) -> Option<&mut KernelUse> {
-    match &mut launch.op {
-        Op::Kernel(used) => Some(used),
-        Op::Contract(contraction) => contraction.epilogue.as_mut(),
-        Op::Draw(_)
-        | Op::Copy { .. }
-        | Op::Clear { .. }
-        | Op::Order { .. }
-        | Op::Scan(_)
-        | Op::Iterate(_)
-        | Op::Sort(_)
-        | Op::Library { .. } => None,
+/// [`Launch::kernel`], to change it.
+fn kernel_of(launch: &mut Launch) -> Option<&mut KernelUse> {
+    if matches!(launch.op, Op::Kernel(_)) {
+        let Op::Kernel(used) = &mut launch.op else { return None };
+        Some(used)
+    } else {
+        let Op::Contract(contraction) = &mut launch.op else { return None };
+        contraction.epilogue.as_mut()
     }
 }
 
@@ -140,15 +109,9 @@ struct Join {
 
 fn find(plan: &Plan, touched: &[Vec<Moment>], passes: &[bool], moment: &Moment) -> Option<Join> {
     let launch = launch_at(plan, moment)?;
-    let used = kernel_of(launch)?;
+    let used = launch.kernel()?;
     let kernel = plan.kernels.get(used.kernel.0 as usize)?;
-    let is_operand = |buffer: BufferId| match &launch.op {
-        Op::Contract(c) => [c.out.buffer, c.a.buffer, c.b.buffer].contains(&buffer),
-        op => {
-            debug_assert!(matches!(op, Op::Kernel(_)), "only these have kernels");
-            false
-        }
-    };
+    let is_operand = |buffer: BufferId| matches!(&launch.op, Op::Contract(c) if [c.out.buffer, c.a.buffer, c.b.buffer].contains(&buffer));
     let is_own = |buffer: BufferId| {
         let given = used.buffers.iter().filter(|slice| slice.buffer == buffer).count();
         let place = &plan.buffers[buffer.0 as usize].place;
@@ -297,10 +260,10 @@ fn steps_are_apart(scan: &Scan, stores: &[Found], offset: &Dim) -> bool {
 /// Makes the new buffer the old one, in the kernel and everywhere: its name says what is kept the longest, such as an activation that its gradient
 /// overwrites.
 fn apply(plan: &mut Plan, moment: &Moment, join: &Join) {
-    let Some(used) = launch_at(plan, moment).and_then(kernel_of).cloned() else { return };
+    let Some(used) = launch_at(plan, moment).and_then(Launch::kernel).cloned() else { return };
     let mut uses = 0;
     each_launch(&plan.launches, &mut |launch| {
-        uses += usize::from(kernel_of(launch).is_some_and(|other| other.kernel == used.kernel));
+        uses += usize::from(launch.kernel().is_some_and(|other| other.kernel == used.kernel));
     });
     let apart = used.buffers[join.from].offset.clone() - used.buffers[join.to].offset.clone();
     let mut kernel = plan.kernels[used.kernel.0 as usize].clone();
@@ -325,7 +288,7 @@ fn apply(plan: &mut Plan, moment: &Moment, join: &Join) {
         plan.kernels.push(kernel);
         KernelId(plan.kernels.len() as u32 - 1)
     };
-    if let Some(used) = launch_at_mut(plan, moment).and_then(kernel_of_mut) {
+    if let Some(used) = launch_at_mut(plan, moment).and_then(kernel_of) {
         used.kernel = id;
         used.buffers.remove(join.from);
     }

@@ -664,11 +664,7 @@ fn read_late(scaled: &str, width: usize, more: &str) -> String {
 /// The buffer in which a kernel leaves a value of this name.
 fn place_of<'p>(plan: &'p bdl_plan::Plan, value: &str) -> Option<&'p str> {
     plan.launches.iter().find_map(|launch| {
-        let used = match &launch.op {
-            bdl_plan::Op::Kernel(used) => used,
-            bdl_plan::Op::Contract(contraction) => contraction.epilogue.as_ref()?,
-            _ => return None,
-        };
+        let used = launch.kernel()?;
         let declared = &plan.kernels[used.kernel.0 as usize].buffers;
         let at = declared.iter().position(|b| b.access != bdl_plan::Access::Read && &*b.name == value)?;
         Some(&*plan.buffers[used.buffers[at].buffer.0 as usize].name)

@@ -128,6 +128,24 @@ pub struct Launch {
     pub origin: Origin,
 }
 
+impl Launch {
+    /// The kernel that it runs: all that it is, or what follows a contraction. Those in the body of a loop are launches of their own.
+    pub fn kernel(&self) -> Option<&KernelUse> {
+        match &self.op {
+            Op::Kernel(used) => Some(used),
+            Op::Contract(contraction) => contraction.epilogue.as_ref(),
+            Op::Draw(_)
+            | Op::Copy { .. }
+            | Op::Clear { .. }
+            | Op::Order { .. }
+            | Op::Scan(_)
+            | Op::Iterate(_)
+            | Op::Sort(_)
+            | Op::Library { .. } => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Origin {
     pub what: Name,
