@@ -26,7 +26,17 @@ pub(crate) struct Builder {
 struct Frame {
     stmts: Vec<Stmt>,
     known: HashMap<String, ValueId>,
+    /// Loads of what the kernel writes, as long as nothing is stored there.
+    loaded: HashMap<(BufferId, String), ValueId>,
+    stored: HashSet<BufferId>,
     opened: Opened,
+}
+
+impl Frame {
+    fn new(opened: Opened) -> Frame {
+        let (known, loaded, stored) = (HashMap::default(), HashMap::default(), HashSet::default());
+        Frame { stmts: Vec::new(), known, loaded, stored, opened }
+    }
 }
 
 enum Opened {
@@ -61,7 +71,7 @@ impl Builder {
             },
             slices: Vec::new(),
             written,
-            frames: vec![Frame { stmts: Vec::new(), known: HashMap::default(), opened: Opened::Kernel }],
+            frames: vec![Frame::new(Opened::Kernel)],
             levels: Vec::new(),
             index_levels: vec![0],
         }
@@ -139,17 +149,18 @@ impl Builder {
 
     pub fn load(&mut self, buffer: u32, at: Address, guards: Vec<Guard>, otherwise: f64, reach: Reach) -> ValueId {
         let ty = value_type(self.kernel.buffers[buffer as usize].dtype);
-        let written = self.written.contains(&self.slices[buffer as usize].buffer);
+        let of = self.slices[buffer as usize].buffer;
+        let written = self.written.contains(&of);
         let op = ValueOp::Load { buffer, at, guards, otherwise };
         let here = self.frames.len() - 1;
         if written {
-            // What it holds may change between bodies, not within one: stores come last.
-            let key = format!("{ty:?} {op:?}");
-            if let Some(known) = self.frames[here].known.get(&key) {
+            // What it holds may change where a body inside ends; of one body's own statements, stores come last.
+            let key = (of, format!("{ty:?} {op:?}"));
+            if let Some(known) = self.frames[here].loaded.get(&key) {
                 return *known;
             }
             let value = self.append(op, ty, here);
-            self.frames[here].known.insert(key, value);
+            self.frames[here].loaded.insert(key, value);
             return value;
         }
         let level = match reach {
@@ -285,6 +296,8 @@ impl Builder {
     }
 
     pub fn store(&mut self, buffer: u32, at: Address, value: ValueId) {
+        let here = self.frames.len() - 1;
+        self.frames[here].stored.insert(self.slices[buffer as usize].buffer);
         self.push(Stmt::Store { buffer, at, value });
     }
 
@@ -292,24 +305,24 @@ impl Builder {
         let index = LoopIndex(self.kernel.indices.len() as u32);
         self.kernel.indices.push(name.into());
         self.index_levels.push(self.frames.len());
-        self.frames.push(Frame {
-            stmts: Vec::new(),
-            known: HashMap::default(),
-            opened: Opened::Loop { index, from, to, mode },
-        });
+        self.frames.push(Frame::new(Opened::Loop { index, from, to, mode }));
         index
     }
 
     pub fn open_if(&mut self, condition: ValueId) {
-        self.frames.push(Frame { stmts: Vec::new(), known: HashMap::default(), opened: Opened::If(condition) });
+        self.frames.push(Frame::new(Opened::If(condition)));
     }
 
     /// Ends the innermost open loop or condition.
     pub fn close(&mut self) {
-        let Some(frame) = self.frames.pop() else { return };
+        let Some(frame) = self.frames.pop_if(|frame| !matches!(frame.opened, Opened::Kernel)) else { return };
         let body = frame.stmts;
+        if let Some(around) = self.frames.last_mut() {
+            around.loaded.retain(|(of, _), _| !frame.stored.contains(of));
+            around.stored.extend(frame.stored);
+        }
         match frame.opened {
-            Opened::Kernel => self.frames.push(Frame { stmts: body, known: frame.known, opened: Opened::Kernel }),
+            Opened::Kernel => {}
             Opened::Loop { index, from, to, mode } => self.push(Stmt::Loop { index, from, to, mode, body }),
             Opened::If(condition) => self.push(Stmt::If { condition, body }),
         }

@@ -136,7 +136,7 @@ pub(crate) fn recognise(
     {
         return None;
     }
-    let rows = nest::rows(storage, piece);
+    let rows = nest::rows(program, storage, piece);
     let at: Vec<eq::Sub> = piece.at.iter().cloned().map(eq::Sub::Affine).collect();
     let own = eq::Read { tensor: out, subs: at, otherwise: None, example: None };
     let mut walks = [

@@ -316,7 +316,7 @@ impl Fusion<'_> {
                     return None;
                 }
                 if piece.free_ids().take(rows).any(|i| self.storage.names_example(piece.range(i)))
-                    && nest::rows(self.storage, piece) != Some((eq::IndexId(0), eq::IndexId(1)))
+                    && nest::rows(self.program, self.storage, piece) != Some((eq::IndexId(0), eq::IndexId(1)))
                 {
                     return None;
                 }
@@ -377,7 +377,8 @@ impl Fusion<'_> {
         let reads =
             |at: usize| self.clusters[at].units.iter().flat_map(|unit| &self.reads[*unit]).map(size).max().unwrap_or(0);
         let writes = |at: usize| -> i64 {
-            self.clusters[at].units.iter().flat_map(|unit| self.units[*unit].writes()).map(|tensor| size(&tensor)).sum()
+            let written = self.clusters[at].units.iter().flat_map(|unit| self.units[*unit].writes());
+            written.map(|tensor| size(&tensor)).fold(0, i64::saturating_add)
         };
         let mut early: BTreeSet<usize> = ends.into_iter().filter(|at| reads(*at) >= writes(*at)).collect();
         let is_small = |at: usize| writes(at) <= FEW_ELEMENTS || reads(at) / LEAST_SHRINKING >= writes(at);

@@ -67,9 +67,9 @@ pub(crate) fn kernel(
     wanted: &Wanted,
 ) -> Result<(plan::Kernel, Vec<plan::Slice>), Error> {
     let parts = &wanted.parts;
-    let mut rows = nest::rows(storage, parts[0].piece).filter(|(b, t)| b.0 == 0 && t.0 == 1);
+    let mut rows = nest::rows(program, storage, parts[0].piece).filter(|(b, t)| b.0 == 0 && t.0 == 1);
     for part in parts {
-        rows = rows.filter(|r| nest::rows(storage, part.piece) == Some(*r) && part.piece.free >= 2);
+        rows = rows.filter(|r| nest::rows(program, storage, part.piece) == Some(*r) && part.piece.free >= 2);
     }
     if wanted.prefix == 1 && !parts.iter().all(|p| p.piece.free == 1) {
         rows = None;
@@ -77,14 +77,14 @@ pub(crate) fn kernel(
     let walks: Vec<Walk> = parts
         .iter()
         .map(|part| {
-            let rows =
-                rows.or_else(|| nest::rows(storage, part.piece).filter(|(b, _)| b.0 as usize >= part.piece.free));
+            let rows = rows
+                .or_else(|| nest::rows(program, storage, part.piece).filter(|(b, _)| b.0 as usize >= part.piece.free));
             Walk::of(program, storage, part.out, part.piece, rows)
         })
         .collect();
     let mut members = Vec::new();
     for (part, walk) in parts.iter().zip(&walks) {
-        let own = nest::rows(storage, part.piece).filter(|(b, _)| b.0 as usize >= part.piece.free);
+        let own = nest::rows(program, storage, part.piece).filter(|(b, _)| b.0 as usize >= part.piece.free);
         let bound = nest::bound_loops(storage, part.piece, walk, own);
         let sorted = element::sorted(program, storage, part.piece);
         members.push(Member::new(part, bound, sorted));

@@ -51,7 +51,7 @@ pub(crate) struct Walk {
 /// The batch index and the per-example index that can run together over packed rows.
 ///
 /// Not in a loop over running examples: the rows of those that have finished lie between the others.
-pub(crate) fn rows(storage: &Storage, piece: &eq::Piece) -> Option<(eq::IndexId, eq::IndexId)> {
+pub(crate) fn rows(program: &eq::Program, storage: &Storage, piece: &eq::Piece) -> Option<(eq::IndexId, eq::IndexId)> {
     if storage.depth() > 0 {
         return None;
     }
@@ -72,7 +72,14 @@ pub(crate) fn rows(storage: &Storage, piece: &eq::Piece) -> Option<(eq::IndexId,
         .enumerate()
         .any(|(i, index)| i as u32 != position.0 && storage.names_example(&index.range));
     let batches = piece.indices.iter().filter(|i| storage.is_batch(&i.range)).count();
-    let plain = |read: &eq::Read| read.subs.iter().all(|s| !mentions(s, position) || is_index(s, position));
+    // On the axis of its range: elsewhere it counts no rows.
+    let plain = |read: &eq::Read| {
+        let shape = &program.tensors[read.tensor.0 as usize].shape;
+        read.subs
+            .iter()
+            .zip(shape)
+            .all(|(sub, dim)| !mentions(sub, position) || is_index(sub, position) && dim == piece.range(position))
+    };
     let mut all_plain = true;
     let mut numbers = BTreeSet::new();
     visit(piece, &mut |read| all_plain &= plain(read), &mut |affine| numbers.extend(affine.terms.iter().map(|t| t.0)));

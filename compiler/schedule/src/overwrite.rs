@@ -9,7 +9,7 @@
 //! writes where
 //!
 //! - nobody touches the old value later, or the new one earlier (what is made outside of a loop and read inside is gone after the step that reads it, so
-//!   the addresses must say that each step has elements of its own);
+//!   the addresses must say that each step has elements of its own; what is made in each step of a loop must not be what a step leaves);
 //! - all is done in one loop, whose iterations read no elements but those that they write, and before they do.
 //!
 //! Then both are one parameter of the kernel, which it updates.
@@ -136,11 +136,16 @@ fn find(plan: &Plan, touched: &[Vec<Moment>], passes: &[bool], moment: &Moment) 
         };
         olds.iter().filter(|(_, old)| same(*old)).find_map(|(from, old)| {
             let stores = each_reads_what_it_writes(kernel, used, *from, to)?;
-            // Loops around that the old value is made outside of: what is made in a step is made again in the next.
-            let is_made_inside =
-                |depth: &usize| touched[old.0 as usize].iter().all(|at| at.starts_with(&moment[..*depth]));
-            let crossed: Vec<usize> = (1..moment.len()).filter(|depth| !is_made_inside(depth)).collect();
+            // Loops around that the old value is made outside of. In the others each step makes it again, on top of what is not only that step's.
+            let is_inside = |buffer: BufferId, depth: usize| {
+                touched[buffer.0 as usize].iter().all(|at| at.starts_with(&moment[..depth]))
+            };
+            let (made_again, crossed): (Vec<usize>, Vec<usize>) =
+                (1..moment.len()).partition(|depth| is_inside(*old, *depth));
+            let is_output = plan.outputs.iter().any(|(_, out)| *out == new);
+            let is_kept = |depth: &usize| is_output || !is_inside(new, *depth);
             let is_free = match crossed.as_slice() {
+                _ if made_again.iter().any(is_kept) => false,
                 [] => true,
                 [depth] => {
                     let scan = plain_scan(launch_at(plan, &moment[..*depth])?)?;

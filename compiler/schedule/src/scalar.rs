@@ -206,7 +206,9 @@ impl<'p> Writer<'p, '_> {
         // The axes that `rows` walks together.
         let together = env.rows.as_ref().and_then(|rows| {
             let packed = layout.packed.as_ref().filter(|p| p.rows == rows.rows)?;
-            let position = subs.iter().position(|s| is_index(s, rows.position))?;
+            // On the axis that is packed: an index of the same range may stand on another one, too.
+            let is_packed = |axis: &usize| layout.strides[*axis] == packed.inner;
+            let position = (1..subs.len()).filter(is_packed).find(|axis| is_index(&subs[*axis], rows.position))?;
             is_index(&subs[0], rows.batch).then(|| (position, form::scale(&rows.row, &packed.inner)))
         });
         let mut at = Address::default();

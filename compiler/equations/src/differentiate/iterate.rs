@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Once `done` holds, the carried values no longer change and it keeps holding, so the last values are the same. The scan ends where it
-//! holds for all examples, and so does its adjoint: both cost the steps of the example that needs most, not `at_most`. Only loops through
-//! which a gradient flows are rewritten.
+//! holds for all examples, and so does its adjoint: both cost the steps of the example that needs most, not `at_most`. (Where `at_most` is a size of
+//! the example, each runs its own number of steps.) Only loops through which a gradient flows are rewritten.
 //!
 //! A reduction over the batch takes the examples that still run, and with one in the loop `done` may cease to hold again (an example's own
 //! values rest, the mean over the others does not). Such a loop carries which examples have stopped:
@@ -72,7 +72,9 @@ fn unrolled(program: &mut Program, iterate: Iterate, before: &mut Vec<Node>) -> 
     }
     let mut body = condition;
     body.extend(rest);
-    let ends = ending(program, &mut body, until, &origin);
+    // Where each example has its own bound, it ends there, holding its values until then.
+    let is_shared = !program.is_per_example_size(&iterate.at_most);
+    let ends = is_shared.then(|| ending(program, &mut body, until, &origin));
     for c in iterate.carried {
         let next = held(program, &mut body, &c, until, &iterate.origin);
         carried.push(Carried { next, ..c });
@@ -85,7 +87,7 @@ fn unrolled(program: &mut Program, iterate: Iterate, before: &mut Vec<Node>) -> 
         body,
         stacks: Vec::new(),
         checkpoint: None,
-        ends: Some(ends),
+        ends,
         origin: iterate.origin,
     }
 }

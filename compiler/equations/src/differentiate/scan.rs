@@ -17,7 +17,8 @@ use super::{Adjoint, Done, Scope, Tape, Task, gradient_of};
 use crate::DifferentiateError;
 use crate::builder::PieceBuilder;
 use crate::data::{
-    Affine, Carried, Ends, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program, Scan, SizeKind, TensorId,
+    Affine, BinaryOp, Carried, CompareOp, Condition, Ends, Equation, Expr, IndexId, Name, Node, Origin, Piece, Program,
+    Scan, SizeKind, TensorId, UnaryOp,
 };
 use crate::lift::{Steps, lift};
 use crate::types;
@@ -497,8 +498,16 @@ impl Tape<'_> {
                 let lifted = over_steps(&piece.body)?;
                 let value = value.map(|v| over_steps(&v)).transpose()?.map(|p| p.body);
                 let mut lifted = lifted;
+                let step = IndexId(u32::from(own && piece.free > 0));
+                if let Some(ends) = scan.ends
+                    && is_singular(&lifted.body)
+                {
+                    // Of steps that are not run, stacks hold 0, which must not be divided by.
+                    let (Ends::When { until: _, steps } | Ends::After(steps)) = ends;
+                    let runs = Expr::number(step).compare(CompareOp::Lt, Expr::read(steps, [0i64; 0]));
+                    lifted.filter.push(Condition::Holds(runs));
+                }
                 if self.runs_apart(scan) {
-                    let step = IndexId(u32::from(own && piece.free > 0));
                     lifted = self.lengths.that_run(self.program, lifted, step, &scan.extent).ok_or_else(|| {
                         let what = "several examples in a loop whose length depends on the step of another loop";
                         DifferentiateError::NoDerivative { what, origin: origin.clone() }
@@ -508,6 +517,27 @@ impl Tape<'_> {
             }
         }
     }
+}
+
+/// May the expression or a derivative of it be infinite or no number where what it reads, and its own value, is 0?
+fn is_singular(e: &Expr) -> bool {
+    let mut found = false;
+    e.visit(&mut |e| {
+        found |= match e {
+            Expr::Binary(BinaryOp::Div | BinaryOp::FloorDiv | BinaryOp::Rem, _, by) => !matches!(**by, Expr::Const(_)),
+            Expr::Binary(BinaryOp::Pow, _, by) => !matches!(**by, Expr::Const(by) if by >= 0.0),
+            Expr::Unary(op, _) => {
+                matches!(op, UnaryOp::Sqrt | UnaryOp::Log | UnaryOp::Lgamma | UnaryOp::Digamma | UnaryOp::Trigamma)
+            }
+            Expr::Binary(_, _, _)
+            | Expr::Const(_)
+            | Expr::Number(_)
+            | Expr::Read(_)
+            | Expr::Compare(_, _, _)
+            | Expr::Select(_, _, _) => false,
+        }
+    });
+    found
 }
 
 /// Tensors that a node reads at the step of a loop around it.

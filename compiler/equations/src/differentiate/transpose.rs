@@ -83,7 +83,7 @@ pub fn transpose(
     for axis in order {
         let mut next = Vec::new();
         for job in jobs {
-            job.axis(program, piece, known, axis, &mut next);
+            job.axis(program, known, axis, &mut next);
         }
         jobs = next;
     }
@@ -134,7 +134,7 @@ impl Job {
         }
     }
 
-    fn axis(mut self, program: &Program, piece: &Piece, known: &Known, axis: usize, next: &mut Vec<Job>) {
+    fn axis(mut self, program: &Program, known: &Known, axis: usize, next: &mut Vec<Job>) {
         let o = self.axis_index(axis);
         let dim = self.range(o).clone();
         let form = match self.subs[axis].clone() {
@@ -147,7 +147,7 @@ impl Job {
             Sub::Affine(form) => form,
         };
         if form.terms.is_empty() {
-            if Domain::of(program, piece, &known.sizes).inside(&form, &dim) {
+            if Domain::of(program, &self.written(), &known.sizes).inside(&form, &dim) {
                 self.at[axis] = Some(form);
                 next.push(self);
             } else {
@@ -169,6 +169,23 @@ impl Job {
             (None, Some((s, c))) => self.phases(program, axis, &form, s, c, next),
             (None, None) => self.diagonal(axis, &form, next),
         }
+    }
+
+    /// The points that the result is written at, as far as axes run over them. What the piece's filter says does not hold at all of them, nor that a
+    /// summed index has values: there the sum is empty, but it is written.
+    fn written(&self) -> Piece {
+        let is_constant = |sub: &Sub| matches!(sub, Sub::Affine(form) if form.terms.is_empty());
+        let axes =
+            (0..self.subs.len()).filter(|axis| !is_constant(&self.subs[*axis])).map(|axis| self.axis_index(axis));
+        let axes: Vec<IndexId> = axes.collect();
+        let place = |i: IndexId| axes.iter().position(|axis| *axis == i).map(|at| IndexId(at as u32));
+        let index = |axis: &IndexId| {
+            let index = self.indices[axis.0 as usize].clone();
+            Index { example: index.example.and_then(place), ..index }
+        };
+        let indices: Vec<Index> = axes.iter().map(index).collect();
+        let (at, filter) = (indices.iter().zip(0..).map(|(_, i)| IndexId(i).into()).collect(), Vec::new());
+        Piece { free: indices.len(), indices, at, monoid: Monoid::Sum, filter, body: Expr::Const(0.0), empty: None }
     }
 
     /// `o == form`, with nothing solved.

@@ -224,8 +224,11 @@ fn tie_indices(program: &Program, piece: Piece, known: &Known) -> Piece {
             }
             let at_least = data.clone().compare(CompareOp::Ge, Expr::Const(0.0));
             let below = data.clone().compare(CompareOp::Lt, Expr::number(range));
-            // Filters are tried in order, so these protect the ones that read with the data.
-            tied.filter.splice(0..0, [Condition::Holds(at_least), Condition::Holds(below)]);
+            // Filters are tried in order: what came before protects the data, and these the filters that read with it.
+            let later = tied.filter.split_off(at);
+            let (read_with_it, before) = tied.filter.into_iter().partition(|c| c.mentions(index));
+            let own = [Condition::Holds(at_least), Condition::Holds(below)];
+            tied.filter = [before, own.into(), read_with_it, later].concat();
         }
         let tied = put_data(program, tied, index, &data);
         return replace_index(tied, index, &Affine::zero());

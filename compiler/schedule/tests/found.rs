@@ -1,0 +1,222 @@
+//! Small programs that once gave other numbers than the interpreter, each found by a random one (`random.rs`).
+
+mod support;
+
+use bdl_equations as eq;
+use support::{Numbers, batch, lengths, parse, same, same_program};
+
+/// The program, simplified as for training, with the gradient of `loss` by each of these as outputs.
+fn with_gradients(text: &str, by: &[&str]) -> eq::Program {
+    let mut program = parse(text);
+    let loss = program.find("loss").unwrap();
+    let ids: Vec<eq::TensorId> = by.iter().map(|name| program.find(name).unwrap()).collect();
+    let gradients = eq::differentiate(&mut program, loss, &ids).unwrap_or_else(|e| panic!("{e}"));
+    for (name, gradient) in by.iter().zip(gradients) {
+        program.outputs.push((format!("d_{name}").as_str().into(), gradient));
+    }
+    eq::simplify(&mut program);
+    program
+}
+
+/// What the steps of an outer loop leave lay where each step makes the values of an inner one.
+#[test]
+fn what_a_step_leaves_does_not_lie_where_the_next_one_works() {
+    let text = "program left
+        size s step
+        size t step
+        param w: real[3]
+        value h0: real
+        value h: real
+        value h1: real
+        value h2: real
+        value k0: real
+        value k: real
+        value k1: real
+        value k2: real
+        value ks: real[3]
+        value all: real[3]
+        h0 = w[0]
+        scan s < 3 {
+          carry h from h0 next h1 last h2
+          k0 = h * w[1]
+          scan t < 3 {
+            carry k from k0 next k1 last k2
+            k1 = sin(k + w[@t])
+            stack k as ks
+          }
+          h1 = ks[@s] + w[2]
+          stack h1 as all
+        }
+        output all = all";
+    same(text, &Numbers { examples: vec![Vec::new()], ..Numbers::default() });
+}
+
+/// A row that a kernel overwrote (the cosine lies where its argument did) was taken to be what it was.
+#[test]
+fn what_a_kernel_overwrites_is_loaded_again() {
+    let text = "program rows
+        size N built
+        param w: real[N]
+        param v: real[1]
+        value x: real[N, 1]
+        value s: real[N]
+        value c: real[N, 1]
+        value d: real[N]
+        value e: real[1, N]
+        value y: real
+        value z: real
+        x[i < N, j < 1] = 2 * w[i + j] * v[j]
+        s[i < N] = sin(x[i, 0])
+        c[i < N, j < 1] = cos(x[i, j])
+        d[i < N] = c[i, 0] * v[0]
+        e[j < 1, i < N] = c[i, j] * w[j + i]
+        y = sum[i < N] s[i] * 4
+        z = sum[j < 1, i < N] e[j, i]
+        output d = d
+        output y = y
+        output z = z";
+    same(text, &Numbers { examples: vec![Vec::new()], built: vec![("N", 3)], ..Numbers::default() });
+}
+
+/// An index of an example's rows that stands on another axis was taken for the row.
+#[test]
+fn a_row_is_counted_on_its_own_axis() {
+    let text = "program axes
+        size B batch
+        size T example
+        input x: real[B, T, 1, 4] per example
+        value z: real[B, T, 1]
+        value y: real[B, T]
+        z[b < B, i < T, k < 1] = tanh(x[b, 1, k, i else 0.5])
+        y[b < B, i < T] = x[b, i, 0, i else 0.5]
+        output z = z
+        output y = y";
+    same(text, &lengths("T", &[2, 4, 1, 6]));
+}
+
+/// The same in a sum over the rows of a key, which are found in the order of the keys.
+#[test]
+fn a_row_of_a_key_is_counted_on_its_own_axis() {
+    let text = "program keys
+        size B batch
+        size T example
+        input x: real[B, T, 2] per example
+        input key: i32[B, T] per example
+        value a: real[B, T, 2]
+        value z: real[B, 3]
+        a[b < B, t < T, i < 2] = x[b, t, i] * x[b, t, i]
+        z[b < B, j < 3] = sum[i < T if j == key[b, i]] x[b, i, 0] + a[b, 0, i else 0.25]
+        output z = z";
+    // The plans' interpreter has no tables of keys within examples.
+    same(text, &Numbers { compiled_only: true, ..lengths("T", &[1, 3, 5, 2]) });
+}
+
+/// The derivative of a read at place 1, which only a filter says is there, was written at place 1 of examples that have none.
+#[test]
+fn a_derivative_stays_inside_a_short_example() {
+    let text = "program short
+        size B batch
+        size T example
+        input x: real[B, 4, T] per example
+        param w: real
+        value v: real[B, 4, T]
+        value y: real[B]
+        value loss: real
+        v[b < B, i < 4, j < T] = x[b, i, j] * w
+        y[b < B] = sum[s < 4 if T - 2 - s >= 0] sin(v[b, s, 1 else 0]) * x[b, s, 0]
+        loss = sum[b < B] y[b]
+        output loss = loss";
+    for lengths_of in [&[1, 2, 4][..], &[3, 1, 1, 2], &[1]] {
+        same_program(&with_gradients(text, &["w", "x"]), &lengths("T", lengths_of));
+    }
+}
+
+/// Steps that a loop did not run, whose kept values are 0, were divided by in what is worked out after it.
+#[test]
+fn steps_that_are_not_run_are_not_divided_by() {
+    let text = "program early
+        size B batch
+        size n step
+        param w: real[9]
+        input a: real[B] per example
+        value x0: real[B]
+        value x: real[B]
+        value done: bool[B]
+        value r: real[B]
+        value x1: real[B]
+        value root: real[B]
+        value loss: real
+        x0[b < B] = 2 + a[b]
+        iterate n < 9 until done {
+          carry x from x0 next x1 last root
+          condition {
+            done[b < B] = x[b] < 0.4
+          }
+          r[b < B] = sqrt(x[b] * x[b] + w[@n] * w[@n])
+          x1[b < B] = r[b] * 0.5
+        }
+        loss = sum[b < B] root[b] * root[b]
+        output loss = loss";
+    let program = with_gradients(text, &["w", "a"]);
+    for count in [1, 3] {
+        let numbers = batch(count);
+        let plan = same_program(&program, &numbers);
+        let found = support::run(&program, &plan, &numbers, 1, &["d_w"]);
+        assert!(found.iter().flat_map(|(_, values)| values).all(|x| x.is_finite()), "{found:?}");
+    }
+}
+
+/// A loop that each example ends by itself has no number of steps that all share.
+#[test]
+fn an_iteration_of_the_examples_own_lengths_is_differentiated() {
+    let text = "program own
+        size B batch
+        size T example
+        size n step
+        param w: real
+        input a: real[B] per example
+        input g: real[B, T] per example
+        value x0: real[B]
+        value x: real[B]
+        value done: bool[B]
+        value x1: real[B]
+        value root: real[B]
+        value loss: real
+        x0[b < B] = 2 + a[b]
+        iterate n < T until done {
+          carry x from x0 next x1 last root
+          condition {
+            done[b < B] = x[b] < 0.4
+          }
+          x1[b < B] = sqrt(x[b] * x[b] + w * w) * 0.5 + x[b] / (w * w + g[b, @n] * g[b, @n] + 4)
+        }
+        loss = sum[b < B] root[b] * root[b]
+        output loss = loss";
+    same_program(&with_gradients(text, &["w", "g"]), &lengths("T", &[3, 9, 1, 5]));
+}
+
+/// A filter that reads with data stood before the one that says that the data are in range.
+#[test]
+fn data_are_checked_before_they_are_read_with() {
+    let text = "program winners
+        size B batch
+        size T example
+        param w: real[2]
+        input key: i32[B, 2] per example
+        value y: real[2]
+        value loss: real
+        y[i < 2] = max[b < B, k < T, m < 2 if i == key[b, m] else 0.25] w[m] * w[m] - 0.1 * number(k)
+        loss = y[0] * y[0] + 2 * y[1]
+        output loss = loss";
+    let program = with_gradients(text, &["w"]);
+    let numbers = Numbers { below: vec![("key", 2)], ..lengths("T", &[3, 1, 2]) };
+    same_program(&program, &numbers);
+    // In the interpreter a key that is no group's drops its points.
+    let mut world = eq::interpret::World::new();
+    world.examples(vec![vec![("T", 2)]]);
+    world.set("w", eq::interpret::Value::Shared(eq::interpret::Array::new(vec![2], vec![0.5, 1.5])));
+    let keys = eq::interpret::Array::new(vec![2], vec![2.0, 1.0]);
+    world.set("key", eq::interpret::Value::PerExample(vec![keys]));
+    let values = eq::interpret::interpret(&program, &world).unwrap();
+    assert_eq!(values.output("d_w").unwrap().flat(), [0.0, 6.0]);
+}
