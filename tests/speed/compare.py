@@ -9,6 +9,8 @@ on the same workload, round after round, and the ratio is that of the medians ov
 sleeps (peers/session.py); bdl starts anew for each turn. `start` is from the start of the process to the end of the first step.
 A peer that is not installed is said to be missing; a workload that bdl cannot run yet stands in the table with its message.
 
+With --isa avx2 all of them use vectors of 256 bits only, as on a processor that has no wider ones.
+
 With --device cuda bdl and PyTorch compute on the first GPU, both with products of tf32, JAX is left out, and memory is not compared (a process cannot be told
 apart from others on one GPU). A step ends when its loss is on the host; for bdl it begins with the batch on the host, for PyTorch with the batch on the GPU.
 
@@ -48,11 +50,15 @@ class Failed(Exception):
     """A tool that could not run a workload; the message is one line."""
 
 
+# What tells each library of PyTorch and JAX to leave wider instructions alone.
+NARROW = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"}}
+
+
 class Bdl:
     """One process a turn."""
 
-    def __init__(self, binary, workload, threads, device):
-        self.command = [binary, "bench", str(HERE / f"{workload}.bdl"), "--json", "--threads", str(threads), "--device", device, "--precision", "tf32" if device == "cuda" else "f32", "--seconds"]
+    def __init__(self, binary, workload, threads, device, isa):
+        self.command = [binary, "bench", str(HERE / f"{workload}.bdl"), "--json", "--threads", str(threads), "--device", device, "--precision", "tf32" if device == "cuda" else "f32", *(["--isa", isa] if isa else []), "--seconds"]
         self.steps, self.starts, self.peaks, self.last = [], [], [], {}
 
     def turn(self, seconds):
@@ -76,8 +82,8 @@ class Bdl:
 class Peer:
     """One process for all turns."""
 
-    def __init__(self, command, limit):
-        environment = os.environ | {"STARTED": repr(time.time())}
+    def __init__(self, command, limit, isa):
+        environment = os.environ | {"STARTED": repr(time.time())} | NARROW.get(isa, {})
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env=environment, cwd=HERE / "peers")
         self.complaint = []
@@ -120,10 +126,10 @@ class Peer:
 
 def start(tool, workload, options):
     if tool == "bdl":
-        return Bdl(options.bdl, workload, options.threads, options.device)
+        return Bdl(options.bdl, workload, options.threads, options.device, options.isa)
     if tool == "jax":
-        return Peer([options.jax, "jax_peer.py", workload, str(options.threads)], options.limit)
-    return Peer([options.torch, "torch_peer.py", workload, tool, str(options.threads), options.device], options.limit)
+        return Peer([options.jax, "jax_peer.py", workload, str(options.threads)], options.limit, options.isa)
+    return Peer([options.torch, "torch_peer.py", workload, tool, str(options.threads), options.device], options.limit, options.isa)
 
 
 def measure(workload, tools, options):
@@ -171,7 +177,7 @@ def table(results, missing, machine, options):
     ratios = summary(results)
     cell = lambda found, tool, what: number(found[tool][what]) if tool in found else "-"
     lines = [
-        f"{machine}; {'products of tf32' if options.device == 'cuda' else f'{options.threads} threads, f32'}, {options.rounds} turns of {number(options.seconds, 2)} s each, taken alternately; {time.strftime('%Y-%m-%d')}.",
+        f"{machine}; {'products of tf32' if options.device == 'cuda' else f'{options.threads} threads, f32' + (f', {options.isa} only' if options.isa else '')}, {options.rounds} turns of {number(options.seconds, 2)} s each, taken alternately; {time.strftime('%Y-%m-%d')}.",
         "Step: median ms. Start: s from the start of the process to the end of the first step. Peak: MB of resident memory.",
         "Ratios are those of bdl to the best of the others.",
         "",
@@ -231,6 +237,7 @@ def main():
     options.add_argument("--tools", default=",".join(TOOLS), help="which, separated by commas [default: %(default)s]")
     options.add_argument("--threads", type=int, default=2)
     options.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    options.add_argument("--isa", choices=sorted(NARROW), help="no wider instructions than these [default: what the processor has]")
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=1.0, help="of a turn")
     options.add_argument("--limit", type=float, default=300.0, help="seconds until a peer must have done its first step")

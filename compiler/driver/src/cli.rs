@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. What is done about it stands in `command/`.
 
 use crate::run::Device;
+use bdl_kernels::isa::Isa;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -162,6 +163,9 @@ pub enum Command {
         #[arg(long, value_name = "THREADS", value_delimiter = ',', conflicts_with_all = ["predict", "profile", "picture"],
               value_parser = clap::value_parser!(u16).range(1..=1024))]
         simulate: Vec<u16>,
+        /// Use these instructions only, as a processor without wider ones does: avx512, avx2 or portable [default: the widest there are]
+        #[arg(long, value_name = "SET", value_parser = instruction_set)]
+        isa: Option<Isa>,
     },
     /// List run folders with what they scored
     Runs {
@@ -222,6 +226,16 @@ pub enum Stage {
     Asm,
     /// Code for GPUs
     Ptx,
+}
+
+fn instruction_set(text: &str) -> Result<Isa, String> {
+    let isa = match text {
+        "avx512" => Isa::Avx512,
+        "avx2" => Isa::Avx2,
+        "portable" => Isa::Portable,
+        _other => return Err("there are avx512, avx2 and portable".into()),
+    };
+    if isa.is_available() { Ok(isa) } else { Err(format!("this processor has no {}", isa.name())) }
 }
 
 fn device(text: &str) -> Result<Device, String> {

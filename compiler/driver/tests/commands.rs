@@ -74,6 +74,13 @@ fn json_is_one_object_a_line_and_ends_with_the_result() {
     for key in ["step_ms", "first_step_ms", "compile_ms", "gflops", "machine_gflops", "predicted_peak_mb"] {
         assert!(bench[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {bench}");
     }
+    // The vectors of another processor: every one runs portable code.
+    let bench = ["bench", "splice.bdl", "--json", "--seconds", "0.1", "--isa", "portable"];
+    let bench: serde_json::Value = serde_json::from_str(&folder.ok(&bench)).unwrap();
+    assert_eq!(bench["isa"], "portable");
+    let said = folder.run(&["bench", "splice.bdl", "--isa", "mmx"]);
+    let said = String::from_utf8_lossy(&said.stderr);
+    assert!(said.contains("there are avx512, avx2 and portable"), "{said}");
     let bench = ["bench", "splice.bdl", "--simulate", "4,16", "--json", "--seconds", "0.1"];
     let bench: serde_json::Value = serde_json::from_str(&folder.ok(&bench)).unwrap();
     let teams = bench["simulated"].as_array().unwrap_or_else(|| panic!("{bench}"));

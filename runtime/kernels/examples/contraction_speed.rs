@@ -1,6 +1,7 @@
 //! Prints GFLOP/s of the contraction on one thread for shapes that models have, beside the `gemm` crate and beside products of bf16 in the same run.
 //!
-//! `cargo run --release -p bdl-kernels --example contraction_speed [avx2|portable]` (the argument is about ours only)
+//! `cargo run --release -p bdl-kernels --example contraction_speed [avx512|avx2|portable [PART]]`: the instructions that ours uses, and a part of the names
+//! of those to measure.
 
 use bdl_kernels::contraction::{
     Matrix, MatrixMut, Mode, Panels, Taps, bf16, contract_f32, contract_panels_f32, contract_taps_f32, pack_panels_f32,
@@ -65,10 +66,11 @@ fn main() {
         Some("portable") => Isa::Portable,
         _ => Isa::detect(),
     };
-    with_isa(isa, measure);
+    let part = std::env::args().nth(2).unwrap_or_default();
+    with_isa(isa, || measure(&part));
 }
 
-fn measure() {
+fn measure(part: &str) {
     println!("{}, GFLOP/s on one thread {:>40}", Isa::current().name(), "ours    gemm    bf16");
     let shapes = [
         (64, 2000, 512),
@@ -95,6 +97,10 @@ fn measure() {
         [("x w", Layout::Forward), ("dy w^T", Layout::InputGradient), ("x^T dy", Layout::WeightGradient)]
     {
         for (m, n, k) in shapes {
+            let named = format!("{name:8} {m:6} x {n:5} x {k:5}");
+            if !named.contains(part) {
+                continue;
+            }
             let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
             let (am, bm) = match layout {
                 Layout::Forward => (Matrix::rows(&a, k), Matrix::rows(&b, n)),
@@ -109,11 +115,15 @@ fn measure() {
             let mut half = || unsafe { bf16::contract_taps(m, n, k, Taps::ONE, am, bm, cm, Mode::Write) };
             let works: [&mut dyn FnMut(); 3] = [&mut own, &mut || gemm_f32(m, n, k, am, bm, cm, false), &mut half];
             let [ours, gemm, half] = best_of(flop, works);
-            println!("{name:8} {m:6} x {n:5} x {k:5} {ours:32.1} {gemm:7.1} {half:7.1}");
+            println!("{named} {ours:32.1} {gemm:7.1} {half:7.1}");
         }
     }
     // Many rows with a right operand in panels, as the executor has it.
     for (m, n, k) in [(168, 256, 512), (2048, 256, 1024), (2048, 1024, 256), (2048, 64, 2048)] {
+        let named = format!("panels   {m:6} x {n:5} x {k:5}");
+        if !named.contains(part) {
+            continue;
+        }
         let (a, b, mut c) = (numbers(m * k), numbers(k * n), vec![0.0f32; m * n]);
         let (width, panel) = (panel_width(size_of::<f32>()), k * panel_width(size_of::<f32>()));
         let mut packed = vec![0.0f32; panel * n.div_ceil(width)];
@@ -127,7 +137,7 @@ fn measure() {
         let mut half = || unsafe { bf16::contract_taps(m, n, k, Taps::ONE, am, bm, cm, Mode::Write) };
         let flop = 2.0 * (m * n * k) as f64;
         let [ours, gemm, half] = best_of(flop, [&mut own, &mut || gemm_f32(m, n, k, am, bm, cm, false), &mut half]);
-        println!("panels   {m:6} x {n:5} x {k:5} {ours:32.1} {gemm:7.1} {half:7.1}");
+        println!("{named} {ours:32.1} {gemm:7.1} {half:7.1}");
     }
     let convolutions = [
         ("splice 32 ch k11 dilation 1", 30000, 32, 32, 11, 1),
@@ -137,7 +147,9 @@ fn measure() {
         ("protein letters 20 -> 128 k15", 19200, 128, 20, 15, 1),
         ("basset 300 -> 192 k11", 12800, 192, 300, 11, 1),
     ];
-    for (name, m, n, channels, count, dilation) in convolutions {
+    for (name, m, n, channels, count, dilation) in
+        convolutions.into_iter().filter(|convolution| convolution.0.contains(part))
+    {
         let (mut x, w, mut c) =
             (numbers((m + count * dilation) * channels), numbers(count * channels * n), vec![0.0f32; m * n]);
         if name.contains("letters") {

@@ -1,7 +1,7 @@
 //! Which instruction set the kernels use, decided once when first asked.
 //!
-//! Results do not depend on it (tests compare all of them), only speed does. Tests and benchmarks choose one with
-//! [`with_isa`]; no environment variable is read.
+//! Results do not depend on it (tests compare all of them), only speed does. Tests choose one with [`with_isa`], a process
+//! with [`Isa::decide`]; no environment variable is read.
 //!
 //! ```
 //! use bdl_kernels::isa::{Isa, with_isa};
@@ -24,6 +24,9 @@ pub enum Isa {
     Portable,
 }
 
+/// What the process uses.
+static DECIDED: OnceLock<Isa> = OnceLock::new();
+
 thread_local! {
     static CHOSEN: Cell<Option<Isa>> = const { Cell::new(None) };
 }
@@ -31,10 +34,15 @@ thread_local! {
 impl Isa {
     pub const ALL: [Isa; 3] = [Isa::Avx512, Isa::Avx2, Isa::Portable];
 
-    /// The widest instruction set of this processor.
+    /// The widest instruction set of this processor, but for processes that [`decide`](Isa::decide) otherwise.
     pub fn detect() -> Isa {
-        static DETECTED: OnceLock<Isa> = OnceLock::new();
-        *DETECTED.get_or_init(|| Isa::ALL.into_iter().find(|isa| isa.is_available()).unwrap_or(Isa::Portable))
+        *DECIDED.get_or_init(|| Isa::available().next().unwrap_or(Isa::Portable))
+    }
+
+    /// From here on this process uses `isa`, on all threads: what a narrower processor would take can be measured on this one.
+    /// False where the processor lacks it, or where kernels already use another.
+    pub fn decide(isa: Isa) -> bool {
+        isa.is_available() && *DECIDED.get_or_init(|| isa) == isa
     }
 
     /// The instruction set kernels called on this thread use: [`detect`](Isa::detect) unless inside [`with_isa`].
@@ -102,6 +110,15 @@ mod tests {
         let caught = std::panic::catch_unwind(|| with_isa(Isa::Portable, || panic!("inside")));
         assert!(caught.is_err());
         assert_eq!(Isa::current(), before);
+    }
+
+    #[test]
+    fn what_is_decided_stays() {
+        let used = Isa::detect();
+        for isa in Isa::ALL {
+            assert_eq!(Isa::decide(isa), isa == used);
+        }
+        assert_eq!(Isa::detect(), used);
     }
 
     #[test]

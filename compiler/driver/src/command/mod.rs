@@ -24,6 +24,7 @@ use crate::pipeline::Request;
 use crate::run::stored::Stored;
 use crate::run::{Device, Engine, record};
 use bdl_equations::convolution::Convolutions;
+use bdl_kernels::isa::Isa;
 use bdl_plan::Products;
 use bdl_schedule::{Real, Target};
 use std::io::Write;
@@ -145,7 +146,10 @@ pub fn run(cli: Cli, coloured: bool) -> Result<u8, Failure> {
         Command::Doc { of, name, html } => doc::run(&context, &of, name.as_deref(), html.as_deref()),
         Command::Repl => crate::repl::run(&context),
         Command::Test { file } => test::run(&context, &file),
-        Command::Bench { target, seconds, profile, picture, predict, simulate } => {
+        Command::Bench { target, seconds, profile, picture, predict, simulate, isa } => {
+            if isa.is_some_and(|isa| !Isa::decide(isa)) {
+                return Err(Failure::bug("kernels were asked for before their instructions were decided"));
+            }
             let (picture, predict) = (picture.as_deref(), predict.map(|rows| rows as usize));
             let simulate: Vec<usize> = simulate.into_iter().map(usize::from).collect();
             bench::run(&context, &target, &bench::Wanted { seconds, profile, picture, predict, simulate: &simulate })

@@ -157,12 +157,13 @@ pub fn run(context: &Context, written: &str, wanted: &Wanted) -> Result<u8, Fail
         Products::Bf16 => bdl_kernels::machine::measure_gflops_bf16(threads),
     };
     let machine_gflops = gpu.is_none().then(measured);
+    let isa = bdl_kernels::machine::isa_name();
     if let Some(machine_gflops) = machine_gflops {
         let predicted = machine.predicted_bytes(batch) as f64 / 1e6;
-        (line["threads"], line["machine_gflops"]) = (json!(threads), json!(machine_gflops));
+        (line["threads"], line["machine_gflops"], line["isa"]) = (json!(threads), json!(machine_gflops), json!(isa));
         (line["peak_mb"], line["predicted_peak_mb"]) = (json!(peak), json!(predicted));
         text.push_str(&format!(
-            ", {:.0} % of the {machine_gflops:.0} this machine reaches\n  \
+            ", {:.0} % of the {machine_gflops:.0} this machine reaches with {isa}\n  \
              memory    {:.0} MB at the peak, {predicted:.0} MB predicted\n",
             100.0 * gflops / machine_gflops,
             peak.unwrap_or(f64::NAN),
