@@ -304,6 +304,8 @@ fn phases(program: &eq::Program, nodes: &mut [eq::Node], kept: &HashSet<eq::Tens
             let source = reads.iter().map(|r| r.tensor).find(|t| in_pieces.contains_key(t));
             if let Some(source) = source
                 && readers.get(&source) == Some(&1)
+                // All of it: one that takes the first rows only has no place for the others.
+                && program.get(source).shape == program.get(equation.out).shape
                 && reads.iter().filter(|r| r.tensor == source).all(|r| crate::loops::is_identity(r, piece.free))
             {
                 let pieces = in_pieces[&source].iter().map(|part| along(piece, source, part)).collect();

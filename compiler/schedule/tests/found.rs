@@ -220,3 +220,26 @@ fn data_are_checked_before_they_are_read_with() {
     let values = eq::interpret::interpret(&program, &world).unwrap();
     assert_eq!(values.output("d_w").unwrap().flat(), [0.0, 6.0]);
 }
+
+/// What takes the first rows of a value in pieces was computed for all of its rows, and written behind its own.
+#[test]
+fn the_first_rows_of_a_value_in_pieces_are_no_more() {
+    let text = "program first
+        size B batch
+        input x: real[B, 6, 2] per example
+        value h: real[B, 12, 2]
+        value y: real[B, 5, 2]
+        value z: real[B, 12, 2]
+        value k: real[B, 12, 2]
+        h[b, 2 * t, c for b < B, t < 6, c < 2] = x[b, t, c] * 2
+        also h[b, 2 * t + 1, c for b < B, t < 6, c < 2] = x[b, t, c] * 3
+        y[b < B, t < 5, c < 2] = tanh(h[b, t, c])
+        k[b, 2 * t, c for b < B, t < 6, c < 2] = x[b, t, c] * 4
+        also k[b, 2 * t + 1, c for b < B, t < 6, c < 2] = x[b, t, c] * 5
+        z[b < B, t < 12, c < 2] = tanh(k[b, t, c])
+        output y = y
+        output z = z";
+    let plan = same(text, &batch(3));
+    // One that takes all of them is computed in the same pieces, and the value itself is not there.
+    assert!(plan.buffers.iter().any(|b| &*b.name == "h") && !plan.buffers.iter().any(|b| &*b.name == "k"), "{plan}");
+}

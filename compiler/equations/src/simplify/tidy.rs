@@ -211,7 +211,12 @@ fn tie_indices(program: &Program, piece: Piece, known: &Known) -> Piece {
         }
         let (data, range) = (data.clone(), piece.range(index).clone());
         let mut tied = piece.clone();
-        tied.filter.remove(at);
+        // Filters are tried in order: what came before protects the data, and comes before what will read with them.
+        let mut later = tied.filter.split_off(at);
+        later.remove(0);
+        let (read_with_it, before): (Vec<_>, Vec<_>) = tied.filter.into_iter().partition(|c| c.mentions(index));
+        let protected = before.len();
+        tied.filter = [before, read_with_it, later].concat();
         let ragged = program.is_per_example_size(&range);
         let main = crate::bounds::main_batch_index(program, &piece);
         let owner = piece.indices[index.0 as usize].example.or(main).filter(|_| ragged);
@@ -224,11 +229,7 @@ fn tie_indices(program: &Program, piece: Piece, known: &Known) -> Piece {
             }
             let at_least = data.clone().compare(CompareOp::Ge, Expr::Const(0.0));
             let below = data.clone().compare(CompareOp::Lt, Expr::number(range));
-            // Filters are tried in order: what came before protects the data, and these the filters that read with it.
-            let later = tied.filter.split_off(at);
-            let (read_with_it, before) = tied.filter.into_iter().partition(|c| c.mentions(index));
-            let own = [Condition::Holds(at_least), Condition::Holds(below)];
-            tied.filter = [before, own.into(), read_with_it, later].concat();
+            tied.filter.splice(protected..protected, [Condition::Holds(at_least), Condition::Holds(below)]);
         }
         let tied = put_data(program, tied, index, &data);
         return replace_index(tied, index, &Affine::zero());
