@@ -333,8 +333,6 @@ fn messages_within_an_example() {
     let mut numbers =
         Numbers { examples: vec![vec![("V", 3), ("E", 4)], vec![("V", 3), ("E", 9)]], ..Numbers::default() };
     numbers.below = vec![("src", 3), ("dst", 3)];
-    // The tables of keys within examples.
-    numbers.compiled_only = true;
     same(
         "program messages
          size B batch

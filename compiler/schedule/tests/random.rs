@@ -8,6 +8,7 @@ mod support;
 use bdl_equations as eq;
 use bdl_equations::interpret::interpret;
 use bdl_equations::random::{Case, Options};
+use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_plan as plan;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -122,6 +123,44 @@ fn run(
     worst
 }
 
+/// The plan for a GPU, in the plans' interpreter: what it computes is what the equations' interpreter computes. False for keys that belong to no
+/// group: plans take such an input for wrong.
+fn interpret_for_gpu(seed: u64, case: &Case) -> bool {
+    let expected = interpret(&case.program, &case.world()).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F64, target: bdl_schedule::Target::Gpu };
+    let plan = bdl_schedule::schedule(&case.program, &options).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    plan::verify(&plan).unwrap_or_else(|e| panic!("case {seed}: {e}\n{plan}"));
+    let buffers = case.values.iter();
+    let mut inputs = RunInputs {
+        batch: case.examples.len().max(1) as i64,
+        sizes: case.sizes.iter().cloned().collect(),
+        buffers: buffers
+            .map(|(n, v)| (n.clone(), support::packed(&case.program, case.program.find(n).unwrap(), v)))
+            .collect(),
+        ..RunInputs::default()
+    };
+    for (name, n) in case.examples.iter().flatten() {
+        inputs.lengths.entry(name.clone()).or_default().push(*n);
+    }
+    let found = match run_plan(&plan, &inputs) {
+        Ok(found) => found,
+        Err(error) if error.to_string().contains("a key ") => {
+            return false;
+        }
+        Err(error) => panic!("case {seed}: {error}\n{}", describe(case, &plan)),
+    };
+    for (name, id) in &case.program.outputs {
+        let wanted = support::packed(&case.program, *id, expected.output(name).unwrap());
+        let found = &found[&**name];
+        for (at, w) in wanted.iter().enumerate() {
+            let f = found.at(at);
+            let near = f == *w || (w.is_nan() && f.is_nan()) || (w - f).abs() <= BOUND * w.abs().max(1.0);
+            assert!(near, "case {seed}: `{name}` element {at} is {f} for a GPU, not {w}\n{}", describe(case, &plan));
+        }
+    }
+    true
+}
+
 /// Schedules, compiles in chunks and runs; gives the number of equations.
 fn run_all(seeds: std::ops::Range<u64>, made: &dyn Fn(u64) -> Case) -> usize {
     let executor = bdl_execute::Executor::new(1);
@@ -231,4 +270,13 @@ fn with_gradients(seed: u64) -> Case {
 #[test]
 fn gradients_of_random_equations_are_what_the_interpreter_says() {
     run_all(seeds(250), &with_gradients);
+}
+
+#[test]
+fn plans_for_gpus_are_what_the_interpreter_says() {
+    let seeds = seeds(120);
+    let kinds: [&dyn Fn(u64) -> Case; 3] = [&case, &with_loops, &with_gradients];
+    let all = kinds.iter().flat_map(|made| seeds.clone().map(|seed| interpret_for_gpu(seed, &made(seed))));
+    let (count, known) = all.fold((0, 0), |(count, known), is_known| (count + 1, known + usize::from(is_known)));
+    assert!(known * 10 > count * 9, "only {known} of {count}");
 }

@@ -17,8 +17,6 @@ pub struct Numbers {
     pub built: Vec<(&'static str, i64)>,
     /// Integers of an input are drawn below this.
     pub below: Vec<(&'static str, i64)>,
-    /// Only as machine code: the plans' interpreter lacks something.
-    pub compiled_only: bool,
     /// Which example each one is, by the numbers it has; empty: the first is number 0 and so on.
     pub ids: Vec<usize>,
 }
@@ -272,11 +270,8 @@ pub fn compare(program: &eq::Program, plan: &plan::Plan, numbers: &Numbers) {
         buffers: buffers.iter().cloned().collect(),
         ..RunInputs::default()
     };
-    let found = match numbers.compiled_only {
-        true => Default::default(),
-        false => run_plan(plan, &inputs).unwrap_or_else(|e| panic!("{e}\n{}", text(plan))),
-    };
-    for (name, values) in wanted.iter().filter(|_| !numbers.compiled_only) {
+    let found = run_plan(plan, &inputs).unwrap_or_else(|e| panic!("{e}\n{}", text(plan)));
+    for (name, values) in &wanted {
         let array = &found[name];
         let found: Vec<f64> = (0..array.len()).map(|i| array.at(i)).collect();
         close(&format!("{name} (reference)"), values, &found, plan);

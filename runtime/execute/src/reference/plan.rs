@@ -4,8 +4,8 @@ use super::{Array, Fault, kernel::run_kernel};
 use bdl_dims::Dim;
 use bdl_kernels::philox::DrawKey;
 use bdl_plan::{
-    Clip, Contraction, DType, Ends, Iterate, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Products, Scan,
-    SizeKind, Slice, Table,
+    BufferId, Clip, Contraction, DType, Ends, Iterate, Kernel, KernelUse, Launch, Name, Op, Place, Plan, Products,
+    Scan, SizeKind, Slice, Table,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -142,21 +142,65 @@ impl Machine<'_> {
                 None => values.extend((0..batch).map(|b| b as f64)),
             },
             Table::SortedBy { keys } => {
-                let keys = &self.arrays[keys.0 as usize];
+                let runs = self.plan.buffers.iter().find_map(|buffer| match &buffer.place {
+                    Place::Table(Table::Runs { keys: of, groups }) if of == keys => Some(groups),
+                    Place::Table(_)
+                    | Place::Param
+                    | Place::State
+                    | Place::Input { .. }
+                    | Place::Slot(_)
+                    | Place::Blocks
+                    | Place::Literal(_) => None,
+                });
+                let keys = self.counted_keys(*keys, runs)?;
                 let mut order: Vec<usize> = (0..keys.len()).collect();
-                order.sort_by(|a, b| keys.at(*a).total_cmp(&keys.at(*b)));
+                order.sort_by_key(|at| keys[*at]);
                 values.extend(order.into_iter().map(|i| i as f64));
             }
             Table::Runs { keys, groups } => {
-                let groups = self.dim(groups)?;
-                let keys = &self.arrays[keys.0 as usize];
-                for group in 0..=groups {
-                    let below = (0..keys.len()).filter(|i| keys.at(*i) < group as f64).count();
+                let keys = self.counted_keys(*keys, Some(groups))?;
+                for group in 0..=self.dim(groups)? {
+                    let below = keys.iter().filter(|key| **key < group).count();
                     values.push(below as f64);
                 }
             }
         }
         Ok(Array::from_f64(dtype, &values))
+    }
+
+    /// Keys, counted over the groups of all examples where each has its own: where their number is a total, or a multiple of the batch.
+    fn counted_keys(&mut self, keys: BufferId, groups: Option<&Dim>) -> Result<Vec<i64>, Fault> {
+        let array = &self.arrays[keys.0 as usize];
+        let mut all: Vec<i64> = (0..array.len()).map(|at| array.at(at) as i64).collect();
+        let own = groups.and_then(|groups| {
+            self.plan.sizes.iter().find_map(|size| match &size.kind {
+                SizeKind::Total(per_example) if groups.as_var() == Some(&size.name) => Some(per_example.clone()),
+                SizeKind::Batch if groups.mentions(&size.name) => {
+                    Some(groups.substitute(&|name| (name == &*size.name).then(Dim::one)))
+                }
+                SizeKind::Total(_)
+                | SizeKind::Batch
+                | SizeKind::Built
+                | SizeKind::PerExample
+                | SizeKind::Step
+                | SizeKind::Running => None,
+            })
+        });
+        let Some(own) = own else { return Ok(all) };
+        let count: Dim =
+            self.plan.buffers[keys.0 as usize].shape.get(1..).unwrap_or_default().iter().cloned().product();
+        let (mut at, mut before) = (0, 0);
+        for b in 0..self.inputs.batch as usize {
+            let (keys, groups) = (self.of_example(&count, b)?, self.of_example(&own, b)?);
+            for key in all.iter_mut().skip(at).take(keys as usize) {
+                if !(0..groups).contains(key) {
+                    return Err(Fault(format!("a key {key} where an example has {groups} of them")));
+                }
+                *key += before;
+            }
+            (at, before) = (at + keys as usize, before + groups);
+        }
+        Ok(all)
     }
 
     fn launches(&mut self, list: &[Launch]) -> Result<(), Fault> {
