@@ -6,7 +6,7 @@
 mod support;
 
 use bdl_equations as eq;
-use bdl_equations::interpret::interpret;
+use bdl_equations::interpret::{Value, interpret};
 use bdl_equations::random::{Case, Options};
 use bdl_execute::reference::{RunInputs, run_plan};
 use bdl_plan as plan;
@@ -62,6 +62,48 @@ fn describe(case: &Case, plan: &plan::Plan) -> String {
     format!("{}\n{:?} {:?}\n{:?}", eq::text::print(&case.program), case.sizes, case.examples, support::launches(plan))
 }
 
+/// What a case gives, as it lies in buffers.
+struct Given {
+    values: HashMap<String, Vec<f64>>,
+    lengths: HashMap<String, Vec<i64>>,
+}
+
+impl Given {
+    fn of(case: &Case) -> Given {
+        let packed =
+            |(n, v): &(String, _)| (n.clone(), support::packed(&case.program, case.program.find(n).unwrap(), v));
+        let mut lengths: HashMap<String, Vec<i64>> = HashMap::new();
+        for (name, n) in case.examples.iter().flatten() {
+            lengths.entry(name.clone()).or_default().push(*n);
+        }
+        Given { values: case.values.iter().map(packed).collect(), lengths }
+    }
+
+    fn store(&self, case: &Case, plan: &plan::Plan) -> bdl_execute::Store {
+        let mut store = bdl_execute::Store::new();
+        for buffer in plan.buffers.iter().filter(|b| matches!(b.place, plan::Place::Param | plan::Place::State)) {
+            let sizes = |name: &str| case.sizes.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
+            let shape = buffer.shape.iter().map(|d| d.eval(&sizes).unwrap()).collect();
+            store.insert(&buffer.name, buffer.dtype, shape).unwrap();
+            store.set(&buffer.name, &self.values[&*buffer.name]).unwrap();
+        }
+        store
+    }
+
+    fn inputs<'g>(&'g self, case: &'g Case, plan: &plan::Plan) -> bdl_execute::Inputs<'g> {
+        let is_input =
+            |name: &str| plan.buffers.iter().any(|b| *b.name == *name && matches!(b.place, plan::Place::Input { .. }));
+        let values = self.values.iter().filter(|(n, _)| is_input(n));
+        bdl_execute::Inputs {
+            batch: case.examples.len().max(1),
+            lengths: self.lengths.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect(),
+            sizes: case.sizes.iter().map(|(n, v)| (n.as_str(), *v)).collect(),
+            buffers: values.map(|(n, v)| (n.as_str(), bdl_execute::Data::F64(v))).collect(),
+            ..Default::default()
+        }
+    }
+}
+
 /// Runs a case on the code of its chunk and gives the largest difference.
 fn run(
     seed: u64,
@@ -71,31 +113,9 @@ fn run(
     executor: &bdl_execute::Executor,
 ) -> f64 {
     let expected = interpret(&case.program, &case.world()).unwrap_or_else(|e| panic!("case {seed}: {e}"));
-    let mut store = bdl_execute::Store::new();
-    let values: HashMap<&str, Vec<f64>> = case
-        .values
-        .iter()
-        .map(|(n, v)| (n.as_str(), support::packed(&case.program, case.program.find(n).unwrap(), v)))
-        .collect();
-    for buffer in plan.buffers.iter().filter(|b| matches!(b.place, plan::Place::Param | plan::Place::State)) {
-        let sizes = |name: &str| case.sizes.iter().find(|(n, _)| n == name).map(|(_, v)| *v);
-        let shape = buffer.shape.iter().map(|d| d.eval(&sizes).unwrap()).collect();
-        store.insert(&buffer.name, buffer.dtype, shape).unwrap();
-        store.set(&buffer.name, &values[&*buffer.name]).unwrap();
-    }
-    let mut lengths: HashMap<&str, Vec<i64>> = HashMap::new();
-    for (name, n) in case.examples.iter().flatten() {
-        lengths.entry(name).or_default().push(*n);
-    }
-    let given =
-        |name: &str| plan.buffers.iter().any(|b| *b.name == *name && matches!(b.place, plan::Place::Input { .. }));
-    let inputs = bdl_execute::Inputs {
-        batch: case.examples.len().max(1),
-        lengths: lengths.iter().map(|(n, v)| (*n, v.as_slice())).collect(),
-        sizes: case.sizes.iter().map(|(n, v)| (n.as_str(), *v)).collect(),
-        buffers: values.iter().filter(|(n, _)| given(n)).map(|(n, v)| (*n, bdl_execute::Data::F64(v))).collect(),
-        ..Default::default()
-    };
+    let given = Given::of(case);
+    let mut store = given.store(case, plan);
+    let inputs = given.inputs(case, plan);
     let mut program = bdl_execute::Program::new(Arc::new(plan.clone()), kernels).unwrap();
     let outputs = match program.run(executor, &mut store, &inputs) {
         Ok(outputs) => outputs,
@@ -130,18 +150,14 @@ fn interpret_for_gpu(seed: u64, case: &Case) -> bool {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F64, target: bdl_schedule::Target::Gpu };
     let plan = bdl_schedule::schedule(&case.program, &options).unwrap_or_else(|e| panic!("case {seed}: {e}"));
     plan::verify(&plan).unwrap_or_else(|e| panic!("case {seed}: {e}\n{plan}"));
-    let buffers = case.values.iter();
-    let mut inputs = RunInputs {
+    let given = Given::of(case);
+    let inputs = RunInputs {
         batch: case.examples.len().max(1) as i64,
         sizes: case.sizes.iter().cloned().collect(),
-        buffers: buffers
-            .map(|(n, v)| (n.clone(), support::packed(&case.program, case.program.find(n).unwrap(), v)))
-            .collect(),
+        buffers: given.values,
+        lengths: given.lengths,
         ..RunInputs::default()
     };
-    for (name, n) in case.examples.iter().flatten() {
-        inputs.lengths.entry(name.clone()).or_default().push(*n);
-    }
     let found = match run_plan(&plan, &inputs) {
         Ok(found) => found,
         Err(error) if error.to_string().contains("a key ") => {
@@ -161,9 +177,71 @@ fn interpret_for_gpu(seed: u64, case: &Case) -> bool {
     true
 }
 
+/// How far f32 may be off, relative to the larger of 1 and the value.
+const BOUND_F32: f64 = 1e-3;
+
+/// The case with real numbers that differ by some roundings of f32.
+fn moved(case: &Case) -> Case {
+    let mut case = case.clone();
+    for (name, value) in &mut case.values {
+        if case.program.get(case.program.find(name).unwrap()).dtype != eq::DType::Real {
+            continue;
+        }
+        let arrays = match value {
+            Value::Shared(array) => std::slice::from_mut(array),
+            Value::PerExample(arrays) => arrays.as_mut_slice(),
+        };
+        arrays.iter_mut().flat_map(|array| &mut array.data).for_each(|x| *x *= 1.0 + 1e-6);
+    }
+    case
+}
+
+/// The plan for a GPU in f32, as PTX on the machine of the tests. False for keys that belong to no group, and where PTX lacks something.
+fn run_as_ptx(seed: u64, case: &Case) -> bool {
+    let expected = interpret(&case.program, &case.world()).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F32, target: bdl_schedule::Target::Gpu };
+    let plan = bdl_schedule::schedule(&case.program, &options).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    let code = match bdl_ptx::compile(&plan, bdl_ptx::Wanted::default(), &|_| Vec::new()) {
+        Ok(code) => code,
+        Err(error) if error.what.contains("is not there on a GPU") => return false,
+        Err(error) => panic!("case {seed}: {error}"),
+    };
+    let given = Given::of(case);
+    let plan = Arc::new(plan);
+    let mut machine = bdl_ptx_machine::Machine::new(seed);
+    let mut resident = bdl_execute::device::Resident::default();
+    let mut store = given.store(case, &plan);
+    let mut program = bdl_execute::device::DeviceProgram::new(&mut machine, plan.clone(), &code)
+        .unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    let outputs = match program.run(&mut machine, &mut resident, &mut store, &given.inputs(case, &plan)) {
+        Ok(outputs) => outputs,
+        Err(bdl_execute::Error::Key { .. }) => return false,
+        Err(e) => panic!("case {seed}: {e}\n{}", describe(case, &plan)),
+    };
+    let beside = moved(case);
+    let beside = interpret(&beside.program, &beside.world()).unwrap_or_else(|e| panic!("case {seed}: {e}"));
+    for (name, id) in &case.program.outputs {
+        let [wanted, beside] =
+            [&expected, &beside].map(|values| support::packed(&case.program, *id, values.output(name).unwrap()));
+        for (at, f) in outputs.numbers(name).unwrap().into_iter().enumerate() {
+            let (w, bound) = (wanted[at], BOUND_F32 * wanted[at].abs().max(1.0));
+            // What a rounding turns into another number says nothing.
+            let is_sure = (w - beside[at]).abs() <= bound / 32.0;
+            let near = f == w || (w.is_nan() && f.is_nan()) || (w - f).abs() <= bound;
+            assert!(
+                near || !is_sure,
+                "case {seed}: `{name}` element {at} is {f} as PTX, not {w}\n{}",
+                describe(case, &plan)
+            );
+        }
+    }
+    true
+}
+
 /// Schedules, compiles in chunks and runs; gives the number of equations.
 fn run_all(seeds: std::ops::Range<u64>, made: &dyn Fn(u64) -> Case) -> usize {
-    let executor = bdl_execute::Executor::new(1);
+    // Alone, and in teams.
+    let executors = [1, 2, 3].map(bdl_execute::Executor::new);
     let (mut equations, mut worst): (usize, f64) = (0, 0.0);
     let all: Vec<u64> = seeds.collect();
     for seeds in all.chunks(50) {
@@ -184,7 +262,7 @@ fn run_all(seeds: std::ops::Range<u64>, made: &dyn Fn(u64) -> Case) -> usize {
         let code = bdl_cranelift::compile(&kernels).unwrap_or_else(|e| panic!("cases {seeds:?}: {e}"));
         for (seed, (case, mut plan)) in seeds.iter().zip(plans) {
             plan.kernels = kernels.clone();
-            worst = worst.max(run(*seed, &case, &plan, code.kernels(), &executor));
+            worst = worst.max(run(*seed, &case, &plan, code.kernels(), &executors[*seed as usize % 3]));
         }
     }
     println!("{equations} equations, largest difference {worst:e}");
@@ -279,4 +357,13 @@ fn plans_for_gpus_are_what_the_interpreter_says() {
     let all = kinds.iter().flat_map(|made| seeds.clone().map(|seed| interpret_for_gpu(seed, &made(seed))));
     let (count, known) = all.fold((0, 0), |(count, known), is_known| (count + 1, known + usize::from(is_known)));
     assert!(known * 10 > count * 9, "only {known} of {count}");
+}
+
+#[test]
+fn ptx_is_what_the_interpreter_says() {
+    let (mut count, mut known) = (0, 0);
+    for seed in seeds(60) {
+        (count, known) = (count + 1, known + usize::from(run_as_ptx(seed, &with_gradients(seed))));
+    }
+    assert!(known * 10 > count * 8, "only {known} of {count}");
 }
