@@ -7,8 +7,15 @@ use bdl_equations::random::{Case, Options};
 use bdl_equations::{DifferentiateError, Program, Role, differentiate, simplify, text, verify};
 use support::{check_gradient_of, check_prints};
 
-fn cases(count: u64, options: impl Fn(u64) -> Options) -> impl Iterator<Item = Case> {
-    (0..count).map(move |seed| Case::new(seed, options(seed)))
+/// So many, or others to look further: `BDL_RANDOM_FIRST=100000 BDL_RANDOM_CASES=20000 cargo test -p bdl-equations --test random_programs`.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let from = |name: &str, usual: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
+    let first = from("BDL_RANDOM_FIRST", 0);
+    first..first + from("BDL_RANDOM_CASES", usual)
+}
+
+fn cases(usual: u64, options: impl Fn(u64) -> Options) -> impl Iterator<Item = Case> {
+    seeds(usual).map(move |seed| Case::new(seed, options(seed)))
 }
 
 fn mixed(seed: u64) -> Options {
@@ -35,8 +42,9 @@ fn valid_printed_and_finite() {
 
 #[test]
 fn gradients_equal_central_differences() {
-    let (mut checked, count) = (0, 500);
-    for case in cases(count, |seed| Options { smooth: true, ..mixed(seed) }) {
+    let (mut checked, mut count) = (0, 0);
+    for case in cases(500, |seed| Options { smooth: true, ..mixed(seed) }) {
+        count += 1;
         let mut program = case.program.clone();
         let mut world = case.world();
         let names: Vec<String> = program

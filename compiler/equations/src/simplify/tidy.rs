@@ -447,7 +447,8 @@ fn guard_instead_of_filter(program: &Program, piece: Piece, known: &Known) -> Pi
         read.otherwise.is_some()
             || read.subs.iter().zip(&shape).all(|(sub, dim)| match sub {
                 Sub::Affine(form) => wide_domain.inside(form, dim),
-                Sub::Data(_) => true,
+                // Data are in range by themselves, but not where an index is added that the filters keep small.
+                Sub::Data(data) => !adds_index(data),
             })
     };
     // A data subscript or a filter that would itself be read outside keeps the filters.
@@ -487,6 +488,13 @@ fn guard_instead_of_filter(program: &Program, piece: Piece, known: &Known) -> Pi
         (_, other) => other,
     });
     Piece { filter: filter.collect(), body, ..wide }
+}
+
+/// Does an index stand in the expression as a number?
+fn adds_index(e: &Expr) -> bool {
+    let mut found = false;
+    e.visit(&mut |e| found |= matches!(e, Expr::Number(form) if !form.terms.is_empty()));
+    found
 }
 
 /// Is the expression 0 wherever the read is 0?
