@@ -352,36 +352,14 @@ impl<F> Compiler<'_, F> {
 
     /// The groups that the runs over these keys have; sorted keys and runs must agree.
     fn groups_of(&self, keys: BufferId) -> Result<Groups, Error> {
-        for buffer in &self.plan.buffers {
-            if let Place::Table(Table::Runs { keys: of, groups }) = &buffer.place
-                && *of == keys
-            {
-                return self.groups(groups);
-            }
-        }
-        Ok(Groups::Unknown)
+        self.plan.groups_of(keys).map_or(Ok(Groups::Unknown), |groups| self.groups(groups))
     }
 
-    /// A number of groups that is a total, or a multiple of the batch, counts the groups of each example.
     fn groups(&self, groups: &Dim) -> Result<Groups, Error> {
-        for size in &self.plan.sizes {
-            match &size.kind {
-                SizeKind::Total(per_example) if groups.as_var() == Some(&size.name) => {
-                    return Ok(Groups::PerExample(self.size(per_example)?));
-                }
-                SizeKind::Batch if groups.mentions(&size.name) => {
-                    let one = groups.substitute(&|name| (name == &*size.name).then(Dim::one));
-                    return Ok(Groups::PerExample(self.size(&one)?));
-                }
-                SizeKind::Total(_)
-                | SizeKind::Batch
-                | SizeKind::Built
-                | SizeKind::PerExample
-                | SizeKind::Step
-                | SizeKind::Running => {}
-            }
+        match self.plan.groups_of_each(groups) {
+            Some(own) => Ok(Groups::PerExample(self.size(&own)?)),
+            None => Ok(Groups::Shared(self.size(groups)?)),
         }
-        Ok(Groups::Shared(self.size(groups)?))
     }
 
     fn launches(&mut self, launches: &[Launch]) -> Result<Vec<CompiledLaunch<F>>, Error> {

@@ -119,6 +119,38 @@ pub enum Table {
     Positions,
 }
 
+impl Plan {
+    /// The groups of the runs over these keys, which the order that sorts them has, too.
+    pub fn groups_of(&self, keys: BufferId) -> Option<&Dim> {
+        self.buffers.iter().find_map(|buffer| match &buffer.place {
+            Place::Table(Table::Runs { keys: of, groups }) if *of == keys => Some(groups),
+            Place::Table(_)
+            | Place::Param
+            | Place::State
+            | Place::Input { .. }
+            | Place::Slot(_)
+            | Place::Blocks
+            | Place::Literal(_) => None,
+        })
+    }
+
+    /// The groups of one example, where so many groups are those of all: a total, or a multiple of the batch. Else all examples share them.
+    pub fn groups_of_each(&self, groups: &Dim) -> Option<Dim> {
+        self.sizes.iter().find_map(|size| match &size.kind {
+            SizeKind::Total(per_example) if groups.as_var() == Some(&size.name) => Some(per_example.clone()),
+            SizeKind::Batch if groups.mentions(&size.name) => {
+                Some(groups.substitute(&|name| (name == &*size.name).then(Dim::one)))
+            }
+            SizeKind::Total(_)
+            | SizeKind::Batch
+            | SizeKind::Built
+            | SizeKind::PerExample
+            | SizeKind::Step
+            | SizeKind::Running => None,
+        })
+    }
+}
+
 // ------------------------------------------------------------------------------------------------ launches
 
 #[derive(Clone, Debug, PartialEq)]

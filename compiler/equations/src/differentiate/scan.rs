@@ -502,7 +502,8 @@ impl Tape<'_> {
                 if let Some(ends) = scan.ends
                     && is_singular(&lifted.body)
                 {
-                    // Of steps that are not run, stacks hold 0, which must not be divided by.
+                    // Of steps that are not run, stacks hold 0, which must not be divided by. (Elsewhere 0 is what a step adds that is not run, and
+                    // without a filter the sum over steps is a contraction.)
                     let (Ends::When { until: _, steps } | Ends::After(steps)) = ends;
                     let runs = Expr::number(step).compare(CompareOp::Lt, Expr::read(steps, [0i64; 0]));
                     lifted.filter.push(Condition::Holds(runs));
@@ -525,7 +526,7 @@ fn is_singular(e: &Expr) -> bool {
     e.visit(&mut |e| {
         found |= match e {
             Expr::Binary(BinaryOp::Div | BinaryOp::FloorDiv | BinaryOp::Rem, _, by) => !matches!(**by, Expr::Const(_)),
-            Expr::Binary(BinaryOp::Pow, _, by) => !matches!(**by, Expr::Const(by) if by >= 0.0),
+            Expr::Binary(BinaryOp::Pow, _, by) => !matches!(**by, Expr::Const(by) if by >= 1.0 || by == 0.0),
             Expr::Unary(op, _) => {
                 matches!(op, UnaryOp::Sqrt | UnaryOp::Log | UnaryOp::Lgamma | UnaryOp::Digamma | UnaryOp::Trigamma)
             }

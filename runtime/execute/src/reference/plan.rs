@@ -142,17 +142,7 @@ impl Machine<'_> {
                 None => values.extend((0..batch).map(|b| b as f64)),
             },
             Table::SortedBy { keys } => {
-                let runs = self.plan.buffers.iter().find_map(|buffer| match &buffer.place {
-                    Place::Table(Table::Runs { keys: of, groups }) if of == keys => Some(groups),
-                    Place::Table(_)
-                    | Place::Param
-                    | Place::State
-                    | Place::Input { .. }
-                    | Place::Slot(_)
-                    | Place::Blocks
-                    | Place::Literal(_) => None,
-                });
-                let keys = self.counted_keys(*keys, runs)?;
+                let keys = self.counted_keys(*keys, self.plan.groups_of(*keys))?;
                 let mut order: Vec<usize> = (0..keys.len()).collect();
                 order.sort_by_key(|at| keys[*at]);
                 values.extend(order.into_iter().map(|i| i as f64));
@@ -168,25 +158,11 @@ impl Machine<'_> {
         Ok(Array::from_f64(dtype, &values))
     }
 
-    /// Keys, counted over the groups of all examples where each has its own: where their number is a total, or a multiple of the batch.
+    /// Keys, counted over the groups of all examples where each has its own.
     fn counted_keys(&mut self, keys: BufferId, groups: Option<&Dim>) -> Result<Vec<i64>, Fault> {
         let array = &self.arrays[keys.0 as usize];
         let mut all: Vec<i64> = (0..array.len()).map(|at| array.at(at) as i64).collect();
-        let own = groups.and_then(|groups| {
-            self.plan.sizes.iter().find_map(|size| match &size.kind {
-                SizeKind::Total(per_example) if groups.as_var() == Some(&size.name) => Some(per_example.clone()),
-                SizeKind::Batch if groups.mentions(&size.name) => {
-                    Some(groups.substitute(&|name| (name == &*size.name).then(Dim::one)))
-                }
-                SizeKind::Total(_)
-                | SizeKind::Batch
-                | SizeKind::Built
-                | SizeKind::PerExample
-                | SizeKind::Step
-                | SizeKind::Running => None,
-            })
-        });
-        let Some(own) = own else { return Ok(all) };
+        let Some(own) = groups.and_then(|groups| self.plan.groups_of_each(groups)) else { return Ok(all) };
         let count: Dim =
             self.plan.buffers[keys.0 as usize].shape.get(1..).unwrap_or_default().iter().cloned().product();
         let (mut at, mut before) = (0, 0);
