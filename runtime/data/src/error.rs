@@ -195,7 +195,10 @@ pub const CODES: &[(&str, &str)] = &[
     ("wrong-step", "A step was applied to a field that it does not fit, such as `log1p` on text."),
     ("unknown-field", "The name of a field that does not exist."),
     ("absent-field", "A field is needed whose columns the input file does not have."),
-    ("bad-draw", "A draw with impossible parameters, or a draw in a field that reads a file."),
+    (
+        "bad-draw",
+        "A draw with impossible parameters or of more values than memory holds, or a draw in a field that reads a file.",
+    ),
     ("bad-option", "An option of the source has an impossible value."),
     ("bad-split", "The fractions of a split must lie between 0 and 1 and sum to 1."),
     ("class-too-small", "A balanced split needs at least two rows of each class."),

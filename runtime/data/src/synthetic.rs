@@ -16,11 +16,9 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
     let From::Draw { draw, dims } = &plan.from else {
         return Err(DataError::new("bad-draw", "a synthetic source has no columns to read"));
     };
-    let size: usize = dims.iter().product();
-    let total = size.checked_mul(rows).filter(|total| *total <= isize::MAX as usize / 8);
-    let Some(total) = total else {
-        return Err(DataError::new("bad-draw", format!("{rows} rows of {size} elements do not fit into memory")));
-    };
+    let size = dims.iter().try_fold(1usize, |size, dim| size.checked_mul(*dim));
+    let total = size.and_then(|size| size.checked_mul(rows)).filter(|total| *total <= isize::MAX as usize / 8);
+    let (Some(size), Some(total)) = (size, total) else { return Err(no_memory(rows, dims)) };
     // f64 wherever arithmetic follows; the bits of f32 draws are those of f64 draws cut short.
     let wide = precision == Precision::F64 || !plan.before.is_empty() || !plan.after.is_empty() || plan.exact;
     let key = DrawKey { seed, step: 0, site: site as u32 };
@@ -28,33 +26,34 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
     let mut table = vec![];
     let (mut values, kind, letters) = match draw {
         Draw::Normal if wide => {
-            (Values::F64(by_row(total, size, |r, out| philox::fill_normal_f64(key, r, 0, out))), Kind::Number, vec![])
+            (Values::F64(by_row(total, dims, |r, out| philox::fill_normal_f64(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Normal => {
-            (Values::F32(by_row(total, size, |r, out| philox::fill_normal_f32(key, r, 0, out))), Kind::Number, vec![])
+            (Values::F32(by_row(total, dims, |r, out| philox::fill_normal_f32(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Uniform if wide => {
-            (Values::F64(by_row(total, size, |r, out| philox::fill_uniform_f64(key, r, 0, out))), Kind::Number, vec![])
+            (Values::F64(by_row(total, dims, |r, out| philox::fill_uniform_f64(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Uniform => {
-            (Values::F32(by_row(total, size, |r, out| philox::fill_uniform_f32(key, r, 0, out))), Kind::Number, vec![])
+            (Values::F32(by_row(total, dims, |r, out| philox::fill_uniform_f32(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Bernoulli(p) => {
             if !(0.0..=1.0).contains(p) {
                 return Err(DataError::new("bad-draw", format!("a probability lies between 0 and 1, not {p}")));
             }
-            let mut drawn = vec![0.0f32; size];
-            let values: Vec<u8> = by_row(total, size, |row, out: &mut [u8]| {
+            let mut drawn = vec![];
+            let values: Vec<u8> = by_row(total, dims, |row, out: &mut [u8]| {
+                drawn.resize(out.len(), 0.0f32);
                 philox::fill_bernoulli_f32(key, row, 0, *p, &mut drawn);
                 out.iter_mut().zip(&drawn).for_each(|(y, x)| *y = u8::from(*x == 1.0));
-            });
+            })?;
             let yes = values.iter().filter(|value| **value == 1).count();
             classes =
                 vec![Class { name: "false".into(), count: total - yes }, Class { name: "true".into(), count: yes }];
             (Values::Truth(values), Kind::Truth, vec![])
         }
         Draw::Category(n) => {
-            let ids = integers(key, total, size, *n)?;
+            let ids = integers(key, total, dims, *n)?;
             let mut counts = vec![0; *n];
             ids.iter().for_each(|id| counts[*id as usize] += 1);
             let names: Vec<String> = (0..*n).map(|id| id.to_string()).collect();
@@ -63,10 +62,10 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
         }
         Draw::Index(n) => {
             let names = if plan.one_hot { (0..*n).map(|id| id.to_string()).collect() } else { vec![] };
-            (Values::Ids(integers(key, total, size, *n)?), Kind::Index(*n), names)
+            (Values::Ids(integers(key, total, dims, *n)?), Kind::Index(*n), names)
         }
         Draw::Letters(alphabet) => {
-            let codes = integers(key, total, size, alphabet.len())?.into_iter().map(|code| code as u8).collect();
+            let codes = integers(key, total, dims, alphabet.len())?.into_iter().map(|code| code as u8).collect();
             table = alphabet.one_hot_table();
             let kind = Kind::Letters { alphabet: alphabet.name().into(), letters: alphabet.len() };
             (Values::Letters(codes), kind, alphabet.letters().to_vec())
@@ -115,23 +114,34 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
     })
 }
 
-fn by_row<T: Copy + Default>(total: usize, size: usize, mut fill: impl FnMut(u64, &mut [T])) -> Vec<T> {
-    let mut values = vec![T::default(); total];
+/// Errors: `bad-draw` where memory does not hold as many.
+fn by_row<T: Copy + Default>(total: usize, dims: &[usize], mut fill: impl FnMut(u64, &mut [T])) -> DataResult<Vec<T>> {
+    let size: usize = dims.iter().product();
+    let mut values = vec![];
+    values.try_reserve_exact(total).map_err(|_| no_memory(total.checked_div(size).unwrap_or(0), dims))?;
+    values.resize(total, T::default());
     if size > 0 {
         values.chunks_mut(size).enumerate().for_each(|(row, out)| fill(row as u64, out));
     }
-    values
+    Ok(values)
 }
 
-fn integers(key: DrawKey, total: usize, size: usize, n: usize) -> DataResult<Vec<u32>> {
+fn no_memory(rows: usize, dims: &[usize]) -> Box<DataError> {
+    let shape: Vec<String> = dims.iter().map(usize::to_string).collect();
+    DataError::new("bad-draw", format!("{rows} rows of [{}] do not fit into memory", shape.join(", ")))
+}
+
+fn integers(key: DrawKey, total: usize, dims: &[usize], n: usize) -> DataResult<Vec<u32>> {
     if n == 0 || n >= u32::MAX as usize {
         return Err(DataError::new("bad-draw", format!("one of {n} cannot be drawn")));
     }
-    let mut drawn = vec![0; size];
-    Ok(by_row(total, size, |row, out: &mut [u32]| {
+    // A row longer than memory is refused before room for one is asked for.
+    let mut drawn = vec![];
+    by_row(total, dims, |row, out: &mut [u32]| {
+        drawn.resize(out.len(), 0);
         philox::fill_below(key, row, 0, n as u64, &mut drawn);
         out.iter_mut().zip(&drawn).for_each(|(y, x)| *y = *x as u32);
-    }))
+    })
 }
 
 /// Applies numeric steps, and narrows when nothing is left to be fitted.

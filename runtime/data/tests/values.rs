@@ -290,6 +290,24 @@ fn synthetic_fields_are_functions_of_seed_row_and_element() {
 }
 
 #[test]
+fn more_than_memory_holds_is_a_message() {
+    for (draw, dims) in [
+        (Draw::Normal, vec![1 << 25, 1 << 20]),
+        (Draw::Uniform, vec![usize::MAX, 2]),
+        (Draw::Bernoulli(0.5), vec![1 << 47]),
+        (Draw::Category(3), vec![1 << 46]),
+        (Draw::Letters(Alphabet::dna()), vec![1 << 31, 1 << 15]),
+    ] {
+        let field = FieldSpec::new("x", Origin::Draw { draw, dims });
+        let fault =
+            Dataset::open(&DataSpec::new("R", Source::Synthetic { rows: 3, seed: 1 }).field(field), Precision::F32)
+                .map(|_| ())
+                .expect_err("petabytes");
+        assert_eq!((fault.code, fault.message.contains("memory")), ("bad-draw", true), "{fault}");
+    }
+}
+
+#[test]
 fn the_example_tables() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let spec = DataSpec::new("Junctions", Source::Table(TableSource::csv(&root.join("splice/splice.csv"))))
