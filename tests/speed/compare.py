@@ -82,7 +82,7 @@ class Bdl:
 class Peer:
     """One process for all turns."""
 
-    def __init__(self, command, limit, isa):
+    def __init__(self, command, limit, isa=None):
         environment = os.environ | {"STARTED": repr(time.time())} | NARROW.get(isa, {})
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env=environment, cwd=HERE / "peers")
