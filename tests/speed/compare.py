@@ -14,7 +14,9 @@ With --isa avx2 all of them use vectors of 256 bits only, as on a processor that
 With --device cuda bdl and PyTorch compute on the first GPU, both with products of tf32, JAX is left out, and memory is not compared (a process cannot be told
 apart from others on one GPU). A step ends when its loss is on the host; for bdl it begins with the batch on the host, for PyTorch with the batch on the GPU.
 
-Writes speed.md, speed.svg and speed.json into --out.
+With --within SECONDS it begins no workload that could take longer than what is left.
+
+Writes speed.md, speed.svg and speed.json into --out, after each workload.
 """
 import argparse
 import json
@@ -199,6 +201,9 @@ def table(results, missing, machine, options):
     for workload, (_, failed) in results.items():
         lines += [f"- {TOOLS[tool]} did not run {workload}: {why}" for tool, why in failed.items()]
     lines += [f"- {TOOLS[tool]} is missing: {why}" for tool, why in missing.items()]
+    rest = [workload for workload in options.workload or WORKLOADS if workload not in results]
+    if rest:
+        lines += ["", f"Not measured for want of time: {', '.join(rest)}."]
     return "\n".join(lines) + "\n"
 
 
@@ -241,6 +246,7 @@ def main():
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--seconds", type=float, default=1.0, help="of a turn")
     options.add_argument("--limit", type=float, default=300.0, help="seconds until a peer must have done its first step")
+    options.add_argument("--within", type=float, default=math.inf, metavar="SECONDS", help="leave out the workloads that would not be done by then")
     options.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/speed"))
     options = options.parse_args()
     if options.device == "cuda":
@@ -253,21 +259,31 @@ def main():
     for tool, why in missing.items():
         print(f"{TOOLS[tool]} is missing: {why}", file=sys.stderr)
     tools = [tool for tool in TOOLS if tool in options.tools.split(",") and tool not in missing]
-    results = {}
+    machine = machine_name(options.device)
+    results, begun, longest = {}, time.time(), 0.0
     for workload in options.workload or WORKLOADS:
+        left = options.within - (time.time() - begun)
+        if left < longest:
+            break
+        begin = time.time()
         found, failed = results[workload] = measure(workload, tools, options)
+        longest = max(longest, time.time() - begin)
         shown = "  ".join(f"{tool} {number(found[tool]['step_ms'])} ms" if tool in found else f"{tool} -" for tool in tools)
         ratio = summary({workload: results[workload]}).get(workload)
         print(f"{workload:12s} {shown}" + (f"  ratio {ratio['time']:.2f}" if ratio else ""), flush=True)
         for tool, why in failed.items():
             print(f"             {TOOLS[tool]}: {why}", flush=True)
+        # After each, so that a run that is cut off has what it measured.
+        write(results, missing, machine, options)
+    print(f"\n{table(results, missing, machine, options)}\nwritten to {options.out}")
+
+
+def write(results, missing, machine, options):
     options.out.mkdir(parents=True, exist_ok=True)
-    text = table(results, missing, machine_name(options.device), options)
-    (options.out / "speed.md").write_text(text)
+    (options.out / "speed.md").write_text(table(results, missing, machine, options))
     (options.out / "speed.svg").write_text(picture.draw(results, TOOLS))
     raw = {workload: {"found": found, "failed": failed} for workload, (found, failed) in results.items()}
-    (options.out / "speed.json").write_text(json.dumps({"machine": machine_name(options.device), "threads": options.threads, "missing": missing, "workloads": raw}, indent=1) + "\n")
-    print(f"\n{text}\nwritten to {options.out}")
+    (options.out / "speed.json").write_text(json.dumps({"machine": machine, "threads": options.threads, "missing": missing, "workloads": raw}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
