@@ -66,7 +66,9 @@ class Bdl:
     def turn(self, seconds):
         done = subprocess.run([*self.command, str(seconds)], capture_output=True, text=True)
         if done.returncode != 0:
-            said = [line for line in done.stderr.splitlines() if line.strip()]
+            # With --json messages are lines of stdout.
+            said = [json.loads(line)["message"] for line in done.stdout.splitlines() if '"severity":"error"' in line]
+            said += [line for line in done.stderr.splitlines() if line.strip()]
             raise Failed(said[0] if said else f"exit code {done.returncode}")
         self.last = json.loads(done.stdout.strip().splitlines()[-1])
         self.steps.append(self.last["step_ms"])
