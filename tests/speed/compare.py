@@ -226,7 +226,10 @@ def missing_tools(options):
 
 def machine_name(device):
     if device == "cuda":
-        asked = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+        try:
+            asked = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True)
+        except OSError:
+            return "a machine without nvidia-smi"
         return asked.stdout.splitlines()[0] if asked.returncode == 0 and asked.stdout else "a GPU"
     try:
         models = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
