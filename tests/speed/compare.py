@@ -14,7 +14,7 @@ With --isa avx2 all of them use vectors of 256 bits only, as on a processor that
 With --device cuda bdl and PyTorch compute on the first GPU, both with products of tf32, JAX is left out, and memory is not compared (a process cannot be told
 apart from others on one GPU). A step ends when its loss is on the host; for bdl it begins with the batch on the host, for PyTorch with the batch on the GPU.
 
-With --within SECONDS it begins no workload that could take longer than what is left.
+With --within SECONDS it begins no workload when less is left than the longest so far took, and waits no longer for a peer's first step.
 
 Writes speed.md, speed.svg and speed.json into --out, after each workload.
 """
@@ -59,7 +59,7 @@ NARROW = {"avx2": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", 
 class Bdl:
     """One process a turn."""
 
-    def __init__(self, binary, workload, threads, device, isa):
+    def __init__(self, binary, workload, threads, device, isa=None):
         self.command = [binary, "bench", str(HERE / f"{workload}.bdl"), "--json", "--threads", str(threads), "--device", device, "--precision", "tf32" if device == "cuda" else "f32", *(["--isa", isa] if isa else []), "--seconds"]
         self.steps, self.starts, self.peaks, self.last = [], [], [], {}
 
@@ -265,12 +265,14 @@ def main():
         print(f"{TOOLS[tool]} is missing: {why}", file=sys.stderr)
     tools = [tool for tool in TOOLS if tool in options.tools.split(",") and tool not in missing]
     machine = machine_name(options.device)
-    results, begun, longest = {}, time.time(), 0.0
+    results, longest, until = {}, 0.0, time.time() + options.within
+    write(results, missing, machine, options)
     for workload in options.workload or WORKLOADS:
-        left = options.within - (time.time() - begun)
-        if left < longest:
-            break
         begin = time.time()
+        # At least a second is needed, and as much as the longest so far.
+        if until - begin < max(longest, 1.0):
+            break
+        options.limit = min(options.limit, until - begin)
         found, failed = results[workload] = measure(workload, tools, options)
         longest = max(longest, time.time() - begin)
         shown = "  ".join(f"{tool} {number(found[tool]['step_ms'])} ms" if tool in found else f"{tool} -" for tool in tools)
