@@ -26,23 +26,23 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
     let mut table = vec![];
     let (mut values, kind, letters) = match draw {
         Draw::Normal if wide => {
-            (Values::F64(by_row(total, dims, |r, out| philox::fill_normal_f64(key, r, 0, out))?), Kind::Number, vec![])
+            (Values::F64(by_row(rows, dims, |r, out| philox::fill_normal_f64(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Normal => {
-            (Values::F32(by_row(total, dims, |r, out| philox::fill_normal_f32(key, r, 0, out))?), Kind::Number, vec![])
+            (Values::F32(by_row(rows, dims, |r, out| philox::fill_normal_f32(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Uniform if wide => {
-            (Values::F64(by_row(total, dims, |r, out| philox::fill_uniform_f64(key, r, 0, out))?), Kind::Number, vec![])
+            (Values::F64(by_row(rows, dims, |r, out| philox::fill_uniform_f64(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Uniform => {
-            (Values::F32(by_row(total, dims, |r, out| philox::fill_uniform_f32(key, r, 0, out))?), Kind::Number, vec![])
+            (Values::F32(by_row(rows, dims, |r, out| philox::fill_uniform_f32(key, r, 0, out))?), Kind::Number, vec![])
         }
         Draw::Bernoulli(p) => {
             if !(0.0..=1.0).contains(p) {
                 return Err(DataError::new("bad-draw", format!("a probability lies between 0 and 1, not {p}")));
             }
             let mut drawn = vec![];
-            let values: Vec<u8> = by_row(total, dims, |row, out: &mut [u8]| {
+            let values: Vec<u8> = by_row(rows, dims, |row, out: &mut [u8]| {
                 drawn.resize(out.len(), 0.0f32);
                 philox::fill_bernoulli_f32(key, row, 0, *p, &mut drawn);
                 out.iter_mut().zip(&drawn).for_each(|(y, x)| *y = u8::from(*x == 1.0));
@@ -53,7 +53,7 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
             (Values::Truth(values), Kind::Truth, vec![])
         }
         Draw::Category(n) => {
-            let ids = integers(key, total, dims, *n)?;
+            let ids = integers(key, rows, dims, *n)?;
             let mut counts = vec![0; *n];
             ids.iter().for_each(|id| counts[*id as usize] += 1);
             let names: Vec<String> = (0..*n).map(|id| id.to_string()).collect();
@@ -62,10 +62,10 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
         }
         Draw::Index(n) => {
             let names = if plan.one_hot { (0..*n).map(|id| id.to_string()).collect() } else { vec![] };
-            (Values::Ids(integers(key, total, dims, *n)?), Kind::Index(*n), names)
+            (Values::Ids(integers(key, rows, dims, *n)?), Kind::Index(*n), names)
         }
         Draw::Letters(alphabet) => {
-            let codes = integers(key, total, dims, alphabet.len())?.into_iter().map(|code| code as u8).collect();
+            let codes = integers(key, rows, dims, alphabet.len())?.into_iter().map(|code| code as u8).collect();
             table = alphabet.one_hot_table();
             let kind = Kind::Letters { alphabet: alphabet.name().into(), letters: alphabet.len() };
             (Values::Letters(codes), kind, alphabet.letters().to_vec())
@@ -114,12 +114,12 @@ pub(crate) fn draw(plan: &FieldPlan, rows: usize, seed: u64, site: usize, precis
     })
 }
 
-/// Errors: `bad-draw` where memory does not hold as many.
-fn by_row<T: Copy + Default>(total: usize, dims: &[usize], mut fill: impl FnMut(u64, &mut [T])) -> DataResult<Vec<T>> {
+/// `dims` of each row, whose product with `rows` is a number. Errors: `bad-draw` where memory does not hold as many.
+fn by_row<T: Copy + Default>(rows: usize, dims: &[usize], mut fill: impl FnMut(u64, &mut [T])) -> DataResult<Vec<T>> {
     let size: usize = dims.iter().product();
     let mut values = vec![];
-    values.try_reserve_exact(total).map_err(|_| no_memory(total.checked_div(size).unwrap_or(0), dims))?;
-    values.resize(total, T::default());
+    values.try_reserve_exact(rows * size).map_err(|_| no_memory(rows, dims))?;
+    values.resize(rows * size, T::default());
     if size > 0 {
         values.chunks_mut(size).enumerate().for_each(|(row, out)| fill(row as u64, out));
     }
@@ -131,13 +131,13 @@ fn no_memory(rows: usize, dims: &[usize]) -> Box<DataError> {
     DataError::new("bad-draw", format!("{rows} rows of [{}] do not fit into memory", shape.join(", ")))
 }
 
-fn integers(key: DrawKey, total: usize, dims: &[usize], n: usize) -> DataResult<Vec<u32>> {
+fn integers(key: DrawKey, rows: usize, dims: &[usize], n: usize) -> DataResult<Vec<u32>> {
     if n == 0 || n >= u32::MAX as usize {
         return Err(DataError::new("bad-draw", format!("one of {n} cannot be drawn")));
     }
     // A row longer than memory is refused before room for one is asked for.
     let mut drawn = vec![];
-    by_row(total, dims, |row, out: &mut [u32]| {
+    by_row(rows, dims, |row, out: &mut [u32]| {
         drawn.resize(out.len(), 0);
         philox::fill_below(key, row, 0, n as u64, &mut drawn);
         out.iter_mut().zip(&drawn).for_each(|(y, x)| *y = *x as u32);
