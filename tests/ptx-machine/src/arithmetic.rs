@@ -1,13 +1,240 @@
-//! What instructions compute: bits in, bits out.
+//! What instructions compute: bits in all lanes in, bits out. What comes of lanes that take no part is not looked at.
 
 use crate::instruction::{Binary, Compare, Rounding, Type, Unary};
+use crate::registers::{LANES, Lanes, Mask};
 
-pub fn f32_of(bits: u64) -> f32 {
-    f32::from_bits(bits as u32)
+/// `f` of each lane.
+#[inline(always)]
+pub fn each<A: Copy, R: Copy + Default>(a: &Lanes<A>, f: impl Fn(A) -> R) -> Lanes<R> {
+    let mut out = [R::default(); LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane]);
+    }
+    out
+}
+
+#[inline(always)]
+pub fn each_of_two<A: Copy, B: Copy, R: Copy + Default>(a: &Lanes<A>, b: &Lanes<B>, f: impl Fn(A, B) -> R) -> Lanes<R> {
+    let mut out = [R::default(); LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane], b[lane]);
+    }
+    out
+}
+
+#[inline(always)]
+pub fn each_of_three<A: Copy, R: Copy + Default>(
+    a: &Lanes<A>,
+    b: &Lanes<A>,
+    c: &Lanes<A>,
+    f: impl Fn(A, A, A) -> R,
+) -> Lanes<R> {
+    let mut out = [R::default(); LANES];
+    for lane in 0..LANES {
+        out[lane] = f(a[lane], b[lane], c[lane]);
+    }
+    out
+}
+
+/// Where `f` holds.
+#[inline(always)]
+fn where_both<A: Copy>(a: &Lanes<A>, b: &Lanes<A>, f: impl Fn(A, A) -> bool) -> Mask {
+    let mut out = 0;
+    for lane in 0..LANES {
+        out |= Mask::from(f(a[lane], b[lane])) << lane;
+    }
+    out
+}
+
+/// Where a lane is 0.
+pub fn zeros<T: Copy + PartialEq + Default>(a: &Lanes<T>) -> Mask {
+    where_both(a, a, |a, _| a == T::default())
+}
+
+fn f32_of(bits: u32) -> f32 {
+    f32::from_bits(bits)
+}
+
+fn f64_of(bits: u64) -> f64 {
+    f64::from_bits(bits)
+}
+
+fn is_signed(ty: Type) -> bool {
+    match ty {
+        Type::S32 | Type::S64 => true,
+        Type::Pred | Type::B16 | Type::U32 | Type::U64 | Type::F32 | Type::F64 => false,
+    }
+}
+
+/// Integers of one width: as they are, with a sign, and twice as wide.
+macro_rules! integers {
+    ($name:ident, $unsigned:ty, $signed:ty, $wide:ty, $signed_wide:ty) => {
+        fn $name(op: Binary, is_signed: bool, a: &Lanes<$unsigned>, b: &Lanes<$unsigned>) -> Lanes<$unsigned> {
+            const BITS: u32 = <$unsigned>::BITS;
+            let of = |f: fn($unsigned, $unsigned) -> $unsigned| each_of_two(a, b, f);
+            match (op, is_signed) {
+                (Binary::Add, _) => each_of_two(a, b, |a, b| a.wrapping_add(b)),
+                (Binary::Sub, _) => each_of_two(a, b, |a, b| a.wrapping_sub(b)),
+                (Binary::Mul | Binary::MulWide, _) => each_of_two(a, b, |a, b| a.wrapping_mul(b)),
+                (Binary::MulHigh, false) => of(|a, b| ((<$wide>::from(a) * <$wide>::from(b)) >> BITS) as $unsigned),
+                (Binary::MulHigh, true) => of(|a, b| {
+                    ((<$signed_wide>::from(a as $signed) * <$signed_wide>::from(b as $signed)) >> BITS) as $unsigned
+                }),
+                // Lanes without part may divide by 0.
+                (Binary::Div, false) => of(|a, b| a.checked_div(b).unwrap_or(0)),
+                (Binary::Div, true) => of(|a, b| match b {
+                    0 => 0,
+                    b => (a as $signed).wrapping_div(b as $signed) as $unsigned,
+                }),
+                (Binary::Rem, false) => of(|a, b| a.checked_rem(b).unwrap_or(0)),
+                (Binary::Rem, true) => of(|a, b| match b {
+                    0 => 0,
+                    b => (a as $signed).wrapping_rem(b as $signed) as $unsigned,
+                }),
+                (Binary::Min, false) => of(|a, b| a.min(b)),
+                (Binary::Min, true) => of(|a, b| (a as $signed).min(b as $signed) as $unsigned),
+                (Binary::Max, false) => of(|a, b| a.max(b)),
+                (Binary::Max, true) => of(|a, b| (a as $signed).max(b as $signed) as $unsigned),
+                (Binary::And, _) => each_of_two(a, b, |a, b| a & b),
+                (Binary::Or, _) => each_of_two(a, b, |a, b| a | b),
+                (Binary::Xor, _) => each_of_two(a, b, |a, b| a ^ b),
+                (Binary::ShiftLeft, _) => of(|a, b| if b < BITS as $unsigned { a << b } else { 0 }),
+                (Binary::ShiftRight, false) => of(|a, b| if b < BITS as $unsigned { a >> b } else { 0 }),
+                (Binary::ShiftRight, true) => of(|a, b| ((a as $signed) >> b.min(BITS as $unsigned - 1)) as $unsigned),
+            }
+        }
+    };
+}
+
+integers!(integer_words, u32, i32, u64, i64);
+integers!(integer_longs, u64, i64, u128, i128);
+
+/// Of two words, but for [`Binary::MulWide`]. Reals are added, subtracted, multiplied and divided only: the text's parser knows no more.
+pub fn binary_words(op: Binary, ty: Type, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u32> {
+    let real = |f: fn(f32, f32) -> f32| each_of_two(a, b, |a, b| f(f32_of(a), f32_of(b)).to_bits());
+    match (ty, op) {
+        (Type::F32, Binary::Add) => each_of_two(a, b, |a, b| (f32_of(a) + f32_of(b)).to_bits()),
+        (Type::F32, Binary::Sub) => each_of_two(a, b, |a, b| (f32_of(a) - f32_of(b)).to_bits()),
+        (Type::F32, Binary::Mul) => each_of_two(a, b, |a, b| (f32_of(a) * f32_of(b)).to_bits()),
+        (Type::F32, Binary::Div) => real(|a, b| a / b),
+        // The upper half of a register of 16 bits is 0.
+        (Type::B16, op) => each(&integer_words(op, false, a, b), |bits| bits & 0xffff),
+        (ty, op) => integer_words(op, is_signed(ty), a, b),
+    }
+}
+
+/// Of two long ones; a shift's second is a word, see [`shift_longs`].
+pub fn binary_longs(op: Binary, ty: Type, a: &Lanes<u64>, b: &Lanes<u64>) -> Lanes<u64> {
+    let real = |f: fn(f64, f64) -> f64| each_of_two(a, b, |a, b| f(f64_of(a), f64_of(b)).to_bits());
+    match (ty, op) {
+        (Type::F64, Binary::Add) => real(|a, b| a + b),
+        (Type::F64, Binary::Sub) => real(|a, b| a - b),
+        (Type::F64, Binary::Mul) => real(|a, b| a * b),
+        (Type::F64, Binary::Div) => real(|a, b| a / b),
+        (ty, op) => integer_longs(op, is_signed(ty), a, b),
+    }
+}
+
+pub fn shift_longs(op: Binary, ty: Type, a: &Lanes<u64>, by: &Lanes<u32>) -> Lanes<u64> {
+    integer_longs(op, is_signed(ty), a, &each(by, u64::from))
+}
+
+/// 32 bits times 32 bits to 64.
+pub fn multiply_wide(ty: Type, a: &Lanes<u32>, b: &Lanes<u32>) -> Lanes<u64> {
+    match is_signed(ty) {
+        true => each_of_two(a, b, |a, b| (i64::from(a as i32) * i64::from(b as i32)) as u64),
+        false => each_of_two(a, b, |a, b| u64::from(a) * u64::from(b)),
+    }
+}
+
+/// `a * b + c` with one rounding, for which the processor's own instruction is taken where it has one.
+pub fn multiply_add_words(ty: Type, a: &Lanes<u32>, b: &Lanes<u32>, c: &Lanes<u32>) -> Lanes<u32> {
+    match ty {
+        Type::F32 => pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || each_of_three(a, b, c, |a, b, c| f32_of(a).mul_add(f32_of(b), f32_of(c)).to_bits()),
+        ),
+        Type::B16 => each_of_three(a, b, c, |a, b, c| a.wrapping_mul(b).wrapping_add(c) & 0xffff),
+        Type::Pred | Type::U32 | Type::S32 | Type::U64 | Type::S64 | Type::F64 => {
+            each_of_three(a, b, c, |a, b, c| a.wrapping_mul(b).wrapping_add(c))
+        }
+    }
+}
+
+pub fn multiply_add_longs(ty: Type, a: &Lanes<u64>, b: &Lanes<u64>, c: &Lanes<u64>) -> Lanes<u64> {
+    match ty {
+        Type::F64 => pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || each_of_three(a, b, c, |a, b, c| f64_of(a).mul_add(f64_of(b), f64_of(c)).to_bits()),
+        ),
+        Type::Pred | Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::S64 | Type::F32 => {
+            each_of_three(a, b, c, |a, b, c| a.wrapping_mul(b).wrapping_add(c))
+        }
+    }
+}
+
+pub fn unary_words(op: Unary, ty: Type, a: &Lanes<u32>) -> Lanes<u32> {
+    let out = match (op, ty) {
+        (Unary::Neg, Type::F32) => each(a, |a| (-f32_of(a)).to_bits()),
+        (Unary::Abs, Type::F32) => each(a, |a| f32_of(a).abs().to_bits()),
+        (Unary::Sqrt, Type::F32) => each(a, |a| f32_of(a).sqrt().to_bits()),
+        (Unary::Neg, _) => each(a, u32::wrapping_neg),
+        (Unary::Abs | Unary::Sqrt, _) => each(a, |a| (a as i32).wrapping_abs() as u32),
+        (Unary::Not, _) => each(a, |a| !a),
+    };
+    if ty == Type::B16 { each(&out, |bits| bits & 0xffff) } else { out }
+}
+
+pub fn unary_longs(op: Unary, ty: Type, a: &Lanes<u64>) -> Lanes<u64> {
+    match (op, ty) {
+        (Unary::Neg, Type::F64) => each(a, |a| (-f64_of(a)).to_bits()),
+        (Unary::Abs, Type::F64) => each(a, |a| f64_of(a).abs().to_bits()),
+        (Unary::Sqrt, Type::F64) => each(a, |a| f64_of(a).sqrt().to_bits()),
+        (Unary::Neg, _) => each(a, u64::wrapping_neg),
+        (Unary::Abs | Unary::Sqrt, _) => each(a, |a| (a as i64).wrapping_abs() as u64),
+        (Unary::Not, _) => each(a, |a| !a),
+    }
+}
+
+macro_rules! compared {
+    ($compare:expr, $a:expr, $b:expr, $of:expr) => {{
+        let (a, b) = ($a, $b);
+        match $compare {
+            Compare::Eq => where_both(a, b, |a, b| $of(a) == $of(b)),
+            // Of what cannot be compared this is false as well.
+            Compare::Ne => where_both(a, b, |a, b| $of(a) < $of(b) || $of(a) > $of(b)),
+            Compare::Lt => where_both(a, b, |a, b| $of(a) < $of(b)),
+            Compare::Le => where_both(a, b, |a, b| $of(a) <= $of(b)),
+            Compare::Gt => where_both(a, b, |a, b| $of(a) > $of(b)),
+            Compare::Ge => where_both(a, b, |a, b| $of(a) >= $of(b)),
+            Compare::NotEqualUnordered => where_both(a, b, |a, b| $of(a) != $of(b)),
+            Compare::NotNumber => where_both(a, b, |a, b| $of(a).partial_cmp(&$of(b)).is_none()),
+        }
+    }};
+}
+
+pub fn compared_words(compare: Compare, ty: Type, a: &Lanes<u32>, b: &Lanes<u32>) -> Mask {
+    match ty {
+        Type::F32 => compared!(compare, a, b, f32_of),
+        Type::S32 => compared!(compare, a, b, |bits: u32| bits as i32),
+        Type::Pred | Type::B16 | Type::U32 | Type::U64 | Type::S64 | Type::F64 => {
+            compared!(compare, a, b, |bits: u32| bits)
+        }
+    }
+}
+
+pub fn compared_longs(compare: Compare, ty: Type, a: &Lanes<u64>, b: &Lanes<u64>) -> Mask {
+    match ty {
+        Type::F64 => compared!(compare, a, b, f64_of),
+        Type::S64 => compared!(compare, a, b, |bits: u64| bits as i64),
+        Type::Pred | Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::F32 => {
+            compared!(compare, a, b, |bits: u64| bits)
+        }
+    }
 }
 
 /// The low bits that a type has.
-pub fn narrow(bits: u64, ty: Type) -> u64 {
+fn narrow(bits: u64, ty: Type) -> u64 {
     match ty {
         Type::Pred => bits & 1,
         Type::B16 => bits & 0xffff,
@@ -17,96 +244,18 @@ pub fn narrow(bits: u64, ty: Type) -> u64 {
 }
 
 /// As a number with sign.
-pub fn signed(bits: u64, ty: Type) -> i64 {
+fn signed(bits: u64, ty: Type) -> i64 {
     match ty {
         Type::S32 => i64::from(bits as u32 as i32),
         Type::Pred | Type::B16 | Type::U32 | Type::U64 | Type::S64 | Type::F32 | Type::F64 => bits as i64,
     }
 }
 
-pub fn unary(op: Unary, ty: Type, a: u64) -> u64 {
-    match (op, ty) {
-        (Unary::Neg, Type::F32) => u64::from((-f32_of(a)).to_bits()),
-        (Unary::Abs, Type::F32) => u64::from(f32_of(a).abs().to_bits()),
-        (Unary::Sqrt, Type::F32) => u64::from(f32_of(a).sqrt().to_bits()),
-        (Unary::Neg, Type::F64) => (-f64::from_bits(a)).to_bits(),
-        (Unary::Abs, Type::F64) => f64::from_bits(a).abs().to_bits(),
-        (Unary::Sqrt, Type::F64) => f64::from_bits(a).sqrt().to_bits(),
-        (Unary::Neg, ty) => narrow(a.wrapping_neg(), ty),
-        (Unary::Abs | Unary::Sqrt, ty) => narrow(signed(a, ty).wrapping_abs() as u64, ty),
-        (Unary::Not, ty) => narrow(!a, ty),
-    }
-}
-
-pub fn binary(op: Binary, ty: Type, a: u64, b: u64) -> u64 {
-    macro_rules! real {
-        ($x:expr, $y:expr) => {{
-            let (x, y) = ($x, $y);
-            match op {
-                Binary::Add => x + y,
-                Binary::Sub => x - y,
-                Binary::Mul => x * y,
-                _ => x / y,
-            }
-        }};
-    }
-    match ty {
-        Type::F32 => return u64::from(real!(f32_of(a), f32_of(b)).to_bits()),
-        Type::F64 => return real!(f64::from_bits(a), f64::from_bits(b)).to_bits(),
-        Type::Pred | Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::S64 => {}
-    }
-    let is_signed = matches!(ty, Type::S32 | Type::S64);
-    let (x, y) = (signed(a, ty), signed(b, ty));
-    let width = 8 * ty.bytes() as u64;
-    let bits = match op {
-        Binary::Add => a.wrapping_add(b),
-        Binary::Sub => a.wrapping_sub(b),
-        Binary::Mul => a.wrapping_mul(b),
-        Binary::MulWide if is_signed => x.wrapping_mul(y) as u64,
-        Binary::MulWide => a.wrapping_mul(b),
-        Binary::MulHigh if is_signed => ((i128::from(x) * i128::from(y)) >> width) as u64,
-        Binary::MulHigh => ((u128::from(a) * u128::from(b)) >> width) as u64,
-        Binary::Div if is_signed => x.wrapping_div(y) as u64,
-        Binary::Div => a / b,
-        Binary::Rem if is_signed => x.wrapping_rem(y) as u64,
-        Binary::Rem => a % b,
-        Binary::Min if is_signed => x.min(y) as u64,
-        Binary::Min => a.min(b),
-        Binary::Max if is_signed => x.max(y) as u64,
-        Binary::Max => a.max(b),
-        Binary::And => a & b,
-        Binary::Or => a | b,
-        Binary::Xor => a ^ b,
-        Binary::ShiftLeft => a.checked_shl(b as u32).filter(|_| b < width).unwrap_or(0),
-        Binary::ShiftRight if is_signed => (x >> b.min(width - 1)) as u64,
-        Binary::ShiftRight => a.checked_shr(b as u32).filter(|_| b < width).unwrap_or(0),
-    };
-    if op == Binary::MulWide { bits } else { narrow(bits, ty) }
-}
-
-pub fn compared(compare: Compare, ty: Type, a: u64, b: u64) -> bool {
-    let order = match ty {
-        Type::F32 => f32_of(a).partial_cmp(&f32_of(b)),
-        Type::F64 => f64::from_bits(a).partial_cmp(&f64::from_bits(b)),
-        Type::S32 | Type::S64 => Some(signed(a, ty).cmp(&signed(b, ty))),
-        Type::Pred | Type::B16 | Type::U32 | Type::U64 => Some(a.cmp(&b)),
-    };
-    match compare {
-        Compare::Eq => order.is_some_and(|o| o.is_eq()),
-        Compare::Ne => order.is_some_and(|o| o.is_ne()),
-        Compare::Lt => order.is_some_and(|o| o.is_lt()),
-        Compare::Le => order.is_some_and(|o| o.is_le()),
-        Compare::Gt => order.is_some_and(|o| o.is_gt()),
-        Compare::Ge => order.is_some_and(|o| o.is_ge()),
-        Compare::NotEqualUnordered => order.is_none_or(|o| o.is_ne()),
-        Compare::NotNumber => order.is_none(),
-    }
-}
-
+/// Of one lane; `None` where there is no such conversion, whatever the bits.
 pub fn convert(rounding: Rounding, to: Type, from: Type, a: u64) -> Option<u64> {
     let real = match from {
-        Type::F32 => f64::from(f32_of(a)),
-        Type::F64 => f64::from_bits(a),
+        Type::F32 => f64::from(f32_of(a as u32)),
+        Type::F64 => f64_of(a),
         Type::Pred | Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::S64 => 0.0,
     };
     let whole = match rounding {
@@ -141,27 +290,25 @@ pub fn convert(rounding: Rounding, to: Type, from: Type, a: u64) -> Option<u64> 
 }
 
 /// The nearest number with 10 bits behind the point, ties away from zero; the lower 13 bits of the result are 0.
-pub fn tf32(bits: u64) -> u64 {
-    let a = bits as u32;
+pub fn tf32(a: u32) -> u32 {
     if f32::from_bits(a).is_nan() {
         return 0x7fff_e000;
     }
     // A carry goes on into the exponent, as it should.
-    u64::from(a.wrapping_add(0x1000) & 0xffff_e000)
+    a.wrapping_add(0x1000) & 0xffff_e000
 }
 
 /// The upper half of the nearest f32 whose lower half is 0, ties to even.
-pub fn bf16(bits: u64) -> u64 {
-    let a = bits as u32;
+pub fn bf16(a: u32) -> u32 {
     if f32::from_bits(a).is_nan() {
         return 0x7fff;
     }
-    u64::from(a.wrapping_add(0x7fff + (a >> 16 & 1)) >> 16)
+    a.wrapping_add(0x7fff + (a >> 16 & 1)) >> 16
 }
 
 /// Byte `i` of the result is the byte of `b:a` that nibble `i` of `choice` numbers; with the nibble's highest bit, only its sign, eight times.
-pub fn permute(a: u64, b: u64, choice: u64) -> u64 {
-    let all = (b << 32 | a & 0xffff_ffff).to_le_bytes();
+pub fn permute(a: u32, b: u32, choice: u32) -> u32 {
+    let all = (u64::from(b) << 32 | u64::from(a)).to_le_bytes();
     let chosen = (0..4).map(|i| {
         let nibble = choice >> (4 * i) & 0xf;
         let byte = all[nibble as usize & 7];
@@ -169,16 +316,14 @@ pub fn permute(a: u64, b: u64, choice: u64) -> u64 {
             0 => byte,
             _ => 0u8.wrapping_sub(byte >> 7),
         };
-        u64::from(byte) << (8 * i)
+        u32::from(byte) << (8 * i)
     });
     chosen.sum()
 }
 
 /// Bit `4 a + 2 b + c` of the table, for the bits at each place.
-pub fn logic(a: u64, b: u64, c: u64, table: u8) -> u64 {
-    let bits = (0..32).map(|i| {
-        let row = (a >> i & 1) << 2 | (b >> i & 1) << 1 | c >> i & 1;
-        u64::from(table >> row & 1) << i
-    });
-    bits.sum()
+pub fn logic(a: u32, b: u32, c: u32, table: u8) -> u32 {
+    let rows = (0..8u32).filter(|row| table >> row & 1 == 1);
+    let is = |bits: u32, wanted: u32| if wanted & 1 == 1 { bits } else { !bits };
+    rows.fold(0, |out, row| out | is(a, row >> 2) & is(b, row >> 1) & is(c, row))
 }

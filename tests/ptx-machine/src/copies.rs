@@ -9,7 +9,9 @@
 //! counts as a write of this thread at that moment, which a barrier must follow. A thread that returns has waited for all of its copies.
 
 use crate::Fault;
-use crate::memory::{Access, Allocation, Bytes, Incoming, Memory};
+use crate::access::Access;
+use crate::allocation::{Allocation, Bytes, Incoming};
+use crate::memory::Memory;
 use std::collections::VecDeque;
 
 /// A copy of `filled` bytes, and of zeros up to `size`.

@@ -24,15 +24,45 @@ impl Type {
     }
 }
 
+/// Registers of one width, which are numbered by themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operand {
-    Register(u32),
-    /// Bits of the instruction's type.
+pub enum Class {
+    /// Of 32 bits; those of 16 as well.
+    Word,
+    /// Of 64 bits.
+    Long,
+    Truth,
+}
+
+impl Type {
+    pub fn class(self) -> Class {
+        match self {
+            Type::Pred => Class::Truth,
+            Type::B16 | Type::U32 | Type::S32 | Type::F32 => Class::Word,
+            Type::U64 | Type::S64 | Type::F64 => Class::Long,
+        }
+    }
+}
+
+/// A register of the class that the instruction's type has. Numbers and special registers that a text reads are registers too, behind the declared
+/// ones: see [`Function::words`].
+pub type Register = u32;
+
+/// The register of an address: addresses of shared memory fit both widths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    Word(Register),
+    Long(Register),
+}
+
+/// What stands in a register that nobody writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Constant {
     Number(u64),
     Special(Special),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Special {
     Thread,
     Lane,
@@ -45,7 +75,6 @@ pub enum Special {
 pub enum Space {
     Global,
     Shared,
-    Parameter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,117 +151,146 @@ pub enum Factor {
     Bf16,
 }
 
+/// What one lane does by itself, or a warp together.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
-    Move {
-        to: u32,
-        from: Operand,
+    Compute(Compute),
+    Transfer(Transfer),
+    Branch {
+        to: usize,
     },
-    /// A register of twice `bits` in two halves, and back.
+    Return,
+    /// Of the block.
+    Barrier,
+    Collective(Collective),
+    OfWarpgroup(OfWarpgroup),
+}
+
+/// What changes nothing but registers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Compute {
+    Move {
+        class: Class,
+        to: Register,
+        from: Register,
+    },
+    /// A register of twice `bits` in two halves, and back: of 16 bits from a word, of 32 from a long one.
     Split {
         bits: u32,
-        low: u32,
-        high: u32,
-        from: Operand,
+        low: Register,
+        high: Register,
+        from: Register,
     },
     Pair {
         bits: u32,
-        to: u32,
-        low: Operand,
-        high: Operand,
+        to: Register,
+        low: Register,
+        high: Register,
     },
-    Load {
-        space: Space,
-        /// Nobody writes there in this launch.
-        constant: bool,
-        bytes: usize,
-        to: Vec<u32>,
-        base: Operand,
-        offset: i64,
-    },
-    Store {
-        space: Space,
-        bytes: usize,
-        from: Vec<Operand>,
-        base: Operand,
-        offset: i64,
+    /// The parameter of this number.
+    Parameter {
+        to: Register,
+        number: usize,
     },
     Unary {
         op: Unary,
         ty: Type,
-        to: u32,
-        a: Operand,
+        to: Register,
+        a: Register,
     },
+    /// `b` of a shift is a word; the result of [`Binary::MulWide`] is long.
     Binary {
         op: Binary,
         ty: Type,
-        to: u32,
-        a: Operand,
-        b: Operand,
+        to: Register,
+        a: Register,
+        b: Register,
     },
     /// `a * b + c`: reals with one rounding, integers in their width; `wide` as in [`Binary::MulWide`].
     MultiplyAdd {
         ty: Type,
         wide: bool,
-        to: u32,
-        a: Operand,
-        b: Operand,
-        c: Operand,
+        to: Register,
+        a: Register,
+        b: Register,
+        c: Register,
     },
     SetPredicate {
         compare: Compare,
         ty: Type,
-        to: u32,
-        a: Operand,
-        b: Operand,
+        to: Register,
+        a: Register,
+        b: Register,
         /// With another truth value, or its opposite.
-        join: Option<(Join, Operand, bool)>,
+        join: Option<(Join, Register, bool)>,
     },
     Select {
-        to: u32,
-        a: Operand,
-        b: Operand,
-        condition: Operand,
+        class: Class,
+        to: Register,
+        a: Register,
+        b: Register,
+        condition: Register,
     },
     Convert {
         rounding: Rounding,
         to_type: Type,
         from_type: Type,
-        to: u32,
-        a: Operand,
+        to: Register,
+        a: Register,
     },
     /// Of an f32 to the nearest tf32, ties away from zero.
     ToTf32 {
-        to: u32,
-        a: Operand,
+        to: Register,
+        a: Register,
     },
     /// Of an f32 to the nearest bf16, ties to even; of two to a pair.
     ToBf16 {
-        to: u32,
-        high: Option<Operand>,
-        low: Operand,
+        to: Register,
+        high: Option<Register>,
+        low: Register,
     },
     /// Four of the eight bytes of `b` and `a`, as the nibbles of `choice` say.
     Permute {
-        to: u32,
-        a: Operand,
-        b: Operand,
-        choice: Operand,
+        to: Register,
+        a: Register,
+        b: Register,
+        choice: Register,
     },
     /// Bit by bit, any function of three bits by its table.
     Logic {
-        to: u32,
-        a: Operand,
-        b: Operand,
-        c: Operand,
+        to: Register,
+        a: Register,
+        b: Register,
+        c: Register,
         table: u8,
+    },
+}
+
+/// What reads memory or changes it, and what orders that.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transfer {
+    Load {
+        space: Space,
+        /// Nobody writes there in this launch.
+        constant: bool,
+        bytes: usize,
+        to: Vec<Register>,
+        base: Base,
+        offset: i64,
+    },
+    Store {
+        space: Space,
+        bytes: usize,
+        from: Vec<Register>,
+        base: Base,
+        offset: i64,
     },
     /// An asynchronous copy of `filled` of `bytes` bytes from global to shared memory; the rest become zero.
     Copy {
         bytes: usize,
-        to: (Operand, i64),
-        from: (Operand, i64),
-        filled: Operand,
+        to: (Base, i64),
+        from: (Base, i64),
+        filled: Register,
     },
     /// The thread's copies since the last such instruction become a group.
     CommitCopies,
@@ -242,23 +300,15 @@ pub enum Op {
     },
     /// What the thread wrote before is seen by whoever learns, by an atomic operation behind it, that the thread has come so far.
     Fence,
-    /// `to = memory; memory = memory >= most ? 0 : memory + 1`, of 32 bits in global memory, as one.
-    AtomicIncrement {
-        to: u32,
-        base: Operand,
-        offset: i64,
-        most: Operand,
-    },
-    Branch {
-        to: usize,
-    },
-    Return,
-    /// Of the block.
-    Barrier,
-    Collective(Collective),
-    OfWarpgroup(OfWarpgroup),
     /// What the thread wrote to shared memory before is seen by tensor cores that are asked behind a barrier.
     ProxyFence,
+    /// `to = memory; memory = memory >= most ? 0 : memory + 1`, of 32 bits in global memory, as one.
+    AtomicIncrement {
+        to: Register,
+        base: Base,
+        offset: i64,
+        most: Register,
+    },
 }
 
 /// What the four warps of a warpgroup do together.
@@ -267,43 +317,43 @@ pub enum OfWarpgroup {
     /// Sums that were written are told to tensor cores.
     Fence,
     /// `sums += a * b` of matrices in shared memory, from now on; `sums = a * b` where `adds` is false.
-    Multiply { factor: Factor, sums: Vec<u32>, a: Operand, b: Operand, adds: Operand },
+    Multiply { factor: Factor, sums: Vec<Register>, a: Register, b: Register, adds: Register },
     /// The products since the last such instruction become a group.
     Commit,
     /// Until at most this many groups are left.
     Await { left: usize },
 }
 
-/// What the lanes of a warp do together.
+/// What the lanes of a warp do together, on words.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Collective {
     Barrier,
     Shuffle {
         exchange: Exchange,
-        to: u32,
-        a: Operand,
-        which: Operand,
+        to: Register,
+        a: Register,
+        which: Register,
     },
     /// Of all lanes of the warp.
     Reduce {
         op: Binary,
         ty: Type,
-        to: u32,
-        a: Operand,
+        to: Register,
+        a: Register,
     },
     /// `d = a * b + c` of the warp's fragments.
     MultiplyMatrices {
         factor: Factor,
-        d: [u32; 4],
-        a: [u32; 4],
-        b: [u32; 2],
-        c: [Operand; 4],
+        d: [Register; 4],
+        a: [Register; 4],
+        b: [Register; 2],
+        c: [Register; 4],
     },
     /// As many matrices of 8 x 8 elements of 16 bits as registers, from shared memory.
     LoadMatrices {
         transposed: bool,
-        to: Vec<u32>,
-        base: Operand,
+        to: Vec<Register>,
+        base: Base,
         offset: i64,
     },
 }
@@ -311,9 +361,16 @@ pub enum Collective {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Instruction {
     /// Only where this register is true (or false).
-    pub guard: Option<(u32, bool)>,
+    pub guard: Option<(Register, bool)>,
     pub op: Op,
     pub line: usize,
+}
+
+/// The registers of one class: those that are declared, and behind them what nobody writes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Declared {
+    pub declared: usize,
+    pub constants: Vec<Constant>,
 }
 
 /// A function that can be launched.
@@ -327,7 +384,9 @@ pub struct Function {
     /// All are of 64 bits.
     pub parameters: Vec<String>,
     pub code: Vec<Instruction>,
-    pub registers: usize,
+    pub words: Declared,
+    pub longs: Declared,
+    pub truths: usize,
     /// Bytes of shared memory that the text declares.
     pub shared: usize,
     /// Is there a name for shared memory whose size the launch says?
@@ -336,4 +395,6 @@ pub struct Function {
     pub dynamic_alignment: usize,
     /// Threads a block at most.
     pub threads: u32,
+    /// Are there products that go on meanwhile (`wgmma`)?
+    pub has_products: bool,
 }

@@ -1,4 +1,4 @@
-//! A machine that runs PTX text on the processor, one instruction of one thread at a time, and finds what a GPU would let pass. For tests.
+//! A machine that runs PTX text on the processor, one instruction of a warp at a time, and finds what a GPU would let pass. For tests.
 //!
 //! It knows the instructions that `bdl-ptx` writes and few others; anything else is an error, so that what it has not understood is never believed.
 //!
@@ -17,15 +17,23 @@
 //! | an instruction that the text's `.version` or `.target` has not | a table |
 //! | a function that never ends | a bound on instructions |
 //!
-//! Threads run one after the other in an order that a seed shuffles, each until a barrier or an exchange within its warp.
+//! Blocks and warps run one after the other in an order that a seed shuffles, each warp until a barrier. Lanes that are at one place go on together,
+//! those further back first; in the first block of every eighth launch they begin one after the other instead, in an order that is shuffled, too. What is
+//! found does not depend on the order: it is asked whether a barrier lies between two accesses, not which came first.
 //!
 //! | module | job |
 //! |---|---|
 //! | `parse` | text to instructions |
 //! | `instruction` | what an instruction is |
-//! | `memory` | allocations, what is written in them, who touched it |
-//! | `launch` | blocks, warps and threads; barriers |
-//! | `thread` | the instructions of one thread |
+//! | `access` | who touches memory, and when; what comes before what |
+//! | `touches` | who touched each piece of an allocation last |
+//! | `allocation` | bytes, what is written in them, loads and stores |
+//! | `memory` | the allocations of a device |
+//! | `launch` | blocks and their warps; barriers |
+//! | `registers` | of a warp: the bits of all lanes, and where somebody wrote them |
+//! | `warp` | a warp: which lanes go on, and where |
+//! | `compute` | its instructions that change registers |
+//! | `transfer` | its loads and stores, copies, fences |
 //! | `arithmetic` | what they compute |
 //! | `copies` | asynchronous copies of one thread, and the groups in which it waits for them |
 //! | `exchange` | what the lanes of a warp do together: exchanges of registers, products of matrices |
@@ -33,7 +41,10 @@
 //! | `turns` | what blocks learn of each other by atomic operations |
 //! | `device` | all of it as a device of the executor |
 
+mod access;
+mod allocation;
 mod arithmetic;
+mod compute;
 mod copies;
 mod device;
 mod exchange;
@@ -41,8 +52,11 @@ mod instruction;
 mod launch;
 mod memory;
 mod parse;
-mod thread;
+mod registers;
+mod touches;
+mod transfer;
 mod turns;
+mod warp;
 mod warpgroup;
 
 pub use device::Machine;

@@ -4,15 +4,21 @@ mod operands;
 mod operations;
 
 use crate::Fault;
-use crate::instruction::{Function, Instruction, Type};
+use crate::instruction::{Class, Constant, Declared, Function, Instruction, Op, Register, Type};
 use crate::launch::SHARED_ALIGNMENT;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 #[derive(Default)]
 struct Parser {
-    registers: HashMap<String, u32>,
-    /// The class that each register was declared with.
-    classes: Vec<String>,
+    /// With the type that each was declared with.
+    registers: HashMap<String, (Type, Register)>,
+    words: usize,
+    longs: usize,
+    truths: usize,
+    /// Of words and of long ones, behind those that are declared.
+    word_constants: RefCell<Constants>,
+    long_constants: RefCell<Constants>,
     shared: HashMap<String, u64>,
     shared_bytes: usize,
     /// Of what the launch says the size: it lies behind the rest, whatever it is called.
@@ -24,6 +30,22 @@ struct Parser {
     parameters: Vec<String>,
     labels: HashMap<String, usize>,
     line: usize,
+}
+
+/// What stands in registers that nobody writes, each once.
+#[derive(Default)]
+struct Constants {
+    numbers: HashMap<Constant, Register>,
+    in_order: Vec<Constant>,
+}
+
+impl Constants {
+    fn number(&mut self, constant: Constant) -> Register {
+        *self.numbers.entry(constant).or_insert_with(|| {
+            self.in_order.push(constant);
+            self.in_order.len() as Register - 1
+        })
+    }
 }
 
 type Parsed<T> = Result<T, Fault>;
@@ -116,8 +138,11 @@ pub fn parse(text: &str) -> Parsed<Function> {
         target: p.target,
         only: p.only,
         parameters: p.parameters,
+        words: Declared { declared: p.words, constants: p.word_constants.into_inner().in_order },
+        longs: Declared { declared: p.longs, constants: p.long_constants.into_inner().in_order },
+        truths: p.truths,
+        has_products: code.iter().any(|instruction: &Instruction| matches!(instruction.op, Op::OfWarpgroup(_))),
         code,
-        registers: p.classes.len(),
         shared: p.shared_bytes,
         has_dynamic_shared: !p.dynamic_shared.is_empty(),
         dynamic_alignment,
@@ -163,11 +188,25 @@ impl Parser {
     }
 
     fn new_register(&mut self, class: &str, name: &str) -> Parsed<()> {
-        let number = self.classes.len() as u32;
-        if self.registers.insert(name.to_string(), number).is_some() {
+        let ty = match class {
+            ".pred" => Type::Pred,
+            ".b16" => Type::B16,
+            ".b32" => Type::U32,
+            ".f32" => Type::F32,
+            ".b64" => Type::U64,
+            ".f64" => Type::F64,
+            _ => return Err(self.fault(format!("registers of {class}"))),
+        };
+        let count = match ty.class() {
+            Class::Word => &mut self.words,
+            Class::Long => &mut self.longs,
+            Class::Truth => &mut self.truths,
+        };
+        let number = *count as Register;
+        *count += 1;
+        if self.registers.insert(name.to_string(), (ty, number)).is_some() {
             return Err(self.fault(format!("`{name}` is declared twice")));
         }
-        self.classes.push(class.to_string());
         Ok(())
     }
 

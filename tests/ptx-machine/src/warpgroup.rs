@@ -19,11 +19,12 @@
 //! eight columns, sixteen rows to each warp.
 
 use crate::Fault;
-use crate::exchange::factors;
-use crate::instruction::{Factor, OfWarpgroup, Operand};
+use crate::access::{Access, SEVERAL};
+use crate::exchange::{add_product, factors};
+use crate::instruction::{Factor, OfWarpgroup, Register};
 use crate::launch::Block;
-use crate::memory::{Access, SEVERAL};
-use crate::thread::Thread;
+use crate::registers::{Mask, Registers};
+use crate::warp::Warp;
 use std::collections::VecDeque;
 
 pub const WARPGROUP: usize = 128;
@@ -70,7 +71,7 @@ struct Asked {
     matrices: [(Matrix, usize); 2],
     read: [Vec<u8>; 2],
     at: Access,
-    sums: Vec<u32>,
+    sums: Vec<Register>,
     line: usize,
 }
 
@@ -89,17 +90,17 @@ impl Products {
 }
 
 impl Block<'_> {
-    /// All threads of a warpgroup have arrived at an instruction, of this line; `first` is the number of the first.
+    /// All threads of the warpgroup of this number have arrived at an instruction, of this line.
     pub fn of_warpgroup(
         &mut self,
         what: &OfWarpgroup,
         line: usize,
-        threads: &mut [Thread],
-        first: usize,
+        warps: &mut [Warp],
+        number: usize,
     ) -> Result<(), Fault> {
-        let number = first / WARPGROUP;
+        let first = number * WARPGROUP;
         match what {
-            OfWarpgroup::Fence => threads.iter_mut().for_each(Thread::tell_sums),
+            OfWarpgroup::Fence => warps.iter_mut().for_each(|warp| warp.registers.tell_sums()),
             OfWarpgroup::Commit => {
                 let products = &mut self.products[number];
                 products.groups.push_back(std::mem::take(&mut products.open));
@@ -112,11 +113,11 @@ impl Block<'_> {
                 }
                 let products = &self.products[number];
                 let pending = products.groups.iter().flatten().chain(&products.open);
-                let pending: Vec<u32> = pending.flat_map(|asked| asked.sums.iter().copied()).collect();
-                threads.iter_mut().for_each(|thread| thread.settle_sums(&pending));
+                let pending: Vec<Register> = pending.flat_map(|asked| asked.sums.iter().copied()).collect();
+                warps.iter_mut().for_each(|warp| warp.registers.settle_sums(&pending));
             }
             OfWarpgroup::Multiply { factor, sums, a, b, adds } => {
-                let asked = self.ask(line, threads, first, (*factor, sums), [*a, *b], *adds)?;
+                let asked = self.ask(line, warps, first, (*factor, sums), [*a, *b], *adds)?;
                 self.products[number].open.push(asked);
             }
         }
@@ -141,25 +142,27 @@ impl Block<'_> {
     fn ask(
         &mut self,
         line: usize,
-        threads: &mut [Thread],
+        warps: &mut [Warp],
         first: usize,
-        (factor, sums): (Factor, &[u32]),
-        descriptors: [Operand; 2],
-        adds: Operand,
+        (factor, sums): (Factor, &[Register]),
+        descriptors: [Register; 2],
+        adds: Register,
     ) -> Result<Asked, Fault> {
-        let place = self.place;
         let columns = 2 * sums.len();
         let mut matrices = Vec::new();
         for (descriptor, rows) in descriptors.into_iter().zip([ROWS, columns]) {
-            let of_thread = |(i, thread): (usize, &Thread)| thread.value(descriptor, (first + i) as u32, place);
-            let found: Vec<(u64, bool)> = threads.iter().enumerate().map(of_thread).collect();
-            if found.iter().any(|(bits, known)| !known || *bits != found[0].0) {
+            let own = warps[0].registers.longs().at(descriptor)[0];
+            let is_own = |registers: &Registers| {
+                let longs = registers.longs();
+                longs.known(descriptor) == Mask::MAX && longs.at(descriptor).iter().all(|bits| *bits == own)
+            };
+            if !warps.iter().all(|warp| is_own(&warp.registers)) {
                 return Err(self.fault(line, first, "a descriptor that is not one for the whole warpgroup"));
             }
-            matrices.push((Matrix::of(found[0].0).map_err(|what| self.fault(line, first, what))?, rows));
+            matrices.push((Matrix::of(own).map_err(|what| self.fault(line, first, what))?, rows));
         }
         // What one thread has written, all get.
-        let now = Access { thread: SEVERAL, warp: SEVERAL, ..self.access(first as u32) };
+        let now = Access { thread: SEVERAL, warp: SEVERAL, ..self.access(first) };
         let mut found = Vec::new();
         for (matrix, rows) in &matrices {
             let read = self.matrix(*matrix, *rows, &now);
@@ -167,33 +170,40 @@ impl Block<'_> {
         }
         let [(a, a_written), (b, b_written)] = <[_; 2]>::try_from(found).unwrap_or_default();
         let numbers = |bytes: &[u8]| -> Vec<f32> {
-            bytes
-                .chunks(4)
-                .flat_map(|word| factors(factor, u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]]))))
-                .collect()
+            let words = bytes.chunks(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
+            let of_word = |word| {
+                let (numbers, count) = factors(factor, word);
+                numbers.into_iter().take(count)
+            };
+            words.flat_map(of_word).collect()
         };
         let is_known =
             |written: &[bool]| -> Vec<bool> { written.chunks(TAKEN).map(|row| row.iter().all(|w| *w)).collect() };
         let (left, right) = (numbers(&a), numbers(&b));
         let (left_known, right_known) = (is_known(&a_written), is_known(&b_written));
         let depth = left.len() / ROWS;
-        for (i, thread) in threads.iter_mut().enumerate() {
-            let (warp, g, t) = (i / 32, i % 32 / 4, i % 4);
-            let (adds, adds_known) = thread.value(adds, (first + i) as u32, place);
-            if !adds_known {
-                return Err(self.fault(line, first + i, "decides by what nobody wrote"));
+        for (number, warp) in warps.iter_mut().enumerate() {
+            let (adds, adds_known) = warp.registers.truth(adds);
+            if adds_known != Mask::MAX {
+                return Err(self.fault(line, warp.first, "decides by what nobody wrote"));
             }
             for (at, register) in sums.iter().enumerate() {
-                let (row, column) = (16 * warp + g + 8 * (at / 2 % 2), 8 * (at / 4) + 2 * t + at % 2);
-                let (bits, known) =
-                    thread.take_sum(*register, line).map_err(|what| self.fault(line, first + i, what))?;
-                let mut sum = if adds != 0 { f32::from_bits(bits as u32) } else { 0.0 };
-                for k in 0..depth {
-                    let (x, y) = (left[row * depth + k], right[column * depth + k]);
-                    sum = (f64::from(x) * f64::from(y) + f64::from(sum)) as f32;
+                let taken = warp.registers.take_sum(*register, line);
+                let (mut values, before) = taken.map_err(|what| self.fault(line, warp.first, what))?;
+                let mut known = 0;
+                for (lane, value) in values.iter_mut().enumerate() {
+                    let (g, t, adds) = (lane / 4, lane % 4, adds >> lane & 1 == 1);
+                    let (row, column) = (16 * number + g + 8 * (at / 2 % 2), 8 * (at / 4) + 2 * t + at % 2);
+                    let mut sum = if adds { f32::from_bits(*value) } else { 0.0 };
+                    let (x, y) = (&left[row * depth..][..depth], &right[column * depth..][..depth]);
+                    for (x, y) in x.iter().zip(y) {
+                        sum = add_product(sum, *x, *y);
+                    }
+                    *value = sum.to_bits();
+                    let is_known = (before >> lane & 1 == 1 || !adds) && left_known[row] && right_known[column];
+                    known |= Mask::from(is_known) << lane;
                 }
-                let known = (known || adds == 0) && left_known[row] && right_known[column];
-                thread.give_sum(*register, u64::from(sum.to_bits()), known);
+                warp.registers.give_sum(*register, &values, known);
             }
         }
         let matrices = <[_; 2]>::try_from(matrices).map_err(|_| self.fault(line, first, "two matrices"))?;
@@ -202,7 +212,7 @@ impl Block<'_> {
 
     /// The last moment of a product: what it reads must be what it was.
     fn finish(&mut self, asked: &Asked, first: usize) -> Result<(), Fault> {
-        let now = Access { thread: SEVERAL, warp: SEVERAL, ..self.access(first as u32) };
+        let now = Access { thread: SEVERAL, warp: SEVERAL, ..self.access(first) };
         for ((matrix, rows), before) in asked.matrices.iter().zip(&asked.read) {
             for row in 0..*rows {
                 for chunk in 0..TAKEN / CHUNK {

@@ -1,75 +1,8 @@
 //! What instructions compute: small products of matrices, loads of fragments, asynchronous copies, against formulas of the manual.
 
-use bdl_ptx_machine::{Launch, Memory, launch, parse};
+mod common;
 
-/// A function of `x`, `y` and `n` with this body; `%rd0` and `%rd1` hold the addresses, `%r0` the thread, `%rd3` where its 4 bytes of `y` lie.
-fn text(body: &str) -> String {
-    let body = body.trim().lines().map(|line| format!("    {}\n", line.trim())).collect::<String>();
-    format!(
-        "
-.version 7.0
-.target sm_80
-.address_size 64
-.extern .shared .align 16 .b8 behind[];
-
-.visible .entry k(
-    .param .u64 x,
-    .param .u64 y,
-    .param .u64 n
-)
-.maxntid 64, 1, 1
-{{
-    .reg .pred %p<4>;
-    .reg .b16 %h<4>;
-    .reg .b32 %r<40>;
-    .reg .b64 %rd<20>;
-    .reg .f32 %f<20>;
-    .shared .align 16 .b8 a[1024];
-    .shared .align 16 .b8 b[512];
-    ld.param.u64 %rd0, [x];
-    ld.param.u64 %rd1, [y];
-    ld.param.u64 %rd2, [n];
-    mov.u32 %r0, %tid.x;
-    mad.wide.u32 %rd3, %r0, 4, %rd1;
-{body}    ret;
-}}
-"
-    )
-}
-
-struct Run<'b> {
-    body: &'b str,
-    blocks: [u32; 3],
-    threads: u32,
-    shared: usize,
-    n: u64,
-}
-
-const WARP: Run<'static> = Run { body: "", blocks: [1, 1, 1], threads: 32, shared: 0, n: 0 };
-
-impl Run<'_> {
-    /// The words of `y`, the same in every order of threads.
-    fn of(&self, x: &[u8], words: usize) -> Vec<u32> {
-        let function = parse(&text(self.body)).unwrap_or_else(|fault| panic!("{fault}"));
-        let run = |order| {
-            let mut memory = Memory::new();
-            let (from, to) = (memory.allocate(x.len()), memory.allocate(4 * words));
-            memory.write(from, x).unwrap();
-            let parameters = [from, to, self.n];
-            let Run { blocks, threads, shared, .. } = *self;
-            let how = Launch { blocks, threads, shared, parameters: &parameters, order };
-            launch(&function, &mut memory, &how).unwrap_or_else(|fault| panic!("{fault}"));
-            let mut bytes = vec![0; 4 * words];
-            memory.read(to, &mut bytes).unwrap_or_else(|fault| panic!("{fault}"));
-            bytes.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect::<Vec<u32>>()
-        };
-        let first = run(0);
-        for order in 1..4 {
-            assert_eq!(run(order), first);
-        }
-        first
-    }
-}
+use common::{Run, WARP};
 
 fn numbers(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 37 + seed) % 101) as f32 / 37.0 - 1.3).collect()

@@ -1,39 +1,43 @@
 //! Registers, numbers and addresses.
 
 use super::{Parsed, Parser, list};
-use crate::instruction::{Operand, Space, Special, Type};
+use crate::instruction::{Base, Class, Constant, Register, Space, Special, Type};
 
 impl Parser {
-    pub(super) fn register(&self, name: &str, ty: Type) -> Parsed<u32> {
-        let number = *self.registers.get(name).ok_or(self.fault(format!("no register `{name}`")))?;
-        let class = self.classes[number as usize].as_str();
+    fn declared(&self, name: &str) -> Parsed<(Type, Register)> {
+        self.registers.get(name).copied().ok_or(self.fault(format!("no register `{name}`")))
+    }
+
+    pub(super) fn register(&self, name: &str, ty: Type) -> Parsed<Register> {
+        let (own, number) = self.declared(name)?;
         let fits = match ty {
-            Type::Pred => class == ".pred",
-            Type::B16 => class == ".b16",
-            Type::U32 | Type::S32 => class == ".b32",
-            Type::U64 | Type::S64 => class == ".b64",
-            Type::F32 => class == ".f32",
-            Type::F64 => class == ".f64",
+            Type::Pred | Type::B16 | Type::F32 | Type::F64 => own == ty,
+            Type::U32 | Type::S32 => own == Type::U32,
+            Type::U64 | Type::S64 => own == Type::U64,
         };
         if !fits {
-            return Err(self.fault(format!("`{name}` is a register of {class}, not of {ty:?}")));
+            return Err(self.fault(format!("`{name}` is a register of {own:?}, not of {ty:?}")));
         }
         Ok(number)
     }
 
     /// A register that holds bits of this width, of any class.
-    pub(super) fn bits(&self, name: &str, bytes: usize) -> Parsed<u32> {
-        let number = *self.registers.get(name).ok_or(self.fault(format!("no register `{name}`")))?;
-        let own = match self.classes[number as usize].as_str() {
-            ".b16" => 2,
-            ".b32" | ".f32" => 4,
-            ".b64" | ".f64" => 8,
-            _ => 0,
-        };
-        if own != bytes {
+    pub(super) fn bits(&self, name: &str, bytes: usize) -> Parsed<Register> {
+        let (own, number) = self.declared(name)?;
+        if own == Type::Pred || own.bytes() != bytes {
             return Err(self.fault(format!("`{name}` has not {bytes} bytes")));
         }
         Ok(number)
+    }
+
+    /// The register of this type in which a constant stands.
+    pub(super) fn constant(&self, constant: Constant, ty: Type) -> Parsed<Register> {
+        let (declared, constants) = match ty.class() {
+            Class::Word => (self.words, &self.word_constants),
+            Class::Long => (self.longs, &self.long_constants),
+            Class::Truth => return Err(self.fault("a truth value has no immediate form")),
+        };
+        Ok(declared as Register + constants.borrow_mut().number(constant))
     }
 
     pub(super) fn immediate(&self, text: &str, ty: Type) -> Parsed<u64> {
@@ -58,23 +62,28 @@ impl Parser {
         }
     }
 
-    pub(super) fn operand(&self, text: &str, ty: Type) -> Parsed<Operand> {
+    pub(super) fn operand(&self, text: &str, ty: Type) -> Parsed<Register> {
         if let Some(special) = special(text) {
-            return Ok(Operand::Special(special));
+            return match ty {
+                Type::U32 | Type::S32 => self.constant(Constant::Special(special), ty),
+                Type::Pred | Type::B16 | Type::U64 | Type::S64 | Type::F32 | Type::F64 => {
+                    Err(self.fault(format!("`{text}` has 32 bits")))
+                }
+            };
         }
         if let Some(address) = self.shared.get(text) {
-            return Ok(Operand::Number(*address));
+            return self.constant(Constant::Number(*address), ty);
         }
         if text.starts_with('%') {
-            return Ok(Operand::Register(self.register(text, ty)?));
+            return self.register(text, ty);
         }
-        Ok(Operand::Number(self.immediate(text, ty)?))
+        self.constant(Constant::Number(self.immediate(text, ty)?), ty)
     }
 
     /// An operand whose bits are moved.
-    pub(super) fn bits_operand(&self, text: &str, bytes: usize) -> Parsed<Operand> {
+    pub(super) fn bits_operand(&self, text: &str, bytes: usize) -> Parsed<Register> {
         if text.starts_with('%') && special(text).is_none() {
-            return Ok(Operand::Register(self.bits(text, bytes)?));
+            return self.bits(text, bytes);
         }
         let ty = match bytes {
             2 => Type::B16,
@@ -99,40 +108,49 @@ impl Parser {
     }
 
     /// `[base+offset]`
-    pub(super) fn address(&self, text: &str, space: Space) -> Parsed<(Operand, i64)> {
-        let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(self.fault("an address"))?;
-        let (base, offset) = match inner.split_once('+') {
-            Some((base, offset)) => {
-                (base, offset.parse::<i64>().map_err(|_| self.fault(format!("`{offset}` is no offset")))?)
-            }
-            None => (inner, 0),
-        };
+    pub(super) fn address(&self, text: &str, space: Space) -> Parsed<(Base, i64)> {
+        let (base, offset) = self.place(text)?;
         let base = match space {
-            Space::Parameter => {
-                let at = self.parameters.iter().position(|p| p == base);
-                Operand::Number(8 * at.ok_or(self.fault(format!("no parameter `{base}`")))? as u64)
-            }
-            Space::Global => Operand::Register(self.register(base, Type::U64)?),
+            Space::Global => Base::Long(self.register(base, Type::U64)?),
             Space::Shared => match self.shared.get(base) {
-                Some(address) => Operand::Number(*address),
+                Some(address) => Base::Word(self.constant(Constant::Number(*address), Type::U32)?),
                 // Both widths hold such an address.
-                None => Operand::Register(self.bits(base, 4).or_else(|_| self.register(base, Type::U64))?),
+                None => match self.bits(base, 4) {
+                    Ok(word) => Base::Word(word),
+                    Err(_) => Base::Long(self.register(base, Type::U64)?),
+                },
             },
         };
         Ok((base, offset))
+    }
+
+    fn place<'t>(&self, text: &'t str) -> Parsed<(&'t str, i64)> {
+        let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or(self.fault("an address"))?;
+        match inner.split_once('+') {
+            Some((base, offset)) => {
+                Ok((base, offset.parse::<i64>().map_err(|_| self.fault(format!("`{offset}` is no offset")))?))
+            }
+            None => Ok((inner, 0)),
+        }
+    }
+
+    /// The number of the parameter `[name]`.
+    pub(super) fn parameter(&self, text: &str) -> Parsed<usize> {
+        let (name, offset) = self.place(text)?;
+        let number = self.parameters.iter().position(|p| p == name && offset == 0);
+        number.ok_or(self.fault(format!("no parameter `{text}`")))
     }
 
     pub(super) fn space(&self, word: &str) -> Parsed<Space> {
         match word {
             "global" => Ok(Space::Global),
             "shared" => Ok(Space::Shared),
-            "param" => Ok(Space::Parameter),
             _ => Err(self.fault(format!("the memory `{word}` is not known"))),
         }
     }
 
     /// The registers of a load or store, and the bytes of each.
-    pub(super) fn elements(&self, vector: &[&str], ty: &str, registers: &str) -> Parsed<(usize, Vec<u32>)> {
+    pub(super) fn elements(&self, vector: &[&str], ty: &str, registers: &str) -> Parsed<(usize, Vec<Register>)> {
         let count = match vector {
             [] => 1,
             ["v2"] => 2,

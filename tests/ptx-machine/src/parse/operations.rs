@@ -2,7 +2,8 @@
 
 use super::{Parsed, Parser, list};
 use crate::instruction::{
-    Binary, Collective, Compare, Exchange, Factor, Join, OfWarpgroup, Op, Operand, Rounding, Space, Type, Unary,
+    Binary, Class, Collective, Compare, Compute, Constant, Exchange, Factor, Join, OfWarpgroup, Op, Register, Rounding,
+    Space, Transfer, Type, Unary,
 };
 
 /// Where shared memory lies among generic addresses: where no allocation is.
@@ -22,7 +23,7 @@ impl Parser {
                 _ => ty,
             };
             let b = self.operand(b, by)?;
-            Ok(Op::Binary { op, ty, to: self.register(to, result)?, a: self.operand(a, ty)?, b })
+            Ok(Op::Compute(Compute::Binary { op, ty, to: self.register(to, result)?, a: self.operand(a, ty)?, b }))
         };
         let is_real = |ty: &str| matches!(ty, "f32" | "f64");
         match (words, operands) {
@@ -32,8 +33,8 @@ impl Parser {
                 Ok(Op::Branch { to: *to })
             }
             (["bar", "sync"], &["0"]) => Ok(Op::Barrier),
-            (["membar", "gl"], []) => Ok(Op::Fence),
-            (["fence", "proxy", "async", "shared::cta"], []) => Ok(Op::ProxyFence),
+            (["membar", "gl"], []) => Ok(Op::Transfer(Transfer::Fence)),
+            (["fence", "proxy", "async", "shared::cta"], []) => Ok(Op::Transfer(Transfer::ProxyFence)),
             (["wgmma", "fence", "sync", "aligned"], []) => Ok(Op::OfWarpgroup(OfWarpgroup::Fence)),
             (["wgmma", "commit_group", "sync", "aligned"], []) => Ok(Op::OfWarpgroup(OfWarpgroup::Commit)),
             (["wgmma", "wait_group", "sync", "aligned"], &[left]) => {
@@ -51,7 +52,7 @@ impl Parser {
                     ("16", "bf16", "bf16", ["0", "0"]) => Factor::Bf16,
                     _ => return Err(unknown()),
                 };
-                let found = list(sums).iter().map(|name| self.bits(name, 4)).collect::<Parsed<Vec<u32>>>()?;
+                let found = list(sums).iter().map(|name| self.bits(name, 4)).collect::<Parsed<Vec<Register>>>()?;
                 if found.len() != columns / 2 || !columns.is_multiple_of(8) || !(8..=256).contains(&columns) {
                     return Err(unknown());
                 }
@@ -62,7 +63,7 @@ impl Parser {
             (["atom", "global", "inc", "u32"], &[to, at, most]) => {
                 let (base, offset) = self.address(at, Space::Global)?;
                 let (to, most) = (self.register(to, Type::U32)?, self.operand(most, Type::U32)?);
-                Ok(Op::AtomicIncrement { to, base, offset, most })
+                Ok(Op::Transfer(Transfer::AtomicIncrement { to, base, offset, most }))
             }
             (["bar", "warp", "sync"], &["0xffffffff"]) => Ok(Op::Collective(Collective::Barrier)),
             (["shfl", "sync", mode, "b32"], &[to, a, which, bound, "0xffffffff"]) => {
@@ -73,7 +74,7 @@ impl Parser {
                     ("idx", "31") => Exchange::Index,
                     _ => return Err(unknown()),
                 };
-                let (a, which) = (Operand::Register(self.bits(a, 4)?), self.operand(which, Type::U32)?);
+                let (a, which) = (self.bits(a, 4)?, self.operand(which, Type::U32)?);
                 Ok(Op::Collective(Collective::Shuffle { exchange, to: self.bits(to, 4)?, a, which }))
             }
             (["redux", "sync", op, ty], &[to, a, "0xffffffff"]) => {
@@ -87,7 +88,7 @@ impl Parser {
                     _ => return Err(unknown()),
                 };
                 let ty = self.type_of(ty)?;
-                let (to, a) = (self.register(to, ty)?, Operand::Register(self.register(a, ty)?));
+                let (to, a) = (self.register(to, ty)?, self.register(a, ty)?);
                 Ok(Op::Collective(Collective::Reduce { op, ty, to, a }))
             }
             (["mma", "sync", "aligned", shape, "row", "col", "f32", element, other, "f32"], &[d, a, b, c]) => {
@@ -110,9 +111,9 @@ impl Parser {
                 };
                 let bits = |name: &str| self.bits(name, 4);
                 let to = match *count {
-                    "x1" if to.starts_with('{') => self.several::<u32, 1>(to, bits)?.to_vec(),
-                    "x2" => self.several::<u32, 2>(to, bits)?.to_vec(),
-                    "x4" => self.several::<u32, 4>(to, bits)?.to_vec(),
+                    "x1" if to.starts_with('{') => self.several::<Register, 1>(to, bits)?.to_vec(),
+                    "x2" => self.several::<Register, 2>(to, bits)?.to_vec(),
+                    "x4" => self.several::<Register, 4>(to, bits)?.to_vec(),
                     _ => return Err(unknown()),
                 };
                 let (base, offset) = self.address(from, Space::Shared)?;
@@ -126,42 +127,51 @@ impl Parser {
                     _ => return Err(unknown()),
                 };
                 let filled = match filled {
-                    [] => Operand::Number(bytes as u64),
+                    [] => self.constant(Constant::Number(bytes as u64), Type::U32)?,
                     [filled] => self.operand(filled, Type::U32)?,
                     [..] => return Err(unknown()),
                 };
                 let (to, from) = (self.address(to, Space::Shared)?, self.address(from, Space::Global)?);
-                Ok(Op::Copy { bytes, to, from, filled })
+                Ok(Op::Transfer(Transfer::Copy { bytes, to, from, filled }))
             }
-            (["cp", "async", "commit_group"], []) => Ok(Op::CommitCopies),
+            (["cp", "async", "commit_group"], []) => Ok(Op::Transfer(Transfer::CommitCopies)),
             (["cp", "async", "wait_group"], &[left]) => {
-                Ok(Op::AwaitCopies { left: Some(self.immediate(left, Type::U32)? as usize) })
+                Ok(Op::Transfer(Transfer::AwaitCopies { left: Some(self.immediate(left, Type::U32)? as usize) }))
             }
-            (["cp", "async", "wait_all"], []) => Ok(Op::AwaitCopies { left: None }),
+            (["cp", "async", "wait_all"], []) => Ok(Op::Transfer(Transfer::AwaitCopies { left: None })),
             (["mov", ty @ ("b32" | "b64")], &[to, from]) if to.starts_with('{') => {
                 let half = self.type_of(ty)?.bytes() / 2;
                 let [low, high] = self.several(to, |name| self.bits(name, half))?;
-                Ok(Op::Split { bits: 8 * half as u32, low, high, from: self.bits_operand(from, 2 * half)? })
+                Ok(Op::Compute(Compute::Split {
+                    bits: 8 * half as u32,
+                    low,
+                    high,
+                    from: self.bits_operand(from, 2 * half)?,
+                }))
             }
             (["mov", ty @ ("b32" | "b64")], &[to, from]) if from.starts_with('{') => {
                 let half = self.type_of(ty)?.bytes() / 2;
                 let [low, high] = self.several(from, |name| self.bits_operand(name, half))?;
-                Ok(Op::Pair { bits: 8 * half as u32, to: self.bits(to, 2 * half)?, low, high })
+                Ok(Op::Compute(Compute::Pair { bits: 8 * half as u32, to: self.bits(to, 2 * half)?, low, high }))
             }
             (["mov", ty], &[to, from]) => {
                 let ty = self.type_of(ty)?;
+                let class = ty.class();
                 match ty {
-                    Type::Pred | Type::F32 | Type::F64 => {
-                        Ok(Op::Move { to: self.register(to, ty)?, from: self.operand(from, ty)? })
-                    }
+                    Type::Pred | Type::F32 | Type::F64 => Ok(Op::Compute(Compute::Move {
+                        class,
+                        to: self.register(to, ty)?,
+                        from: self.operand(from, ty)?,
+                    })),
                     Type::B16 | Type::U32 | Type::S32 | Type::U64 | Type::S64 => {
                         let from = self.bits_operand(from, ty.bytes())?;
-                        Ok(Op::Move { to: self.bits(to, ty.bytes())?, from })
+                        Ok(Op::Compute(Compute::Move { class, to: self.bits(to, ty.bytes())?, from }))
                     }
                 }
             }
             (["cvta", "to", "global", "u64"], &[to, from]) => {
-                Ok(Op::Move { to: self.register(to, Type::U64)?, from: self.operand(from, Type::U64)? })
+                let (to, from) = (self.register(to, Type::U64)?, self.operand(from, Type::U64)?);
+                Ok(Op::Compute(Compute::Move { class: Class::Long, to, from }))
             }
             // Generic addresses of shared memory are good for nothing but the way back.
             (["cvta", way @ .., "shared", "u64"], &[to, from]) => {
@@ -171,11 +181,20 @@ impl Parser {
                     [..] => return Err(unknown()),
                 };
                 let a = match self.shared.get(from) {
-                    Some(address) => Operand::Number(*address),
-                    None => Operand::Register(self.register(from, Type::U64)?),
+                    Some(address) => self.constant(Constant::Number(*address), Type::U64)?,
+                    None => self.register(from, Type::U64)?,
                 };
                 let to = self.register(to, Type::U64)?;
-                Ok(Op::Binary { op, ty: Type::U64, to, a, b: Operand::Number(SHARED_WINDOW) })
+                Ok(Op::Compute(Compute::Binary {
+                    op,
+                    ty: Type::U64,
+                    to,
+                    a,
+                    b: self.constant(Constant::Number(SHARED_WINDOW), Type::U64)?,
+                }))
+            }
+            (["ld", "param", "u64" | "b64"], &[to, from]) => {
+                Ok(Op::Compute(Compute::Parameter { to: self.register(to, Type::U64)?, number: self.parameter(from)? }))
             }
             (["ld", space, rest @ .., ty], &[to, from]) => {
                 let space = self.space(space)?;
@@ -183,18 +202,18 @@ impl Parser {
                 let rest = &rest[usize::from(constant)..];
                 let (base, offset) = self.address(from, space)?;
                 let (bytes, to) = self.elements(rest, ty, to)?;
-                Ok(Op::Load { space, constant, bytes, to, base, offset })
+                Ok(Op::Transfer(Transfer::Load { space, constant, bytes, to, base, offset }))
             }
             (["st", space, rest @ .., ty], &[to, from]) => {
                 let space = self.space(space)?;
                 let (base, offset) = self.address(to, space)?;
                 let (bytes, from) = self.elements(rest, ty, from)?;
-                Ok(Op::Store { space, bytes, from: from.into_iter().map(Operand::Register).collect(), base, offset })
+                Ok(Op::Transfer(Transfer::Store { space, bytes, from, base, offset }))
             }
-            (["neg", ty], &[to, a]) => self.unary(Unary::Neg, ty, to, a),
-            (["abs", ty], &[to, a]) => self.unary(Unary::Abs, ty, to, a),
+            (["neg", ty], &[to, a]) if *ty != "pred" => self.unary(Unary::Neg, ty, to, a),
+            (["abs", ty], &[to, a]) if *ty != "pred" => self.unary(Unary::Abs, ty, to, a),
             (["sqrt", "rn", ty], &[to, a]) if is_real(ty) => self.unary(Unary::Sqrt, ty, to, a),
-            (["not", ty], &[to, a]) => self.unary(Unary::Not, ty, to, a),
+            (["not", ty], &[to, a]) if !is_real(ty) => self.unary(Unary::Not, ty, to, a),
             (["add", "rn", ty], _) if is_real(ty) => binary(Binary::Add, ty, operands),
             (["sub", "rn", ty], _) if is_real(ty) => binary(Binary::Sub, ty, operands),
             (["mul", "rn", ty], _) if is_real(ty) => binary(Binary::Mul, ty, operands),
@@ -208,11 +227,11 @@ impl Parser {
             (["rem", ty], _) if !is_real(ty) => binary(Binary::Rem, ty, operands),
             (["min", ty], _) if !is_real(ty) => binary(Binary::Min, ty, operands),
             (["max", ty], _) if !is_real(ty) => binary(Binary::Max, ty, operands),
-            (["and", ty], _) => binary(Binary::And, ty, operands),
-            (["or", ty], _) => binary(Binary::Or, ty, operands),
-            (["xor", ty], _) => binary(Binary::Xor, ty, operands),
-            (["shl", ty], _) => binary(Binary::ShiftLeft, ty, operands),
-            (["shr", ty], _) => binary(Binary::ShiftRight, ty, operands),
+            (["and", ty], _) if !is_real(ty) => binary(Binary::And, ty, operands),
+            (["or", ty], _) if !is_real(ty) => binary(Binary::Or, ty, operands),
+            (["xor", ty], _) if !is_real(ty) => binary(Binary::Xor, ty, operands),
+            (["shl", ty], _) if !is_real(ty) => binary(Binary::ShiftLeft, ty, operands),
+            (["shr", ty], _) if !is_real(ty) => binary(Binary::ShiftRight, ty, operands),
             (["fma", "rn", ty], &[to, a, b, c]) if is_real(ty) => self.multiply_add(ty, false, [to, a, b, c]),
             (["mad", "lo", ty], &[to, a, b, c]) if !is_real(ty) => self.multiply_add(ty, false, [to, a, b, c]),
             (["mad", "wide", ty @ ("u32" | "s32")], &[to, a, b, c]) => self.multiply_add(ty, true, [to, a, b, c]),
@@ -232,27 +251,30 @@ impl Parser {
             }
             (["selp", ty], &[to, a, b, condition]) => {
                 let ty = self.type_of(ty)?;
-                let (a, b) = (self.operand(a, ty)?, self.operand(b, ty)?);
-                Ok(Op::Select { to: self.register(to, ty)?, a, b, condition: self.operand(condition, Type::Pred)? })
+                let (a, b, condition) =
+                    (self.operand(a, ty)?, self.operand(b, ty)?, self.operand(condition, Type::Pred)?);
+                Ok(Op::Compute(Compute::Select { class: ty.class(), to: self.register(to, ty)?, a, b, condition }))
             }
             (["prmt", "b32"], &[to, a, b, choice]) => {
                 let [a, b, choice] = [a, b, choice].map(|name| self.operand(name, Type::U32));
-                Ok(Op::Permute { to: self.register(to, Type::U32)?, a: a?, b: b?, choice: choice? })
+                Ok(Op::Compute(Compute::Permute { to: self.register(to, Type::U32)?, a: a?, b: b?, choice: choice? }))
             }
             (["lop3", "b32"], &[to, a, b, c, table]) => {
                 let [a, b, c] = [a, b, c].map(|name| self.operand(name, Type::U32));
                 let table = u8::try_from(self.immediate(table, Type::U32)?).map_err(|_| unknown())?;
-                Ok(Op::Logic { to: self.register(to, Type::U32)?, a: a?, b: b?, c: c?, table })
+                Ok(Op::Compute(Compute::Logic { to: self.register(to, Type::U32)?, a: a?, b: b?, c: c?, table }))
             }
             (["cvt", "rna", "tf32", "f32"], &[to, a]) => {
-                Ok(Op::ToTf32 { to: self.register(to, Type::U32)?, a: self.operand(a, Type::F32)? })
+                Ok(Op::Compute(Compute::ToTf32 { to: self.register(to, Type::U32)?, a: self.operand(a, Type::F32)? }))
             }
-            (["cvt", "rn", "bf16", "f32"], &[to, a]) => {
-                Ok(Op::ToBf16 { to: self.register(to, Type::B16)?, high: None, low: self.operand(a, Type::F32)? })
-            }
+            (["cvt", "rn", "bf16", "f32"], &[to, a]) => Ok(Op::Compute(Compute::ToBf16 {
+                to: self.register(to, Type::B16)?,
+                high: None,
+                low: self.operand(a, Type::F32)?,
+            })),
             (["cvt", "rn", "bf16x2", "f32"], &[to, high, low]) => {
                 let (high, low) = (self.operand(high, Type::F32)?, self.operand(low, Type::F32)?);
-                Ok(Op::ToBf16 { to: self.register(to, Type::U32)?, high: Some(high), low })
+                Ok(Op::Compute(Compute::ToBf16 { to: self.register(to, Type::U32)?, high: Some(high), low }))
             }
             (["cvt", rest @ .., to_type, from_type], &[to, a]) => {
                 let (to_type, from_type) = (self.type_of(to_type)?, self.type_of(from_type)?);
@@ -265,34 +287,37 @@ impl Parser {
                     [..] => return Err(unknown()),
                 };
                 let (to, a) = (self.register(to, to_type)?, self.operand(a, from_type)?);
-                Ok(Op::Convert { rounding, to_type, from_type, to, a })
+                Ok(Op::Compute(Compute::Convert { rounding, to_type, from_type, to, a }))
             }
             (_, _) => Err(unknown()),
         }
     }
 
     /// An addend of a product of matrices.
-    fn sum_operand(&self, name: &str) -> Parsed<Operand> {
+    fn sum_operand(&self, name: &str) -> Parsed<Register> {
         match name.starts_with('%') {
-            true => Ok(Operand::Register(self.bits(name, 4)?)),
+            true => self.bits(name, 4),
             false => self.operand(name, Type::F32),
         }
     }
 
     fn unary(&self, op: Unary, ty: &str, to: &str, a: &str) -> Parsed<Op> {
         let ty = self.type_of(ty)?;
-        Ok(Op::Unary { op, ty, to: self.register(to, ty)?, a: self.operand(a, ty)? })
+        Ok(Op::Compute(Compute::Unary { op, ty, to: self.register(to, ty)?, a: self.operand(a, ty)? }))
     }
 
     fn multiply_add(&self, ty: &str, wide: bool, [to, a, b, c]: [&str; 4]) -> Parsed<Op> {
         let ty = self.type_of(ty)?;
+        if ty == Type::Pred {
+            return Err(self.fault("arithmetic of truth values"));
+        }
         let result = match (wide, ty) {
             (false, _) => ty,
             (true, Type::S32) => Type::S64,
             (true, _) => Type::U64,
         };
         let (a, b, c) = (self.operand(a, ty)?, self.operand(b, ty)?, self.operand(c, result)?);
-        Ok(Op::MultiplyAdd { ty, wide, to: self.register(to, result)?, a, b, c })
+        Ok(Op::Compute(Compute::MultiplyAdd { ty, wide, to: self.register(to, result)?, a, b, c }))
     }
 
     fn set_predicate(
@@ -302,7 +327,7 @@ impl Parser {
         to: &str,
         a: &str,
         b: &str,
-        join: Option<(Join, Operand, bool)>,
+        join: Option<(Join, Register, bool)>,
     ) -> Parsed<Op> {
         let ty = self.type_of(ty)?;
         let compare = match compare {
@@ -316,7 +341,10 @@ impl Parser {
             "nan" => Compare::NotNumber,
             _ => return Err(self.fault(format!("the comparison `{compare}` is not known"))),
         };
+        if ty == Type::Pred {
+            return Err(self.fault("truth values are not compared"));
+        }
         let (a, b) = (self.operand(a, ty)?, self.operand(b, ty)?);
-        Ok(Op::SetPredicate { compare, ty, to: self.register(to, Type::Pred)?, a, b, join })
+        Ok(Op::Compute(Compute::SetPredicate { compare, ty, to: self.register(to, Type::Pred)?, a, b, join }))
     }
 }
