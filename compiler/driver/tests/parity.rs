@@ -5,6 +5,7 @@
 //! the largest element of all gradients instead.
 
 mod common;
+mod measured;
 mod models;
 
 use common::{Folder, stand_in_driver};
@@ -208,6 +209,14 @@ fn results_do_not_depend_on_the_number_of_threads() {
     }
 }
 
+#[test]
+fn measured_programs_have_their_gradients_on_a_gpu() {
+    let only = std::env::var("MODEL").ok();
+    let wanted = measured::PROGRAMS.iter().filter(|(name, _)| only.as_deref().is_none_or(|only| only == *name));
+    let wrong: Vec<String> = wanted.flat_map(|(name, changes)| measured::compare(name, changes)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 // ------------------------------------------------------------------------------------------------ published models, at their own sizes
 
 const SEQUENCES: [&str; 8] =
@@ -217,16 +226,10 @@ const EXPRESSION: [&str; 9] =
 const GRAPHS: [&str; 3] = ["gcn", "gin", "mpnn"];
 const IMAGES: [&str; 3] = ["resnet18", "unet", "evoformer"];
 
-/// Those that the driver of the tests, which interprets, computes in a second or two; a GPU computes all. (The others but danq, the two of
-/// SpliceAI and unet were computed so once, up to minutes each, and agreed as closely.)
-const SMALL: [&str; 9] =
-    ["actinn", "deepsurv", "gcn", "gin", "gru_labeller", "mps", "mpnn", "multimodal", "neural_ode"];
-
 fn published(names: &[&str]) {
     let only = std::env::var("MODEL").ok();
-    let is_gpu = std::env::var_os("BDL_GPU").is_some();
     let wanted = names.iter().filter(|name| only.as_deref().is_none_or(|only| only == **name));
-    let wrong: Vec<String> = wanted.flat_map(|name| models::compare(name, SMALL.contains(name) || is_gpu)).collect();
+    let wrong: Vec<String> = wanted.flat_map(|name| models::compare(name)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

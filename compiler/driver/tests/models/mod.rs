@@ -5,8 +5,8 @@
 //!
 //! - in f64 every tensor has PyTorch's digest: all elements of a small one, and of a large one four sums in which every element has a weight
 //!   of at least 1/2. All agree to 1e-8 of the tensor's largest element;
-//! - in f32 every element of every tensor agrees with f64's to 1e-4 of the tensor's largest; of models that an interpreter can compute in a
-//!   second also as PTX behind the driver of the tests.
+//! - in f32 every element of every tensor agrees with f64's to 1e-4 of the tensor's largest, on the processor and as PTX behind the driver of
+//!   the tests.
 
 use super::{Tensors, case, differences, read};
 use crate::common::{Folder, stand_in_driver};
@@ -131,7 +131,7 @@ pub fn digests_differ(made: &Tensors, expected: &Json) -> Vec<String> {
 }
 
 /// What differs from PyTorch, in both precisions, and on a GPU.
-pub fn compare(name: &str, on_gpu: bool) -> Vec<String> {
+pub fn compare(name: &str) -> Vec<String> {
     let recorded = recorded(name);
     let folder_of_run = Folder::new(&[]);
     let file = |name: &str| folder_of_run.file(name);
@@ -186,10 +186,8 @@ pub fn compare(name: &str, on_gpu: bool) -> Vec<String> {
         }
         let single = differences(&computed(&[]), &exact, F32);
         wrong.extend(single.into_iter().map(|what| format!("{name}: f32: {what}")));
-        if on_gpu {
-            let single = differences(&computed(&["--device", "cuda"]), &exact, F32);
-            wrong.extend(single.into_iter().map(|what| format!("{name}: PTX: {what}")));
-        }
+        let single = differences(&computed(&["--device", "cuda"]), &exact, F32);
+        wrong.extend(single.into_iter().map(|what| format!("{name}: PTX: {what}")));
     }
     wrong
 }
