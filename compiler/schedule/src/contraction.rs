@@ -161,6 +161,10 @@ pub(crate) fn recognise(
         return None;
     }
     let clips = clips(storage, piece, &walks, &axes)?;
+    // On a GPU a clip belongs to what is copied, or to a result: none to a single product.
+    if storage.target == Target::Gpu && clips.iter().any(|clip| is_of_products(clip, &axes)) {
+        return None;
+    }
     let [o, a, b] = walks;
     let operand = |w: Walk| Operand { tensor: w.tensor, offset: w.offset };
     let mut found = Contraction {
@@ -313,6 +317,12 @@ fn axes(
         axes.push(Axis { indices, name, role, extent, strides, offsets });
     }
     Some(axes)
+}
+
+/// Is it over rows, columns and sum, that is for every product another?
+fn is_of_products(clip: &plan::Clip, axes: &[Axis]) -> bool {
+    let is_over = |role| clip.terms.iter().any(|(axis, k)| *k != 0 && axes[*axis as usize].role == role);
+    [plan::AxisRole::M, plan::AxisRole::N, plan::AxisRole::K].into_iter().all(is_over)
 }
 
 /// Is it matrix times matrix, of more than a few elements?

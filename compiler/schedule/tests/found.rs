@@ -243,3 +243,23 @@ fn the_first_rows_of_a_value_in_pieces_are_no_more() {
     // One that takes all of them is computed in the same pieces, and the value itself is not there.
     assert!(plan.buffers.iter().any(|b| &*b.name == "h") && !plan.buffers.iter().any(|b| &*b.name == "k"), "{plan}");
 }
+
+/// A read that is guarded by all three indices of a product of matrices, one of which moves it nowhere (its last axis has one place): a GPU had no
+/// kernel for that.
+#[test]
+fn a_guard_of_every_product_is_no_products_of_matrices_on_a_gpu() {
+    let text = "program band
+        param x: real[4, 4]
+        param y: real[4, 4, 1]
+        value d: real[14, 5]
+        d[i < 14, j < 5] = sum[k < 4] x[k, i - 3 * k - 1 else 0] * y[k, i - 3 * k - 1, j + 3 * k - i else 0]
+        output d = d";
+    let numbers = Numbers { examples: vec![Vec::new()], ..Numbers::default() };
+    let is_contraction = |plan: &bdl_plan::Plan| plan.to_string().contains("contract");
+    assert!(is_contraction(&same(text, &numbers)));
+    let program = parse(text);
+    let options = bdl_schedule::Options { real: bdl_schedule::Real::F32, target: bdl_schedule::Target::Gpu };
+    let plan = bdl_schedule::schedule(&program, &options).unwrap();
+    assert!(!is_contraction(&plan), "{plan}");
+    bdl_ptx::compile(&plan, bdl_ptx::Wanted::default(), &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
+}
