@@ -453,8 +453,11 @@ impl<'p> Member<'p> {
     /// Conditions whose indices are all known: an `If` each, or a guard in lanes. Returns how many `If`s.
     fn apply_filters(&mut self, writer: &mut Writer) -> Result<usize, Error> {
         let mut opened = 0;
-        for filter in std::mem::take(&mut self.filters) {
-            if !self.known(writer, filter) {
+        // Those that data decide come last: the others may say where the data are there.
+        let (affine, by_data): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.filters).into_iter().partition(|c| matches!(c, eq::Condition::NonNegative(_)));
+        for filter in affine.into_iter().chain(by_data) {
+            if !self.known(writer, filter) || self.reads_too_early(filter) {
                 self.filters.push(filter);
                 continue;
             }
@@ -487,6 +490,17 @@ impl<'p> Member<'p> {
             eq::Condition::Equal(a, e) => open(a) && in_expr(e),
             eq::Condition::Holds(e) => in_expr(e),
         }
+    }
+
+    /// Does it read data at indices of which a condition that still waits may say where the data are there?
+    fn reads_too_early(&self, condition: &eq::Condition) -> bool {
+        let (eq::Condition::Equal(_, data) | eq::Condition::Holds(data)) = condition else { return false };
+        let mut read_at: Vec<eq::IndexId> = Vec::new();
+        data.visit_affine(&mut |at| read_at.extend(at.terms.iter().map(|(index, _)| *index)));
+        self.filters.iter().any(|waits| match waits {
+            eq::Condition::NonNegative(form) => form.terms.iter().any(|(index, _)| read_at.contains(index)),
+            eq::Condition::Equal(_, _) | eq::Condition::Holds(_) => false,
+        })
     }
 
     /// Affine conditions on a serial loop's index become its bounds.

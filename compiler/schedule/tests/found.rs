@@ -263,3 +263,19 @@ fn a_guard_of_every_product_is_no_products_of_matrices_on_a_gpu() {
     assert!(!is_contraction(&plan), "{plan}");
     bdl_ptx::compile(&plan, bdl_ptx::Wanted::default(), &|_| Vec::new()).unwrap_or_else(|e| panic!("{e}"));
 }
+
+/// A key that a filter over the sum's index says is there was read before the sum, for places where it is not.
+#[test]
+fn a_key_is_read_where_the_filter_lets_it() {
+    let text = "program keyed
+        size N built
+        param w: real[2]
+        param y: real[N, 6]
+        input key: i32[3]
+        value d: real[N, 6]
+        d[k < N, j < 6] = sum[i < 2 if -2 * k - i >= 0 and j == key[-k]] w[i] * y[k, j]
+        output d = d";
+    let numbers =
+        Numbers { examples: vec![Vec::new()], built: vec![("N", 5)], below: vec![("key", 6)], ..Numbers::default() };
+    same(text, &numbers);
+}
