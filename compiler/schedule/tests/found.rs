@@ -279,3 +279,18 @@ fn a_key_is_read_where_the_filter_lets_it() {
         Numbers { examples: vec![Vec::new()], built: vec![("N", 5)], below: vec![("key", 6)], ..Numbers::default() };
     same(text, &numbers);
 }
+
+/// That the rows of `w` are read by stays inside of them followed from the limit of the inner index; which became a question to data, read outside.
+#[test]
+fn a_bound_on_what_becomes_data_still_bounds_the_rest() {
+    let text = "program winners
+        param w: real[6]
+        param v: real[2]
+        value y: real[4]
+        value loss: real
+        y[i < 4] = min[k < 3, m < 2 if 2 * m - i >= 0 else 0.25] w[i + k] * v[m]
+        loss = sum[i < 4] sin(y[i])
+        output loss = loss";
+    let numbers = Numbers { examples: vec![Vec::new()], ..Numbers::default() };
+    same_program(&with_gradients(text, &["w", "v"]), &numbers);
+}

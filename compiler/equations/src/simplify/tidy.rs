@@ -231,10 +231,33 @@ fn tie_indices(program: &Program, piece: Piece, known: &Known) -> Piece {
             let below = data.clone().compare(CompareOp::Lt, Expr::number(range));
             tied.filter.splice(protected..protected, [Condition::Holds(at_least), Condition::Holds(below)]);
         }
-        let tied = put_data(program, tied, index, &data);
+        let bounds = left_bounds(program, &tied, index, known);
+        let mut tied = put_data(program, tied, index, &data);
+        tied.filter.splice(0..0, bounds);
         return replace_index(tied, index, &Affine::zero());
     }
     piece
+}
+
+/// What bounds on an index say of others, whatever it is in its range: data may be read where they say, once the bounds themselves are asked of data.
+///
+/// `2 m - i >= 0` for `m < 2` leaves `2 - i >= 0`.
+fn left_bounds(program: &Program, piece: &Piece, index: IndexId, known: &Known) -> Vec<Condition> {
+    let rest = Piece { filter: piece.filter.iter().filter(|c| !c.mentions(index)).cloned().collect(), ..piece.clone() };
+    let domain = Domain::of(program, &rest, &known.sizes);
+    let largest = piece.range(index).clone() - Dim::one();
+    let left = |condition: &Condition| match condition {
+        Condition::NonNegative(form) if form.mentions(index) => {
+            let coefficient = form.coefficient(index);
+            let mut left = form.without(index);
+            if coefficient > 0 {
+                left.offset = left.offset + largest.scale(coefficient);
+            }
+            (!domain.nonnegative(&left)).then_some(Condition::NonNegative(left))
+        }
+        Condition::NonNegative(_) | Condition::Equal(_, _) | Condition::Holds(_) => None,
+    };
+    piece.filter.iter().filter_map(left).collect()
 }
 
 /// Is the data known to be inside `0..range`: the winner of an `argmax` over that range?
