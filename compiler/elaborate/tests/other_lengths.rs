@@ -300,6 +300,11 @@ fn test(body: &str) -> Result<(), String> {
 }
 
 #[test]
+fn what_reads_others_has_them_through_a_driver() {
+    machine::through_the_driver("what_reads_others_has_its_values_and_derivatives");
+}
+
+#[test]
 fn what_reads_others_has_its_values_and_derivatives() {
     let only = std::env::var("CASE").ok();
     let mut failed = Vec::new();

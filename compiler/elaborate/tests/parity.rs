@@ -169,6 +169,12 @@ fn failures(cases: &[Json], test: impl Fn(&Json) -> Result<(), String>) {
 }
 
 #[test]
+fn both_hold_through_a_driver() {
+    machine::through_the_driver("layers_and_losses_equal_pytorch");
+    machine::through_the_driver("optimisers_equal_pytorch");
+}
+
+#[test]
 fn layers_and_losses_equal_pytorch() {
     let json = recorded();
     failures(json["layers"].as_array().unwrap(), layer);

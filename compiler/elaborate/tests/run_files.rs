@@ -186,6 +186,11 @@ fn on_device(program: &Program, given: &Given) -> Result<BTreeMap<String, Value>
 }
 
 #[test]
+fn programs_have_their_values_through_a_driver() {
+    machine::through_the_driver("programs_have_their_values");
+}
+
+#[test]
 fn programs_have_their_values() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/run");
     let only = std::env::var("CASE").ok();

@@ -184,6 +184,23 @@ pub fn run_ptx(program: &Program, given: &Given, order: u64) -> Result<BTreeMap<
     run_on(&mut bdl_ptx_machine::Machine::new(order), program, given)
 }
 
+/// Runs a test of this program once more, in a process that finds the driver of the tests where it looks for NVIDIA's: what runs as PTX goes through
+/// cudarc and that driver. (Where libraries are looked for is settled when a process starts.)
+pub fn through_the_driver(test: &str) {
+    // On a GPU, everything goes through a driver anyway.
+    if std::env::var_os("BDL_GPU").is_some() {
+        return;
+    }
+    let own = std::env::current_exe().unwrap();
+    let folder = own.parent().unwrap();
+    assert!(folder.join("libcuda.so").exists(), "no libcuda.so in {}", folder.display());
+    let mut child = std::process::Command::new(&own);
+    child.args([test, "--exact", "--nocapture"]).env("BDL_GPU", "1").env("LD_LIBRARY_PATH", folder);
+    let done = child.output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && text.contains("1 passed"), "{text}");
+}
+
 fn run_on<D: Device>(device: &mut D, program: &Program, given: &Given) -> Result<BTreeMap<String, Value>, String> {
     let options = bdl_schedule::Options { real: bdl_schedule::Real::F32, target: bdl_schedule::Target::Gpu };
     let plan = bdl_schedule::schedule(program, &options).map_err(|error| error.to_string())?;
