@@ -7,7 +7,7 @@
 #   PACKED=FOLDER tests/gpu.sh
 #
 # 1. Every file of tests/run, every layer, loss and optimiser of the library, every model of tests/parity and tests/models on the GPU, against
-#    recorded values.
+#    recorded values; the programs of tests/speed with few examples against f64.
 # 2. Some steps of three programs under `compute-sanitizer` (memcheck), where the CUDA toolkit has put it.
 # 3. The nine programs of tests/speed against PyTorch eager and torch.compile.
 #
