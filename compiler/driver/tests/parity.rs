@@ -8,7 +8,7 @@ mod common;
 mod measured;
 mod models;
 
-use common::{Folder, stand_in_driver};
+use common::{Folder, ok_on_its_device};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use std::collections::BTreeMap;
@@ -43,12 +43,7 @@ fn computed(name: &str, options: &[&str]) -> Tensors {
     let (program, weights, inputs) = (path("model.bdl"), path("weights.safetensors"), path("inputs.npz"));
     let mut args = vec!["grad", &program, "--weights", &weights, "--inputs", &inputs, "--out", "made.safetensors"];
     args.extend(options);
-    if options.contains(&"cuda") {
-        let output = stand_in_driver(&mut folder.command(&args)).output().unwrap();
-        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-    } else {
-        folder.ok(&args);
-    }
+    ok_on_its_device(&folder, &args);
     read(&folder.file("made.safetensors"))
 }
 

@@ -76,6 +76,14 @@ pub fn stand_in_driver(command: &mut Command) -> &mut Command {
     command.env("LD_LIBRARY_PATH", libraries)
 }
 
+/// Runs `bdl`, which must succeed; with `--device cuda` where [`stand_in_driver`] says.
+pub fn ok_on_its_device(folder: &Folder, args: &[&str]) {
+    let mut command = folder.command(args);
+    let command = if args.contains(&"cuda") { stand_in_driver(&mut command) } else { &mut command };
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "bdl {}\n{}", args.join(" "), text(&output.stderr));
+}
+
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }

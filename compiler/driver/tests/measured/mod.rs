@@ -2,8 +2,9 @@
 //!
 //! Gradients are what Adam's first moment is after one step: `m = 0.1 g`. The measure is that of the recorded models ([`super::differences`]).
 
+use super::models::{largest, replaced};
 use super::{Tensors, differences, read};
-use crate::common::{Folder, stand_in_driver};
+use crate::common::{Folder, ok_on_its_device};
 use std::path::Path;
 
 const F32: f64 = 1e-4;
@@ -23,32 +24,18 @@ pub const PROGRAMS: [(&str, &[(&str, &str)]); 9] = [
 
 fn program(name: &str, changes: &[(&str, &str)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/speed").join(format!("{name}.bdl"));
-    let mut text = std::fs::read_to_string(&path).unwrap();
-    for (from, to) in changes {
-        assert!(text.contains(from), "{name}.bdl does not contain `{from}`");
-        text = text.replace(from, to);
-    }
-    text
+    replaced(name, std::fs::read_to_string(&path).unwrap(), changes.iter().copied())
 }
 
 /// The gradients of the only step, as `grad.` and the path of what they are by.
 fn gradients(folder: &Folder, options: &[&str]) -> Tensors {
     let mut args = vec!["train", "program.bdl", "--quiet", "--out", "run"];
     args.extend(options);
-    if options.contains(&"cuda") {
-        let output = stand_in_driver(&mut folder.command(&args)).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    } else {
-        folder.ok(&args);
-    }
+    ok_on_its_device(folder, &args);
     let stored = read(&folder.file("run/last.safetensors"));
     std::fs::remove_dir_all(folder.file("run")).unwrap();
     let of_path = |name: &str| Some(format!("grad.{}", name.strip_prefix("optimizer.")?.strip_suffix(".m")?));
     stored.into_iter().filter_map(|(name, tensor)| Some((of_path(&name)?, tensor))).collect()
-}
-
-fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
 }
 
 pub fn compare(name: &str, changes: &[(&str, &str)]) -> Vec<String> {

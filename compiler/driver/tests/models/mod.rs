@@ -9,7 +9,7 @@
 //!   the tests.
 
 use super::{Tensors, case, differences, read};
-use crate::common::{Folder, stand_in_driver};
+use crate::common::{Folder, ok_on_its_device};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ pub fn sums(name: &str, values: &[f64]) -> [f64; 4] {
     sums
 }
 
-fn largest(values: &[f64]) -> f64 {
+pub fn largest(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |most: f64, value| most.max(value.abs()))
 }
 
@@ -130,18 +130,23 @@ pub fn digests_differ(made: &Tensors, expected: &Json) -> Vec<String> {
     wrong
 }
 
+/// The program of this name, each of these written differently.
+pub fn replaced<'c>(name: &str, program: String, changes: impl Iterator<Item = (&'c str, &'c str)>) -> String {
+    changes.fold(program, |program, (from, to)| {
+        assert!(program.contains(from), "{name}.bdl does not contain `{from}`");
+        program.replace(from, to)
+    })
+}
+
 /// What differs from PyTorch, in both precisions, and on a GPU.
 pub fn compare(name: &str) -> Vec<String> {
     let recorded = recorded(name);
     let folder_of_run = Folder::new(&[]);
     let file = |name: &str| folder_of_run.file(name);
-    let mut program = std::fs::read_to_string(folder().join(format!("{name}.bdl"))).unwrap();
-    for pair in recorded["replace"].as_array().unwrap() {
-        let (from, to) = (pair[0].as_str().unwrap(), pair[1].as_str().unwrap());
-        assert!(program.contains(from), "{name}.bdl does not contain `{from}`");
-        program = program.replace(from, to);
-    }
-    std::fs::write(file("model.bdl"), program).unwrap();
+    let program = std::fs::read_to_string(folder().join(format!("{name}.bdl"))).unwrap();
+    let changes = recorded["replace"].as_array().unwrap().iter();
+    let changes = changes.map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
+    std::fs::write(file("model.bdl"), replaced(name, program, changes)).unwrap();
     for entry in std::fs::read_dir(folder()).unwrap().map(Result::unwrap) {
         if entry.path().extension().is_some_and(|kind| kind == "csv") {
             std::fs::copy(entry.path(), folder_of_run.path().join(entry.file_name())).unwrap();
@@ -163,12 +168,7 @@ pub fn compare(name: &str) -> Vec<String> {
         ];
         args.extend(options);
         settings.iter().for_each(|setting| args.extend(["--set", setting]));
-        if options.contains(&"cuda") {
-            let output = stand_in_driver(&mut folder_of_run.command(&args)).output().unwrap();
-            assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-        } else {
-            folder_of_run.ok(&args);
-        }
+        ok_on_its_device(&folder_of_run, &args);
         read(&file("made.safetensors"))
     };
     let double = computed(&["--precision", "f64"]);
